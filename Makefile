@@ -1,0 +1,60 @@
+# The same commands on a laptop, in a commit hook and on the build server. Everything runs in `.venv`, which is made when
+# it is missing and brought up to date when pyproject.toml changes, whatever environment happens to be active.
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport VIRTUAL_ENV PYTHONHOME
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help search test test-all lint types format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+search: .venv/.installed ## search and evaluate: make search ARGS="method=darts seed=1"
+	@$(BIN)/python run.py $(ARGS)
+
+test: lint types ## everything that must pass before a commit: lint, types, tests
+	$(BIN)/python -m pytest
+
+test-all: lint types ## the same with the slow tests
+	$(BIN)/python -m pytest -m ""
+
+lint: .venv/.installed-dev ## check style and formatting (ruff)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.installed-dev ## check types (mypy)
+	$(BIN)/mypy
+
+format: .venv/.installed-dev ## mend style and formatting (ruff)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove caches and builds; runs and .venv stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
+	find . -path ./.venv -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# pip is the last thing that `venv` installs: without it, a first attempt was cut short and is made again.
+define INSTALL
+	@test -x $(BIN)/pip || { \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+			echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not; name one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; \
+			exit 1; }; \
+		$(PYTHON) -m venv .venv; }
+	@echo "Installing into .venv; the first time takes some minutes."
+	@$(BIN)/python -m pip install -q -e '$(1)'
+endef
+
+.venv/.installed: pyproject.toml
+	$(call INSTALL,.)
+	@touch $@
+
+# The developer's installation contains the user's, so `make search` after `make test` installs nothing.
+.venv/.installed-dev: pyproject.toml
+	$(call INSTALL,.[dev])
+	@touch .venv/.installed $@

@@ -1,0 +1,61 @@
+"""nas_lightning: differentiable neural architecture search as a combination of small parts.
+
+>>> import nas_lightning as nl
+>>> cfg = nl.compose(["space=s2", "seed=3"])
+>>> nl.build_space(cfg).name
+'s2'
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas_lightning import hypergradients
+    from nas_lightning.composition import compose
+    from nas_lightning.errors import ConfigError, DataError, GenotypeError, NasLightningError
+    from nas_lightning.functional import count_parameters
+    from nas_lightning.spaces import Choice, Genotype, genotype
+    from nas_lightning.tasks import EvaluationResult, SearchResult, build_space, evaluate, resume, search
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Choice",
+    "ConfigError",
+    "DataError",
+    "EvaluationResult",
+    "Genotype",
+    "GenotypeError",
+    "NasLightningError",
+    "SearchResult",
+    "build_space",
+    "compose",
+    "count_parameters",
+    "evaluate",
+    "genotype",
+    "hypergradients",
+    "resume",
+    "search",
+]
+
+_HOMES = {
+    "tasks": ("EvaluationResult", "SearchResult", "build_space", "evaluate", "resume", "search"),
+    "composition": ("compose",),
+    "errors": ("ConfigError", "DataError", "GenotypeError", "NasLightningError"),
+    "functional": ("count_parameters",),
+    "spaces": ("Choice", "Genotype", "genotype"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used: `--help` must not wait for torch and Lightning."""
+    if name == "hypergradients":
+        return importlib.import_module("nas_lightning.hypergradients")
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"nas_lightning.{home}"), name)
+    raise AttributeError(f"module 'nas_lightning' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,157 @@
+"""The command line: from the words to a task, and from errors to exit codes."""
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from nas_lightning import composition as composing
+from nas_lightning.errors import ConfigError, Interrupted
+from nas_lightning.help import show_help, show_list
+from nas_lightning.resolvers import register_resolvers
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Arguments:
+    """The command line, taken apart."""
+
+    overrides: list[str]
+    flags: list[str]
+    config_dir: str | None = None
+    multirun: bool = False
+    help: bool = False
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Split the command line into overrides and flags."""
+    parsed = Arguments([], [])
+    words = iter(argv)
+    for word in words:
+        if word in ("-h", "--help"):
+            parsed.help = True
+        elif word in ("-m", "--multirun"):
+            parsed.multirun = True
+        elif word in ("--config-dir", "-cd"):
+            parsed.config_dir = next(words, "")
+        elif word.startswith("--config-dir="):
+            parsed.config_dir = word.partition("=")[2]
+        elif word in ("--cfg", "-c", "--package", "-p", "--info", "-i"):
+            parsed.flags += [word, next(words, "")]
+        elif word.startswith("-") and "=" not in word:
+            parsed.flags.append(word)
+        else:
+            parsed.overrides.append(word)
+    return parsed
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of run.py and of the console script. Exit codes: 0, 2 (user), 130 (interrupted), 1 (fault)."""
+    try:
+        _main(parse(sys.argv[1:] if argv is None else argv))
+    except ConfigError as error:
+        _leave(2, str(error))
+    except (Interrupted, KeyboardInterrupt) as error:
+        _leave(130, str(error) or "interrupted")
+    except Exception as error:
+        _leave(1, f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _leave(code: int, line: str) -> None:
+    print(f"nas-lightning: {line}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _main(arguments: Arguments) -> None:
+    register_resolvers()
+    resumed = [word for word in arguments.overrides if word.startswith("resume=")]
+    if arguments.help:
+        show_help(arguments.config_dir)
+    elif "task=list" in arguments.overrides:
+        show_list(arguments.config_dir)
+    elif resumed:
+        others = [word for word in arguments.overrides if word not in resumed]
+        _resume(resumed[-1].partition("=")[2], others)
+    else:
+        _run_hydra(arguments)
+
+
+def _resume(path: str, overrides: Sequence[str]) -> None:
+    """Continue a run, logging to its folder as Hydra's configuration does for a new one."""
+    from nas_lightning.run_folder import RunFolder  # here: the help must not wait for torch
+    from nas_lightning.tasks import resume
+
+    folder = RunFolder(path)
+    folder.config()  # refuses a folder without a run before anything is written there
+    file = logging.FileHandler(folder.path / "run.log")
+    file.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))
+    console = logging.StreamHandler()
+    console.setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.INFO, handlers=[file, console], force=True)
+    _quiet()
+    with _traceback_in_log():
+        resume(folder.path, overrides)
+
+
+def _run_hydra(arguments: Arguments) -> None:
+    """Validate, then let Hydra make the folders and run the job or the sweep."""
+    overrides = composing.rewrite(arguments.overrides)
+    if arguments.config_dir is not None:
+        overrides.append(composing.search_path(arguments.config_dir))
+    if not arguments.flags:
+        members = composing.sweep_members(overrides) if arguments.multirun else [overrides]
+        for member in members:
+            composing.compose(member)
+    # Hydra would print and leave by itself; with this it raises, and only `main` leaves.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [sys.argv[0], *arguments.flags, *(["-m"] if arguments.multirun else []), *overrides]
+    job = hydra.main(config_path=str(composing.conf_dir()), config_name="config", version_base="1.3")(_job)
+    job()
+
+
+def _job(config: DictConfig) -> None:
+    """One run, in the folder that Hydra made for it."""
+    from nas_lightning.run_folder import RunFolder  # here: the help must not wait for torch
+    from nas_lightning.tasks import run_task
+
+    _quiet()
+    with _traceback_in_log():
+        run_task(composing.as_dict(config), RunFolder(HydraConfig.get().runtime.output_dir))
+
+
+@contextmanager
+def _traceback_in_log() -> Iterator[None]:
+    """Leave the traceback of a fault in run.log; the terminal gets one line, from `main`."""
+    try:
+        yield
+    except ConfigError as error:
+        log.info("%s", error)
+        raise
+    except Exception:
+        log.info("%s", traceback.format_exc())  # as information: the terminal shows warnings and above
+        raise
+
+
+def _quiet() -> None:
+    """Lightning's notes go to run.log with everything else; advice that does not apply here goes nowhere."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.captureWarnings(True)
+    for message in (
+        ".*does not have many workers",  # small sets load faster in the training process
+        ".*treespec",  # Lightning calls torch by a name that newer versions deprecate
+        "The number of training batches .* is smaller than the logging interval",
+        ".*Checkpoint directory .* exists",
+    ):
+        warnings.filterwarnings("ignore", message=message)

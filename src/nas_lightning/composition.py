@@ -1,0 +1,203 @@
+"""From the command line to a validated configuration, with Hydra; every mistake becomes one line."""
+
+import contextlib
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nas_lightning.configs import PART_LISTS, validate
+from nas_lightning.errors import ConfigError
+
+
+def conf_dir() -> Path:
+    """The configuration tree: inside the installed package, or at the top of the checkout."""
+    package = Path(__file__).parent
+    return package / "conf" if (package / "conf").is_dir() else package.parents[1] / "conf"
+
+
+def rewrite(overrides: Sequence[str]) -> list[str]:
+    """Two conveniences that plain Hydra does not have.
+
+    `trainer.X=…` passes every Trainer argument, also those that the YAML does not list, and `+callbacks=mine` adds
+    a named part to a list (`callbacks`, `regularizer`, `control`, `logger`) without dropping the others.
+
+    >>> rewrite(["trainer.max_steps=3", "+callbacks=mine", "seed=1"])
+    ['++trainer.max_steps=3', '+callbacks@callbacks.mine=mine', 'seed=1']
+    """
+    rewritten = []
+    for override in overrides:
+        if override.startswith("trainer."):
+            override = f"++{override}"
+        added = re.fullmatch(rf"\+({'|'.join(PART_LISTS)})=([A-Za-z0-9_]+)", override)
+        if added:
+            group, name = added.groups()
+            override = f"+{group}@{group}.{name}={name}"
+        rewritten.append(override)
+    return rewritten
+
+
+def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
+    """Compose and validate a configuration, as the command line would.
+
+    Args:
+        overrides: As on the command line, for instance `["method=darts", "space=s2", "seed=3"]`.
+        config_dir: A folder with further configurations of one's own, like `--config-dir`.
+
+    Returns:
+        The resolved configuration.
+
+    Raises:
+        ConfigError: Anything that does not exist, has the wrong type or is out of range.
+    """
+    overrides = rewrite(overrides)
+    if config_dir is not None:
+        overrides = [*overrides, search_path(config_dir)]
+    with _hydra():
+        try:
+            composed = hydra.compose("config", overrides=overrides)
+            return resolved(composed)
+        except ConfigError:
+            raise
+        except (HydraException, OmegaConfBaseException) as error:
+            raise explained(error, overrides) from error
+
+
+def resolved(config: DictConfig) -> DictConfig:
+    """The configuration without Hydra's own node and without interpolations, validated.
+
+    Raises:
+        ConfigError: It is not valid.
+    """
+    plain = as_dict(config)
+    validate(plain)
+    return OmegaConf.create(plain)
+
+
+def as_dict(config: DictConfig) -> dict[str, Any]:
+    """Plain dictionaries and lists with interpolations resolved, without Hydra's own node.
+
+    Raises:
+        ConfigError: A required value is missing.
+    """
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    try:
+        plain: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise explained(error, ()) from error
+    return plain
+
+
+def search_path(config_dir: str | Path) -> str:
+    """The override that adds a folder of the user's configurations.
+
+    Raises:
+        ConfigError: There is no such folder.
+    """
+    folder = Path(config_dir).expanduser().resolve()
+    if not folder.is_dir():
+        raise ConfigError(f"--config-dir={config_dir}: no such folder")
+    return f"hydra.searchpath=['file://{folder}']"
+
+
+def options(group: str, config_dir: str | Path | None = None) -> dict[str, str]:
+    """The options of a group and what each is, from the first line of its file."""
+    found: dict[str, str] = {}
+    for root in filter(None, (conf_dir(), Path(config_dir) if config_dir else None)):
+        for path in sorted((root / group).rglob("*.yaml")):
+            first = path.read_text().splitlines()[0] if path.stat().st_size else ""
+            if first.startswith("# @package"):
+                first = next((line for line in path.read_text().splitlines()[1:] if line.startswith("#")), "")
+            found[str(path.relative_to(root / group).with_suffix(""))] = first.removeprefix("#").strip()
+    return found
+
+
+def groups() -> list[str]:
+    """Names of all groups, in alphabetical order."""
+    return sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra")
+
+
+@contextlib.contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra's compose context, also inside a running Hydra job, whose own state is put back."""
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().clear()
+        GlobalHydra.instance().hydra = outer
+
+
+def explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
+    """Hydra's and OmegaConf's errors in one line that says what to write instead."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return ConfigError(f"{group}={name}: {nearest(name, error.options)}")
+    chosen = re.search(r"Could not find '([\w/]+)/([^']+)'", text)
+    if chosen:
+        group, name = chosen.groups()
+        return ConfigError(f"{group}={name}: {nearest(name, list(options(group)))}")
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if unknown:
+        key = unknown.group(1)
+        given = next((o for o in overrides if o.lstrip("+~").startswith(key)), key)
+        near = difflib.get_close_matches(key, known_keys(), n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`task=list` shows what there is"
+        return ConfigError(f"{given}: there is no such key; {hint}")
+    missing = re.search(r"Missing mandatory value: (\S+)", text)
+    if missing:
+        return ConfigError(f"{missing.group(1)} has no value; give it on the command line: {missing.group(1)}=VALUE")
+    full_key = getattr(error, "full_key", None)
+    return ConfigError(f"{full_key}: {text}" if full_key and full_key not in text else text)
+
+
+def nearest(name: str, allowed: Sequence[str]) -> str:
+    """Words for a name that does not exist: the nearest ones, then all."""
+    near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.3)
+    nearest_words = f"nearest: {', '.join(near)}; " if near else ""
+    return f"no such option; {nearest_words}allowed: {', '.join(sorted(allowed))}"
+
+
+def known_keys() -> list[str]:
+    """Dotted keys of the default configuration, for suggestions."""
+    keys: list[str] = []
+
+    def walk(node: Any, prefix: str) -> None:
+        for key, value in node.items():
+            keys.append(prefix + key)
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+
+    with _hydra():
+        walk(as_dict(hydra.compose("config")), "")
+    return keys + groups()
+
+
+def sweep_members(overrides: Sequence[str]) -> list[list[str]]:
+    """Overrides of single runs that together show every value of a sweep once.
+
+    Varying one key at a time finds each wrong value without composing the whole product.
+    """
+    choices: list[list[str]] = []
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.is_sweep_override() and override.is_discrete_sweep():
+            key = override.get_key_element()
+            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            choices.append([str(override.input_line)])
+    first = [values[0] for values in choices]
+    members = [first]
+    for index, values in enumerate(choices):
+        members += [[*first[:index], value, *first[index + 1 :]] for value in values[1:]]
+    return members

@@ -1,0 +1,26 @@
+"""Images with labels, how they are split, and randomness that depends on keys only."""
+
+from nas_lightning.data.arrays import Arrays
+from nas_lightning.data.base import ImageData
+from nas_lightning.data.digits import Digits
+from nas_lightning.data.folders import ImageFolder, ImageNet
+from nas_lightning.data.keyed import KeyedDataset, order
+from nas_lightning.data.splits import SearchSplit, search_split
+from nas_lightning.data.torchvision_sets import Cifar10, Cifar100, Svhn
+from nas_lightning.data.transforms import Cutout
+
+__all__ = [
+    "Arrays",
+    "Cifar10",
+    "Cifar100",
+    "Cutout",
+    "Digits",
+    "ImageData",
+    "ImageFolder",
+    "ImageNet",
+    "KeyedDataset",
+    "SearchSplit",
+    "Svhn",
+    "order",
+    "search_split",
+]

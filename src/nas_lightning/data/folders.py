@@ -1,0 +1,248 @@
+"""Images as files in one folder a class: the user's photos, and ImageNet."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from pydantic import Field
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+from nas_lightning.data.base import ImageData, Transform, channel_statistics
+from nas_lightning.data.splits import stratified_cut
+from nas_lightning.errors import DataError
+
+SAMPLE = 1000
+"""Images that are looked at to choose a size and to measure mean and deviation."""
+
+MEMORY = 2**30
+"""Bytes of shrunk photos that are kept instead of being decoded again in every pass."""
+
+
+class Listing(NamedTuple):
+    """Image files of one part.
+
+    Attributes:
+        paths: files, sorted by class, then by name.
+        labels: [N] int64, positions in `classes`.
+        classes: names of the class folders, sorted.
+    """
+
+    paths: list[str]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+
+class Files(Sequence[Any]):
+    """Images that are decoded when they are asked for."""
+
+    def __init__(self, paths: Sequence[str], read: Callable[[str], Any]) -> None:
+        self.paths = paths
+        self.read = read
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.read(self.paths[index])
+
+
+class ImageFolder(ImageData):
+    """Photos of any size, in one folder a class: PATH/<class>/*.jpg.
+
+    With PATH/train/<class> and PATH/test/<class> (or PATH/val/<class>, if there is no test folder) the parts
+    are taken from there; otherwise a fixed share of each class is the test part. Photos are turned upright,
+    made RGB and resized until their shorter side is 8/7 of `image_size`. Training takes a random square of
+    `image_size` from that, mirrored half of the time; testing takes the middle one. Photos so resized are
+    kept in memory if they need less than about 1 GiB.
+
+    Args:
+        path: the folder.
+        image_size: side of the squares in pixels; null: the median of the photos' shorter sides, rounded down
+            to a multiple of 8, within 16 to 224.
+        test_fraction: share of each class for the test part if the folder does not say.
+    """
+
+    name = "image_folder"
+
+    def __init__(
+        self,
+        path: str | None = None,
+        image_size: Annotated[int, Field(gt=0)] | None = None,
+        test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2,
+    ) -> None:
+        self.path = path
+        self.wanted_size = image_size
+        self.test_fraction = test_fraction
+
+    def _load(self) -> None:
+        if self.path is None:
+            raise DataError("data.path=null names no folder of photos: give one with data.path=FOLDER")
+        train, test = self._parts(Path(self.path).expanduser())
+        sample = np.unique(np.linspace(0, len(train.paths) - 1, SAMPLE).astype(int))
+        self.image_size = self.wanted_size or typical_size([train.paths[i] for i in sample])
+        side = round(self.image_size * 8 / 7)
+        read = partial(read_shrunk, side=side)
+
+        small = (len(train.paths) + len(test.paths)) * 4 * side**2 <= MEMORY  # 3 channels, 4:3 photos
+        self._images = {
+            "train": read_all(train.paths, read) if small else Files(train.paths, read),
+            "test": read_all(test.paths, read) if small else Files(test.paths, read),
+        }
+        self.train_labels, self.test_labels = train.labels, test.labels
+        self.class_names = train.classes
+        self.in_channels, self.num_classes = 3, len(train.classes)
+        middles = [functional.center_crop(self._images["train"][i], [self.image_size]) for i in sample.tolist()]
+        self.mean, self.std = channel_statistics(torch.stack(middles))
+
+    def _parts(self, root: Path) -> tuple[Listing, Listing]:
+        example = "data.path=FOLDER with FOLDER/<class>/*.jpg"
+        subfolders = {entry.name for entry in root.iterdir() if entry.is_dir()} if root.is_dir() else set()
+        held_out = next((name for name in ("test", "val") if name in subfolders), None)
+        if held_out and "train" in subfolders and subfolders <= {"train", "test", "val"}:
+            train = list_images(root / "train", example, least=2)
+            return train, list_images(root / held_out, example, train.classes)
+        both = list_images(root, example, least=2)
+        chosen = stratified_cut(both.labels, np.arange(len(both.paths)), self.test_fraction)
+        test, train = (
+            Listing([both.paths[i] for i in indices], both.labels[indices], both.classes) for indices in chosen
+        )
+        return train, test
+
+    def _augmentation(self) -> list[Transform]:
+        return [v2.RandomCrop(self.image_size), v2.RandomHorizontalFlip()]
+
+    def _framing(self) -> list[Transform]:
+        return [v2.CenterCrop(self.image_size)]
+
+
+class ImageNet(ImageData):
+    """ImageNet as its files unpack: ROOT/train/<class>/*.JPEG and ROOT/val/<class>/*.JPEG.
+
+    The validation images are the test part, as in all publications. Training: a random crop of random size
+    and shape, mirroring and colour jitter; testing: the middle square of 224 in a shorter side of 256 pixels.
+
+    Args:
+        root: the folder.
+        image_size: side of the squares in pixels; the 256 above scales with it.
+    """
+
+    name = "imagenet"
+    mean = (0.485, 0.456, 0.406)
+    std = (0.229, 0.224, 0.225)
+
+    def __init__(self, root: str = "data/imagenet", image_size: Annotated[int, Field(gt=0)] = 224) -> None:
+        self.root = root
+        self.image_size = image_size
+
+    def _load(self) -> None:
+        root = Path(self.root).expanduser()
+        example = "data.root=FOLDER with FOLDER/train/<class>/*.JPEG and FOLDER/val/<class>/*.JPEG"
+        train = list_images(root / "train", example, least=2)
+        test = list_images(root / "val", example, train.classes)
+        self._images = {"train": Files(train.paths, read_rgb), "test": Files(test.paths, read_rgb)}
+        self.train_labels, self.test_labels = train.labels, test.labels
+        self.class_names = train.classes
+        self.in_channels, self.num_classes = 3, len(train.classes)
+
+    def _augmentation(self) -> list[Transform]:
+        return [
+            v2.RandomResizedCrop(self.image_size),
+            v2.RandomHorizontalFlip(),
+            v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2),
+            v2.PILToTensor(),
+        ]
+
+    def _framing(self) -> list[Transform]:
+        shorter = round(self.image_size * 256 / 224)
+        return [v2.Resize(shorter), v2.CenterCrop(self.image_size), v2.PILToTensor()]
+
+
+def list_images(folder: Path, example: str, classes: tuple[str, ...] | None = None, least: int = 0) -> Listing:
+    """Finds the image files of each class folder, at any depth.
+
+    Args:
+        folder: what holds the class folders.
+        example: the override that a mistaken user should write, for the error messages.
+        classes: the only names allowed; None: those that are found, of which there must be two.
+        least: images that every class must have.
+    """
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}: give {example}")
+    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not _hidden(entry.name))
+    files = {name: _files(folder / name) for name in found}
+    if not any(files.values()):
+        raise DataError(f"there are no images in class folders of {folder}: give {example}")
+    for name, paths in files.items():
+        if classes is not None and name not in classes:
+            raise DataError(f"{folder} has a class {name} that the training images lack: give {example}")
+        if len(paths) < least:
+            raise DataError(f"class {name} in {folder} has {len(paths)} image(s), not {least} or more: give {example}")
+    if classes is None:
+        if len(found) < 2:
+            raise DataError(f"{folder} has one class only ({found[0]}), not two or more: give {example}")
+        classes = tuple(found)
+    paths = [path for name in classes for path in files.get(name, [])]
+    labels = np.repeat(np.arange(len(classes)), [len(files.get(name, [])) for name in classes])
+    return Listing(paths, labels.astype(np.int64), classes)
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(
+        os.path.join(place, name)  # noqa: PTH118 - Path objects would take minutes for ImageNet's million files
+        for place, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(IMG_EXTENSIONS) and not _hidden(name)
+    )
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".")  # such as the ._photo.jpg that macOS leaves behind
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"cannot read the image {path} ({reason}): mend it or take it away") from error
+
+
+def read_rgb(path: str) -> Image.Image:
+    """Decodes one file at its full size."""
+    with _opened(path) as image:
+        return image.convert("RGB")
+
+
+def read_shrunk(path: str, side: int) -> Tensor:
+    """One photo, upright, its shorter side resized to `side` pixels: uint8 [3, H, W]."""
+    with _opened(path) as image:
+        image.draft("RGB", (side, side))  # a JPEG is decoded only as finely as needed, several times faster
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    return functional.pil_to_tensor(functional.resize(upright, [side]))
+
+
+def read_all(paths: Sequence[str], read: Callable[[str], Tensor]) -> list[Tensor]:
+    """Decodes files side by side; PIL lets other threads run while it decodes."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(read, paths))
+
+
+def typical_size(paths: Sequence[str]) -> int:
+    """The median of the shorter sides, rounded down to a multiple of 8, within 16 to 224 pixels."""
+    shorter = []
+    for path in paths:
+        with _opened(path) as image:  # reads the header only
+            shorter.append(min(image.size))
+    return int(np.clip(np.median(shorter) // 8 * 8, 16, 224))

@@ -1,0 +1,103 @@
+"""The classic sets of 32x32 colour images, in the files that torchvision reads and fetches."""
+
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import datasets
+
+from nas_lightning.data.base import ImageData, Part, Transform, crop_and_flip
+from nas_lightning.errors import DataError
+
+
+class _TorchvisionSet(ImageData):
+    """Reads both parts into memory; augmented by a crop with 4 pixels of padding and mirroring.
+
+    Args:
+        root: folder that holds the files, or will after a download.
+        download: fetch the files if they are not there.
+    """
+
+    source: ClassVar[type[datasets.VisionDataset]]
+
+    def __init__(self, root: str = "data", download: bool = False) -> None:
+        self.root = root
+        self.download = download
+
+    def _load(self) -> None:
+        train, test = self._open("train"), self._open("test")
+        self._images = {"train": self._pixels(train), "test": self._pixels(test)}
+        self.train_labels, self.test_labels = self._labels(train), self._labels(test)
+        self.class_names = tuple(getattr(train, "classes", map(str, range(10))))
+        self.in_channels, self.image_size, self.num_classes = 3, 32, len(self.class_names)
+
+    def _open(self, part: Part) -> Any:
+        root = Path(self.root).expanduser()
+        try:
+            return self.source(root, download=self.download, **self._choice(part))
+        except (OSError, RuntimeError, HTTPException) as error:
+            reason = " ".join(str(error).split())
+            if self.download:
+                raise DataError(
+                    f"could not fetch {self.name} into data.root={self.root} ({reason}): check the network, "
+                    "or copy the files there and give data.download=false"
+                ) from error
+            raise DataError(
+                f"{self.name} is missing or damaged in data.root={self.root} ({reason}): "
+                "fetch it with data.download=true or give its folder with data.root=FOLDER"
+            ) from error
+
+    def _choice(self, part: Part) -> dict[str, Any]:
+        return {"train": part == "train"}
+
+    def _pixels(self, source: Any) -> Tensor:
+        return torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
+
+    def _labels(self, source: Any) -> np.ndarray:
+        return np.asarray(source.targets, dtype=np.int64)
+
+    def _augmentation(self) -> list[Transform]:
+        return crop_and_flip(32, padding=4)
+
+
+class Cifar10(_TorchvisionSet):
+    """CIFAR-10: 50,000 training and 10,000 test images of 10 kinds of things."""
+
+    name = "cifar10"
+    source = datasets.CIFAR10
+    mean = (0.49139968, 0.48215827, 0.44653124)
+    std = (0.24703233, 0.24348505, 0.26158768)
+
+
+class Cifar100(_TorchvisionSet):
+    """CIFAR-100: 50,000 training and 10,000 test images of 100 kinds of things."""
+
+    name = "cifar100"
+    source = datasets.CIFAR100
+    mean = (0.5071, 0.4865, 0.4409)
+    std = (0.2673, 0.2564, 0.2762)
+
+
+class Svhn(_TorchvisionSet):
+    """Street View House Numbers: 73,257 training and 26,032 test images of digits.
+
+    The 531,131 extra images stay unused, and images are mirrored though that does not keep digits what they
+    are: both as in the published searches.
+    """
+
+    name = "svhn"
+    source = datasets.SVHN
+    mean = (0.4377, 0.4438, 0.4728)
+    std = (0.1980, 0.2010, 0.1970)
+
+    def _choice(self, part: Part) -> dict[str, Any]:
+        return {"split": part}
+
+    def _pixels(self, source: Any) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(source.data))
+
+    def _labels(self, source: Any) -> np.ndarray:
+        return source.labels

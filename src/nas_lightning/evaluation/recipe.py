@@ -1,0 +1,51 @@
+"""A recipe: how a genotype is trained from scratch."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of the retraining; published values are in conf/evaluation.
+
+    Args:
+        name: Name of the recipe, as reports show it.
+        epochs: Training epochs; the last one is the result.
+        batch_size: Images a step.
+        init_channels: Channels C of the first cells; even.
+        layers: Cells.
+        stem: `cifar` or `imagenet`.
+        lr: Learning rate of the first epoch (after warm-up).
+        lr_min: Learning rate that the schedule ends at.
+        schedule: `cosine`, `exponential` (×0.97 an epoch) or `linear`.
+        warmup_epochs: Epochs of linear learning-rate warm-up.
+        momentum: Momentum of SGD.
+        nesterov: Nesterov momentum.
+        weight_decay: L2 coefficient.
+        clip: Largest global L2 norm of the gradient; None for no clipping.
+        auxiliary: Weight of the auxiliary head's loss; 0 builds no head.
+        drop_path: Largest chance of dropping a path; it grows as e/E.
+        cutout: Side of the square that cutout blanks, in pixels; 0 for none.
+        label_smoothing: Label smoothing of the training loss.
+    """
+
+    name: str
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    init_channels: Annotated[int, Field(ge=2, multiple_of=2)]
+    layers: Annotated[int, Field(ge=1)]
+    lr: Annotated[float, Field(gt=0)]
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    lr_min: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["cosine", "exponential", "linear"] = "cosine"
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0)] = 3e-4
+    clip: Annotated[float, Field(gt=0)] | None = 5.0
+    auxiliary: Annotated[float, Field(ge=0)] = 0.4
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    cutout: Annotated[int, Field(ge=0)] = 16
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -1,0 +1,7 @@
+"""Hypergradients: how the gradient of the outer problem is estimated. One idea a file, one signature for all."""
+
+from nas_lightning.hypergradients.first_order import FirstOrder, first_order
+from nas_lightning.hypergradients.inner import SGDStep
+from nas_lightning.hypergradients.unrolled import Unrolled, unrolled
+
+__all__ = ["FirstOrder", "SGDStep", "Unrolled", "first_order", "unrolled"]

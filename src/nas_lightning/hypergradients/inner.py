@@ -1,0 +1,51 @@
+"""The inner step of the unrolled objective, and gradients that allow for unused tensors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nas_lightning.protocols import Tensors
+
+
+@dataclass(frozen=True)
+class SGDStep:
+    """One step of SGD as a function: w' = w − lr·(momentum·buffer + g + weight_decay·w).
+
+    That is what the released DARTS code unrolls: momentum buffer and weight decay enter, clipping does not.
+
+    Args:
+        lr: Learning rate of the step (ξ).
+        momentum: Factor on the buffers.
+        weight_decay: L2 coefficient.
+        buffers: Momentum buffers in the order of the weights; None before the first step.
+    """
+
+    lr: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    buffers: Sequence[Tensor | None] | None = None
+
+    def __call__(self, weights: Tensors, gradients: list[Tensor]) -> Tensors:
+        """The weights after the step; differentiable in weights and gradients."""
+        values = list(weights.values())
+        direction = list(torch._foreach_add(gradients, values, alpha=self.weight_decay))
+        if self.buffers is not None:
+            direction = [
+                d if buffer is None else d + self.momentum * buffer
+                for d, buffer in zip(direction, self.buffers, strict=True)
+            ]
+        stepped = torch._foreach_sub(values, direction, alpha=self.lr)
+        return dict(zip(weights, stepped, strict=True))
+
+
+def gradients(
+    loss: Tensor,
+    inputs: Sequence[Tensor],
+    create_graph: bool = False,
+    grad_outputs: Sequence[Tensor] | None = None,
+) -> list[Tensor]:
+    """Gradients of a scalar (or a vector-Jacobian product), zeros where an input does not enter."""
+    found = torch.autograd.grad(loss, inputs, grad_outputs=grad_outputs, create_graph=create_graph, allow_unused=True)
+    return [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)]

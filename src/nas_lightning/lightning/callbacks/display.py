@@ -1,0 +1,93 @@
+"""A live line that says where a run is: epoch, losses, accuracy, time left."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import lightning as L
+
+SHOWN = {
+    "train_loss": "train loss {:.3f}",
+    "arch_loss": "arch loss {:.3f}",
+    "val_accuracy": "val {:.2f} %",
+    "test_accuracy": "test {:.2f} %",
+}
+"""Metrics on display and how they are written."""
+
+
+class LiveDisplay(L.Callback):
+    """Shows a bar on a terminal and a line an epoch elsewhere.
+
+    Args:
+        title: What is going on, for instance `search`.
+        epochs: Epochs in all.
+        console: Where to print.
+    """
+
+    def __init__(self, title: str, epochs: int, console: Console | None = None) -> None:
+        self.title = title
+        self.epochs = epochs
+        self.console = console or Console(stderr=False)
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Open the bar."""
+        if not trainer.is_global_zero or not self.console.is_terminal:
+            return
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[status]}"),
+            TimeElapsedColumn(),
+            TextColumn("elapsed,"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self.console,
+        )
+        done = self._epoch(trainer, pl_module) * self._batches(trainer)
+        self._task = self._progress.add_task(
+            self.title, total=self.epochs * self._batches(trainer), completed=done, status="starting"
+        )
+        self._progress.start()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar."""
+        if self._progress is not None and self._task is not None:
+            done = self._epoch(trainer, pl_module) * self._batches(trainer) + batch_idx + 1
+            self._progress.update(self._task, completed=done, status=self._status(trainer, pl_module))
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the epoch's numbers."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, status=self._status(trainer, pl_module))
+        elif trainer.is_global_zero:
+            self.console.print(f"{self.title}: {self._status(trainer, pl_module)}", highlight=False)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Close the bar and leave it on the screen."""
+        self._close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Close the bar, so that the message is not overwritten."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _epoch(self, trainer: L.Trainer, pl_module: L.LightningModule) -> int:
+        return getattr(pl_module, "search_epoch", trainer.current_epoch)
+
+    def _batches(self, trainer: L.Trainer) -> int:
+        return max(1, int(trainer.num_training_batches))
+
+    def _status(self, trainer: L.Trainer, pl_module: L.LightningModule) -> str:
+        metrics = trainer.callback_metrics
+        parts = [f"epoch {self._epoch(trainer, pl_module) + 1}/{self.epochs}"]
+        parts += [text.format(float(metrics[key])) for key, text in SHOWN.items() if key in metrics]
+        return ", ".join(parts)

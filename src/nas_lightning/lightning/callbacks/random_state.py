@@ -1,0 +1,46 @@
+"""Keep the global random states, which Lightning does not save.
+
+All of the project's own draws are keyed and need none of this; it is for users' parts.
+"""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+import lightning as L
+
+
+class RandomState(L.Callback):
+    """Saves the global states of torch, CUDA, numpy and python and restores them before the first resumed epoch."""
+
+    def __init__(self) -> None:
+        self._restored: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers and tensors, which a checkpoint may hold."""
+        _, keys, position, has_gauss, cached = np.random.get_state()
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "numpy": [np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
+            "python": list(random.getstate()[1]),
+            "python_gauss": random.getstate()[2],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember until the first epoch starts: building the loaders still draws from the global states."""
+        self._restored = state_dict
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Restore once."""
+        if self._restored is None:
+            return
+        state, self._restored = self._restored, None
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda"])
+        keys, position, has_gauss, cached = state["numpy"]
+        np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+        random.setstate((3, tuple(state["python"]), state["python_gauss"]))

@@ -1,0 +1,52 @@
+"""metrics.csv and genotypes.jsonl: one row an epoch, cut back to the checkpoint when a run is resumed."""
+
+from typing import Any
+
+import lightning as L
+from nas_lightning.run_folder import RunFolder
+
+
+class Tables(L.Callback):
+    """Writes every metric that was logged for the epoch, also users' own.
+
+    Args:
+        folder: The run folder.
+        phase: `search` or `evaluation`.
+    """
+
+    def __init__(self, folder: RunFolder, phase: str) -> None:
+        self.folder = folder
+        self.phase = phase
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget rows of epochs that are about to run (again), and note the genotype before training."""
+        if not trainer.is_global_zero:
+            return
+        first = self._position(trainer, pl_module)["epoch"]
+        self.folder.truncate(self.phase, first)
+        if first == 0 and hasattr(pl_module, "genotype"):
+            self._genotype(pl_module, {"epoch": -1, "search_epoch": -1, "attempt": 0})
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the epoch's row."""
+        measure: Any = getattr(pl_module, "epoch_metrics", dict)
+        extra = measure()  # on every rank: metrics are reduced
+        if not trainer.is_global_zero:
+            return
+        position = self._position(trainer, pl_module)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.folder.append_metrics({"phase": self.phase, **position, **metrics, **extra})
+        if hasattr(pl_module, "genotype"):
+            self._genotype(pl_module, position)
+
+    def _position(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, int]:
+        epoch = trainer.current_epoch + getattr(pl_module, "epoch_offset", 0)
+        return {
+            "epoch": epoch,
+            "search_epoch": getattr(pl_module, "search_epoch", epoch),
+            "attempt": getattr(pl_module, "attempt", 0),
+        }
+
+    def _genotype(self, module: Any, position: dict[str, int]) -> None:
+        mixing = {name: weights.tolist() for name, weights in module.relaxation.mean(module.arch).items()}
+        self.folder.append_genotype({**position, "genotype": module.genotype().to_dict(), "mixing": mixing})

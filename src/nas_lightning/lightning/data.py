@@ -1,0 +1,342 @@
+"""Loaders for the search and the retraining.
+
+They are pure functions of the pass number, which is the trainer's current epoch: nothing has to be counted,
+saved or restored. The Trainer must be told to ask for them anew in each epoch
+(`reload_dataloaders_every_n_epochs=1`).
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from pydantic import Field
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, Subset, TensorDataset
+from torchvision.transforms import v2
+
+from nas_lightning.data.base import ImageData, LabelledImages, Part
+from nas_lightning.data.keyed import KeyedDataset, key, order, preserved_rng, seed_all
+from nas_lightning.data.splits import SPLIT_SEED, SearchSplit, SplitMethod, search_split
+from nas_lightning.errors import DataError
+
+Item = tuple[Tensor, int]
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _KeyedDataModule(LightningDataModule):
+    """What the two kinds of data modules share: the split, and loaders without memory.
+
+    With several processes each one gets its own part of every pass, and `batch_size` counts for each process.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        batch_size: int,
+        seed: int,
+        num_workers: int,
+        split: SplitMethod,
+        val_fraction: float,
+        cutout: int,
+    ) -> None:
+        super().__init__()
+        self.data = data
+        self.batch_size = batch_size
+        self.seed = seed
+        self.num_workers = num_workers
+        self.split_method: SplitMethod = split
+        self.val_fraction = val_fraction
+        self.cutout = cutout
+
+    first_pass = 0
+    """Passes made before this fit: a later stage of a search goes on from them."""
+
+    @property
+    def pass_number(self) -> int:
+        """How many times the training images were passed through before; `first_pass` without a trainer."""
+        return self.first_pass + (self.trainer.current_epoch if self.trainer else 0)
+
+    @property
+    def processes(self) -> int:
+        """Among how many processes each pass is divided."""
+        return self.trainer.world_size if self.trainer else 1
+
+    def prepare_data(self) -> None:
+        """Fetches what is to be fetched, in one process."""
+        self.data.prepare()
+
+    def setup(self, stage: str) -> None:
+        """Reads the images, in every process."""
+        self.data.prepare()
+
+    def _search_split(self) -> SearchSplit:
+        """The indices of the training images that belong to train, arch and val."""
+        self.data.prepare()
+        return search_split(self.data.train_labels, self.split_method, val_fraction=self.val_fraction)
+
+    def _train_length(self, count: int) -> int:
+        """Images used in a pass: all, less a lone one in the last batch, which BatchNorm would refuse."""
+        per_process = -(-count // self.processes)
+        lone = per_process > 1 and per_process % self.batch_size == 1
+        return (per_process - 1) * self.processes if lone else count
+
+    def _loader(
+        self, dataset: Dataset[Item], stream: str, indices: np.ndarray, batch_size: int | None = None
+    ) -> DataLoader[Any]:
+        """Reads the dataset in the order of the indices, augmented by (seed, stream, pass, position)."""
+        keyed = KeyedDataset(dataset, self.seed, self.pass_number, indices, stream)
+        sampler: DistributedSampler[Item] | None = None
+        if self.processes > 1 and self.trainer:
+            sampler = DistributedSampler(keyed, self.processes, self.trainer.global_rank, shuffle=False)
+        # Without a generator of its own a loader would draw from the global one whenever it starts. The other
+        # ways to start workers fail under joblib's launcher.
+        fork = "fork" if self.num_workers and sys.platform == "linux" else None
+        return DataLoader(
+            keyed,
+            batch_size=batch_size or self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(key(self.seed, stream, self.pass_number)),
+            multiprocessing_context=fork,
+        )
+
+
+class SearchData(_KeyedDataModule):
+    """The images of a search: two streams to train on, `train` and `arch`, and `val` to look at.
+
+    A training batch is `{"train": (images, labels), "arch": (images, labels)}`. An epoch passes through the
+    train images once; its last batch may be smaller, and is left out if it would hold one image. The arch
+    stream has as many batches, all of them full: it goes through its images without replacement, again and
+    again.
+
+    Args:
+        data: where the images come from.
+        batch_size: images of either stream in a step, in each process.
+        seed: of the run; decides the order and the augmentation, not the split.
+        num_workers: processes that load images; 0 loads in the training process.
+        split: `stratified` or `halves_by_order`, see `nas_lightning.data.search_split`.
+        val_fraction: share of the training images set aside for val; 0: val is the arch half.
+        augment_val: whether the arch half, when it serves as val, is augmented as in the published searches;
+            images that were set aside never are.
+        cutout: side, in pixels, of the square that augmentation blanks; 0 is off.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        batch_size: Positive,
+        seed: int,
+        num_workers: Count = 0,
+        split: SplitMethod = "stratified",
+        val_fraction: Fraction = 0.0,
+        augment_val: bool = True,
+        cutout: Count = 0,
+    ) -> None:
+        super().__init__(data, batch_size, seed, num_workers, split, val_fraction, cutout)
+        self.augment_val = augment_val
+
+    def setup(self, stage: str) -> None:
+        """Splits the images and makes the datasets; raises DataError if they do not suffice."""
+        self.split = self._search_split()
+        if self.batch_size > len(self.split.train):
+            raise DataError(
+                f"search.batch_size={self.batch_size} is more than the {len(self.split.train)} images of the "
+                f"train half: give at most that, e.g. search.batch_size={max(1, len(self.split.train) // 8)}"
+            )
+        self.augmented = self.data.dataset("train", augment=True, cutout=self.cutout)
+        self.plain = self.data.dataset("train", augment=False)
+
+    def train_dataloader(self) -> dict[str, DataLoader[Any]]:
+        """Both streams, with equally many batches."""
+        length = self._train_length(len(self.split.train))
+        train = order(self.split.train, self.seed, "train", self.pass_number, length)
+
+        steps = -(-length // (self.batch_size * self.processes))
+        arch_batch = min(self.batch_size, max(1, len(self.split.arch) // self.processes))
+        length = steps * arch_batch * self.processes
+        arch = order(self.split.arch, self.seed, "arch", self.pass_number, length)
+        return {
+            "train": self._loader(self.augmented, "train", train),
+            "arch": self._loader(self.augmented, "arch", arch, arch_batch),
+        }
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The val part in index order."""
+        as_published = self.augment_val and not self.val_fraction
+        return self._loader(self.augmented if as_published else self.plain, "val", self.split.val)
+
+
+class EvaluationData(_KeyedDataModule):
+    """The images on which a found network is trained from scratch.
+
+    Args:
+        data: where the images come from.
+        batch_size: images in a step, in each process.
+        seed: of the run; decides the order and the augmentation.
+        num_workers: processes that load images; 0 loads in the training process.
+        cutout: side, in pixels, of the square that augmentation blanks; 0 is off.
+        images: `full` trains on all training images and looks at the test part. `search_halves`, for choosing
+            among candidates, trains on the train half of the search and looks at its val part, not augmented:
+            the test part is not touched.
+        split: as for the search, used by `search_halves`.
+        val_fraction: likewise.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        batch_size: Positive,
+        seed: int,
+        num_workers: Count = 0,
+        cutout: Count = 0,
+        images: Literal["full", "search_halves"] = "full",
+        split: SplitMethod = "stratified",
+        val_fraction: Fraction = 0.0,
+    ) -> None:
+        super().__init__(data, batch_size, seed, num_workers, split, val_fraction, cutout)
+        self.images = images
+
+    def setup(self, stage: str) -> None:
+        """Makes the datasets; raises DataError if the images cannot be used."""
+        self.data.prepare()
+        self.augmented = self.data.dataset("train", augment=True, cutout=self.cutout)
+        if self.images == "full":
+            self.held_out = self.data.dataset("test", augment=False)
+            self.train_indices = np.arange(len(self.data.train_labels))
+            self.held_out_indices = np.arange(len(self.data.test_labels))
+        else:
+            split = self._search_split()
+            self.held_out = self.data.dataset("train", augment=False)
+            self.train_indices, self.held_out_indices = split.train, split.val
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """All training images in a fresh order, less a lone one in the last batch."""
+        length = self._train_length(len(self.train_indices))
+        shuffled = order(self.train_indices, self.seed, "train", self.pass_number, length)
+        return self._loader(self.augmented, "train", shuffled)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """What is looked at after each epoch: the test part, or the val part of the search."""
+        return self._loader(self.held_out, "val", self.held_out_indices)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """The same images, for the final figures."""
+        return self._loader(self.held_out, "test", self.held_out_indices)
+
+
+def from_datamodule(module: LightningDataModule) -> ImageData:
+    """Makes a user's own LightningDataModule serve for search and evaluation.
+
+    Used are the datasets of its `train_dataloader()` and `test_dataloader()`; its batch sizes, shuffling and
+    samplers are not. Items must be (image, label) with a square float tensor [C, H, W], normalised as the
+    user likes. The transforms of the user's datasets always apply: `augment` cannot switch them off, and
+    cutout comes on top. Labels are read from `targets`, `labels` or `tensors[1]`, else by one walk through
+    the dataset; the number of classes is the module's `num_classes`, else one more than the highest label.
+    """
+    return _DataModuleImages(module)
+
+
+class _DataModuleImages(ImageData):
+    def __init__(self, module: LightningDataModule) -> None:
+        self.module = module
+        self.name = type(module).__name__
+
+    def dataset(self, part: Part, augment: bool, cutout: int = 0) -> Dataset[Item]:
+        self.prepare()
+        labels = self.train_labels if part == "train" else self.test_labels
+        return LabelledImages(self._images[part], labels, v2.Compose([torch.Tensor.float, *self._cutout(cutout)]))
+
+    def _load(self) -> None:
+        # A random_split in the user's setup must neither depend on the run's seed nor disturb its draws.
+        with preserved_rng():
+            seed_all(SPLIT_SEED)
+            self.module.prepare_data()
+            self.module.setup("fit")
+            self.module.setup("test")
+            train, test = self._part("train"), self._part("test")
+            self.train_labels, self.test_labels = self._labels(train), self._labels(test)
+            image = train[0][0]
+
+        if not (isinstance(image, Tensor) and image.is_floating_point() and image.ndim == 3):
+            raise self._error(f"gives {_describe(image)} as image, not a float tensor [C, H, W]", "add ToTensor()")
+        self.in_channels, self.image_size, width = image.shape
+        if width != self.image_size:
+            raise self._error(f"gives images of {self.image_size}x{width} pixels", "resize them to squares")
+        highest = int(max(self.train_labels.max(), self.test_labels.max()))
+        self.num_classes = getattr(self.module, "num_classes", None) or highest + 1
+        if highest >= self.num_classes or min(self.train_labels.min(), self.test_labels.min()) < 0:
+            raise self._error(
+                f"gives labels from {min(self.train_labels.min(), self.test_labels.min())} to {highest} "
+                f"for {self.num_classes} classes",
+                f"give 0 to {self.num_classes - 1}",
+            )
+        names = getattr(self.module, "class_names", None) or map(str, range(self.num_classes))
+        self.class_names = tuple(names)
+        self._images = {"train": _Column(train), "test": _Column(test)}
+
+    def _part(self, part: Part) -> Any:
+        """The dataset behind one of the user's loaders."""
+        try:
+            loader = getattr(self.module, f"{part}_dataloader")()
+        except MisconfigurationException as error:  # what Lightning's placeholder raises
+            raise self._error(f"has no {part}_dataloader()", "define it; it is not replaced by another") from error
+        dataset = getattr(loader, "dataset", None)
+        if dataset is None or isinstance(dataset, IterableDataset) or not len(dataset):
+            raise self._error(
+                f"returns {_describe(loader)} from {part}_dataloader()",
+                "return one DataLoader of a dataset that has a length",
+            )
+        return dataset
+
+    def _labels(self, dataset: Any) -> np.ndarray:
+        labels = _stored_labels(dataset)
+        try:
+            if labels is None or labels.shape != (len(dataset),) or labels[0] != int(dataset[0][1]):
+                labels = np.array([int(dataset[index][1]) for index in range(len(dataset))])
+        except (TypeError, ValueError, IndexError, RuntimeError) as error:
+            raise self._error(f"gives {_describe(dataset[0])} as item", "give (image, label)") from error
+        return labels.astype(np.int64)
+
+    def _error(self, problem: str, remedy: str) -> DataError:
+        return DataError(f"data._target_ {self.name} {problem}: {remedy}, or choose other data, e.g. data=digits")
+
+
+class _Column(Sequence[Any]):
+    """The images of a dataset whose items are (image, label)."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.dataset[index][0]
+
+
+def _stored_labels(dataset: Any) -> np.ndarray | None:
+    """Labels that a dataset keeps in the usual places, as far as they are what its items say."""
+    if isinstance(dataset, Subset):
+        labels = _stored_labels(dataset.dataset)
+        return None if labels is None else labels[np.asarray(dataset.indices)]
+    if getattr(dataset, "target_transform", None) is not None:
+        return None
+    for name in ("targets", "labels"):
+        if hasattr(dataset, name):
+            return np.asarray(getattr(dataset, name))
+    if isinstance(dataset, TensorDataset) and len(dataset.tensors) > 1:
+        return np.asarray(dataset.tensors[1])
+    return None
+
+
+def _describe(thing: Any) -> str:
+    if isinstance(thing, Tensor):
+        return f"a {thing.dtype} tensor of shape {list(thing.shape)}"
+    return f"a {type(thing).__name__}"

@@ -1,0 +1,120 @@
+"""Training a discrete network from scratch, with every setting of the published recipes."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import lightning as L
+from nas_lightning import draws
+from nas_lightning.evaluation.recipe import Recipe
+from nas_lightning.protocols import Objective
+from nas_lightning.schedules import drop_path_in_evaluation, learning_rate
+
+Batch = tuple[Tensor, Tensor]
+
+
+class EvaluationModule(L.LightningModule):
+    """Trains one network.
+
+    Args:
+        network: The discrete network; it may return (logits, auxiliary logits) in train mode.
+        objective: Loss and metric.
+        recipe: Epochs, rates and regularisation.
+        seed: Keys the draws of drop-path.
+
+    Attributes:
+        best: Best test metric of any epoch so far. It is logged, never reported as the result.
+    """
+
+    def __init__(self, network: torch.nn.Module, objective: Objective, recipe: Recipe, seed: int) -> None:
+        super().__init__()
+        # Depthwise convolutions are faster with channels last, on CPUs and GPUs alike.
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.objective = objective
+        self.recipe = recipe
+        self.seed = seed
+        self.best = float("-inf") if objective.direction == "max" else float("inf")
+        self.num_steps = 0
+        self.train_metric = objective.new_metric()
+        self.test_metric = objective.new_metric()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """SGD with momentum on all weights."""
+        recipe = self.recipe
+        return torch.optim.SGD(
+            self.network.parameters(),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.nesterov,
+        )
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip by the recipe's norm."""
+        if self.recipe.clip is not None:
+            self.clip_gradients(optimizer, self.recipe.clip, "norm")
+
+    def on_train_epoch_start(self) -> None:
+        """Set learning rate and drop-path from the epoch."""
+        recipe, epoch = self.recipe, self.current_epoch
+        lr = learning_rate(recipe.schedule, epoch, recipe.epochs, recipe.lr, recipe.lr_min, recipe.warmup_epochs)
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
+            group["lr"] = lr
+        self.network.drop_probability = drop_path_in_evaluation(epoch, recipe.epochs, recipe.drop_path)  # type: ignore[assignment]
+        self.log("lr", lr)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of the main head plus the weighted loss of the auxiliary head."""
+        images, targets = batch
+        with draws.keyed(self.seed, self.num_steps, "evaluation", self.global_rank):
+            outputs = self.network(images.contiguous(memory_format=torch.channels_last))
+        logits, auxiliary = outputs if isinstance(outputs, tuple) else (outputs, None)
+        loss = self.objective.loss(logits, targets, self.recipe.label_smoothing)
+        if auxiliary is not None:
+            loss = loss + self.recipe.auxiliary * self.objective.loss(auxiliary, targets, self.recipe.label_smoothing)
+        self.num_steps += 1
+        self.train_metric.update(logits.detach(), targets)
+        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(images))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Watch the held-out images after each epoch."""
+        images, targets = batch
+        with draws.keyed(self.seed, self.num_steps, f"test {batch_idx}", self.global_rank):
+            outputs = self.network(images.contiguous(memory_format=torch.channels_last))
+        self.test_metric.update(outputs, targets)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metric and remember the best."""
+        value = 100 * self.test_metric.compute()
+        self.test_metric.reset()
+        better = max if self.objective.direction == "max" else min
+        self.best = better(self.best, float(value))
+        self.log("test_accuracy", value)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """The final measurement."""
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the final metric."""
+        self.log("test_accuracy", 100 * self.test_metric.compute())
+        self.test_metric.reset()
+
+    def epoch_metrics(self) -> dict[str, float]:
+        """Accuracy on train, measured while training."""
+        value = {"train_accuracy": 100 * float(self.train_metric.compute())}
+        self.train_metric.reset()
+        return value
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the best value and the step count."""
+        checkpoint["evaluation"] = {"best": self.best, "num_steps": self.num_steps}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore them."""
+        self.best = checkpoint["evaluation"]["best"]
+        self.num_steps = checkpoint["evaluation"]["num_steps"]

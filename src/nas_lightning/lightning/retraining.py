@@ -1,0 +1,86 @@
+"""Retraining: the evaluator that trains the discrete network from scratch and measures it on the test images."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import lightning as L
+from nas_lightning.errors import Interrupted
+from nas_lightning.evaluation.recipe import Recipe
+from nas_lightning.functional import count_parameters
+from nas_lightning.lightning.callbacks import Cost, InterruptAtEpochEnd
+from nas_lightning.lightning.data import EvaluationData
+from nas_lightning.lightning.evaluation import EvaluationModule
+from nas_lightning.lightning.workbench import Workbench, callback_of
+from nas_lightning.spaces.genotype import Genotype
+from nas_lightning.spaces.macro import check_image_size
+from nas_lightning.spaces.network import auxiliary_fits
+
+
+@dataclass(frozen=True)
+class Retraining(Recipe):
+    """Trains with a recipe. The last epoch is the result; the best epoch is logged and never reported as such."""
+
+    def __call__(self, genotype: Genotype, bench: Workbench) -> dict[str, Any]:
+        """Train, or go on training from the run folder's checkpoint, and test.
+
+        Args:
+            genotype: The architecture.
+            bench: Space, data, objective and folder of the run.
+
+        Returns:
+            The `evaluation` section of the summary.
+
+        Raises:
+            ConfigError: The genotype, the image size or the recipe do not fit each other.
+            Interrupted: The user stopped the training; the folder can be resumed.
+        """
+        data, seed = bench.data, bench.config.seed
+        check_image_size(data.image_size, self.layers, self.stem)
+        auxiliary = self.auxiliary > 0 and auxiliary_fits(data.image_size, self.stem)
+        L.seed_everything(seed, workers=True, verbose=False)
+        network = bench.space.network(
+            genotype, data.num_classes, data.in_channels, self.init_channels, self.layers, auxiliary, self.stem
+        )
+        cost = Cost()
+        checkpoints = bench.folder.checkpoints / "evaluation"
+        trainer = bench.trainer("evaluation", self.epochs, checkpoints, max_epochs=self.epochs, extra=[cost])
+        images = EvaluationData(
+            data, self.batch_size, seed, cutout=self.cutout, **bench.loaders.model_dump(exclude={"augment_val"})
+        )
+        module = EvaluationModule(network, bench.objective, self, seed)
+        path = checkpoints / "last.ckpt"
+        trainer.fit(module, datamodule=images, ckpt_path=path if path.exists() else None)
+        if callback_of(trainer, InterruptAtEpochEnd).requested:
+            raise Interrupted(f"stopped after epoch {trainer.current_epoch}; continue with resume={bench.folder}")
+        (result,) = trainer.test(module, datamodule=images, verbose=False) or [{}]
+        accuracy = result.get("test_accuracy")
+        macs = count_macs(network, data.in_channels, data.image_size)
+        return {
+            "recipe": self.name,
+            "test_accuracy": None if accuracy is None else round(accuracy, 4),
+            "test_error": None if accuracy is None else round(100 - accuracy, 4),
+            "best_epoch_accuracy": round(module.best, 4) if abs(module.best) != float("inf") else None,
+            "params": count_parameters(network),
+            "params_auxiliary": count_parameters(network, auxiliary=True) - count_parameters(network),
+            "macs": macs,
+            "epochs": trainer.current_epoch,
+            "init_channels": self.init_channels,
+            "layers": self.layers,
+            "seconds": cost.report()["seconds"],
+        }
+
+
+@torch.no_grad()
+def count_macs(network: nn.Module, in_channels: int, image_size: int) -> int:
+    """Multiply-accumulates of one image through convolutions and linear layers, in evaluation mode."""
+    device = next(network.parameters()).device
+    mode = network.training
+    network.eval()
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, in_channels, image_size, image_size, device=device))
+    network.train(mode)
+    return counter.get_total_flops() // 2

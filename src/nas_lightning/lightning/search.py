@@ -1,0 +1,295 @@
+"""The bilevel search as a LightningModule with manual optimisation.
+
+One training step is an architecture step (outer problem, on the arch batch) and a weight step (inner problem, on the
+train batch). Gradients are computed only for what the step updates. The module owns the search epoch and ends the
+search; Lightning's counters only ever go up.
+"""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+import lightning as L
+from nas_lightning import draws
+from nas_lightning.configs import SearchConfig
+from nas_lightning.functional import frozen_batch_stats
+from nas_lightning.hypergradients import SGDStep
+from nas_lightning.protocols import (
+    Hypergradient,
+    Loss,
+    Objective,
+    Perturbation,
+    Regularizer,
+    Relaxation,
+    SearchSpace,
+    Selector,
+    Tensors,
+)
+from nas_lightning.schedules import learning_rate
+from nas_lightning.spaces.choices import Active, Mixing
+from nas_lightning.spaces.genotype import Genotype
+
+Batch = tuple[Tensor, Tensor]
+
+
+class SearchModule(L.LightningModule):
+    """Searches one stage.
+
+    Args:
+        space: What may be searched.
+        supernet: The supernet of that space.
+        relaxation: Architecture parameters → mixing weights.
+        hypergradient: Estimator of the outer gradient.
+        perturbation: Acts on the mixing weights of the weight step.
+        regularizers: Parts inside the supernet.
+        selector: Derives the genotype of every epoch.
+        objective: Loss and metric.
+        settings: The `search` section of the configuration.
+        seed: The run's seed; all draws are keyed by it.
+
+    Attributes:
+        arch: Architecture parameters by choice, each [R, O]. They are plain tensors, not parameters of the module:
+            no weight list, clipping norm, parameter count or DDP wrapper ever sees them.
+        search_epoch: Position on all schedules; a rollback rewinds it.
+        attempt: How often the search was rolled back.
+        num_steps: Weight steps taken.
+        stage: Index of the stage.
+        last_epoch: The search epoch at which the stage ends (not run any more).
+        epoch_offset: Lightning epochs of the stages before, so that rows count on.
+        optimizer_states: States to start the two optimizers from; set by `transfer`.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        supernet: torch.nn.Module,
+        relaxation: Relaxation,
+        hypergradient: Hypergradient,
+        perturbation: Perturbation,
+        regularizers: tuple[Regularizer, ...],
+        selector: Selector,
+        objective: Objective,
+        settings: SearchConfig,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.space = space
+        self.supernet = supernet
+        self.relaxation = relaxation
+        self.hypergradient = hypergradient
+        self.perturbation = perturbation
+        self.regularizers = regularizers
+        self.selector = selector
+        self.objective = objective
+        self.settings = settings
+        self.seed = seed
+        self.arch: Tensors = relaxation.init(space.choices, draws.seeded_generator(seed, "architecture"))
+        self.search_epoch = 0
+        self.attempt = 0
+        self.num_steps = 0
+        self.stage = 0
+        self.last_epoch = settings.epochs
+        self.epoch_offset = 0
+        self.optimizer_states: list[dict[str, Any]] | None = None
+        self.train_metric = objective.new_metric()
+        self.val_metric = objective.new_metric()
+
+    # What a step is made of -----------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """SGD for the weights, Adam (coupled L2, as published) for the architecture parameters."""
+        weights, arch = self.settings.weights, self.settings.arch
+        self.arch = {name: a.detach().to(self.device).requires_grad_() for name, a in self.arch.items()}
+        sgd = torch.optim.SGD(
+            self.supernet.parameters(),
+            lr=weights.lr,
+            momentum=weights.momentum,
+            weight_decay=weights.weight_decay,
+            nesterov=weights.nesterov,
+        )
+        adam = torch.optim.Adam(list(self.arch.values()), lr=arch.lr, betas=arch.betas, weight_decay=arch.weight_decay)
+        if self.optimizer_states is not None:
+            for optimizer, state in zip((sgd, adam), self.optimizer_states, strict=True):
+                # The moments go on; rates and decay are this stage's own.
+                optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
+            self.optimizer_states = None
+        return [sgd, adam]
+
+    def _optimizers(self) -> list[Any]:
+        """Of the weights and of the architecture parameters, as Lightning wants them stepped."""
+        return self.optimizers()  # type: ignore[return-value]
+
+    def mixing(self, arch: Tensors, pass_name: str) -> tuple[Mixing, Active | None]:
+        """Mixing weights and active options of one pass: equal passes of a step draw the same numbers."""
+        device = next(iter(arch.values())).device
+        rng = draws.seeded_generator(self.seed, self.num_steps, pass_name, "mixing", device=device)
+        mixing = self.relaxation(arch, self.search_epoch, rng)
+        return mixing, self.relaxation.active(mixing)
+
+    def loss_of(self, batch: Batch, pass_name: str, penalty: bool = False) -> Loss:
+        """The loss of a batch as a pure function of weights and architecture parameters."""
+        images, targets = batch
+
+        def loss(weights: Tensors, arch: Tensors) -> Tensor:
+            mixing, active = self.mixing(arch, pass_name)
+            with draws.keyed(self.seed, self.num_steps, pass_name, self.global_rank):
+                outputs = functional_call(self.supernet, weights, (images, mixing, active))
+            value = self.objective.loss(outputs, targets)
+            extra = self.relaxation.penalty(arch) if penalty else None
+            return value if extra is None else value + extra
+
+        return loss
+
+    def reduce(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Average over the processes of a distributed run."""
+        if self.trainer.world_size == 1:
+            return tensors
+        return [self.trainer.strategy.reduce(tensor, reduce_op="mean") for tensor in tensors]
+
+    def inner_step(self) -> SGDStep:
+        """The step that the weight optimizer is about to take, without clipping."""
+        optimizer = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
+        group = optimizer.param_groups[0]
+        buffers = [optimizer.state.get(p, {}).get("momentum_buffer") for p in group["params"]]
+        return SGDStep(group["lr"], group["momentum"], group["weight_decay"], buffers)
+
+    def arch_step(self, train_batch: Batch, arch_batch: Batch) -> None:
+        """One Adam step on the architecture parameters; weights and buffers stay as they were."""
+        _, optimizer = self._optimizers()
+        # A difference of radius 0.01 vanishes in bfloat16, so second order leaves autocast.
+        full = torch.autocast(self.device.type, enabled=False) if self.hypergradient.second_order else nullcontext()
+        with frozen_batch_stats(self.supernet), full:
+            found, loss = self.hypergradient(
+                self.loss_of(train_batch, "inner"),
+                self.loss_of(arch_batch, "outer", penalty=True),
+                dict(self.supernet.named_parameters()),
+                self.arch,
+                self.inner_step(),
+                self.reduce,
+            )
+        for name, a in self.arch.items():
+            a.grad = found[name]
+        optimizer.step()
+        optimizer.zero_grad()
+        self.log("arch_loss", loss, on_step=False, on_epoch=True, batch_size=len(arch_batch[0]))
+
+    def weight_step(self, batch: Batch) -> None:
+        """One SGD step on the weights under fixed, possibly perturbed mixing weights."""
+        optimizer, _ = self._optimizers()
+        images, targets = batch
+        mixing, active = self.mixing({name: a.detach() for name, a in self.arch.items()}, "weights")
+
+        def loss_of_mixing(candidate: Mixing) -> Tensor:
+            with draws.keyed(self.seed, self.num_steps, "weights", self.global_rank):
+                return self.objective.loss(self.supernet(images, candidate, active), targets)
+
+        rng = draws.seeded_generator(self.seed, self.num_steps, "perturbation", device=self.device)
+        epsilon = self.perturbation.epsilon(self.search_epoch, self.settings.epochs)
+        mixing = self.perturbation(mixing, loss_of_mixing, self.space.choices, epsilon, rng, self.reduce)
+
+        optimizer.zero_grad()
+        with draws.keyed(self.seed, self.num_steps, "weights", self.global_rank):
+            outputs = self.supernet(images, mixing, active)
+        loss = self.objective.loss(outputs, targets)
+        self.manual_backward(loss)
+        optimizer.step()
+        self.train_metric.update(outputs.detach(), targets)
+        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(images))
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip here, after any unscaling, and by optimizer: the norm is over the weights alone."""
+        weights, _ = self.optimizers(use_pl_optimizer=False)  # type: ignore[misc]
+        clip = self.settings.weights.clip if optimizer is weights else self.settings.arch.clip
+        if clip is not None:
+            self.clip_gradients(optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
+
+    # The loop -------------------------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        """Set every schedule from the absolute search epoch."""
+        weights = self.settings.weights
+        lr = learning_rate(
+            weights.schedule,
+            self.search_epoch,
+            self.settings.epochs,
+            weights.lr,
+            weights.lr_min,
+            weights.warmup_epochs,
+        )
+        for group in self.optimizers(use_pl_optimizer=False)[0].param_groups:  # type: ignore[index]
+            group["lr"] = lr
+        for part in self.regularizers:
+            part.at_epoch(self.search_epoch)
+        self.log("lr", lr)
+
+    def training_step(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
+        """An architecture step and a weight step, in the order that `search.order` names."""
+        learns_arch = self.search_epoch >= self.settings.arch.warmup_epochs
+        if learns_arch and self.settings.order == "arch_first":
+            self.arch_step(batch["train"], batch["arch"])
+        self.weight_step(batch["train"])
+        if learns_arch and self.settings.order == "weights_first":
+            self.arch_step(batch["train"], batch["arch"])
+        self.num_steps += 1
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The one-shot model on `val`: mean mixing weights, running statistics."""
+        images, targets = batch
+        mixing = self.relaxation.mean(self.arch)
+        with draws.keyed(self.seed, self.num_steps, f"val {batch_idx}", self.global_rank):
+            outputs = self.supernet(images, mixing, self.relaxation.active(mixing))
+        self.val_metric.update(outputs, targets)
+        self.log("val_loss", self.objective.loss(outputs, targets), batch_size=len(images), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metric of `val` in its unit."""
+        self.log("val_accuracy", 100 * self.val_metric.compute())
+        self.val_metric.reset()
+
+    def on_train_epoch_end(self) -> None:
+        """Advance the search epoch and end the search after the last one.
+
+        Ordinary callbacks ran before this and saw the epoch that ended; the checkpoint is written after it.
+        """
+        self.search_epoch += 1
+        if self.search_epoch >= self.last_epoch:
+            self.trainer.should_stop = True
+
+    def epoch_metrics(self) -> dict[str, float]:
+        """Metrics of the epoch besides the logged ones: accuracy on train, entropy of the mixing weights in nats."""
+        value = {"train_accuracy": 100 * float(self.train_metric.compute())}
+        self.train_metric.reset()
+        for name, weights in self.relaxation.mean(self.arch).items():
+            value[f"entropy/{name}"] = float(torch.special.entr(weights.detach()).sum(dim=1).mean())
+        return value
+
+    def genotype(self) -> Genotype:
+        """The genotype of the current architecture parameters."""
+        return self.selector(self.space, self.relaxation, self.arch)
+
+    # State ----------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what lives outside the module's own state: plain tensors and numbers only."""
+        checkpoint["search"] = {
+            "arch": {name: a.detach().cpu() for name, a in self.arch.items()},
+            "search_epoch": self.search_epoch,
+            "attempt": self.attempt,
+            "num_steps": self.num_steps,
+            "stage": self.stage,
+            "epoch_offset": self.epoch_offset,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore it; Lightning builds the optimizers afterwards."""
+        state = checkpoint["search"]
+        self.arch = {name: a.clone() for name, a in state["arch"].items()}
+        self.search_epoch = state["search_epoch"]
+        self.attempt = state["attempt"]
+        self.num_steps = state["num_steps"]
+        self.epoch_offset = state["epoch_offset"]

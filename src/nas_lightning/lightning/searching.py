@@ -1,0 +1,166 @@
+"""Run a search: its stages one after the other, then the genotype."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import lightning as L
+from nas_lightning.errors import Interrupted
+from nas_lightning.lightning.callbacks import Cost, InterruptAtEpochEnd
+from nas_lightning.lightning.data import SearchData
+from nas_lightning.lightning.search import SearchModule
+from nas_lightning.lightning.stages import SearchState, Stage, plan_stages, transfer
+from nas_lightning.lightning.workbench import Workbench, callback_of
+from nas_lightning.reports import save_genotype
+from nas_lightning.spaces.genotype import Genotype
+from nas_lightning.spaces.macro import check_image_size
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The outcome of a search: the genotype, and the `search` and `selection` sections of the summary."""
+
+    genotype: Genotype
+    search: dict[str, Any]
+    selection: dict[str, Any]
+
+
+def build_module(bench: Workbench, stage: Stage) -> SearchModule:
+    """The search module of a stage, with a supernet initialised from the seed.
+
+    Raises:
+        ConfigError: Parts that do not fit each other or the images.
+    """
+    config, data = bench.config, bench.data
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    space = bench.space
+    regularizers = tuple(bench.build_named("regularizer"))
+    for part in regularizers:
+        space = part.build(space)
+    settings = config.search
+    check_image_size(data.image_size, settings.layers, settings.stem)
+    supernet = space.supernet(
+        data.num_classes,
+        data.in_channels,
+        settings.init_channels,
+        settings.layers,
+        settings.stem,
+        engine=config.engine,
+    )
+    supernet.attach(regularizers)  # type: ignore[operator]
+    module = SearchModule(
+        space,
+        supernet,
+        bench.build("relaxation", bench.plain["relaxation"]),
+        bench.build("hypergradient", bench.plain["hypergradient"]),
+        bench.build("perturbation", bench.plain["perturbation"]),
+        regularizers,
+        bench.build("selector", bench.plain["selector"]),
+        bench.objective,
+        settings,
+        config.seed,
+    )
+    module.stage, module.last_epoch = stage.index, stage.last_epoch
+    return module
+
+
+def run_search(bench: Workbench) -> Searched:
+    """Search, or go on searching where the run folder's checkpoint left off, and derive the genotype.
+
+    Raises:
+        ConfigError: Parts that do not fit each other or the images.
+        Interrupted: The user stopped the search; the folder can be resumed.
+    """
+    folder = bench.folder
+    path = folder.checkpoints / "last.ckpt"
+    saved: dict[str, Any] | None = torch.load(path, weights_only=True) if path.exists() else None
+    cost = Cost()
+    state: SearchState | None = None
+    for stage in plan_stages(bench.plain, bench.config.search):
+        if saved is not None and stage.index < saved["search"]["stage"]:
+            continue
+        stage_bench = bench if stage.config == bench.plain else Workbench(stage.config, folder)
+        module = build_module(stage_bench, stage)
+        if saved is not None and saved["search"]["search_epoch"] >= stage.last_epoch:
+            state = _restore_finished(module, saved, cost)
+        else:
+            if state is not None:
+                transfer(state, module)
+            state = _fit(stage_bench, module, cost, path if saved is not None else None)
+        saved = None
+    start = time.perf_counter()
+    genotype = module.genotype()
+    selection = {"seconds": round(time.perf_counter() - start, 3), "validation_passes": 0}
+    folder.save_genotype(genotype)
+    save_genotype(genotype, folder.plots)
+    rows = [row for row in folder.read_metrics() if row["phase"] == "search"]
+    accuracy = rows[-1].get("val_accuracy") if rows else None
+    search = {
+        "epochs": module.search_epoch,
+        **cost.report(),
+        "curvature_seconds": None,
+        "device": device_name(bench.plain["trainer"]),
+        "precision": str(bench.plain["trainer"].get("precision") or "32-true"),
+        "engine": bench.config.engine,
+        "val_accuracy": round(float(accuracy), 4) if accuracy else None,
+        "stopped_at": None,
+        "rolled_back_to": None,
+        "dominant_eigenvalue": None,
+    }
+    return Searched(genotype, search, selection)
+
+
+def _fit(bench: Workbench, module: SearchModule, cost: Cost, resume_from: Path | None) -> SearchState:
+    """Train one stage and return what it leaves."""
+    settings = bench.config.search
+    trainer = bench.trainer(
+        "search",
+        epochs=settings.epochs,
+        checkpoints=bench.folder.checkpoints,
+        max_epochs=-1,
+        snapshots=settings.snapshots,
+        extra=[cost, *bench.build_named("control")],
+    )
+    data = SearchData(
+        bench.data,
+        settings.batch_size,
+        bench.config.seed,
+        **bench.loaders.model_dump(),
+    )
+    data.first_pass = module.epoch_offset
+    trainer.fit(module, datamodule=data, ckpt_path=resume_from)
+    if callback_of(trainer, InterruptAtEpochEnd).requested:
+        raise Interrupted(f"stopped after epoch {module.search_epoch}; continue with resume={bench.folder}")
+    optimizers = [optimizer.state_dict() for optimizer in trainer.optimizers]
+    return _state_of(module, optimizers, module.epoch_offset + trainer.current_epoch)
+
+
+def _restore_finished(module: SearchModule, saved: dict[str, Any], cost: Cost) -> SearchState:
+    """The state of a stage that had ended when the run was cut off."""
+    module.load_state_dict(saved["state_dict"])
+    module.on_load_checkpoint(saved)
+    cost.load_state_dict(saved["callbacks"]["Cost"])
+    return _state_of(module, saved["optimizer_states"], module.epoch_offset + saved["epoch"] + 1)
+
+
+def _state_of(module: SearchModule, optimizers: list[dict[str, Any]], epoch_offset: int) -> SearchState:
+    return SearchState(
+        weights={name: tensor.detach().cpu() for name, tensor in module.state_dict().items()},
+        arch={name: a.detach().cpu() for name, a in module.arch.items()},
+        optimizers=optimizers,
+        search_epoch=module.search_epoch,
+        attempt=module.attempt,
+        num_steps=module.num_steps,
+        epoch_offset=epoch_offset,
+    )
+
+
+def device_name(trainer_part: dict[str, Any]) -> str:
+    """The GPU's name, or the kind of accelerator in words."""
+    accelerator = trainer_part.get("accelerator", "auto")
+    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
+        return torch.cuda.get_device_name()
+    return f"cpu ({torch.get_num_threads()} threads)"

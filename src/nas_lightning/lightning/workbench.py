@@ -1,0 +1,149 @@
+"""The parts of one run, built from its configuration."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+
+import lightning as L
+from nas_lightning.configs import LoaderConfig, RootConfig, target_of, validate
+from nas_lightning.data import ImageData
+from nas_lightning.errors import ConfigError
+from nas_lightning.lightning.callbacks import (
+    EpochCheckpoint,
+    InterruptAtEpochEnd,
+    LiveDisplay,
+    RandomState,
+    Tables,
+)
+from nas_lightning.lightning.data import from_datamodule
+from nas_lightning.protocols import Objective, SearchSpace
+from nas_lightning.run_folder import RunFolder
+
+
+class Workbench:
+    """Builds what a run needs, each thing once.
+
+    Args:
+        config: The resolved configuration as plain lists and dictionaries.
+        folder: The run folder.
+
+    Raises:
+        ConfigError: The configuration is not valid.
+    """
+
+    def __init__(self, config: Mapping[str, Any], folder: RunFolder) -> None:
+        self.plain = dict(config)
+        self.config: RootConfig = validate(config)
+        self.folder = folder
+
+    def build(self, path: str, part: Mapping[str, Any]) -> Any:
+        """Instantiate a part.
+
+        Raises:
+            ConfigError: The target is not trusted or does not exist, or refuses its arguments.
+        """
+        target = target_of(path, part, tuple(self.config.trusted))
+        arguments = {key: value for key, value in part.items() if not key.startswith("_")}
+        try:
+            return target(**{key: self._argument(f"{path}.{key}", value) for key, value in arguments.items()})
+        except ConfigError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{path}: {target.__name__} refuses its arguments ({error})") from error
+
+    def _argument(self, path: str, value: Any) -> Any:
+        if isinstance(value, Mapping) and "_target_" in value:
+            if value.get("_partial_"):
+                return instantiate(value, _convert_="all")
+            return self.build(path, value)
+        return value
+
+    def build_named(self, group: str) -> list[Any]:
+        """Build the parts of a list in their order."""
+        return [self.build(f"{group}.{name}", part) for name, part in self.plain[group].items()]
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return self.build("space", self.plain["space"])
+
+    @cached_property
+    def loaders(self) -> LoaderConfig:
+        """How images are loaded and split."""
+        keys = {key: value for key, value in self.plain["data"].items() if key in LoaderConfig.model_fields}
+        return LoaderConfig(**keys)
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The images, read and checked.
+
+        Raises:
+            DataError: They are missing or cannot be used.
+        """
+        part = dict(self.plain["data"])
+        target = target_of("data", part, tuple(self.config.trusted))
+        accepted = getattr(target, "__init__", target).__code__.co_varnames if hasattr(target, "__init__") else ()
+        for key in LoaderConfig.model_fields:
+            if key not in accepted:
+                part.pop(key, None)
+        source = self.build("data", part)
+        data = from_datamodule(source) if isinstance(source, L.LightningDataModule) else source
+        data.prepare()
+        return data
+
+    @cached_property
+    def objective(self) -> Objective:
+        """Loss and metric, bound to the classes of the data."""
+        objective: Objective = self.build("objective", self.plain["objective"])
+        objective.bind(self.data.num_classes, self.data.train_labels)
+        return objective
+
+    def trainer(
+        self,
+        phase: str,
+        epochs: int,
+        checkpoints: Path,
+        max_epochs: int,
+        snapshots: int | None = None,
+        extra: Sequence[L.Callback] = (),
+    ) -> L.Trainer:
+        """A Trainer with the watching callbacks; every value of the `trainer` section passes through.
+
+        Args:
+            phase: `search` or `evaluation`, as the tables name it.
+            epochs: Epochs in all, for the display.
+            checkpoints: Folder of the checkpoints.
+            max_epochs: Lightning's own limit; -1 where the module ends the fit.
+            snapshots: Keep a checkpoint every so many epochs.
+            extra: Further callbacks of the phase, run before the others: its cost, its control.
+        """
+        callbacks = [
+            *extra,
+            Tables(self.folder, phase),
+            LiveDisplay(phase, epochs),
+            InterruptAtEpochEnd(),
+            RandomState(),
+            EpochCheckpoint(checkpoints, snapshots),
+            *self.build_named("callbacks"),
+        ]
+        arguments = {
+            "max_epochs": max_epochs,
+            "callbacks": callbacks,
+            "logger": self.build_named("logger") or False,
+            "default_root_dir": str(self.folder.path),
+            # Loaders are functions of the epoch, so they are asked for anew each epoch.
+            "reload_dataloaders_every_n_epochs": 1,
+            "num_sanity_val_steps": 0,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "use_distributed_sampler": False,
+        }
+        return self.build("trainer", {**self.plain["trainer"], **arguments})
+
+
+def callback_of(trainer: L.Trainer, kind: type[L.Callback]) -> Any:
+    """The trainer's callback of a class."""
+    return next(callback for callback in trainer.callbacks if isinstance(callback, kind))  # type: ignore[attr-defined]

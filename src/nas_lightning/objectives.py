@@ -1,0 +1,47 @@
+"""Objectives: what is minimised and what is reported. One part, so that the search does not know the task."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+
+class Classification:
+    """Cross-entropy and accuracy.
+
+    Args:
+        metric: `accuracy` (share of images) or `balanced_accuracy` (mean recall of the classes).
+        class_weights: `balanced` weights each class by N / (K·N_class) in the loss, so rare classes count as much as
+            frequent ones; `none` weights images equally.
+    """
+
+    unit = "%"
+    direction = "max"
+
+    def __init__(
+        self,
+        metric: Literal["accuracy", "balanced_accuracy"] = "accuracy",
+        class_weights: Literal["none", "balanced"] = "none",
+    ) -> None:
+        self.metric: str = metric
+        self.class_weights = class_weights
+        self._num_classes = 0
+        self._weights: Tensor | None = None
+
+    def bind(self, num_classes: int, train_labels: Any) -> None:
+        """Learn the number of classes and, for balanced weights, their frequencies [N] in the training set."""
+        self._num_classes = num_classes
+        if self.class_weights == "balanced":
+            counts = torch.bincount(torch.as_tensor(train_labels), minlength=num_classes).float()
+            self._weights = counts.sum() / (num_classes * counts.clamp(min=1))
+
+    def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Mean cross-entropy of logits [B, K] and labels [B]."""
+        weights = None if self._weights is None else self._weights.to(outputs)
+        return nn.functional.cross_entropy(outputs, targets, weight=weights, label_smoothing=label_smoothing)
+
+    def new_metric(self) -> MulticlassAccuracy:
+        """Accuracy as a fraction; multiplied by 100 where it is reported."""
+        average: Literal["micro", "macro"] = "micro" if self.metric == "accuracy" else "macro"
+        return MulticlassAccuracy(num_classes=self._num_classes, average=average)

@@ -1,0 +1,215 @@
+"""The narrow protocol of each part. A method is a combination of parts; the core knows nothing else of it.
+
+Shapes: R rows and O options of a choice.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from torch import Generator, Tensor, nn
+
+if TYPE_CHECKING:
+    from nas_lightning.spaces.choices import Active, Choice, Mixing
+    from nas_lightning.spaces.genotype import Genotype
+
+Tensors = dict[str, Tensor]
+"""Named tensors: the weights of a network, or the architecture parameters by choice (each [R, O])."""
+Loss = Callable[[Tensors, Tensors], Tensor]
+"""(weights, architecture parameters) → scalar loss of one fixed batch with fixed draws; moves no buffer."""
+Reduce = Callable[[list[Tensor]], list[Tensor]]
+"""Average over processes; the identity in a single process."""
+
+
+@dataclass(frozen=True)
+class EdgeInfo:
+    """Where a mixed operation stands: what the hooks of a regularizer may know of it."""
+
+    choice: str
+    cell: int
+    row: int
+    source: int
+    node: int
+    stride: int
+    channels: int
+
+
+class Supernet(Protocol):
+    """All architectures of a space at once, an nn.Module; it holds no architecture parameters."""
+
+    def attach(self, regularizers: "tuple[Regularizer, ...]") -> None:
+        """Let these parts see every operation's and every edge's output; learnable ones join the weights."""
+        ...
+
+    def __call__(self, inputs: Tensor, mixing: "Mixing", active: "Active | None" = None) -> Tensor:
+        """Outputs of the mixture."""
+        ...
+
+
+class SearchSpace(Protocol):
+    """What may be searched."""
+
+    name: str
+    choices: "dict[str, Choice]"
+
+    def supernet(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        init_channels: int = 16,
+        layers: int = 8,
+        stem: str = "cifar",
+        engine: Any = "reference",
+    ) -> nn.Module:
+        """The supernet: `supernet(inputs, mixing, active=None)` → outputs."""
+        ...
+
+    def network(
+        self,
+        genotype: "Genotype",
+        num_classes: int = 10,
+        in_channels: int = 3,
+        init_channels: int = 36,
+        layers: int = 20,
+        auxiliary: bool = False,
+        stem: str = "cifar",
+    ) -> nn.Module:
+        """The discrete network of a genotype."""
+        ...
+
+    def genotype(self, scores: Mapping[str, Tensor], keep: int | None = None) -> "Genotype":
+        """Discretise option strengths, each [R, O]."""
+        ...
+
+    def validate(self, genotype: "Genotype") -> None:
+        """Raise GenotypeError where the genotype cannot be built in this space."""
+        ...
+
+
+class Relaxation(Protocol):
+    """How architecture parameters become mixing weights."""
+
+    def init(self, choices: "Mapping[str, Choice]", generator: Generator | None = None) -> Tensors:
+        """Fresh architecture parameters; the relaxation remembers the choices' masks."""
+        ...
+
+    def __call__(self, arch: Tensors, epoch: int = 0, generator: Generator | None = None) -> "Mixing":
+        """Mixing weights; sampled ones are drawn from `generator`, temperatures follow the search epoch."""
+        ...
+
+    def active(self, mixing: "Mixing") -> "Active | None":
+        """Which options are computed at all; None for all. Hard relaxations return the sampled ones."""
+        ...
+
+    def mean(self, arch: Tensors) -> "Mixing":
+        """Deterministic mixing for selection, validation, curvature and landscape."""
+        ...
+
+    def penalty(self, arch: Tensors) -> Tensor | None:
+        """A term added to the architecture loss, or None."""
+        ...
+
+
+class InnerStep(Protocol):
+    """One virtual step of the weight optimizer, a differentiable function of the gradients."""
+
+    @property
+    def lr(self) -> float:
+        """Step size ξ."""
+        ...
+
+    def __call__(self, weights: Tensors, gradients: list[Tensor]) -> Tensors:
+        """W − lr·(momentum buffer + gradient + weight decay·w), in the order of `weights`."""
+        ...
+
+
+class Hypergradient(Protocol):
+    """How the gradient of the outer problem is estimated."""
+
+    second_order: bool
+    """Whether it differentiates through the inner step: then float32 or bfloat16 precision is required."""
+
+    def __call__(
+        self,
+        train_loss: Loss,
+        arch_loss: Loss,
+        weights: Tensors,
+        arch: Tensors,
+        inner_step: InnerStep,
+        reduce: Reduce,
+    ) -> tuple[Tensors, Tensor]:
+        """Gradients by the names of `arch`, and the outer loss; weights and buffers stay as they were."""
+        ...
+
+
+class Perturbation(Protocol):
+    """What is done to the mixing weights in the weight step."""
+
+    def __call__(
+        self,
+        mixing: "Mixing",
+        loss_of_mixing: "Callable[[Mixing], Tensor]",
+        choices: "Mapping[str, Choice]",
+        epsilon: float,
+        generator: Generator | None,
+        reduce: Reduce,
+    ) -> "Mixing":
+        """Perturbed mixing weights; only choices of kind `op` are changed."""
+        ...
+
+    def epsilon(self, epoch: int, epochs: int) -> float:
+        """Strength at a search epoch."""
+        ...
+
+
+@runtime_checkable
+class Regularizer(Protocol):
+    """A part that acts inside the supernet. `nas_lightning.regularizers.Hooks` has the neutral version of each hook."""
+
+    def build(self, space: SearchSpace) -> SearchSpace:
+        """The space as this part changes it (further choices, other widths), before the supernet is built."""
+        ...
+
+    def on_op(self, y: Tensor, op: str, edge: EdgeInfo) -> Tensor:
+        """Sees the output [B, C, H, W] of one candidate operation; never changes it in place."""
+        ...
+
+    def on_edge(self, y: Tensor, edge: EdgeInfo) -> Tensor:
+        """Sees the mixed output [B, C, H, W] of an edge; never changes it in place."""
+        ...
+
+    def at_epoch(self, search_epoch: int) -> None:
+        """Called before each search epoch, also after a rollback: follow schedules from the absolute epoch."""
+        ...
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Learnable parameters, trained with the weights and kept in the checkpoint."""
+        ...
+
+
+class Selector(Protocol):
+    """How a genotype is derived."""
+
+    def __call__(self, space: SearchSpace, relaxation: Relaxation, arch: Tensors) -> "Genotype":
+        """The genotype of the architecture parameters."""
+        ...
+
+
+class Objective(Protocol):
+    """What is minimised and what is reported."""
+
+    metric: str
+    unit: str
+    direction: str
+
+    def bind(self, num_classes: int, train_labels: Any) -> None:
+        """Learn the number of classes and the class frequencies."""
+        ...
+
+    def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Scalar loss."""
+        ...
+
+    def new_metric(self) -> Any:
+        """A fresh torchmetrics metric; its value times 100 is reported where the unit is %."""
+        ...

@@ -1,0 +1,30 @@
+"""The neutral version of every hook, to inherit from so that a regularizer writes only what it changes."""
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from nas_lightning.protocols import EdgeInfo, SearchSpace
+
+
+class Hooks:
+    """Changes nothing."""
+
+    def build(self, space: SearchSpace) -> SearchSpace:
+        """The same space."""
+        return space
+
+    def on_op(self, y: Tensor, op: str, edge: EdgeInfo) -> Tensor:
+        """The same output."""
+        return y
+
+    def on_edge(self, y: Tensor, edge: EdgeInfo) -> Tensor:
+        """The same output."""
+        return y
+
+    def at_epoch(self, search_epoch: int) -> None:
+        """Nothing to schedule."""
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """None to learn."""
+        return ()

@@ -1,0 +1,101 @@
+"""Learning curves of one run, drawn from its `metrics.csv`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from nas_lightning.reports.drawing import save_svg
+
+_PHASES = ("search", "evaluation")
+
+# Column -> (its name in the legend, colour). One colour means one set of images in both panels.
+_LOSSES = {
+    "train_loss": ("train", "#0072B2"),
+    "arch_loss": ("architecture", "#D55E00"),
+    "val_loss": ("validation", "#009E73"),
+}
+_ACCURACIES = {
+    "train_accuracy": ("train", "#0072B2"),
+    "val_accuracy": ("validation", "#009E73"),
+    "test_accuracy": ("test", "#CC79A7"),
+}
+_FEW_EPOCHS = 25  # up to here every epoch gets a dot, so that a run of one epoch is seen at all
+
+
+def save_curves(metrics_csv: Path, folder: Path) -> list[Path]:
+    """Writes `search.svg` and `evaluation.svg`: losses on the left, accuracies on the right, by epoch.
+
+    Args:
+        metrics_csv: Table with the columns `phase`, `epoch` and any of `attempt`, the losses and the
+            accuracies (percent). What one row of an epoch leaves empty, another may fill.
+        folder: Where the figures go; made if it is missing.
+
+    Returns:
+        The figures written. A phase of which the table says nothing has none.
+    """
+    try:
+        metrics = pd.read_csv(metrics_csv)
+    except (FileNotFoundError, pd.errors.EmptyDataError):  # nothing has been measured yet
+        return []
+    if not {"phase", "epoch"} <= set(metrics.columns):
+        return []
+    paths = []
+    for phase in _PHASES:
+        rows = metrics[metrics["phase"] == phase].set_index("epoch").sort_index()
+        panels = [
+            (label, series)
+            for label, names in (("loss (nats)", _LOSSES), ("accuracy (%)", _ACCURACIES))
+            if (series := _series(rows, names))
+        ]
+        if panels:
+            folder.mkdir(parents=True, exist_ok=True)
+            paths.append(save_svg(_figure(phase, rows, panels), folder / f"{phase}.svg"))
+    return paths
+
+
+_Series = list[tuple[str, str, "pd.Series[float]"]]
+
+
+def _series(rows: pd.DataFrame, names: Mapping[str, tuple[str, str]]) -> _Series:
+    """Returns legend, colour and values of every column that is there and holds a number."""
+    return [
+        (label, colour, values)
+        for column, (label, colour) in names.items()
+        if column in rows and not (values := rows[column].dropna()).empty
+    ]
+
+
+def _figure(phase: str, rows: pd.DataFrame, panels: list[tuple[str, _Series]]) -> Figure:
+    figure = Figure(figsize=(4.6 * len(panels), 3.4), layout="constrained", facecolor="white")
+    figure.suptitle(phase, weight="bold", size=11)
+    for index, (label, series) in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        for name, colour, values in series:
+            marker = "o" if len(values) <= _FEW_EPOCHS else ""
+            axes.plot(values.index, values, label=name, color=colour, marker=marker, markersize=3.5, linewidth=1.6)
+        _mark_rollbacks(axes, rows)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(color="#E5E5E5", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def _mark_rollbacks(axes: Axes, rows: pd.DataFrame) -> None:
+    """Marks the epochs before which the search went back: their attempt is new."""
+    if "attempt" not in rows:
+        return
+    attempts = rows["attempt"].dropna()
+    label = "rolled back"
+    for epoch in attempts.index[attempts.diff() > 0]:
+        axes.axvline(epoch - 0.5, color="#7F7F7F", linestyle="--", linewidth=1, label=label)
+        label = "_"  # one entry in the legend is enough

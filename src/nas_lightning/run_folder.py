@@ -1,0 +1,201 @@
+"""The run folder: everything that a run leaves behind, and nothing outside it."""
+
+import csv
+import json
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nas_lightning.errors import ConfigError
+from nas_lightning.spaces.genotype import Genotype
+
+Row = dict[str, Any]
+
+SUMMARY: dict[str, Any] = {
+    "task": None,
+    "method": None,
+    "space": None,
+    "data": None,
+    "seed": None,
+    "genotype": None,
+    "objective": None,
+    "search": None,
+    "selection": None,
+    "evaluation": None,
+    "candidates": None,
+    "versions": None,
+    "git_commit": None,
+}
+"""Keys of summary.json in their order; parts that did not run stay null."""
+
+
+class RunFolder:
+    """Paths and files of one run.
+
+    Args:
+        path: The folder; it is made when the first file is written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).resolve()
+
+    def __str__(self) -> str:
+        try:
+            return str(self.path.relative_to(Path.cwd()))
+        except ValueError:
+            return str(self.path)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints of the search; those of the evaluation are in a folder below."""
+        return self.path / "checkpoints"
+
+    @property
+    def plots(self) -> Path:
+        """Drawings and curves."""
+        return self.path / "plots"
+
+    @property
+    def metrics(self) -> Path:
+        """Table of metrics, one row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def genotypes(self) -> Path:
+        """The genotype after every epoch, one JSON object a line."""
+        return self.path / "genotypes.jsonl"
+
+    def claim(self, config: Mapping[str, Any]) -> None:
+        """Make the folder this run's own by writing its configuration.
+
+        Raises:
+            ConfigError: It already holds a run, or cannot be written.
+        """
+        if (self.path / "config.yaml").exists():
+            raise ConfigError(
+                f"hydra.run.dir={self}: the folder already holds a run; continue it with resume={self} or choose"
+                " another folder"
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            _write(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        except OSError as error:
+            raise ConfigError(f"hydra.run.dir={self}: cannot be written ({error.strerror})") from error
+
+    def config(self) -> dict[str, Any]:
+        """The configuration of the run that the folder holds.
+
+        Raises:
+            ConfigError: The folder holds no run.
+        """
+        try:
+            config = yaml.safe_load((self.path / "config.yaml").read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"resume={self}: no run to continue there ({error})") from error
+        if not isinstance(config, dict):
+            raise ConfigError(f"resume={self}: config.yaml there is not a configuration")
+        return config
+
+    def summary(self) -> dict[str, Any]:
+        """The summary so far; all parts null before the first is written."""
+        try:
+            return {**SUMMARY, **json.loads((self.path / "summary.json").read_text())}
+        except FileNotFoundError:
+            return dict(SUMMARY)
+
+    def update_summary(self, **parts: Any) -> dict[str, Any]:
+        """Fill parts of the summary; the file is replaced in one step, so a kill leaves the old or the new one."""
+        summary = {**self.summary(), **parts}
+        _write(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
+        return summary
+
+    def save_genotype(self, genotype: Genotype) -> None:
+        """Write genotype.json."""
+        _write(self.path / "genotype.json", json.dumps(genotype.to_dict(), indent=2) + "\n")
+
+    def genotype(self) -> Genotype:
+        """Read genotype.json."""
+        return Genotype.load(self.path / "genotype.json")
+
+    def append_metrics(self, row: Row) -> None:
+        """Add a row to metrics.csv; new columns are added to the rows before, empty."""
+        rows = self.read_metrics()
+        columns = list(rows[0]) if rows else []
+        if rows and set(row) <= set(columns):
+            with self.metrics.open("a", newline="") as file:
+                csv.DictWriter(file, columns, restval="").writerow(row)
+        else:
+            self._write_metrics([*rows, {key: str(value) for key, value in row.items()}])
+
+    def read_metrics(self) -> list[dict[str, str]]:
+        """All rows of metrics.csv, as text."""
+        if not self.metrics.exists():
+            return []
+        with self.metrics.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def _write_metrics(self, rows: list[dict[str, str]]) -> None:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        temporary = self.metrics.with_suffix(".tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+        temporary.replace(self.metrics)
+
+    def append_genotype(self, row: Row) -> None:
+        """Add a line to genotypes.jsonl."""
+        with self.genotypes.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def truncate(self, phase: str, first_epoch: int) -> None:
+        """Drop the rows of a phase from `first_epoch` on: the epochs that a resumed run is about to repeat."""
+
+        def keep(row: Mapping[str, Any]) -> bool:
+            return row["phase"] != phase or int(row["epoch"]) < first_epoch
+
+        rows = self.read_metrics()
+        if not all(map(keep, rows)):
+            self._write_metrics([row for row in rows if keep(row)])
+        if phase == "search" and self.genotypes.exists():
+            lines = [json.loads(line) for line in _whole_lines(self.genotypes)]
+            kept = [row for row in lines if row["epoch"] < first_epoch]
+            _write(self.genotypes, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def _whole_lines(path: Path) -> Iterable[str]:
+    """Lines that were written to their end; a kill can leave half of the last one."""
+    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result."""
+    packages = ("nas-lightning", "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "numpy")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout that the code runs from, or None outside one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,53 @@
+"""Schedules as functions of the absolute epoch, so that a resumed or rolled-back run sees the same values.
+
+Epochs count from 0; a schedule over E epochs is asked for e = 0 … E−1.
+"""
+
+import math
+from collections.abc import Callable
+
+
+def cosine(epoch: int, epochs: int, start: float, end: float = 0.0) -> float:
+    """Half a cosine from `start` at epoch 0 towards `end`, which epoch E would reach.
+
+    >>> round(cosine(25, 50, 0.025, 0.001), 6)
+    0.013
+    """
+    return end + 0.5 * (start - end) * (1 + math.cos(math.pi * epoch / epochs))
+
+
+def exponential(epoch: int, epochs: int, start: float, end: float = 0.0, factor: float = 0.97) -> float:
+    """`start` times 0.97 to the power of the epoch: the ImageNet recipe of the DARTS code."""
+    return max(end, start * factor**epoch)
+
+
+def linear(epoch: int, epochs: int, start: float, end: float = 0.0, tail: int = 5) -> float:
+    """Straight down over E−5 epochs, then over the last five from a fifth of one step's height to 0.
+
+    The ImageNet recipe that PC-DARTS, SGAS and SDARTS share (released code).
+    """
+    if epochs <= tail:
+        return end + (start - end) * (1 - epoch / epochs)
+    body = epochs - tail
+    fraction = (body - epoch) / body if epoch < body else (epochs - epoch) / (body * tail)
+    return end + (start - end) * fraction
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {"cosine": cosine, "exponential": exponential, "linear": linear}
+
+
+def learning_rate(name: str, epoch: int, epochs: int, start: float, end: float = 0.0, warmup_epochs: int = 0) -> float:
+    """The learning rate of an epoch: a linear warm-up start·(e+1)/warmup, then the named schedule."""
+    if epoch < warmup_epochs:
+        return start * (epoch + 1) / warmup_epochs
+    return SCHEDULES[name](epoch, epochs, start, end)
+
+
+def drop_path_in_search(epoch: int, epochs: int, maximum: float) -> float:
+    """maximum·e/(E−1): reaches the maximum in the last epoch (RobustDARTS, search phase)."""
+    return maximum * epoch / max(1, epochs - 1)
+
+
+def drop_path_in_evaluation(epoch: int, epochs: int, maximum: float) -> float:
+    """maximum·e/E: never quite reaches the maximum (DARTS, evaluation phase)."""
+    return maximum * epoch / epochs

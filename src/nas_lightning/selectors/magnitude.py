@@ -1,0 +1,12 @@
+"""Magnitude selection: the options with the largest mixing weights (Liu et al., DARTS, ICLR 2019, section 2.4)."""
+
+from nas_lightning.protocols import Relaxation, SearchSpace, Tensors
+from nas_lightning.spaces.genotype import Genotype
+
+
+class Magnitude:
+    """Of each edge the best option but `none`; of each node the strongest edges by that option."""
+
+    def __call__(self, space: SearchSpace, relaxation: Relaxation, arch: Tensors) -> Genotype:
+        """The genotype of the relaxation's mean."""
+        return space.genotype(relaxation.mean(arch))

@@ -1,0 +1,182 @@
+"""Cell spaces as data: the candidate operations of each edge, and how many edges a node keeps."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from math import prod
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from nas_lightning.errors import ConfigError, GenotypeError
+from nas_lightning.spaces.choices import Choice
+from nas_lightning.spaces.genotype import Edge, Genotype
+from nas_lightning.spaces.network import CellNetwork
+from nas_lightning.spaces.operations import OPERATIONS
+from nas_lightning.spaces.supernet import CellSupernet
+
+CELL_TYPES = ("normal", "reduce")
+Engine = Literal["reference"]
+Operations = Sequence[str] | Mapping[str, Sequence[Sequence[str]]]
+
+_SUPERNETS: dict[str, type[CellSupernet]] = {"reference": CellSupernet}
+
+
+class CellSpace:
+    """Normal and reduction cells with two inputs and `num_nodes` intermediate nodes, every earlier node linked.
+
+    Edges are numbered node by node and, within a node, by their source: 2 + 3 + 4 + 5 = 14 with four nodes.
+
+    Args:
+        name: Name of the space; genotypes carry it.
+        operations: Candidate operations, in the order of the options: one list for all edges, or for each cell type
+            (`normal`, `reduce`) a list an edge.
+        num_nodes: Intermediate nodes of a cell.
+        keep: Edges that each node keeps in a genotype.
+
+    Raises:
+        ConfigError: An unknown operation, or a number of per-edge lists that does not fit the edges.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        operations: Operations,
+        num_nodes: Annotated[int, Field(ge=1)] = 4,
+        keep: Annotated[int, Field(ge=1)] = 2,
+    ) -> None:
+        self.name = name
+        self.num_nodes = num_nodes
+        pairs = [(source, node) for node in range(2, 2 + num_nodes) for source in range(node)]
+        self.concat = {cell: tuple(range(2, 2 + num_nodes)) for cell in CELL_TYPES}
+        self.choices: dict[str, Choice] = {}
+        for cell in CELL_TYPES:
+            options = self._options(operations, cell, len(pairs))
+            sources, nodes = zip(*pairs, strict=True)
+            self.choices[cell] = Choice(cell, "op", options, sources, nodes, keep)
+
+    def _options(self, operations: Operations, cell: str, num_edges: int) -> tuple[tuple[str, ...], ...]:
+        if isinstance(operations, Mapping):
+            if set(operations) != set(CELL_TYPES):
+                raise ConfigError(
+                    f"space.operations has {sorted(operations)}: per-edge lists are given for 'normal' and 'reduce'"
+                )
+            lists = operations[cell]
+            if len(lists) != num_edges:
+                raise ConfigError(
+                    f"space.operations.{cell} has {len(lists)} lists: {self.num_nodes} nodes make {num_edges} edges"
+                )
+        else:
+            lists = [operations] * num_edges
+        for row in lists:
+            unknown = [op for op in row if op not in OPERATIONS]
+            if unknown or not row:
+                raise ConfigError(
+                    f"space.operations: unknown operation {unknown[0] if unknown else '(none given)'};"
+                    f" allowed: {', '.join(OPERATIONS)}"
+                )
+        return tuple(tuple(row) for row in lists)
+
+    def supernet(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        init_channels: int = 16,
+        layers: int = 8,
+        stem: str = "cifar",
+        engine: Engine = "reference",
+    ) -> CellSupernet:
+        """The supernet of this space; see `CellSupernet`.
+
+        Raises:
+            ConfigError: An unknown engine, an odd channel count or an unknown stem.
+        """
+        if engine not in _SUPERNETS:
+            raise ConfigError(f"engine={engine}: unknown; allowed: {', '.join(_SUPERNETS)}")
+        return _SUPERNETS[engine](self, num_classes, in_channels, init_channels, layers, stem)
+
+    def network(
+        self,
+        genotype: Genotype,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        init_channels: int = 36,
+        layers: int = 20,
+        auxiliary: bool = False,
+        stem: str = "cifar",
+    ) -> CellNetwork:
+        """The discrete network of a genotype; see `CellNetwork`.
+
+        Raises:
+            ConfigError: The genotype does not belong to this space, an odd channel count or an unknown stem.
+        """
+        return CellNetwork(self, genotype, num_classes, in_channels, init_channels, layers, auxiliary, stem)
+
+    def genotype(self, scores: Mapping[str, Tensor], keep: int | None = None) -> Genotype:
+        """Discretise: the best option of each edge but `none`, and of each node the strongest edges by that option.
+
+        Ties go to the lower option and to the lower source; edges stand in the order of their strength
+        (the rule of the DARTS paper and code).
+
+        Args:
+            scores: Strength of the options by choice, each [E, O].
+            keep: Edges a node keeps; None takes the space's own number.
+        """
+        cells: dict[str, tuple[Edge, ...]] = {}
+        for name, choice in self.choices.items():
+            table = scores[name].detach().double().cpu().tolist()
+            edges: list[Edge] = []
+            for node, rows in choice.rows_of_node.items():
+                ranked: list[tuple[float, str, int]] = []
+                for row in rows:
+                    candidates = [
+                        (score, op) for score, op in zip(table[row], choice.options[row], strict=False) if op != "none"
+                    ]
+                    if candidates:
+                        strength, op = max(candidates, key=lambda pair: pair[0])  # max keeps the first of equals
+                        ranked.append((strength, op, choice.sources[row]))
+                ranked.sort(key=lambda edge: -edge[0])  # stable: the lower source stays first among equals
+                edges += [(node, op, source) for _, op, source in ranked[: keep or choice.keep]]
+            cells[name] = tuple(edges)
+        return Genotype(self.name, cells, dict(self.concat))
+
+    def validate(self, genotype: Genotype) -> None:
+        """Check that a genotype can be built in this space.
+
+        Raises:
+            GenotypeError: It names another set of cells, an edge or an operation that this space does not have, or a
+                node without inputs.
+        """
+        where = f"genotype of space '{genotype.space}' does not belong to space '{self.name}'"
+        hint = f"; choose its own space on the command line: space={genotype.space}"
+        if set(genotype.cells) != set(self.choices) or set(genotype.concat) != set(self.choices):
+            raise GenotypeError(f"{where}: it has cells {sorted(genotype.cells)}, not {sorted(self.choices)}{hint}")
+        for name, choice in self.choices.items():
+            allowed = {
+                (node, source): options
+                for node, source, options in zip(choice.nodes, choice.sources, choice.options, strict=True)
+            }
+            for node, op, source in genotype.cells[name]:
+                if op not in allowed.get((node, source), ()):
+                    options = ", ".join(allowed.get((node, source), ())) or "no edge at all"
+                    raise GenotypeError(
+                        f"{where}: {name} cell has {op} from {source} to {node}, the space has {options} there{hint}"
+                    )
+            fed = [node for node, _, _ in genotype.cells[name]]
+            if set(fed) != set(choice.nodes) or fed != sorted(fed):
+                raise GenotypeError(
+                    f"{where}: {name} cell feeds nodes {fed}; every node of {sorted(set(choice.nodes))} needs an"
+                    f" input, in order{hint}"
+                )
+            if not genotype.concat[name] or not set(genotype.concat[name]) <= set(choice.nodes):
+                raise GenotypeError(f"{where}: {name} cell concatenates {genotype.concat[name]}{hint}")
+
+    def count(self) -> int:
+        """Number of genotypes that `genotype` can return."""
+        total = 1
+        for choice in self.choices.values():
+            for rows in choice.rows_of_node.values():
+                sizes = [sum(op != "none" for op in choice.options[row]) for row in rows]
+                keep = min(choice.keep or len(rows), len(rows))
+                total *= sum(prod(subset) for subset in combinations(sizes, keep))
+        return total

@@ -1,0 +1,71 @@
+"""Choices: a search space as data that relaxations, perturbations, selectors and plots can read."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+ChoiceKind = Literal["op", "edge", "input", "output"]
+Mixing = dict[str, Tensor]
+"""Mixing weights by the name of the choice, each [rows, options]."""
+Active = dict[str, Tensor]
+"""Which options are computed at all, by the name of the choice, each boolean [rows, options]."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A table of decisions of one kind: each row chooses among its options.
+
+    Args:
+        name: Key in `mixing` (`normal`, `reduce`, `cell`, …).
+        kind: `op` (an operation on an edge), `edge`, `input` or `output`.
+        options: Names of the options, row by row; rows may differ in length.
+        sources: For each row, the node that the edge leaves.
+        nodes: For each row, the node that the edge enters; rows of one node compete where `keep` is set.
+        keep: How many rows each node keeps when a genotype is derived; None keeps all.
+    """
+
+    name: str
+    kind: ChoiceKind
+    options: tuple[tuple[str, ...], ...]
+    sources: tuple[int, ...]
+    nodes: tuple[int, ...]
+    keep: int | None = None
+
+    def __post_init__(self) -> None:
+        assert len(self.options) == len(self.sources) == len(self.nodes)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows R."""
+        return len(self.options)
+
+    @property
+    def num_options(self) -> int:
+        """Number of columns O: the options of the longest row."""
+        return max(map(len, self.options))
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """Boolean [R, O]: True where the row has that option."""
+        lengths = torch.tensor([len(row) for row in self.options])
+        return torch.arange(self.num_options) < lengths[:, None]
+
+    @property
+    def rows_of_node(self) -> dict[int, list[int]]:
+        """Rows by the node they enter, in index order."""
+        rows: dict[int, list[int]] = {}
+        for row, node in enumerate(self.nodes):
+            rows.setdefault(node, []).append(row)
+        return rows
+
+    def uniform(self) -> Tensor:
+        """Equal weights over the options of each row, [R, O]."""
+        mask = self.mask.float()
+        return mask / mask.sum(dim=1, keepdim=True)
+
+    def one_hot(self, indices: list[int]) -> Tensor:
+        """Weight one on option `indices[r]` of row r, [R, O]."""
+        return torch.nn.functional.one_hot(torch.tensor(indices), self.num_options).float()

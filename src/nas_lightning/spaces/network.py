@@ -1,0 +1,156 @@
+"""The discrete network of a genotype, trained from scratch to judge it.
+
+Source: Liu et al., DARTS (ICLR 2019), released code: affine normalisation, drop-path on every selected operation but
+the identity, an auxiliary head on the second reduction cell.
+"""
+
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from nas_lightning.spaces.genotype import Genotype
+from nas_lightning.spaces.macro import CellPlan, Preprocess, build_stem, plan_cells
+from nas_lightning.spaces.operations import Identity, build_operation, drop_path
+
+if TYPE_CHECKING:
+    from nas_lightning.spaces.cell_space import CellSpace
+
+
+class DiscreteCell(nn.Module):
+    """A cell with the operations of a genotype."""
+
+    def __init__(self, genotype: Genotype, plan: CellPlan) -> None:
+        super().__init__()
+        self.cell = plan.index
+        self.concat = genotype.concat[plan.kind]
+        self.preprocess = Preprocess(plan, affine=True)
+        self.edges = genotype.cells[plan.kind]
+        self.operations = nn.ModuleList()
+        for row, (_, name, source) in enumerate(self.edges):
+            stride = 2 if plan.kind == "reduce" and source < 2 else 1
+            self.operations.append(build_operation(name, plan.channels, stride, search=False, key=(plan.index, row)))
+
+    def forward(self, before: Tensor, last: Tensor, drop_probability: float) -> Tensor:
+        """Outputs of cells k-2 and k-1 → [B, len(concat)·C, H', W']."""
+        nodes: list[Tensor | None] = [*self.preprocess(before, last)]
+        nodes += [None] * (max(node for node, _, _ in self.edges) - 1)
+        for row, ((node, _, source), operation) in enumerate(zip(self.edges, self.operations, strict=True)):
+            y = operation(nodes[source])
+            if self.training and not isinstance(operation, Identity):
+                y = drop_path(y, drop_probability, "drop_path", self.cell, row)
+            total = nodes[node]
+            nodes[node] = y if total is None else total + y
+        return torch.cat([nodes[node] for node in self.concat], dim=1)  # type: ignore[misc]
+
+
+class AuxiliaryHead(nn.Module):
+    """A second classifier on the feature map after two thirds of the cells; it helps training only.
+
+    Args:
+        channels: Channels of the feature map.
+        num_classes: Outputs.
+        stem: With `imagenet` the pool has stride 2 and there is no normalisation after the second convolution
+            (a slip of the released code that is kept because the published numbers come from it).
+    """
+
+    def __init__(self, channels: int, num_classes: int, stem: str) -> None:
+        super().__init__()
+        cifar = stem == "cifar"
+        self.features = nn.Sequential(
+            nn.ReLU(),
+            nn.AvgPool2d(5, stride=3 if cifar else 2, padding=0, count_include_pad=False),
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            *([nn.BatchNorm2d(768)] if cifar else []),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Linear(768, num_classes)
+
+    @staticmethod
+    def smallest_map(stem: str) -> int:
+        """Smallest side of the feature map that the pool and the 2×2 convolution can take."""
+        return 8 if stem == "cifar" else 7
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, H, W] → logits [B, num_classes]."""
+        return self.classifier(self.features(x).mean(dim=(2, 3)))  # 1×1 at the published sizes
+
+
+class CellNetwork(nn.Module):
+    """Stem, stack of discrete cells, global average, linear classifier, optional auxiliary head.
+
+    Args:
+        space: The space that the genotype belongs to.
+        genotype: The architecture.
+        num_classes: Outputs of the classifier.
+        in_channels: Channels of the images.
+        init_channels: Channels C of the first cells; even.
+        layers: Number of cells.
+        auxiliary: Whether to build the auxiliary head.
+        stem: `cifar` or `imagenet`.
+
+    Attributes:
+        drop_probability: Chance of dropping a path in train mode; set by the training schedule, 0 at first.
+
+    Raises:
+        ConfigError: The genotype does not belong to the space, the channel count is odd, the stem is unknown.
+    """
+
+    def __init__(
+        self,
+        space: "CellSpace",
+        genotype: Genotype,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        init_channels: int = 36,
+        layers: int = 20,
+        auxiliary: bool = False,
+        stem: str = "cifar",
+    ) -> None:
+        super().__init__()
+        space.validate(genotype)
+        self.drop_probability = 0.0
+        self.stem = build_stem(stem, in_channels, init_channels)
+        self.cells = nn.ModuleList()
+        self.auxiliary: AuxiliaryHead | None = None
+        multiplier = {name: len(nodes) for name, nodes in genotype.concat.items()}
+        self.auxiliary_cell = 2 * layers // 3
+        width = 0
+        for plan in plan_cells(layers, init_channels, multiplier, stem):
+            self.cells.append(DiscreteCell(genotype, plan))
+            width = multiplier[plan.kind] * plan.channels
+            if auxiliary and plan.index == self.auxiliary_cell:
+                self.auxiliary = AuxiliaryHead(width, num_classes, stem)
+        self.classifier = nn.Linear(width, num_classes)
+
+    def forward(self, inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Images [B, in_channels, H, W] → logits [B, num_classes].
+
+        With an auxiliary head and in train mode: (logits, auxiliary logits).
+        """
+        before, last = self.stem(inputs)
+        auxiliary_logits: Tensor | None = None
+        for index, cell in enumerate(self.cells):
+            before, last = last, cell(before, last, self.drop_probability)
+            if self.training and self.auxiliary is not None and index == self.auxiliary_cell:
+                auxiliary_logits = self.auxiliary(last)
+        logits = self.classifier(last.mean(dim=(2, 3)))
+        return logits if auxiliary_logits is None else (logits, auxiliary_logits)
+
+
+def auxiliary_fits(image_size: int, stem: str) -> bool:
+    """Whether images of this side leave a feature map that the auxiliary head can take; warns where not."""
+    side = image_size // ({"cifar": 4, "imagenet": 32}[stem])
+    fits = side >= AuxiliaryHead.smallest_map(stem)
+    if not fits:
+        warnings.warn(
+            f"auxiliary head off: images of side {image_size} leave it a {side}×{side} feature map, it needs at least"
+            f" {AuxiliaryHead.smallest_map(stem)}×{AuxiliaryHead.smallest_map(stem)} (evaluation.auxiliary=0 silences"
+            " this)",
+            stacklevel=2,
+        )
+    return fits

@@ -1,0 +1,159 @@
+"""The candidate operations of the DARTS family, for the supernet and for the discrete network.
+
+Shapes: every operation maps [B, C, H, W] to [B, C, H / stride, W / stride]. In the supernet batch normalisation has no
+affine parameters and follows the pools too; in the discrete network it is affine and pools stand alone.
+Source: Liu et al., DARTS (ICLR 2019), and its released code; the noise operation is RobustDARTS' (space S4).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from nas_lightning import draws
+from nas_lightning.errors import ConfigError
+
+
+class Identity(nn.Identity):
+    """Skip connection at stride 1. A class of its own, because drop-path spares it."""
+
+
+class Zero(nn.Module):
+    """No connection: zeros of the strided shape."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] → zeros [B, C, H / stride, W / stride]."""
+        return x[:, :, :: self.stride, :: self.stride].mul(0.0)
+
+
+class Noise(nn.Module):
+    """Fresh standard normal noise of the strided shape, whatever the input; random in evaluation too.
+
+    Args:
+        stride: Spatial stride.
+        key: Names its draw among the others of a pass (cell, edge).
+    """
+
+    def __init__(self, stride: int, key: tuple[int | str, ...]) -> None:
+        super().__init__()
+        self.stride = stride
+        self.key = key
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] → noise [B, C, H / stride, W / stride] without a gradient."""
+        return draws.normal_like(x[:, :, :: self.stride, :: self.stride].detach(), "noise", *self.key)
+
+
+class FactorizedReduce(nn.Module):
+    """Halve the resolution without losing every second pixel: two 1×1 convolutions, one shifted by a pixel."""
+
+    def __init__(self, in_channels: int, out_channels: int, affine: bool) -> None:
+        super().__init__()
+        first = out_channels // 2
+        self.conv_1 = nn.Conv2d(in_channels, first, 1, stride=2, bias=False)
+        self.conv_2 = nn.Conv2d(in_channels, out_channels - first, 1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(out_channels, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, Ci, H, W] with even H and W → [B, Co, H / 2, W / 2]."""
+        x = torch.relu(x)
+        return self.norm(torch.cat([self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])], dim=1))
+
+
+def relu_conv_norm(in_channels: int, out_channels: int, affine: bool) -> nn.Sequential:
+    """ReLU, 1×1 convolution, batch normalisation."""
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(in_channels, out_channels, 1, bias=False),
+        nn.BatchNorm2d(out_channels, affine=affine),
+    )
+
+
+def _separable_unit(channels: int, size: int, stride: int, dilation: int, affine: bool) -> list[nn.Module]:
+    padding = dilation * (size - 1) // 2
+    depthwise = nn.Conv2d(channels, channels, size, stride, padding, dilation, groups=channels, bias=False)
+    return [
+        nn.ReLU(),
+        depthwise,
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels, affine=affine),
+    ]
+
+
+def _separable(size: int) -> "Builder":
+    def build(channels: int, stride: int, search: bool, key: tuple[int | str, ...]) -> nn.Module:
+        first = _separable_unit(channels, size, stride, 1, affine=not search)
+        return nn.Sequential(*first, *_separable_unit(channels, size, 1, 1, affine=not search))
+
+    return build
+
+
+def _dilated(size: int) -> "Builder":
+    def build(channels: int, stride: int, search: bool, key: tuple[int | str, ...]) -> nn.Module:
+        return nn.Sequential(*_separable_unit(channels, size, stride, 2, affine=not search))
+
+    return build
+
+
+def _pool(make: Callable[[int], nn.Module]) -> "Builder":
+    def build(channels: int, stride: int, search: bool, key: tuple[int | str, ...]) -> nn.Module:
+        pool = make(stride)
+        return nn.Sequential(pool, nn.BatchNorm2d(channels, affine=False)) if search else pool
+
+    return build
+
+
+def _skip(channels: int, stride: int, search: bool, key: tuple[int | str, ...]) -> nn.Module:
+    return Identity() if stride == 1 else FactorizedReduce(channels, channels, affine=not search)
+
+
+Builder = Callable[[int, int, bool, tuple[int | str, ...]], nn.Module]
+
+OPERATIONS: dict[str, Builder] = {
+    "none": lambda channels, stride, search, key: Zero(stride),
+    "max_pool_3x3": _pool(lambda stride: nn.MaxPool2d(3, stride, padding=1)),
+    "avg_pool_3x3": _pool(lambda stride: nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)),
+    "skip_connect": _skip,
+    "sep_conv_3x3": _separable(3),
+    "sep_conv_5x5": _separable(5),
+    "dil_conv_3x3": _dilated(3),
+    "dil_conv_5x5": _dilated(5),
+    "noise": lambda channels, stride, search, key: Noise(stride, key),
+}
+"""Builders by the field's names: (channels, stride, search, key) → module."""
+
+
+def build_operation(name: str, channels: int, stride: int, search: bool, key: tuple[int | str, ...] = ()) -> nn.Module:
+    """Build a candidate operation.
+
+    Args:
+        name: One of `OPERATIONS`.
+        channels: Channels C of input and output.
+        stride: 1 or 2.
+        search: True in the supernet (no affine parameters, pools normalised), False in the discrete network.
+        key: Where the operation stands; it names the draws of stochastic operations.
+
+    Raises:
+        ConfigError: The name is unknown.
+    """
+    if name not in OPERATIONS:
+        raise ConfigError(f"operation '{name}' is unknown; allowed: {', '.join(OPERATIONS)}")
+    return OPERATIONS[name](channels, stride, search, key)
+
+
+def drop_path(x: Tensor, probability: float, *key: int | str) -> Tensor:
+    """Zero the paths of randomly chosen images and scale the others up, out of place.
+
+    Args:
+        x: [B, C, H, W].
+        probability: Chance that an image's path is dropped, in [0, 1).
+        key: Names the draw.
+    """
+    if probability == 0.0:
+        return x
+    keep = 1.0 - probability
+    return x * (draws.keep_mask(x, keep, *key) / keep)

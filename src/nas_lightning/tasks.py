@@ -1,0 +1,250 @@
+"""The tasks and the Python API."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from nas_lightning import reports
+from nas_lightning.composition import as_dict
+from nas_lightning.configs import RootConfig, validate
+from nas_lightning.errors import ConfigError
+from nas_lightning.lightning.searching import run_search
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.protocols import SearchSpace
+from nas_lightning.run_folder import RunFolder, git_commit, versions
+from nas_lightning.spaces import Genotype, genotype
+
+log = logging.getLogger(__name__)
+Config = DictConfig | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search ends with."""
+
+    genotype: Genotype
+    summary: dict[str, Any]
+    run_dir: Path
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation ends with; `test_accuracy` in percent."""
+
+    test_accuracy: float | None
+    summary: dict[str, Any]
+    run_dir: Path
+
+
+# Python API ---------------------------------------------------------------------------------------------------
+
+
+def build_space(cfg: Config) -> SearchSpace:
+    """The search space of a configuration.
+
+    Raises:
+        ConfigError: The configuration is not valid.
+    """
+    return _bench(cfg, _new_folder()).space
+
+
+def search(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
+    """Search for a genotype.
+
+    Args:
+        cfg: A configuration from `compose`.
+        run_dir: Folder of the run; None takes outputs/<date>/<time>, as the command line does.
+
+    Raises:
+        ConfigError: The configuration, the images or the folder cannot be used.
+    """
+    folder = RunFolder(run_dir or _new_folder().path)
+    bench = _bench({**_plain(cfg), "task": "search"}, folder)
+    _start(bench)
+    summary = _search(bench)
+    return SearchResult(folder.genotype(), summary, folder.path)
+
+
+def evaluate(
+    cfg: Config, genotype: Genotype | str | None = None, run_dir: str | Path | None = None
+) -> EvaluationResult:
+    """Judge a genotype with the configured evaluator.
+
+    Args:
+        cfg: A configuration from `compose`.
+        genotype: The architecture, or its published name, file or run folder; None takes `cfg.genotype`.
+        run_dir: Folder of the run; None takes outputs/<date>/<time>.
+
+    Raises:
+        ConfigError: The configuration, the genotype, the images or the folder cannot be used.
+    """
+    folder = RunFolder(run_dir or _new_folder().path)
+    bench = _bench({**_plain(cfg), "task": "evaluate"}, folder)
+    found = genotype if isinstance(genotype, Genotype) else _given_genotype(genotype or bench.config.genotype)
+    bench.space.validate(found)
+    _start(bench)
+    folder.save_genotype(found)
+    summary = _evaluate(bench, found)
+    return EvaluationResult(summary["evaluation"]["test_accuracy"], summary, folder.path)
+
+
+def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Continue a run where its last checkpoint left it; returns the summary.
+
+    Args:
+        run_dir: The run folder; the configuration comes from it.
+        overrides: Only `trainer.*`, `logger` and `data.num_workers` may differ.
+
+    Raises:
+        ConfigError: The folder holds no run, or an override is not allowed.
+    """
+    folder = RunFolder(run_dir)
+    config = folder.config()
+    for override in overrides:
+        _override_resumed(config, override)
+    bench = _bench(config, folder)
+    return _run_phases(bench)
+
+
+# Tasks --------------------------------------------------------------------------------------------------------
+
+
+def run_task(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any] | None:
+    """Run the configured task in a new folder; returns the summary of a run."""
+    root = validate(config)
+    if root.task == "report":
+        _report(root, folder)
+        return None
+    bench = _bench(config, folder)
+    if root.task == "evaluate":
+        bench.space.validate(_given_genotype(root.genotype))
+    _start(bench)
+    return _run_phases(bench)
+
+
+def _run_phases(bench: Workbench) -> dict[str, Any]:
+    """The phases that are not done yet."""
+    folder = bench.folder
+    task = bench.config.task
+    summary = folder.summary()
+    if task in ("pipeline", "search") and summary["search"] is None:
+        summary = _search(bench)
+    if task in ("pipeline", "evaluate") and summary["evaluation"] is None:
+        if task == "evaluate" and not (folder.path / "genotype.json").exists():
+            folder.save_genotype(_given_genotype(bench.config.genotype))
+        summary = _evaluate(bench, folder.genotype())
+    _show_outcome(folder, summary)
+    return summary
+
+
+def _start(bench: Workbench) -> None:
+    """Build everything that can be refused, then make the folder this run's own."""
+    data, objective, space = bench.data, bench.objective, bench.space
+    bench.folder.claim(bench.plain)
+    bench.folder.update_summary(
+        task=bench.config.task,
+        method=bench.config.method,
+        space=space.name,
+        data=data.name,
+        seed=bench.config.seed,
+        objective={"metric": objective.metric, "unit": objective.unit, "direction": objective.direction},
+        versions=versions(),
+        git_commit=git_commit(),
+    )
+
+
+def _search(bench: Workbench) -> dict[str, Any]:
+    found = run_search(bench)
+    summary = bench.folder.update_summary(
+        genotype=found.genotype.to_dict(), search=found.search, selection=found.selection
+    )
+    reports.save_curves(bench.folder.metrics, bench.folder.plots)
+    return summary
+
+
+def _evaluate(bench: Workbench, found: Genotype) -> dict[str, Any]:
+    evaluator = bench.build("evaluation", bench.plain["evaluation"])
+    result = evaluator(found, bench)
+    summary = bench.folder.update_summary(genotype=found.to_dict(), evaluation=result)
+    reports.save_curves(bench.folder.metrics, bench.folder.plots)
+    return summary
+
+
+def _report(root: RootConfig, folder: RunFolder) -> None:
+    if root.runs is None:
+        raise ConfigError("runs=null: task=report needs run folders; give a glob, runs='multirun/**'")
+    table = reports.summarise(reports.collect(root.runs))
+    reports.show(table)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    for path in reports.write(table, folder.path):
+        Console().print(f"written: {path}", highlight=False)
+
+
+def _given_genotype(name: str | None) -> Genotype:
+    if name is None:
+        raise ConfigError(
+            "genotype=null: task=evaluate needs one; give a published name, a JSON file or a run folder, for"
+            " instance genotype=darts_v2 space=darts"
+        )
+    return genotype(name)
+
+
+def _bench(cfg: Config, folder: RunFolder) -> Workbench:
+    return Workbench(_plain(cfg), folder)
+
+
+def _plain(cfg: Config) -> dict[str, Any]:
+    return as_dict(cfg) if isinstance(cfg, DictConfig) else dict(cfg)
+
+
+def _new_folder() -> RunFolder:
+    now = datetime.now()
+    return RunFolder(Path("outputs") / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S-%f}")
+
+
+def _override_resumed(config: dict[str, Any], override: str) -> None:
+    key, _, text = override.lstrip("+").partition("=")
+    allowed = key.startswith("trainer.") or key == "data.num_workers" or key.split(".")[0] == "logger"
+    if not allowed:
+        raise ConfigError(
+            f"{override}: a resumed run keeps its configuration; only trainer.*, logger.* and data.num_workers may"
+            " differ, or start a new run without resume="
+        )
+    value = yaml.safe_load(text)
+    node = config
+    *path, last = key.split(".")
+    for name in path:
+        node = node.setdefault(name, {})
+    node[last] = value
+
+
+def _show_outcome(folder: RunFolder, summary: Mapping[str, Any]) -> None:
+    console = Console()
+    table = Table(title=f"{summary['method']} · {summary['space']} · {summary['data']} · seed {summary['seed']}")
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    searched, judged = summary["search"], summary["evaluation"]
+    if searched:
+        if searched["val_accuracy"] is not None:
+            table.add_row("search: accuracy on val", f"{searched['val_accuracy']:.2f} %")
+        table.add_row("search: time", f"{searched['seconds']:.0f} s for {searched['epochs']} epochs")
+    if judged:
+        if judged["test_accuracy"] is not None:
+            table.add_row("test accuracy", f"{judged['test_accuracy']:.2f} %")
+        size = f"{judged['init_channels']} channels, {judged['layers']} cells, {judged['epochs']} epochs"
+        table.add_row(f"recipe {judged['recipe']}", size)
+        table.add_row("parameters", f"{judged['params'] / 1e6:.3f} M")
+        table.add_row("multiply-accumulates", f"{judged['macs'] / 1e6:.1f} M")
+        table.add_row("evaluation: time", f"{judged['seconds']:.0f} s")
+    console.print(table)
+    if summary["genotype"]:
+        console.print(str(Genotype.from_dict(summary["genotype"])), highlight=False, soft_wrap=True)
+    console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)

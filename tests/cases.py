@@ -1,0 +1,66 @@
+"""Shared cases as data: the spaces of conf/, tiny networks, images and mixing weights."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from nas_lightning.spaces import CellSpace, Genotype, Mixing
+from nas_lightning.spaces.supernet import CellSupernet
+
+CONF = Path(__file__).parents[1] / "conf"
+SPACES = ("darts", "darts_nonone", "s1", "s2", "s3", "s4", "s5")
+"""Every cell space under conf/space."""
+TINY = {"num_classes": 3, "in_channels": 3, "init_channels": 4, "layers": 4}
+"""Four cells, the two in the middle reduce: the smallest stack with every kind of neighbour."""
+
+
+def space_config(name: str) -> dict[str, Any]:
+    """The YAML of a space without its target."""
+    values = yaml.safe_load((CONF / "space" / f"{name}.yaml").read_text())
+    values.pop("_target_")
+    return values
+
+
+def build_space(name: str) -> CellSpace:
+    return CellSpace(**space_config(name))
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def tiny_supernet(space: CellSpace, seed: int = 0, **sizes: Any) -> CellSupernet:
+    """A supernet in float64 and train mode; torch's global generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return space.supernet(**{**TINY, **sizes}).double()
+
+
+def images(batch: int = 4, size: int = 8, channels: int = 3, seed: int = 0) -> Tensor:
+    """Gaussian images [batch, channels, size, size] in float64."""
+    return torch.randn(batch, channels, size, size, generator=seeded(seed), dtype=torch.float64)
+
+
+def random_mixing(space: CellSpace, seed: int = 0) -> Mixing:
+    """Random weights on the simplex of each row, float64; 0 where a short row has no option."""
+    rng = seeded(seed)
+    mixing = {}
+    for name, choice in space.choices.items():
+        weights = torch.rand(choice.num_rows, choice.num_options, generator=rng, dtype=torch.float64)
+        weights = weights * choice.mask
+        mixing[name] = weights / weights.sum(dim=1, keepdim=True)
+    return mixing
+
+
+def random_genotype(space: CellSpace, seed: int = 0, avoid: str = "(nothing)") -> Genotype:
+    """A genotype of random scores; operations whose names contain `avoid` come last."""
+    scores = random_mixing(space, seed)
+    for name, choice in space.choices.items():
+        for row, options in enumerate(choice.options):
+            for column, option in enumerate(options):
+                if avoid in option:
+                    scores[name][row, column] -= 10
+    return space.genotype(scores)

@@ -1,0 +1,139 @@
+"""CIFAR and SVHN, read by torchvision from small files in their real format."""
+
+import hashlib
+import pickle
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from torchvision import datasets
+
+from nas_lightning.data import Cifar10, Cifar100, Svhn
+from nas_lightning.errors import DataError
+
+RNG = np.random.default_rng(0)
+
+
+def stored(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path.name, hashlib.md5(content).hexdigest()
+
+
+def batch(count, **labels):
+    return pickle.dumps({"data": RNG.integers(0, 256, (count, 3072), dtype=np.uint8), **labels})
+
+
+@pytest.fixture
+def cifar10(tmp_path, monkeypatch):
+    folder = tmp_path / "cifar-10-batches-py"
+    train = [stored(folder / f"data_batch_{i}", batch(4, labels=[i, i, 0, 9])) for i in range(1, 6)]
+    test = [stored(folder / "test_batch", batch(3, labels=[7, 8, 9]))]
+    names = [f"thing{i}" for i in range(10)]
+    file, checksum = stored(folder / "batches.meta", pickle.dumps({"label_names": names}))
+    monkeypatch.setattr(datasets.CIFAR10, "train_list", train)
+    monkeypatch.setattr(datasets.CIFAR10, "test_list", test)
+    monkeypatch.setattr(datasets.CIFAR10, "meta", {"filename": file, "key": "label_names", "md5": checksum})
+    return tmp_path
+
+
+def check_pixels(data, part, pixels, labels):
+    """The dataset against the published normalisation of the stored pixels [N, 3, 32, 32]."""
+    dataset = data.dataset(part, augment=False)
+    mean, std = (np.array(values)[:, None, None] for values in (data.mean, data.std))
+    images = torch.stack([dataset[i][0] for i in range(len(dataset))])
+    np.testing.assert_allclose(images, (pixels / 255 - mean) / std, rtol=1e-4, atol=1e-5)
+    assert [dataset[i][1] for i in range(len(dataset))] == list(labels)
+    augmented, _ = data.dataset(part, augment=True, cutout=16)[0]
+    assert augmented.shape == (3, 32, 32)
+    assert augmented.eq(0).all(0).any()
+
+
+def test_cifar10(cifar10):
+    data = Cifar10(str(cifar10))
+    data.prepare()
+    assert (data.name, data.in_channels, data.image_size, data.num_classes) == ("cifar10", 3, 32, 10)
+    assert data.class_names[3] == "thing3"
+    assert data.train_labels.tolist() == [label for i in range(1, 6) for label in (i, i, 0, 9)]
+    content = pickle.loads((cifar10 / "cifar-10-batches-py" / "test_batch").read_bytes())
+    check_pixels(data, "test", content["data"].reshape(-1, 3, 32, 32), [7, 8, 9])
+
+
+def test_cifar100(tmp_path, monkeypatch):
+    folder = tmp_path / "cifar-100-python"
+    labels = {"fine_labels": list(range(100)), "coarse_labels": [0] * 100}
+    monkeypatch.setattr(datasets.CIFAR100, "train_list", [stored(folder / "train", batch(100, **labels))])
+    test = batch(2, fine_labels=[42, 99], coarse_labels=[1, 2])
+    monkeypatch.setattr(datasets.CIFAR100, "test_list", [stored(folder / "test", test)])
+    names = [f"thing{i}" for i in range(100)]
+    file, checksum = stored(folder / "meta", pickle.dumps({"fine_label_names": names}))
+    meta = {"filename": file, "key": "fine_label_names", "md5": checksum}
+    monkeypatch.setattr(datasets.CIFAR100, "meta", meta)
+
+    data = Cifar100(str(tmp_path))
+    data.prepare()
+    assert (data.name, data.num_classes, data.class_names[99]) == ("cifar100", 100, "thing99")
+    check_pixels(data, "test", pickle.loads(test)["data"].reshape(-1, 3, 32, 32), [42, 99])
+
+
+def test_svhn(tmp_path, monkeypatch):
+    files, arrays = {}, {}
+    for part, labels in (("train", range(1, 11)), ("test", [10, 3])):
+        path = tmp_path / f"{part}_32x32.mat"
+        arrays[part] = RNG.integers(0, 256, (32, 32, 3, len(labels)), dtype=np.uint8)
+        label_column = np.array(labels, dtype=np.uint8)[:, None]
+        scipy.io.savemat(path, {"X": arrays[part], "y": label_column})
+        files[part] = ["http://127.0.0.1:9/none", *stored(path, path.read_bytes())]
+    monkeypatch.setattr(datasets.SVHN, "split_list", files)
+
+    data = Svhn(str(tmp_path))
+    data.prepare()
+    assert (data.name, data.in_channels, data.image_size, data.num_classes) == ("svhn", 3, 32, 10)
+    assert data.train_labels.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+    check_pixels(data, "test", arrays["test"].transpose(3, 2, 0, 1), [0, 3])
+
+
+def test_published_constants():
+    assert Cifar10.mean == (0.49139968, 0.48215827, 0.44653124)
+    assert Cifar10.std == (0.24703233, 0.24348505, 0.26158768)
+    assert (Cifar100.mean, Cifar100.std) == ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
+    assert (Svhn.mean, Svhn.std) == ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970))
+
+
+@pytest.mark.parametrize("source", [Cifar10, Cifar100, Svhn])
+def test_missing_files_name_both_remedies(tmp_path, source):
+    with pytest.raises(DataError, match=r"missing or damaged.*data.download=true.*data.root=FOLDER") as raised:
+        source(str(tmp_path)).prepare()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_damaged_file_is_no_dataset(cifar10):
+    (cifar10 / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"oops")
+    with pytest.raises(DataError, match="cifar10 is missing or damaged"):
+        Cifar10(str(cifar10)).prepare()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_download_without_network_is_one_line(tmp_path, monkeypatch, scheme):
+    monkeypatch.setattr(datasets.CIFAR10, "url", f"{scheme}://127.0.0.1:9/none.tar.gz")
+    with pytest.raises(DataError, match=r"could not fetch cifar10 into data.root=.*data.download=false") as raised:
+        Cifar10(str(tmp_path), download=True).prepare()
+    assert "\n" not in str(raised.value)
+
+
+def test_an_existing_set_needs_no_network(cifar10, monkeypatch):
+    monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/none.tar.gz")
+    Cifar10(str(cifar10), download=True).prepare()
+
+
+def test_training_crops_are_shifted_by_up_to_4_pixels_and_mirrored(cifar10):
+    data = Cifar10(str(cifar10))
+    data.prepare()
+    image = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    image[:, 16, 10] = 255
+    data._images["train"][0] = image
+    dataset = data.dataset("train", augment=True)
+    torch.manual_seed(0)
+    spots = {divmod(int(dataset[0][0][0].argmax()), 32) for _ in range(2000)}
+    assert spots == {(16 + i, column + j) for i in range(-4, 5) for column in (10, 21) for j in range(-4, 5)}

@@ -1,0 +1,215 @@
+import csv
+import io
+import json
+import logging
+import statistics
+import time
+
+import pandas as pd
+import pytest
+
+from nas_lightning.errors import ConfigError
+from nas_lightning.reports.tables import collect, show, summarise, write
+
+ACCURACIES = (97.11, 97.35, 96.88, 97.41)
+
+
+def write_run(folder, accuracy=97.0, *, method="darts", seed=0, search=True, **evaluation):
+    folder.mkdir(parents=True)
+    summary = {
+        "task": "pipeline",
+        "method": method,
+        "space": "s3",
+        "data": "cifar10",
+        "seed": seed,
+        "genotype": None,
+        "search": {"epochs": 50, "seconds": 100.0 + seed, "val_accuracy": 80.0 + seed} if search else None,
+        "selection": None,
+        "evaluation": {
+            "recipe": "cifar_16x20",
+            "test_accuracy": accuracy,
+            "params": 3_300_000 + 1000 * seed,
+            "epochs": 600,
+            "init_channels": 16,
+            "layers": 20,
+            **evaluation,
+        },
+    }
+    if accuracy is None:
+        summary["evaluation"] = None
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed, accuracy in enumerate(ACCURACIES):
+        write_run(tmp_path / "multirun" / "sweep" / f"darts-{seed}", accuracy, seed=seed)
+    write_run(tmp_path / "outputs" / "2026-01-01" / "12-00-00", 98.0, method="drnas")
+    return tmp_path
+
+
+def only(frame):
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def test_statistics(runs):
+    row = only(summarise(collect("multirun/**")))
+    assert (row["method"], row["space"], row["data"], row["recipe"]) == (
+        "darts",
+        "s3",
+        "cifar10",
+        "cifar_16x20",
+    )
+    assert (row["init_channels"], row["layers"], row["epochs"]) == (16, 20, 600)
+    assert row["n"] == row["runs"] == 4
+    assert row["test_accuracy_mean"] == pytest.approx(statistics.mean(ACCURACIES))
+    assert row["test_accuracy_std"] == pytest.approx(statistics.stdev(ACCURACIES))
+    assert row["test_accuracy_median"] == pytest.approx(statistics.median(ACCURACIES))
+    assert row["test_accuracy_best"] == max(ACCURACIES)
+    assert row["search_val_accuracy_mean"] == pytest.approx(81.5)
+    assert row["search_seconds_mean"] == pytest.approx(101.5)
+    assert row["params_millions_mean"] == pytest.approx(3.3015)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [
+        ("multirun/**", 4),
+        ("multirun", 4),
+        ("multirun/", 4),
+        ("multirun/*/", 4),
+        ("**", 5),
+        (".", 5),
+        ("outputs/2026*/*", 1),
+        ("outputs/2026-01-01/12-00-00", 1),
+        ("outputs/2026-01-01/12-00-00/summary.json", 1),
+        ("multirun/**/summary.json", 4),
+        (["multirun/**", "outputs/**", "multirun/sweep/darts-0"], 5),
+    ],
+)
+def test_patterns(runs, pattern, count):
+    frame = collect(pattern)
+    assert len(frame) == frame["run"].nunique() == count
+
+
+def test_absolute_path_and_brackets(runs):
+    write_run(runs / "runs[1]" / "a")
+    assert len(collect(str(runs / "runs[1]"))) == 1
+    assert len(collect(str(runs / "multirun" / "**"))) == 4
+
+
+def test_candidates_never_count(runs):
+    run = runs / "multirun" / "sweep" / "darts-0"
+    write_run(run / "candidates" / "0")
+    write_run(run / "candidates" / "1" / "deeper")
+    assert len(collect("multirun/**")) == 4
+    assert len(collect(str(run))) == 1
+    with pytest.raises(ConfigError, match="finds no run"):
+        collect("multirun/sweep/*/candidates/*")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[1, 2]",
+        b"3",
+        b'{"accuracy": 3}',
+        b'{"method": {"name": "darts"}}',
+        b'{"method": "darts", "search": 3}',
+        b'{"method": "darts", "evaluation": {"test_accuracy": "high"}}',
+    ],
+)
+def test_foreign_json_is_skipped_and_named(runs, caplog, content):
+    foreign = runs / "multirun" / "foreign"
+    foreign.mkdir()
+    (foreign / "summary.json").write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert len(collect("multirun/**")) == 4
+    assert [str(foreign / "summary.json") in record.getMessage() for record in caplog.records] == [True]
+    assert "\n" not in caplog.text.strip()
+
+
+def test_other_tasks_are_passed_over_in_silence(runs, caplog):
+    report = runs / "multirun" / "report"
+    report.mkdir()
+    content = {"task": "report", "method": "darts", "search": None, "evaluation": None}
+    (report / "summary.json").write_text(json.dumps(content))
+    assert len(collect("multirun/**")) == 4
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("patterns", ["nothing/**", ["multirun/**", "nothing/**"]])
+def test_pattern_that_finds_nothing(runs, patterns):
+    with pytest.raises(ConfigError, match=r"runs='nothing/\*\*' finds no run.*example runs='multirun/\*\*'") as error:
+        collect(patterns)
+    assert "\n" not in str(error.value)
+
+
+def test_no_pattern():
+    with pytest.raises(ConfigError, match="runs is empty"):
+        collect([])
+
+
+def test_groups(runs):
+    write_run(runs / "multirun" / "other" / "small", 90.0, init_channels=8)
+    write_run(runs / "multirun" / "other" / "recipe", 91.0, recipe="cifar_36x20")
+    write_run(runs / "multirun" / "other" / "searched", None, method="sdarts")
+    write_run(runs / "multirun" / "other" / "evaluated", 96.0, method="published", search=False)
+    summary = summarise(collect("**"))
+    assert sorted(summary["runs"]) == [1, 1, 1, 1, 1, 4]
+    same = summary[(summary["recipe"] == "cifar_16x20") & (summary["init_channels"] == 16)]
+    assert list(same["method"]) == ["drnas", "darts", "published"]  # best mean first
+    searched = only(summary[summary["method"] == "sdarts"])
+    assert (searched["runs"], searched["n"]) == (1, 0)
+    assert searched["search_val_accuracy_mean"] == 80.0
+    assert pd.isna(searched["test_accuracy_mean"])
+    assert pd.isna(only(summary[summary["method"] == "published"])["search_seconds_mean"])
+
+
+def test_files(runs):
+    paths = write(summarise(collect("**")), runs / "report")
+    assert [path.name for path in paths] == ["report.md", "report.csv"]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in paths[0].read_text().splitlines()]
+    header, rule, best, darts = lines
+    assert set(map(len, lines)) == {len(header)}
+    assert all(set(cell) <= {"-", ":"} for cell in rule)
+    assert best[:7] == ["drnas", "s3", "cifar10", "cifar_16x20", "16/20/600", "1", "98.00 ± –"]
+    mean, std = statistics.mean(ACCURACIES), statistics.stdev(ACCURACIES)
+    assert darts[5:] == ["4", f"{mean:.2f} ± {std:.2f}", "97.23", "97.41", "81.50", "3.30", "101.5"]
+
+    rows = list(csv.DictReader(paths[1].read_text().splitlines()))
+    assert [row["n"] for row in rows] == ["1", "4"]
+    assert rows[0]["test_accuracy_std"] == ""
+    assert float(rows[1]["test_accuracy_std"]) == pytest.approx(std)
+    assert float(rows[1]["test_accuracy_median"]) == pytest.approx(statistics.median(ACCURACIES))
+    assert rows[1]["layers"] == "20"
+
+
+@pytest.mark.parametrize("width", [40, 100])
+def test_show_is_never_cut_short(runs, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    out = io.StringIO()
+    show(summarise(collect("**")), out)
+    text = out.getvalue()
+    parts = ["drnas", "darts", "98.00", "97.41", "s3", "cifar10", "cifar_16x20", "16/20/600"]
+    for part in [*parts, "97.19 ± 0.24"]:
+        assert part in text
+    assert "…" not in text
+
+
+def test_a_thousand_runs_in_seconds(tmp_path):
+    for index in range(1000):
+        run = write_run(tmp_path / f"sweep{index % 10}" / f"run{index}", 90 + index % 7, seed=index)
+        (run / "plots").mkdir()
+        (run / "plots" / "cell_normal.svg").touch()
+    start = time.perf_counter()
+    row = only(summarise(collect(str(tmp_path / "**"))))
+    assert time.perf_counter() - start < 5
+    assert row["n"] == 1000
+    assert row["test_accuracy_mean"] == pytest.approx(statistics.mean(90 + index % 7 for index in range(1000)))
