@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from cases import build_space, images, random_mixing, tiny_supernet
 from torch import nn
 
+from cases import build_space, images, random_mixing, tiny_supernet
 from nas_lightning.functional import count_parameters, frozen_batch_stats
 
 
@@ -83,7 +83,7 @@ def test_statistics_that_were_never_tracked_stay_so():
 
 def test_whole_supernet_with_functional_call_and_func_grad():
     space = build_space("darts")
-    supernet = tiny_supernet(space, layers=2)
+    supernet = tiny_supernet(space, layers=3)
     mixing, x = random_mixing(space), images()
     weights = dict(supernet.named_parameters())
     before = buffers(supernet)

@@ -44,7 +44,7 @@ def test_loss_against_the_explicit_formula(class_weights, smoothing):
 
 def test_balanced_weights_differ_from_none_and_survive_a_missing_class():
     logits, targets = logits_and_targets(0)
-    plain, balanced, missing = Classification(), Classification(class_weights="balanced"), None
+    plain, balanced = Classification(), Classification(class_weights="balanced")
     plain.bind(3, LABELS)
     balanced.bind(3, torch.tensor(LABELS))
     assert abs(plain.loss(logits, targets) - balanced.loss(logits, targets)) > 0.01

@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 
 if TYPE_CHECKING:
     from nas_lightning.spaces.choices import Active, Choice, Mixing
-    from nas_lightning.spaces.genotype import Genotype
+    from nas_lightning.spaces.genotypes import Genotype
 
 Tensors = dict[str, Tensor]
 """Named tensors: the weights of a network, or the architecture parameters by choice (each [R, O])."""

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from nas_lightning.errors import ConfigError
-from nas_lightning.spaces.genotype import Genotype
+from nas_lightning.spaces.genotypes import Genotype
 
 Row = dict[str, Any]
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from omegaconf import DictConfig
 from rich.console import Console
@@ -15,6 +16,7 @@ from rich.table import Table
 from nas_lightning import reports
 from nas_lightning.composition import as_dict
 from nas_lightning.configs import RootConfig, validate
+from nas_lightning.draws import seeded_generator
 from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.searching import run_search
 from nas_lightning.lightning.workbench import Workbench
@@ -88,7 +90,7 @@ def evaluate(
     """
     folder = RunFolder(run_dir or _new_folder().path)
     bench = _bench({**_plain(cfg), "task": "evaluate"}, folder)
-    found = genotype if isinstance(genotype, Genotype) else _given_genotype(genotype or bench.config.genotype)
+    found = genotype if isinstance(genotype, Genotype) else _given_genotype(bench, genotype)
     bench.space.validate(found)
     _start(bench)
     folder.save_genotype(found)
@@ -125,7 +127,7 @@ def run_task(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any] | N
         return None
     bench = _bench(config, folder)
     if root.task == "evaluate":
-        bench.space.validate(_given_genotype(root.genotype))
+        _given_genotype(bench)  # refused before anything is written
     _start(bench)
     return _run_phases(bench)
 
@@ -139,7 +141,7 @@ def _run_phases(bench: Workbench) -> dict[str, Any]:
         summary = _search(bench)
     if task in ("pipeline", "evaluate") and summary["evaluation"] is None:
         if task == "evaluate" and not (folder.path / "genotype.json").exists():
-            folder.save_genotype(_given_genotype(bench.config.genotype))
+            folder.save_genotype(_given_genotype(bench))
         summary = _evaluate(bench, folder.genotype())
     _show_outcome(folder, summary)
     return summary
@@ -188,13 +190,27 @@ def _report(root: RootConfig, folder: RunFolder) -> None:
         Console().print(f"written: {path}", highlight=False)
 
 
-def _given_genotype(name: str | None) -> Genotype:
+def _given_genotype(bench: Workbench, name: str | None = None) -> Genotype:
+    """The genotype that the configuration names, checked against the space."""
+    name = name or bench.config.genotype
     if name is None:
         raise ConfigError(
-            "genotype=null: task=evaluate needs one; give a published name, a JSON file or a run folder, for"
+            "genotype=null: task=evaluate needs one; give a published name, a JSON file, a run folder or random, for"
             " instance genotype=darts_v2 space=darts"
         )
-    return genotype(name)
+    if name == "random":
+        return random_genotype(bench.space, bench.config.seed)
+    found = genotype(name)
+    bench.space.validate(found)
+    return found
+
+
+def random_genotype(space: SearchSpace, seed: int) -> Genotype:
+    """A genotype of uniform random strengths: the baseline that a search has to beat."""
+    rng = seeded_generator(seed, "random genotype")
+    return space.genotype(
+        {name: torch.rand(choice.num_rows, choice.num_options, generator=rng) for name, choice in space.choices.items()}
+    )
 
 
 def _bench(cfg: Config, folder: RunFolder) -> Workbench:

@@ -30,7 +30,7 @@ class EvaluationModule(L.LightningModule):
     def __init__(self, network: torch.nn.Module, objective: Objective, recipe: Recipe, seed: int) -> None:
         super().__init__()
         # Depthwise convolutions are faster with channels last, on CPUs and GPUs alike.
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.to(memory_format=torch.channels_last)
         self.objective = objective
         self.recipe = recipe
         self.seed = seed

@@ -15,7 +15,7 @@ from nas_lightning.lightning.callbacks import Cost, InterruptAtEpochEnd
 from nas_lightning.lightning.data import EvaluationData
 from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.lightning.workbench import Workbench, callback_of
-from nas_lightning.spaces.genotype import Genotype
+from nas_lightning.spaces.genotypes import Genotype
 from nas_lightning.spaces.macro import check_image_size
 from nas_lightning.spaces.network import auxiliary_fits
 

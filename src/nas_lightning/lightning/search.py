@@ -31,7 +31,7 @@ from nas_lightning.protocols import (
 )
 from nas_lightning.schedules import learning_rate
 from nas_lightning.spaces.choices import Active, Mixing
-from nas_lightning.spaces.genotype import Genotype
+from nas_lightning.spaces.genotypes import Genotype
 
 Batch = tuple[Tensor, Tensor]
 

@@ -15,7 +15,7 @@ from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.stages import SearchState, Stage, plan_stages, transfer
 from nas_lightning.lightning.workbench import Workbench, callback_of
 from nas_lightning.reports import save_genotype
-from nas_lightning.spaces.genotype import Genotype
+from nas_lightning.spaces.genotypes import Genotype
 from nas_lightning.spaces.macro import check_image_size
 
 

@@ -1,7 +1,7 @@
 """Magnitude selection: the options with the largest mixing weights (Liu et al., DARTS, ICLR 2019, section 2.4)."""
 
 from nas_lightning.protocols import Relaxation, SearchSpace, Tensors
-from nas_lightning.spaces.genotype import Genotype
+from nas_lightning.spaces.genotypes import Genotype
 
 
 class Magnitude:

@@ -2,7 +2,7 @@
 
 from nas_lightning.spaces.cell_space import CellSpace
 from nas_lightning.spaces.choices import Active, Choice, Mixing
-from nas_lightning.spaces.genotype import Genotype
+from nas_lightning.spaces.genotypes import Genotype
 from nas_lightning.spaces.published import PUBLISHED, genotype
 
 __all__ = ["PUBLISHED", "Active", "CellSpace", "Choice", "Genotype", "Mixing", "genotype"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nas_lightning.errors import ConfigError, GenotypeError
 from nas_lightning.spaces.choices import Choice
-from nas_lightning.spaces.genotype import Edge, Genotype
+from nas_lightning.spaces.genotypes import Edge, Genotype
 from nas_lightning.spaces.network import CellNetwork
 from nas_lightning.spaces.operations import OPERATIONS
 from nas_lightning.spaces.supernet import CellSupernet

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from nas_lightning.spaces.genotype import Genotype
+from nas_lightning.spaces.genotypes import Genotype
 from nas_lightning.spaces.macro import CellPlan, Preprocess, build_stem, plan_cells
 from nas_lightning.spaces.operations import Identity, build_operation, drop_path
 

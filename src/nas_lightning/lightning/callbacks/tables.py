@@ -23,7 +23,7 @@ class Tables(L.Callback):
         if not trainer.is_global_zero:
             return
         first = self._position(trainer, pl_module)["epoch"]
-        self.folder.truncate(self.phase, first)
+        self.folder.truncate(self.phase, first or -1)
         if first == 0 and hasattr(pl_module, "genotype"):
             self._genotype(pl_module, {"epoch": -1, "search_epoch": -1, "attempt": 0})
 

@@ -1,0 +1,48 @@
+"""Fixtures: a tiny set of images on disk, a folder of one's own, and the overrides of a run of seconds."""
+
+import numpy as np
+import pytest
+
+TINY_SIZES = [
+    "search.epochs=2",
+    "search.batch_size=16",
+    "search.init_channels=2",
+    "search.layers=3",
+    "evaluation.epochs=2",
+    "evaluation.batch_size=16",
+    "evaluation.init_channels=4",
+    "evaluation.layers=3",
+    "evaluation.auxiliary=0",
+    "evaluation.cutout=2",
+]
+
+
+def write_images(path, train=40, test=20, classes=4, size=8):
+    """Images whose bright quadrant is their class: learnable, and quick to read."""
+    rng = np.random.default_rng(0)
+
+    def part(number):
+        labels = np.arange(number) % classes
+        images = rng.integers(0, 100, (number, size, size), dtype=np.uint8)
+        half = size // 2
+        for image, label in zip(images, labels, strict=True):
+            row, column = half * (label // 2), half * (label % 2)
+            image[row : row + half, column : column + half] += 150
+        return images, labels
+
+    (x_train, y_train), (x_test, y_test) = part(train), part(test)
+    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+
+
+@pytest.fixture(scope="session")
+def images_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images") / "tiny.npz"
+    write_images(path)
+    return path
+
+
+@pytest.fixture
+def tiny(images_file, tmp_path, monkeypatch):
+    """Overrides of a run that takes a second; the test stands in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return ["data=arrays", f"data.path={images_file}", "space=s3", "trainer=cpu", *TINY_SIZES]

@@ -1,0 +1,114 @@
+"""A run that is cut off and resumed ends like one that was not: same bits."""
+
+import json
+
+import nas_lightning as nl
+import pytest
+import torch
+from lightning_parts import CrashOnce
+from nas_lightning.run_folder import RunFolder
+from nas_lightning.tasks import run_task
+
+
+def run(overrides, folder):
+    from nas_lightning.composition import as_dict
+
+    run_task(as_dict(nl.compose(overrides)), RunFolder(folder))
+
+
+def outcome(folder):
+    """Everything that must agree, without times and versions."""
+    summary = json.loads((folder / "summary.json").read_text())
+    for phase in ("search", "selection", "evaluation"):
+        for key in ("seconds", "images_per_second", "peak_memory_mib"):
+            (summary[phase] or {}).pop(key, None)
+    return {
+        "summary": summary,
+        "genotype": (folder / "genotype.json").read_text(),
+        "genotypes": (folder / "genotypes.jsonl").read_text(),
+        "metrics": (folder / "metrics.csv").read_text(),
+    }
+
+
+def equal(a, b, where=""):
+    """Nested checkpoints are equal bit for bit; returns the places where they are not."""
+    if isinstance(a, torch.Tensor):
+        return [] if torch.equal(a, b) else [where]
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        return [place for key in a for place in equal(a[key], b[key], f"{where}.{key}")]
+    if isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        return [place for i, (x, y) in enumerate(zip(a, b, strict=True)) for place in equal(x, y, f"{where}[{i}]")]
+    return [] if a == b else [where]
+
+
+def checkpoint_differences(a, b, name):
+    first, second = (torch.load(folder / "checkpoints" / name, weights_only=True) for folder in (a, b))
+    wanted = ("state_dict", "optimizer_states", "search", "evaluation", "epoch", "global_step")
+    return [place for key in wanted if key in first for place in equal(first[key], second[key], key)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(("phase", "epoch"), [("search", 0), ("search", 2), ("evaluation", 1)])
+def test_resumed_run_equals_uninterrupted_one(tiny, tmp_path, phase, epoch, num_workers):
+    sizes = ["search.epochs=4", "evaluation.epochs=3", f"data.num_workers={num_workers}"]
+    crash = [
+        "trusted=[lightning_parts]",
+        "+callbacks.crash._target_=lightning_parts.CrashOnce",
+        f"+callbacks.crash.phase={phase}",
+        f"+callbacks.crash.epoch={epoch}",
+    ]
+    CrashOnce.armed = False
+    run([*tiny, *sizes, *crash], tmp_path / "whole")
+    CrashOnce.armed = True
+    with pytest.raises(RuntimeError, match="the machine died"):
+        run([*tiny, *sizes, *crash], tmp_path / "cut")
+    nl.resume(tmp_path / "cut")
+    assert not CrashOnce.armed
+    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
+    assert checkpoint_differences(tmp_path / "cut", tmp_path / "whole", "last.ckpt") == []
+    assert checkpoint_differences(tmp_path / "cut", tmp_path / "whole", "evaluation/last.ckpt") == []
+
+
+def test_resuming_a_finished_run_changes_nothing(tiny, tmp_path):
+    run(tiny, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    nl.resume(tmp_path / "run")
+    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+
+def test_search_cut_off_after_its_last_epoch_goes_on_to_the_genotype(tiny, tmp_path):
+    """The last checkpoint may be written and the summary not: no further epoch is trained."""
+    run([*tiny, "task=search"], tmp_path / "run")
+    whole = outcome(tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    summary.update(search=None, selection=None, genotype=None)
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
+    (tmp_path / "run" / "genotype.json").unlink()
+    nl.resume(tmp_path / "run")
+    assert outcome(tmp_path / "run") == whole
+
+
+@pytest.mark.parametrize("override", ["search.epochs=9", "seed=3", "space=s2", "data.path=x"])
+def test_other_overrides_are_refused(tiny, tmp_path, override):
+    run([*tiny, "task=search", "search.epochs=1"], tmp_path / "run")
+    with pytest.raises(nl.ConfigError, match="a resumed run keeps its configuration"):
+        nl.resume(tmp_path / "run", [override])
+
+
+def test_allowed_overrides(tiny, tmp_path):
+    run([*tiny, "task=search", "search.epochs=1"], tmp_path / "run")
+    nl.resume(tmp_path / "run", ["trainer.log_every_n_steps=3", "data.num_workers=1"])
+
+
+def test_folder_without_a_run(tmp_path):
+    with pytest.raises(nl.ConfigError, match="no run to continue"):
+        nl.resume(tmp_path)
+
+
+def test_checkpoint_holds_plain_data_only(tiny, tmp_path):
+    """It loads with torch's safe default: no configuration objects, no pickled parts."""
+    run(tiny, tmp_path / "run")
+    for path in (tmp_path / "run" / "checkpoints").rglob("*.ckpt"):
+        torch.load(path, weights_only=True)

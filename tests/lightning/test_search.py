@@ -1,0 +1,292 @@
+"""The search module against a plain loop of the published algorithm, and what each step may touch."""
+
+import copy
+import json
+
+import lightning as L
+import nas_lightning as nl
+import pytest
+import torch
+from nas_lightning.composition import as_dict
+from nas_lightning.lightning.data import SearchData
+from nas_lightning.lightning.searching import build_module, run_search
+from nas_lightning.lightning.stages import plan_stages
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.run_folder import RunFolder
+from torch.nn.functional import cross_entropy
+
+
+def bench_of(overrides, folder):
+    bench = Workbench(as_dict(nl.compose(["task=search", *overrides])), RunFolder(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    return bench
+
+
+def module_of(bench):
+    return build_module(bench, plan_stages(bench.plain, bench.config.search)[0])
+
+
+class Watch(L.Callback):
+    """Keeps every batch of the epoch, and the state after each."""
+
+    def __init__(self):
+        self.batches, self.arch, self.weights, self.buffers = [], [], [], []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.batches.append({name: (x.clone(), y.clone()) for name, (x, y) in batch.items()})
+        self.arch.append({name: a.detach().clone() for name, a in pl_module.arch.items()})
+        self.weights.append([p.detach().clone() for p in pl_module.supernet.parameters()])
+        self.buffers.append([b.clone() for b in pl_module.supernet.buffers()])
+
+
+def fit(bench, module, watch, epochs=1, double=False):
+    module.last_epoch = epochs
+    trainer = L.Trainer(
+        max_epochs=-1, callbacks=[watch], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, reload_dataloaders_every_n_epochs=1, num_sanity_val_steps=0, accelerator="cpu",
+        limit_val_batches=0,
+    )  # fmt: skip
+    settings = bench.config.search
+    data = SearchData(bench.data, settings.batch_size, bench.config.seed, **bench.loaders.model_dump())
+    if double:
+        data.on_after_batch_transfer = lambda batch, _: {name: (x.double(), y) for name, (x, y) in batch.items()}
+    trainer.fit(module, datamodule=data)
+    return trainer
+
+
+def plain_loop(net, arch, batches, epochs, *, unrolled, order, lr=0.025, lr_min=0.001):
+    """DARTS as its code does it: full backward passes, a second model for the unrolled step, clipping by hand.
+
+    The architecture step works on copies of the network, so that batch statistics are those of weight steps only.
+    """
+    names = list(arch)
+    alphas = [arch[name].clone().requires_grad_() for name in names]
+    sgd = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=3e-4)
+    adam = torch.optim.Adam(alphas, lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
+    per_epoch = len(batches) // epochs
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, epochs_total := 2, eta_min=lr_min)
+    assert epochs <= epochs_total
+    trajectory = []
+
+    def loss_of(model, batch):
+        images, labels = batch
+        return cross_entropy(model(images, {n: torch.softmax(a, -1) for n, a in zip(names, alphas, strict=True)}), labels)
+
+    def arch_gradient(train, valid):
+        model = copy.deepcopy(net)
+        if not unrolled:
+            model.zero_grad()
+            return torch.autograd.grad(loss_of(model, valid), alphas)
+        xi = sgd.param_groups[0]["lr"]
+        inner = torch.autograd.grad(loss_of(model, train), list(model.parameters()), allow_unused=True)
+        virtual = copy.deepcopy(net)
+        for v, w, g in zip(virtual.parameters(), net.parameters(), inner, strict=True):
+            g = torch.zeros_like(w) if g is None else g
+            moment = sgd.state[w].get("momentum_buffer")
+            moment = torch.zeros_like(w) if moment is None else moment
+            v.data.copy_(w.data - xi * (0.9 * moment + g + 3e-4 * w.data))
+        outer = torch.autograd.grad(
+            loss_of(virtual, valid), [*alphas, *virtual.parameters()], allow_unused=True
+        )
+        direct, vector = outer[: len(alphas)], outer[len(alphas) :]
+        radius = 0.01 / torch.cat([v.flatten() for v in vector if v is not None]).norm()
+        sides = []
+        for sign in (1, -1):
+            shifted = copy.deepcopy(net)
+            for s, v in zip(shifted.parameters(), vector, strict=True):
+                if v is not None:
+                    s.data.add_(sign * radius * v)
+            sides.append(torch.autograd.grad(loss_of(shifted, train), alphas))
+        return [d - xi * (p - m) / (2 * radius) for d, p, m in zip(direct, *sides, strict=True)]
+
+    def arch_step(batch):
+        adam.zero_grad()
+        for a, g in zip(alphas, arch_gradient(batch["train"], batch["arch"]), strict=True):
+            a.grad = g
+        adam.step()
+
+    for index, batch in enumerate(batches):
+        if order == "arch_first":
+            arch_step(batch)
+        sgd.zero_grad()
+        loss_of(net, batch["train"]).backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        sgd.step()
+        if order == "weights_first":
+            arch_step(batch)
+        trajectory.append(({n: a.detach().clone() for n, a in zip(names, alphas, strict=True)}, [p.detach().clone() for p in net.parameters()]))
+        if (index + 1) % per_epoch == 0:
+            scheduler.step()
+    return trajectory
+
+
+@pytest.mark.parametrize("order", ["arch_first", "weights_first"])
+@pytest.mark.parametrize("hypergradient", ["first_order", "unrolled"])
+def test_trajectory_is_that_of_a_plain_loop(tiny, tmp_path, order, hypergradient):
+    overrides = [*tiny, f"search.order={order}", f"hypergradient={hypergradient}", "search.arch.lr=3e-4"]
+    bench = bench_of([*overrides, "search.weights.clip=5.0", "space=s2", "search.batch_size=10"], tmp_path / "run")
+    module = module_of(bench).double()
+    module.arch = {name: a.double() for name, a in module.arch.items()}
+    original, arch = copy.deepcopy(module.supernet).train(), {n: a.clone() for n, a in module.arch.items()}
+    watch = Watch()
+    fit(bench, module, watch, epochs=2, double=True)
+    unrolled = hypergradient == "unrolled"
+    expected = plain_loop(original, arch, watch.batches, 2, unrolled=unrolled, order=order)
+    assert len(watch.batches) == 4
+    for (alpha, weights), found_alpha, found in zip(expected, watch.arch, watch.weights, strict=True):
+        for name in alpha:
+            torch.testing.assert_close(found_alpha[name], alpha[name], rtol=1e-7, atol=1e-9)
+        for x, y in zip(found, weights, strict=True):
+            torch.testing.assert_close(x, y, rtol=1e-7, atol=1e-9)
+    for x, y in zip(watch.buffers[-1], original.buffers(), strict=True):
+        torch.testing.assert_close(x, y)
+
+
+def test_both_optimizers_step_on_every_batch(tiny, tmp_path):
+    bench = bench_of(tiny, tmp_path / "run")
+    module, watch = module_of(bench), Watch()
+    trainer = fit(bench, module, watch, epochs=2)
+    steps = [int(s["step"]) for s in trainer.optimizers[1].state.values()]
+    assert steps == [len(watch.batches)] * 2
+    assert module.num_steps == len(watch.batches) == 4
+    assert trainer.global_step == 2 * len(watch.batches)
+
+
+def test_architecture_waits_during_warm_up(tiny, tmp_path):
+    bench = bench_of([*tiny, "search.epochs=3", "search.arch.warmup_epochs=2"], tmp_path / "run")
+    module, watch = module_of(bench), Watch()
+    start = module.arch
+    fit(bench, module, watch, epochs=3)
+    moved = [not torch.equal(arch["normal"], start["normal"]) for arch in watch.arch]
+    assert moved == [False] * 4 + [True] * 2
+
+
+def test_each_step_computes_only_its_own_gradients(tiny, tmp_path):
+    """After the architecture step no weight has a gradient; after the weight step no logit has."""
+    bench = bench_of(tiny, tmp_path / "run")
+    module = module_of(bench)
+    seen = []
+
+    class Look(L.Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            weights = [p.grad is not None for p in pl_module.supernet.parameters()]
+            arch = [a.grad is not None for a in pl_module.arch.values()]
+            seen.append((any(weights), any(arch)))
+
+    fit(bench, module, Look())
+    assert seen == [(False, True), (True, False)] * 2
+
+
+def test_architecture_parameters_are_no_weights(tiny, tmp_path):
+    bench = bench_of(tiny, tmp_path / "run")
+    module, watch = module_of(bench), Watch()
+    trainer = fit(bench, module, watch)
+    logits = {id(a) for a in module.arch.values()}
+    assert not logits & {id(p) for p in module.parameters()}
+    assert not any(name.startswith("arch") for name in module.state_dict())
+    weights, arch = (
+        {id(p) for group in optimizer.param_groups for p in group["params"]} for optimizer in trainer.optimizers
+    )
+    assert weights == {id(p) for p in module.supernet.parameters()}
+    assert arch == logits
+
+
+def test_clipping_is_over_the_weights_alone(tiny, tmp_path):
+    bench = bench_of([*tiny, "search.weights.clip=0.01"], tmp_path / "run")
+    module = module_of(bench)
+    norms = []
+
+    class Look(L.Callback):
+        def on_before_zero_grad(self, trainer, pl_module, optimizer):
+            gradients = [p.grad for p in pl_module.supernet.parameters() if p.grad is not None]
+            if gradients:
+                norms.append(float(torch.stack([g.norm() for g in gradients]).norm()))
+
+    fit(bench, module, Look(), epochs=2)
+    assert norms
+    assert all(norm == pytest.approx(0.01, rel=1e-3) for norm in norms)
+
+
+@pytest.mark.parametrize("hypergradient", ["first_order", "unrolled", "unrolled_exact"])
+@pytest.mark.parametrize("space", ["s3", "s4"])
+def test_search_repeats_bit_for_bit(tiny, tmp_path, hypergradient, space):
+    """Two epochs from the same seed, also with the noise of S4; another seed differs."""
+    outcomes = []
+    for run, seed in enumerate((1, 1, 2)):
+        folder = tmp_path / str(run)
+        run_search(bench_of([*tiny, f"hypergradient={hypergradient}", f"space={space}", f"seed={seed}"], folder))
+        state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        text = (folder / "metrics.csv").read_text() + (folder / "genotypes.jsonl").read_text()
+        outcomes.append((text, state))
+    (first, weights), (again, same), (other, _) = outcomes
+    assert first == again
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
+    assert first != other
+
+
+def test_two_stages_without_changes_equal_one(tiny, tmp_path):
+    """Weights, buffers, logits, both optimizers' moments, schedules, draws and data order all go on."""
+    run_search(bench_of([*tiny, "search.epochs=3"], tmp_path / "one"))
+    stages = "search.stages=[{name: a, epochs: 1}, {name: b, epochs: 2}]"
+    run_search(bench_of([*tiny, "search.epochs=3", stages], tmp_path / "two"))
+    for name in ("metrics.csv", "genotypes.jsonl"):
+        assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
+    one, two = (torch.load(tmp_path / n / "checkpoints/last.ckpt", weights_only=True) for n in ("one", "two"))
+    assert all(torch.equal(one["state_dict"][k], two["state_dict"][k]) for k in one["state_dict"])
+    for a, b in zip(one["optimizer_states"], two["optimizer_states"], strict=True):
+        for x, y in zip(a["state"].values(), b["state"].values(), strict=True):
+            assert all(torch.equal(torch.as_tensor(x[k]), torch.as_tensor(y[k])) for k in x)
+
+
+def test_a_stage_has_its_own_values(tiny, tmp_path):
+    stages = (
+        "search.stages=[{name: a, epochs: 1}, "
+        "{name: b, epochs: 1, overrides: {search.batch_size: 5, search.order: weights_first}}]"
+    )
+    bench = bench_of([*tiny, stages], tmp_path / "run")
+    first, second = plan_stages(bench.plain, bench.config.search)
+    assert (first.first_epoch, first.last_epoch, second.first_epoch, second.last_epoch) == (0, 1, 1, 2)
+    assert first.config["search"]["batch_size"] == 16
+    assert second.config["search"]["batch_size"] == 5
+    run_search(bench)
+    saved = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["search"]
+    assert (saved["stage"], saved["search_epoch"], saved["num_steps"]) == (1, 2, 2 + 4)
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ("[{name: a, epochs: 1}]", "make search.epochs their sum"),
+        ("[{name: a, epochs: 2, overrides: {search.nope: 1}}]", "there is no such key"),
+        ("[{name: a, epochs: 1}, {name: b, epochs: 1, overrides: {search.init_channels: 4}}]", "another supernet"),
+    ],
+)
+def test_impossible_stages_are_refused(tiny, tmp_path, stages, words):
+    with pytest.raises(nl.ConfigError, match=words):
+        run_search(bench_of([*tiny, f"search.stages={stages}"], tmp_path / "run"))
+
+
+def test_genotype_of_every_epoch_and_columns(tiny, tmp_path):
+    run_search(bench_of([*tiny, "search.snapshots=2"], tmp_path / "run"))
+    rows = [json.loads(line) for line in (tmp_path / "run/genotypes.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [-1, 0, 1]
+    assert rows[-1]["genotype"] == json.loads((tmp_path / "run/genotype.json").read_text())
+    header = (tmp_path / "run/metrics.csv").read_text().splitlines()[0].split(",")
+    wanted = {"phase", "epoch", "search_epoch", "attempt", "train_loss", "arch_loss", "val_loss", "val_accuracy",
+              "train_accuracy", "lr"}  # fmt: skip
+    assert wanted <= set(header)
+    assert sorted(p.name for p in (tmp_path / "run/checkpoints").iterdir()) == ["epoch=2.ckpt", "last.ckpt"]
+    assert {p.name for p in (tmp_path / "run/plots").iterdir()} >= {"cell_normal.svg", "cell_reduce.svg"}
+
+
+def test_regularizer_hooks_follow_the_search(tiny, tmp_path):
+    """A user's part sees each epoch, changes outputs, and its parameters train with the weights."""
+    extra = ["trusted=[lightning_parts]", "+regularizer.scale._target_=lightning_parts.LearnableScale"]
+    bench = bench_of([*tiny, *extra], tmp_path / "run")
+    module, watch = module_of(bench), Watch()
+    fit(bench, module, watch, epochs=2)
+    (part,) = module.regularizers
+    assert part.epochs == [0, 1]
+    assert part.seen == {"skip_connect", "sep_conv_3x3", "none"}
+    assert float(part.scale) != 1.0
+    assert any(p is part.scale for p in module.supernet.parameters())

@@ -1,0 +1,42 @@
+"""Parts that tests name in a configuration."""
+
+import lightning as L
+import torch
+from nas_lightning.regularizers import Hooks
+from torch import nn
+
+
+class CrashOnce(L.Callback):
+    """Raises at the start of a batch, the first time only: a machine that dies in the middle of an epoch."""
+
+    armed = True
+
+    def __init__(self, phase: str, epoch: int, batch: int = 1) -> None:
+        self.phase, self.epoch, self.batch = phase, epoch, batch
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        phase = "search" if hasattr(pl_module, "arch") else "evaluation"
+        here = (phase, trainer.current_epoch, batch_idx) == (self.phase, self.epoch, self.batch)
+        if here and CrashOnce.armed:
+            CrashOnce.armed = False
+            raise RuntimeError("the machine died")
+
+
+class LearnableScale(nn.Module, Hooks):
+    """Scales every edge by one learnable number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.epochs: list[int] = []
+        self.seen: set[str] = set()
+
+    def on_op(self, y, op, edge):
+        self.seen.add(op)
+        return y
+
+    def on_edge(self, y, edge):
+        return self.scale * y
+
+    def at_epoch(self, search_epoch):
+        self.epochs.append(search_epoch)
