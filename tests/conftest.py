@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
+
+torch.set_num_threads(1)  # tiny kernels: threads cost more than they give, above all when tests run side by side
 
 TINY_SIZES = [
     "search.epochs=2",

@@ -1,9 +1,10 @@
 """Parts that tests name in a configuration."""
 
-import lightning as L
 import torch
-from nas_lightning.regularizers import Hooks
 from torch import nn
+
+import lightning as L
+from nas_lightning.regularizers import Hooks
 
 
 class CrashOnce(L.Callback):

@@ -82,8 +82,8 @@ def test_scope_is_restored_after_exceptions_and_nesting():
 
 
 def test_hashed_seed_is_the_same_on_every_machine():
-    # Golden: blake2b of "1/2/train/noise", first eight bytes little endian, shifted right by one.
-    assert draws.hashed_seed(1, 2, "train", "noise") == 7219788620582348041
+    # Golden: blake2b of the key as Python writes it, first eight bytes little endian, shifted right by one.
+    assert draws.hashed_seed(1, 2, "train", "noise") == 7247916602123008941
     assert all(0 <= draws.hashed_seed(i) < 2**63 for i in range(100))
 
 

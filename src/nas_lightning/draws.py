@@ -21,7 +21,7 @@ Key = int | str
 
 def hashed_seed(*key: Key) -> int:
     """Mix a key into a seed of 63 bits: equal keys give equal seeds on every machine and in every process."""
-    digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 

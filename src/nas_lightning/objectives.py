@@ -4,7 +4,23 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+
+class BalancedAccuracy(MulticlassConfusionMatrix):
+    """Mean recall of the classes that occur, as scikit-learn defines it.
+
+    torchmetrics' macro average counts a class that is predicted but does not occur as recall 0, which would punish
+    small validation splits without the rare classes.
+    """
+
+    def compute(self) -> Tensor:
+        """Mean recall as a fraction."""
+        matrix = super().compute()
+        support = matrix.sum(dim=1)
+        occurs = support > 0
+        return (matrix.diagonal()[occurs] / support[occurs]).mean()
 
 
 class Classification:
@@ -41,7 +57,8 @@ class Classification:
         weights = None if self._weights is None else self._weights.to(outputs)
         return nn.functional.cross_entropy(outputs, targets, weight=weights, label_smoothing=label_smoothing)
 
-    def new_metric(self) -> MulticlassAccuracy:
+    def new_metric(self) -> Metric:
         """Accuracy as a fraction; multiplied by 100 where it is reported."""
-        average: Literal["micro", "macro"] = "micro" if self.metric == "accuracy" else "macro"
-        return MulticlassAccuracy(num_classes=self._num_classes, average=average)
+        if self.metric == "balanced_accuracy":
+            return BalancedAccuracy(num_classes=self._num_classes)
+        return MulticlassAccuracy(num_classes=self._num_classes, average="micro")

@@ -2,9 +2,10 @@
 
 import json
 
-import nas_lightning as nl
 import pytest
 import torch
+
+import nas_lightning as nl
 from lightning_parts import CrashOnce
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.tasks import run_task

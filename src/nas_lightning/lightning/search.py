@@ -192,12 +192,12 @@ class SearchModule(L.LightningModule):
         epsilon = self.perturbation.epsilon(self.search_epoch, self.settings.epochs)
         mixing = self.perturbation(mixing, loss_of_mixing, self.space.choices, epsilon, rng, self.reduce)
 
-        optimizer.zero_grad()
         with draws.keyed(self.seed, self.num_steps, "weights", self.global_rank):
             outputs = self.supernet(images, mixing, active)
         loss = self.objective.loss(outputs, targets)
         self.manual_backward(loss)
         optimizer.step()
+        optimizer.zero_grad()  # at once: gradients of the weights need no memory during the architecture step
         self.train_metric.update(outputs.detach(), targets)
         self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(images))
 

@@ -25,6 +25,6 @@ class Hooks:
     def at_epoch(self, search_epoch: int) -> None:
         """Nothing to schedule."""
 
-    def parameters(self) -> Iterable[nn.Parameter]:
-        """None to learn."""
-        return ()
+    def parameters(self, recurse: bool = True) -> Iterable[nn.Parameter]:
+        """None to learn, or those of the module that the part is as well (`class Mine(Hooks, nn.Module)`)."""
+        return nn.Module.parameters(self, recurse) if isinstance(self, nn.Module) else ()

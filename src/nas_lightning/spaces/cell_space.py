@@ -148,9 +148,13 @@ class CellSpace:
                 node without inputs.
         """
         where = f"genotype of space '{genotype.space}' does not belong to space '{self.name}'"
-        hint = f"; choose its own space on the command line: space={genotype.space}"
-        if set(genotype.cells) != set(self.choices) or set(genotype.concat) != set(self.choices):
-            raise GenotypeError(f"{where}: it has cells {sorted(genotype.cells)}, not {sorted(self.choices)}{hint}")
+        hint = "" if genotype.space == self.name else f"; choose its own space: space={genotype.space}"
+        for field in ("cells", "concat"):
+            given = set(getattr(genotype, field))
+            if given != set(self.choices):
+                raise GenotypeError(
+                    f"{where}: it has {field} for {sorted(given)}, not for {sorted(self.choices)}{hint}"
+                )
         for name, choice in self.choices.items():
             allowed = {
                 (node, source): options
@@ -163,6 +167,10 @@ class CellSpace:
                         f"{where}: {name} cell has {op} from {source} to {node}, the space has {options} there{hint}"
                     )
             fed = [node for node, _, _ in genotype.cells[name]]
+            links = [(node, source) for node, _, source in genotype.cells[name]]
+            twice = next((link for link in links if links.count(link) > 1), None)
+            if twice is not None:
+                raise GenotypeError(f"{where}: {name} cell has the edge from {twice[1]} to {twice[0]} twice{hint}")
             if set(fed) != set(choice.nodes) or fed != sorted(fed):
                 raise GenotypeError(
                     f"{where}: {name} cell feeds nodes {fed}; every node of {sorted(set(choice.nodes))} needs an"
@@ -177,6 +185,7 @@ class CellSpace:
         for choice in self.choices.values():
             for rows in choice.rows_of_node.values():
                 sizes = [sum(op != "none" for op in choice.options[row]) for row in rows]
-                keep = min(choice.keep or len(rows), len(rows))
+                sizes = [size for size in sizes if size]  # an edge without operations is never kept
+                keep = min(choice.keep or len(rows), len(sizes))
                 total *= sum(prod(subset) for subset in combinations(sizes, keep))
         return total

@@ -37,10 +37,10 @@ class Genotype:
         """
         try:
             cells = {
-                str(name): tuple((int(node), str(op), int(source)) for node, op, source in edges)
+                str(name): tuple((_node(node), str(op), _node(source)) for node, op, source in edges)
                 for name, edges in data.get("cells", {}).items()
             }
-            concat = {str(name): tuple(map(int, nodes)) for name, nodes in data.get("concat", {}).items()}
+            concat = {str(name): tuple(map(_node, nodes)) for name, nodes in data.get("concat", {}).items()}
             return cls(str(data["space"]), cells, concat, dict(data.get("choices", {})))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise GenotypeError(
@@ -58,7 +58,7 @@ class Genotype:
         file = Path(path) / "genotype.json" if Path(path).is_dir() else Path(path)
         try:
             data = json.loads(file.read_text())
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise GenotypeError(f"genotype={path}: cannot read {file} ({error})") from error
         return cls.from_dict(data, where=f"genotype={path}")
 
@@ -86,3 +86,10 @@ class Genotype:
             lines.append(f"  {name}: {nodes}")
         lines.extend(f"  {name}: {value}" for name, value in self.choices.items())
         return "\n".join(lines)
+
+
+def _node(value: Any) -> int:
+    """A node's number, as it stands: a fraction must not become another architecture."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is not the number of a node")
+    return value

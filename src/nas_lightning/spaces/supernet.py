@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from nas_lightning.errors import ConfigError
 from nas_lightning.protocols import EdgeInfo, Regularizer
 from nas_lightning.spaces.choices import Active, Choice, Mixing
 from nas_lightning.spaces.macro import CellPlan, Preprocess, build_stem, plan_cells
@@ -124,7 +125,14 @@ class CellSupernet(nn.Module):
         self.classifier = nn.Linear(width, num_classes)
 
     def attach(self, regularizers: tuple[Regularizer, ...]) -> None:
-        """Let these parts see every operation's and every edge's output; learnable ones join the weights."""
+        """Let these parts see every operation's and every edge's output; learnable ones join the weights.
+
+        Raises:
+            ConfigError: A part has parameters but is no nn.Module, so that it could not be saved or substituted.
+        """
+        for part in regularizers:
+            if not isinstance(part, nn.Module) and any(True for _ in part.parameters()):
+                raise ConfigError(f"regularizer {type(part).__name__} has parameters: it must be an nn.Module as well")
         self.regularizers = regularizers
         self.learnable = nn.ModuleList(part for part in regularizers if isinstance(part, nn.Module))
 

@@ -1,0 +1,200 @@
+"""Every YAML composes, binds and can be built; every mistake is one line that names value, choice and override."""
+
+from pathlib import Path
+
+import nas_lightning as nl
+import pytest
+from cases import CONF
+from nas_lightning.composition import as_dict, compose, groups, options, rewrite, sweep_members
+from nas_lightning.configs import PARTS, REFUSED_TRAINER_KEYS
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.run_folder import RunFolder
+
+YAMLS = sorted(
+    (path.parent.relative_to(CONF).as_posix(), path.stem)
+    for path in CONF.rglob("*.yaml")
+    if path.parent != CONF and not path.is_relative_to(CONF / "hydra")
+)
+
+
+def test_every_group_is_found():
+    assert len(YAMLS) > 35
+    assert {group for group, _ in YAMLS} == {group for group in groups() if options(group)}
+
+
+@pytest.mark.parametrize(("group", "name"), YAMLS, ids="/".join)
+def test_every_yaml_composes_and_binds(group, name):
+    """Composed into the main configuration, validated, and every part but the images is built."""
+    if group == "protocol":  # chosen by the data, never by itself
+        group, override = "data", f"data={name}"
+    else:
+        override = f"{'+' if group == 'experiment' else ''}{group}={name}"
+    config = nl.compose([override])
+    bench = Workbench(as_dict(config), RunFolder("unused"))
+    for part in PARTS:
+        if part != "data":
+            bench.build(part, bench.plain[part])
+    assert bench.config.task in ("pipeline", "search", "evaluate", "report", "list")
+
+
+@pytest.mark.parametrize(("group", "name"), YAMLS, ids="/".join)
+def test_every_yaml_says_what_it_is(group, name):
+    assert len(options(group)[name]) > 15
+    assert not options(group)[name].startswith("@")
+
+
+def test_the_main_job_is_what_the_readme_says():
+    assert nl.compose([]) == nl.compose(["task=pipeline", "method=darts", "space=s3", "data=digits"])
+
+
+@pytest.mark.parametrize(
+    ("data", "space", "recipe", "epochs"),
+    [("cifar10", "darts", "cifar_36x20", 600), ("svhn", "darts", "cifar_16x8", 600), ("digits", "s3", "digits", 16)],
+)
+def test_protocol_follows_the_data(data, space, recipe, epochs):
+    config = nl.compose([f"data={data}"])
+    assert (config.space.name, config.evaluation.name, config.evaluation.epochs) == (space, recipe, epochs)
+    assert nl.compose([f"data={data}", "space=s1", "evaluation=cifar_16x20"]).evaluation.layers == 20
+
+
+def test_published_search_values():
+    """Spec of the DARTS search on CIFAR-10."""
+    search = nl.compose(["data=cifar10"]).search
+    assert (search.epochs, search.batch_size, search.init_channels, search.layers) == (50, 64, 16, 8)
+    weights, arch = search.weights, search.arch
+    assert (weights.lr, weights.lr_min, weights.momentum, weights.weight_decay, weights.clip) == (
+        0.025, 0.001, 0.9, 3e-4, 5.0,
+    )  # fmt: skip
+    assert (arch.lr, list(arch.betas), arch.weight_decay, arch.warmup_epochs) == (3e-4, [0.5, 0.999], 1e-3, 0)
+
+
+FROZEN = """seed engine genotype runs trusted
+search.epochs search.batch_size search.init_channels search.layers search.order search.snapshots
+search.weights.lr search.weights.lr_min search.weights.momentum search.weights.weight_decay search.weights.clip
+search.arch.lr search.arch.betas search.arch.weight_decay search.arch.warmup_epochs
+data.num_workers data.split data.val_fraction data.augment_val
+evaluation.epochs evaluation.batch_size evaluation.init_channels evaluation.layers evaluation.auxiliary
+evaluation.drop_path evaluation.cutout callbacks regularizer control logger trainer""".split()
+
+
+def test_frozen_keys_exist():
+    from omegaconf import OmegaConf
+
+    config = nl.compose([])
+    missing = [key for key in FROZEN if OmegaConf.select(config, key, default="missing") == "missing"]
+    assert missing == []
+
+
+WRONG = {
+    "wrong key": (["search.epohcs=3"], r"search\.epohcs=3: there is no such key; did you mean search\.epochs"),
+    "added wrong key": (["+search.epohcs=3"], r"search\.epohcs=3: unknown key; did you mean search\.epochs"),
+    "wrong key of a part": (["+relaxation.std=3"], r"relaxation\.std=3: unknown key; .*init_std"),
+    "wrong type": (["search.epochs=many"], r"search\.epochs=many: must be a whole number; write search\.epochs=VALUE"),
+    "fraction for a count": (["search.epochs=2.5"], r"search\.epochs=2\.5: must be a whole number"),
+    "text for a flag": (["search.weights.nesterov=1"], r"search\.weights\.nesterov=1: must be true or false"),
+    "negative epochs": (["search.epochs=-1"], r"search\.epochs=-1: must be at least 1"),
+    "odd channels": (["search.init_channels=7"], r"search\.init_channels=7: must be a multiple of 2"),
+    "odd channels of the evaluation": (["evaluation.init_channels=7"], r"evaluation\.init_channels=7: must be a mul"),
+    "fraction of one": (["data.val_fraction=1.0"], r"data\.val_fraction=1\.0: must be less than 1"),
+    "negative fraction": (["data.val_fraction=-0.1"], r"data\.val_fraction=-0\.1: must be at least 0"),
+    "momentum": (["search.weights.momentum=1.5"], r"search\.weights\.momentum=1\.5: must be less than 1"),
+    "three betas": (["search.arch.betas=[1,2,3]"], r"search\.arch\.betas"),
+    "order": (["search.order=both"], r"search\.order=both: allowed: 'arch_first' or 'weights_first'"),
+    "engine": (["engine=warp"], r"engine=warp: allowed: 'reference'"),
+    "unknown op": (["space.operations=[sep_conv_9x9]"], r"unknown operation sep_conv_9x9; allowed: none, max_pool"),
+    "unknown method": (["method=dart"], r"method=dart: no such option; nearest: darts; allowed: darts"),
+    "unknown space": (["space=s33"], r"space=s33: no such option; nearest: s3"),
+    "unknown data": (["data=cifar"], r"data=cifar: no such option; nearest: cifar10"),
+    "unknown trainer key": (["trainer.precison=16"], r"trainer\.precison=16: unknown key; did you mean trainer\.prec"),
+    "half precision": (["trainer.precision=16-mixed"], r"trainer\.precision=16-mixed: .*use trainer\.precision=bf16"),
+    "untrusted target": (["+callbacks.x._target_=os.getcwd"], r"targets come from .*trusted=\[os\]"),
+    "target that is not there": (["+callbacks.x._target_=nas_lightning.Nope"], r"nas_lightning\.Nope: no such class"),
+    "list without a name": (["+callbacks._target_=nas_lightning.X"], r"callbacks is a list of named parts"),
+    "warm-up as long as the search": (["search.arch.warmup_epochs=99"], r"would never be trained"),
+    "syntax": (["search.epochs"], r"search\.epochs"),
+    "bad sweep name": (["sweep=a/b"], r"sweep=a/b"),
+    **{
+        f"trainer.{key}": ([f"trainer.{key}=1"], rf"trainer\.{key}=1: not with manual optimisation; use")
+        for key in REFUSED_TRAINER_KEYS
+    },
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_mistakes_are_one_line(case, tmp_path):
+    overrides, words = WRONG[case]
+    with pytest.raises(nl.ConfigError, match=words) as caught:
+        config = nl.compose(overrides)
+        Workbench(as_dict(config), RunFolder(tmp_path)).space  # noqa: B018 - some values are checked by the space itself
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_problems_are_reported_together():
+    with pytest.raises(nl.ConfigError, match=r"search\.epochs=0.*search\.layers=0"):
+        nl.compose(["search.epochs=0", "search.layers=0"])
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return folder
+
+
+def test_wrong_key_in_an_experiment_file(tmp_path):
+    text = "# @package _global_\nsearch:\n  epohcs: 3\n"
+    folder = write(tmp_path, "experiment/mine.yaml", text)
+    with pytest.raises(nl.ConfigError, match=r"search\.epohcs=3: unknown key; did you mean search\.epochs"):
+        nl.compose(["experiment=mine"], config_dir=folder)
+
+
+def test_experiment_of_ones_own(tmp_path):
+    text = "# @package _global_\ndefaults:\n  - override /space: s1\n\nsearch:\n  epochs: 3\n"
+    folder = write(tmp_path, "experiment/mine.yaml", text)
+    config = nl.compose(["experiment=mine"], config_dir=folder)
+    assert (config.space.name, config.search.epochs) == ("s1", 3)
+    assert nl.compose(["experiment=mine", "search.epochs=4"], config_dir=folder).search.epochs == 4
+
+
+def test_missing_config_dir():
+    with pytest.raises(nl.ConfigError, match="no such folder"):
+        nl.compose([], config_dir="nowhere")
+
+
+def test_lists_of_named_parts_add_up(tmp_path):
+    """Adding a part by `+callbacks=NAME` or by a file never drops another."""
+    timer = "_target_: lightning.pytorch.callbacks.Timer\n"
+    folder = write(tmp_path, "callbacks/timer.yaml", timer)
+    write(folder, "callbacks/device.yaml", "_target_: lightning.pytorch.callbacks.DeviceStatsMonitor\n")
+    write(folder, "experiment/mine.yaml", f"# @package _global_\ncallbacks:\n  third:\n    {timer}")
+    words = ["+callbacks=timer", "+callbacks=device", "experiment=mine"]
+    config = nl.compose([*words, "+callbacks.fourth._target_=lightning.pytorch.callbacks.Timer"], config_dir=folder)
+    assert set(config.callbacks) == {"timer", "device", "third", "fourth"}
+    assert set(nl.compose([*words, "~callbacks.timer"], config_dir=folder).callbacks) == {"device", "third"}
+
+
+def test_every_trainer_argument_passes():
+    config = nl.compose(["trainer.max_steps=3", "trainer.fast_dev_run=true", "trainer.profiler=simple"])
+    assert (config.trainer.max_steps, config.trainer.fast_dev_run) == (3, True)
+
+
+def test_rewriting_is_idempotent():
+    """Lightning starts further ranks with the words of the first, rewritten already."""
+    words = ["trainer.devices=2", "+regularizer=x", "seed=1"]
+    assert rewrite(rewrite(words)) == rewrite(words)
+
+
+def test_members_of_a_sweep_show_each_value_once():
+    members = sweep_members(["seed=0,1,2", "space=s1,s2", "engine=reference"])
+    assert len(members) == 1 + 2 + 1
+    assert {word for member in members for word in member} >= {"seed=2", "space=s2"}
+
+
+def test_compose_inside_a_running_hydra_job_leaves_it_alone():
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        before = GlobalHydra.instance().hydra
+        compose(["seed=4"])
+        assert GlobalHydra.instance().hydra is before
