@@ -41,3 +41,33 @@ class LearnableScale(nn.Module, Hooks):
 
     def at_epoch(self, search_epoch):
         self.epochs.append(search_epoch)
+
+
+class CountBatches(L.Callback):
+    """Counts training batches by phase."""
+
+    seen: dict[str, int] = {}  # noqa: RUF012 - shared on purpose
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        phase = "search" if hasattr(pl_module, "arch") else "evaluation"
+        CountBatches.seen[phase] = CountBatches.seen.get(phase, 0) + 1
+
+
+class Blobs(L.LightningDataModule):
+    """An ordinary data module that knows nothing of searches."""
+
+    def __init__(self, number: int = 40) -> None:
+        super().__init__()
+        self.number = number
+
+    def setup(self, stage: str) -> None:
+        rng = torch.Generator().manual_seed(0)
+        labels = torch.arange(self.number) % 3
+        images = torch.randn(self.number, 2, 8, 8, generator=rng) + labels[:, None, None, None]
+        self.images = torch.utils.data.TensorDataset(images, labels)
+
+    def train_dataloader(self):
+        return torch.utils.data.DataLoader(self.images, batch_size=8, shuffle=True)
+
+    def test_dataloader(self):
+        return torch.utils.data.DataLoader(self.images, batch_size=8)

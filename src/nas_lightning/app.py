@@ -111,11 +111,36 @@ def _run_hydra(arguments: Arguments) -> None:
         members = composing.sweep_members(overrides) if arguments.multirun else [overrides]
         for member in members:
             composing.compose(member)
-    # Hydra would print and leave by itself; with this it raises, and only `main` leaves.
+    # Hydra reports a failing job in its own words and leaves by itself. So failures are kept here, which also lets
+    # the other members of a sweep finish; with full errors Hydra's own are raised, and only `main` leaves.
+    failures: list[tuple[str, Exception]] = []
+    home = os.getpid()
+
+    def job(config: DictConfig) -> None:
+        try:
+            _job(config)
+        except Exception as error:
+            if os.getpid() != home:  # a launcher's own process: only raising tells the sweep
+                raise
+            failures.append((HydraConfig.get().runtime.output_dir, error))
+
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [sys.argv[0], *arguments.flags, *(["-m"] if arguments.multirun else []), *overrides]
-    job = hydra.main(config_path=str(composing.conf_dir()), config_name="config", version_base="1.3")(_job)
-    job()
+    try:
+        hydra.main(config_path=str(composing.conf_dir()), config_name="config", version_base="1.3")(job)()
+    except OSError as error:  # jobs do not raise, so this is Hydra making the folder
+        raise ConfigError(f"hydra.run.dir={error.filename}: cannot be written ({error.strerror})") from error
+    _raise_failures(failures)
+
+
+def _raise_failures(failures: Sequence[tuple[str, Exception]]) -> None:
+    """Raise the only failure as it is, several as one of the gravest kind that names them all."""
+    if len(failures) == 1:
+        raise failures[0][1]
+    if failures:
+        told = "; ".join(f"{folder}: {type(error).__name__}: {error}" for folder, error in failures)
+        mistakes = all(isinstance(error, ConfigError) for _, error in failures)
+        raise (ConfigError if mistakes else RuntimeError)(f"{len(failures)} members of the sweep failed: {told}")
 
 
 def _job(config: DictConfig) -> None:
@@ -147,7 +172,7 @@ def _quiet() -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    logging.captureWarnings(True)
+    warnings.showwarning = _log_warning  # type: ignore[assignment] # it needs only the message
     for message in (
         ".*does not have many workers",  # small sets load faster in the training process
         ".*treespec",  # Lightning calls torch by a name that newer versions deprecate
@@ -155,3 +180,8 @@ def _quiet() -> None:
         ".*Checkpoint directory .* exists",
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+def _log_warning(message: Warning | str, *_: object) -> None:
+    """A warning is one line for the user, without the place in the code that gave it."""
+    log.warning("%s", message)

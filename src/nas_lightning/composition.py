@@ -143,11 +143,11 @@ def explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
     text = " ".join(str(error).split())
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        return ConfigError(f"{group}={name}: {nearest(name, error.options)}")
+        return _no_such_option(group, name, error.options)
     chosen = re.search(r"Could not find '([\w/]+)/([^']+)'", text)
     if chosen:
         group, name = chosen.groups()
-        return ConfigError(f"{group}={name}: {nearest(name, list(options(group)))}")
+        return _no_such_option(group, name, list(options(group)))
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         key = unknown.group(1)
@@ -162,11 +162,15 @@ def explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
     return ConfigError(f"{full_key}: {text}" if full_key and full_key not in text else text)
 
 
-def nearest(name: str, allowed: Sequence[str]) -> str:
-    """Words for a name that does not exist: the nearest ones, then all."""
+def _no_such_option(group: str, name: str, allowed: Sequence[str]) -> ConfigError:
+    """Words for an option that does not exist: the nearest ones, then all."""
+    if group == "protocol":  # chosen by the name of the data
+        return ConfigError(
+            f"data={name} has no protocol/{name}.yaml with its epochs and sizes; take another's: protocol=arrays"
+        )
     near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.3)
-    nearest_words = f"nearest: {', '.join(near)}; " if near else ""
-    return f"no such option; {nearest_words}allowed: {', '.join(sorted(allowed))}"
+    nearest = f"nearest: {', '.join(near)}; " if near else ""
+    return ConfigError(f"{group}={name}: no such option; {nearest}allowed: {', '.join(sorted(allowed))}")
 
 
 def known_keys() -> list[str]:

@@ -18,7 +18,7 @@ from nas_lightning.composition import as_dict
 from nas_lightning.configs import RootConfig, validate
 from nas_lightning.draws import seeded_generator
 from nas_lightning.errors import ConfigError
-from nas_lightning.lightning.searching import run_search
+from nas_lightning.lightning.searching import check_search, run_search
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.protocols import SearchSpace
 from nas_lightning.run_folder import RunFolder, git_commit, versions
@@ -150,6 +150,10 @@ def _run_phases(bench: Workbench) -> dict[str, Any]:
 def _start(bench: Workbench) -> None:
     """Build everything that can be refused, then make the folder this run's own."""
     data, objective, space = bench.data, bench.objective, bench.space
+    if bench.config.task in ("pipeline", "search"):
+        check_search(bench)
+    if bench.config.task in ("pipeline", "evaluate"):
+        bench.build("evaluation", bench.plain["evaluation"]).check(bench)
     bench.folder.claim(bench.plain)
     bench.folder.update_summary(
         task=bench.config.task,

@@ -24,6 +24,24 @@ from nas_lightning.spaces.network import auxiliary_fits
 class Retraining(Recipe):
     """Trains with a recipe. The last epoch is the result; the best epoch is logged and never reported as such."""
 
+    def check(self, bench: Workbench) -> None:
+        """Refuse what cannot be trained before anything is written.
+
+        Raises:
+            ConfigError: The image size or the recipe do not fit the network or the images.
+        """
+        check_image_size(bench.data.image_size, self.layers, self.stem)
+        self._images(bench).setup("fit")
+
+    def _images(self, bench: Workbench) -> EvaluationData:
+        return EvaluationData(
+            bench.data,
+            self.batch_size,
+            bench.config.seed,
+            cutout=self.cutout,
+            **bench.loaders.model_dump(exclude={"augment_val"}),
+        )
+
     def __call__(self, genotype: Genotype, bench: Workbench) -> dict[str, Any]:
         """Train, or go on training from the run folder's checkpoint, and test.
 
@@ -39,7 +57,6 @@ class Retraining(Recipe):
             Interrupted: The user stopped the training; the folder can be resumed.
         """
         data, seed = bench.data, bench.config.seed
-        check_image_size(data.image_size, self.layers, self.stem)
         auxiliary = self.auxiliary > 0 and auxiliary_fits(data.image_size, self.stem)
         L.seed_everything(seed, workers=True, verbose=False)
         network = bench.space.network(
@@ -48,9 +65,7 @@ class Retraining(Recipe):
         cost = Cost()
         checkpoints = bench.folder.checkpoints / "evaluation"
         trainer = bench.trainer("evaluation", self.epochs, checkpoints, max_epochs=self.epochs, extra=[cost])
-        images = EvaluationData(
-            data, self.batch_size, seed, cutout=self.cutout, **bench.loaders.model_dump(exclude={"augment_val"})
-        )
+        images = self._images(bench)
         module = EvaluationModule(network, bench.objective, self, seed)
         path = checkpoints / "last.ckpt"
         trainer.fit(module, datamodule=images, ckpt_path=path if path.exists() else None)

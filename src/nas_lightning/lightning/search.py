@@ -185,7 +185,8 @@ class SearchModule(L.LightningModule):
         mixing, active = self.mixing({name: a.detach() for name, a in self.arch.items()}, "weights")
 
         def loss_of_mixing(candidate: Mixing) -> Tensor:
-            with draws.keyed(self.seed, self.num_steps, "weights", self.global_rank):
+            scope = draws.keyed(self.seed, self.num_steps, "weights", self.global_rank)
+            with scope, frozen_batch_stats(self.supernet):
                 return self.objective.loss(self.supernet(images, candidate, active), targets)
 
         rng = draws.seeded_generator(self.seed, self.num_steps, "perturbation", device=self.device)

@@ -67,6 +67,24 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
     return module
 
 
+def check_search(bench: Workbench) -> None:
+    """Refuse what cannot be searched before anything is written or trained.
+
+    Raises:
+        ConfigError: Parts that do not fit each other or the images.
+    """
+    for stage in plan_stages(bench.plain, bench.config.search):
+        stage_bench = bench if stage.config == bench.plain else Workbench(stage.config, bench.folder)
+        search_data(stage_bench).setup("fit")
+        build_module(stage_bench, stage)
+
+
+def search_data(bench: Workbench) -> SearchData:
+    """The images of a search."""
+    settings = bench.config.search
+    return SearchData(bench.data, settings.batch_size, bench.config.seed, **bench.loaders.model_dump())
+
+
 def run_search(bench: Workbench) -> Searched:
     """Search, or go on searching where the run folder's checkpoint left off, and derive the genotype.
 
@@ -124,12 +142,7 @@ def _fit(bench: Workbench, module: SearchModule, cost: Cost, resume_from: Path |
         snapshots=settings.snapshots,
         extra=[cost, *bench.build_named("control")],
     )
-    data = SearchData(
-        bench.data,
-        settings.batch_size,
-        bench.config.seed,
-        **bench.loaders.model_dump(),
-    )
+    data = search_data(bench)
     data.first_pass = module.epoch_offset
     trainer.fit(module, datamodule=data, ckpt_path=resume_from)
     if callback_of(trainer, InterruptAtEpochEnd).requested:
