@@ -104,6 +104,7 @@ class RootConfig(Section):
     method: str
     seed: CountOrZero = Field(description="everything random")
     engine: Literal["reference"]
+    threads: Count | None = Field(description="CPU threads of one operation; null: as many as torch takes")
     sweep: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(description="folder of a sweep's members")
     genotype: str | None
     runs: str | list[str] | None = Field(description="glob of run folders, for task=report")

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 
 import lightning as L
@@ -21,6 +22,9 @@ from nas_lightning.lightning.callbacks import (
 from nas_lightning.lightning.data import from_datamodule
 from nas_lightning.protocols import Objective, SearchSpace
 from nas_lightning.run_folder import RunFolder
+
+DEFAULT_THREADS = torch.get_num_threads()
+"""What torch takes by itself; a run that names no number gets it back after one that did."""
 
 
 class Workbench:
@@ -120,6 +124,7 @@ class Workbench:
             snapshots: Keep a checkpoint every so many epochs.
             extra: Further callbacks of the phase, run before the others: its cost, its control.
         """
+        torch.set_num_threads(self.config.threads or DEFAULT_THREADS)
         callbacks = [
             *extra,
             Tables(self.folder, phase),
