@@ -84,7 +84,7 @@ def draw_cell(
         edges: `(node, operation, source)` for every operation.
         concat: The nodes that are joined into the output, `c_k`.
         title: What stands above the drawing.
-        inputs: Names of nodes 0, 1, … in mathematical notation; the nodes after them are numbered from 0.
+        inputs: Names of nodes 0, 1, … in mathematical notation; the others show their number in the genotype.
 
     Returns:
         A figure that belongs to no window; `save_svg` writes it.
@@ -148,7 +148,7 @@ def _build(edges: Sequence[Edge], concat: Sequence[int], inputs: Sequence[str]) 
     depth = [0] * count
     for node in range(len(inputs), count):  # sources have smaller numbers, so they are known
         depth[node] = 1 + max((depth[source] for target, _, source in edges if target == node), default=0)
-    texts = [f"${name}$" for name in inputs] + [str(node) for node in range(count - len(inputs))]
+    texts = [f"${name}$" for name in inputs] + [str(node) for node in range(len(inputs), count)]
     nodes = [_Place(2 * column, _NODE_HEIGHT, text) for column, text in zip(depth, texts, strict=True)]
     output = _Place(2 * max(depth) + 2, _NODE_HEIGHT, "$c_k$")
 
