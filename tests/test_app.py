@@ -109,6 +109,7 @@ def test_pipeline_leaves_a_complete_run_folder(tiny, capsys):
         "candidates",
         "versions",
         "git_commit",
+        "config_hash",
     ]
     assert (summary["task"], summary["method"], summary["space"], summary["seed"]) == ("pipeline", "darts", "s3", 0)
     assert summary["objective"] == {"metric": "accuracy", "unit": "%", "direction": "max"}
@@ -232,6 +233,11 @@ MISTAKES = {
     "unwritable folder": (lambda p: ["hydra.run.dir=/proc/nowhere"], "/proc/nowhere"),
     "report without runs": (lambda p: ["task=report"], "runs='multirun/**'"),
     "report of nothing": (lambda p: ["task=report", "runs=nowhere"], "nowhere"),
+    "no accelerator": (lambda p: ["trainer.accelerator=tpu"], "trainer"),
+    "flag without a value": (lambda p: ["--config-dir"], "--config-dir needs a value"),
+    "unknown flag": (lambda p: ["--confg-dir", "x"], "--confg-dir"),
+    "mistake beside --cfg": (lambda p: ["--cfg", "job", "space=s9"], "space=s9: no such option"),
+    "callback of another kind": (lambda p: ["+callbacks.x._target_=torch.nn.ReLU"], "consists of Callbacks"),
     "resume of nothing": (lambda p: [f"resume={p}"], "no run to continue"),
 }
 
@@ -277,10 +283,11 @@ def test_a_fault_leaves_with_code_1_and_its_traceback_in_the_log(tiny, capsys):
     assert json.loads(Path("mine/summary.json").read_text())["evaluation"]["test_accuracy"] is not None
 
 
+@pytest.mark.filterwarnings("default:auxiliary head off")
 def test_small_images_switch_the_auxiliary_head_off_with_a_warning(tiny, capsys):
     words = [*tiny, "evaluation.auxiliary=0.4", "task=evaluate", "genotype=random"]
     code, _, err = run(words, capsys)
-    assert code == 0
+    assert code == 0, err
     (line,) = err.strip().splitlines()
     assert line.startswith("auxiliary head off: images of side 8")
     assert json.loads((only_run() / "summary.json").read_text())["evaluation"]["params_auxiliary"] == 0
@@ -348,3 +355,73 @@ def test_kill_and_resume_end_like_an_undisturbed_run(tiny, tmp_path, num_workers
     subprocess.run([*program, *command], check=True, **quiet)
     for name in ("genotype.json", "genotypes.jsonl", "metrics.csv"):
         assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text(), name
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("checkpoints/last.ckpt", "is damaged"),
+        ("checkpoints/evaluation/last.ckpt", "is damaged"),
+        ("summary.json", "is damaged"),
+        ("config.yaml", "no run to continue"),
+    ],
+)
+def test_damaged_folders_are_reported(tiny, capsys, name, words):
+    assert run([*tiny, "hydra.run.dir=mine"], capsys)[0] == 0
+    summary = json.loads(Path("mine/summary.json").read_text())
+    phase = "evaluation" if "evaluation" in name else "search"
+    Path("mine/summary.json").write_text(json.dumps({**summary, phase: None, "evaluation": None}))
+    content = Path("mine", name).read_bytes()
+    Path("mine", name).write_bytes(content[: len(content) // 2] if "ckpt" in name else b"{: [")
+    code, _, err = run(["resume=mine"], capsys)
+    assert code == 2, err
+    assert len(err.strip().splitlines()) == 1, err
+    assert words in err
+
+
+def test_checkpoint_of_another_genotype_is_refused(tiny, capsys):
+    assert run([*tiny, "hydra.run.dir=mine", "space=s2"], capsys)[0] == 0
+    summary = json.loads(Path("mine/summary.json").read_text())
+    Path("mine/summary.json").write_text(json.dumps({**summary, "evaluation": None}))
+    genotype = json.loads(Path("mine/genotype.json").read_text())
+    used = {source for node, _, source in genotype["cells"]["normal"] if node == 5}
+    edge = next(edge for edge in genotype["cells"]["normal"] if edge[0] == 5)
+    edge[2] = ({0, 1, 2, 3, 4} - used).pop()
+    Path("mine/genotype.json").write_text(json.dumps(genotype))
+    code, _, err = run(["resume=mine"], capsys)
+    assert code == 2
+    assert "belongs to another genotype" in err
+
+
+def test_a_diverged_search_stops_with_one_line(tiny, capsys):
+    words = ["search.weights.lr=1e30", "search.weights.clip=null"]
+    code, _, err = run([*tiny, *words], capsys)
+    assert code == 2
+    assert "the search diverged; lower search.weights.lr" in err
+
+
+def test_time_limit_leaves_a_run_to_resume(tiny, capsys):
+    words = ["search.epochs=500", "trainer.max_time=00:00:00:02", "hydra.run.dir=mine"]
+    code, _, err = run([*tiny, *words], capsys)
+    assert code == 130
+    assert "resume=mine" in err
+    assert json.loads(Path("mine/summary.json").read_text())["search"] is None
+
+
+def test_epochs_without_validation_have_no_validation_metrics(tiny, capsys):
+    words = ["task=search", "search.epochs=3", "trainer.check_val_every_n_epoch=2", "hydra.run.dir=mine"]
+    assert run([*tiny, *words], capsys)[0] == 0
+    rows = [line.split(",") for line in Path("mine/metrics.csv").read_text().splitlines()]
+    column = rows[0].index("val_accuracy")
+    assert [bool(row[column]) for row in rows[1:]] == [False, True, False]
+    assert json.loads(Path("mine/summary.json").read_text())["search"]["val_accuracy"] is None
+
+
+def test_interrupt_handler_is_given_back_after_a_fault(tiny, capsys):
+    before = signal.getsignal(signal.SIGINT)
+    from lightning_parts import CrashOnce
+
+    CrashOnce.armed = True
+    crash = ["+callbacks.c._target_=lightning_parts.CrashOnce", "+callbacks.c.phase=search", "+callbacks.c.epoch=0"]
+    assert run([*tiny, "trusted=[lightning_parts]", *crash], capsys)[0] == 1
+    assert signal.getsignal(signal.SIGINT) is before

@@ -144,11 +144,21 @@ WRONG = {
     "list without a name": (["+callbacks._target_=nas_lightning.X"], r"callbacks is a list of named parts"),
     "warm-up as long as the search": (["search.arch.warmup_epochs=99"], r"would never be trained"),
     "syntax": (["search.epochs"], r"search\.epochs"),
+    "seed too large": (["seed=4294967296"], r"seed=4294967296: must be at most"),
+    "infinite rate": (["search.weights.lr=.inf"], r"search\.weights\.lr=inf|search\.weights\.lr"),
+    "rate that rises": (["search.weights.lr_min=10"], r"search\.weights\.lr_min=10.*at most search\.weights\.lr"),
+    "nesterov without momentum": (["search.weights.nesterov=true", "search.weights.momentum=0"], r"needs momentum"),
+    "two devices": (["trainer.devices=2"], r"trainer\.devices=2: one process at present; use trainer\.devices=1"),
+    "double precision": (["trainer.precision=64-true"], r"trainer\.precision=64-true: allowed: 32-true, bf16-mixed"),
+    "no batches": (["trainer.limit_train_batches=0"], r"nothing would be trained"),
+    "nothing but none": (["space.operations=[none]"], r"offered nothing but none"),
+    "operation twice": (["space.operations=[skip_connect,skip_connect]"], r"stands there twice"),
+    "one operation as text": (["space.operations=sep_conv_3x3"], r"space\.operations=sep_conv_3x3: .{0,120}$"),
+    "runs as a number": (["runs=3"], r"runs=3: must be text or must be a list, \[a,b\]; write runs=VALUE"),
+    "group without option": (["space=null"], r".+"),
+    "unknown experiment": (["experiment=foo"], r"experiment=foo: no such option"),
     "bad sweep name": (["sweep=a/b"], r"sweep=a/b"),
-    **{
-        f"trainer.{key}": ([f"trainer.{key}=1"], rf"trainer\.{key}=1: not with manual optimisation; use")
-        for key in REFUSED_TRAINER_KEYS
-    },
+    **{f"trainer.{key}": ([f"trainer.{key}=1"], rf"trainer\.{key}=1: refused, ") for key in REFUSED_TRAINER_KEYS},
 }
 
 
@@ -209,8 +219,8 @@ def test_lists_of_named_parts_add_up(tmp_path):
 
 
 def test_every_trainer_argument_passes():
-    config = nl.compose(["trainer.max_steps=3", "trainer.fast_dev_run=true", "trainer.profiler=simple"])
-    assert (config.trainer.max_steps, config.trainer.fast_dev_run) == (3, True)
+    config = nl.compose(["trainer.max_time=00:01:00:00", "trainer.fast_dev_run=true", "trainer.profiler=simple"])
+    assert (config.trainer.max_time, config.trainer.fast_dev_run) == ("00:01:00:00", True)
 
 
 def test_rewriting_is_idempotent():

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -84,6 +85,7 @@ def test_scope_is_restored_after_exceptions_and_nesting():
 def test_hashed_seed_is_the_same_on_every_machine():
     # Golden: blake2b of the key as Python writes it, first eight bytes little endian, shifted right by one.
     assert draws.hashed_seed(1, 2, "train", "noise") == 7247916602123008941
+    assert draws.hashed_seed(np.int64(1), 2, "train", "noise") == draws.hashed_seed(1, 2, "train", "noise")
     assert all(0 <= draws.hashed_seed(i) < 2**63 for i in range(100))
 
 

@@ -85,5 +85,8 @@ def test_search_on_an_imagenet_folder(tmp_path):
         photos(tmp_path / "imagenet" / part, sizes, ("n01", "n02"))
     words = ["data=imagenet", f"data.root={tmp_path / 'imagenet'}", "data.num_workers=0", "data.image_size=64"]
     sizes = ["search.epochs=2", "search.batch_size=4", "search.init_channels=4", "search.layers=3"]
-    summary = run([*words, *sizes, "task=search", "space=s2", "search.arch.warmup_epochs=1"], tmp_path / "run")
+    summary = run(
+        [*words, *sizes, "task=search", "space=s2", "search.arch.warmup_epochs=1", "search.weights.warmup_epochs=1"],
+        tmp_path / "run",
+    )
     assert summary["search"]["epochs"] == 2

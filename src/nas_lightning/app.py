@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from nas_lightning import composition as composing
@@ -19,6 +20,10 @@ from nas_lightning.help import show_help, show_list
 from nas_lightning.resolvers import register_resolvers
 
 log = logging.getLogger(__name__)
+
+
+HYDRA_FLAGS = ("--help", "--multirun", "--hydra-help", "--resolve", "--run", "--info", "--shell-completion")
+"""Flags without a value that are ours or go to Hydra as they are."""
 
 
 @dataclass
@@ -35,34 +40,46 @@ class Arguments:
 def parse(argv: Sequence[str]) -> Arguments:
     """Split the command line into overrides and flags."""
     parsed = Arguments([], [])
-    words = iter(argv)
+    # `--flag=value` is `--flag value`; overrides (`key=value`) stay whole.
+    split = [part for word in argv for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    words = iter(split)
     for word in words:
         if word in ("-h", "--help"):
             parsed.help = True
         elif word in ("-m", "--multirun"):
             parsed.multirun = True
         elif word in ("--config-dir", "-cd"):
-            parsed.config_dir = next(words, "")
-        elif word.startswith("--config-dir="):
-            parsed.config_dir = word.partition("=")[2]
-        elif word in ("--cfg", "-c", "--package", "-p", "--info", "-i"):
-            parsed.flags += [word, next(words, "")]
-        elif word.startswith("-") and "=" not in word:
+            parsed.config_dir = _value_of(word, words)
+        elif word in ("--cfg", "-c", "--package", "-p"):
+            parsed.flags += [word, _value_of(word, words)]
+        elif word.startswith("-"):
+            if word not in HYDRA_FLAGS:
+                raise ConfigError(f"{word}: unknown; allowed: {', '.join(HYDRA_FLAGS)}, --config-dir DIR, --cfg job")
             parsed.flags.append(word)
         else:
             parsed.overrides.append(word)
     return parsed
 
 
+def _value_of(flag: str, words: Iterator[str]) -> str:
+    value = next(words, None)
+    if value is None:
+        raise ConfigError(f"{flag} needs a value, for instance {flag} {'mine' if 'dir' in flag else 'job'}")
+    return value
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of run.py and of the console script. Exit codes: 0, 2 (user), 130 (interrupted), 1 (fault)."""
     try:
         _main(parse(sys.argv[1:] if argv is None else argv))
-    except ConfigError as error:
-        _leave(2, str(error))
+    except (ConfigError, HydraException) as error:
+        _leave(2, " ".join(str(error).split()))
     except (Interrupted, KeyboardInterrupt) as error:
         _leave(130, str(error) or "interrupted")
     except Exception as error:
+        # Lightning's word for arguments that do not fit; by name, because the help must not wait for Lightning.
+        if type(error).__name__ == "MisconfigurationException":
+            _leave(2, f"trainer: {' '.join(str(error).split())}")
         _leave(1, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
@@ -79,6 +96,8 @@ def _main(arguments: Arguments) -> None:
     elif "task=list" in arguments.overrides:
         show_list(arguments.config_dir)
     elif resumed:
+        if arguments.multirun or arguments.flags:
+            raise ConfigError(f"{resumed[-1]}: goes alone, without {' '.join(arguments.flags) or '-m'}")
         others = [word for word in arguments.overrides if word not in resumed]
         _resume(resumed[-1].partition("=")[2], others)
     else:
@@ -107,7 +126,7 @@ def _run_hydra(arguments: Arguments) -> None:
     overrides = composing.rewrite(arguments.overrides)
     if arguments.config_dir is not None:
         overrides.append(composing.search_path(arguments.config_dir))
-    if not arguments.flags:
+    if "--hydra-help" not in arguments.flags:
         members = composing.sweep_members(overrides) if arguments.multirun else [overrides]
         for member in members:
             composing.compose(member)
@@ -129,7 +148,8 @@ def _run_hydra(arguments: Arguments) -> None:
     try:
         hydra.main(config_path=str(composing.conf_dir()), config_name="config", version_base="1.3")(job)()
     except OSError as error:  # jobs do not raise, so this is Hydra making the folder
-        raise ConfigError(f"hydra.run.dir={error.filename}: cannot be written ({error.strerror})") from error
+        key = "hydra.sweep.dir" if arguments.multirun else "hydra.run.dir"
+        raise ConfigError(f"{key}={error.filename}: cannot be written ({error.strerror})") from error
     _raise_failures(failures)
 
 

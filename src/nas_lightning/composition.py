@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
@@ -67,7 +68,7 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
             return resolved(composed)
         except ConfigError:
             raise
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, TypeError, ValueError, yaml.YAMLError) as error:
             raise explained(error, overrides) from error
 
 
@@ -151,6 +152,9 @@ def explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         key = unknown.group(1)
+        if key in groups() or (conf_dir() / key).is_dir():
+            name = next((o.partition("=")[2] for o in overrides if o.lstrip("+~").startswith(f"{key}=")), "")
+            return _no_such_option(key, name, list(options(key)))
         given = next((o for o in overrides if o.lstrip("+~").startswith(key)), key)
         near = difflib.get_close_matches(key, known_keys(), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "`task=list` shows what there is"
@@ -185,7 +189,7 @@ def known_keys() -> list[str]:
 
     with _hydra():
         walk(as_dict(hydra.compose("config")), "")
-    return keys + groups()
+    return list(dict.fromkeys([*keys, *groups()]))
 
 
 def sweep_members(overrides: Sequence[str]) -> list[list[str]]:
@@ -195,7 +199,9 @@ def sweep_members(overrides: Sequence[str]) -> list[list[str]]:
     """
     choices: list[list[str]] = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
-        if override.is_sweep_override() and override.is_discrete_sweep():
+        if override.is_sweep_override() and not override.is_choice_sweep() and not override.is_range_sweep():
+            continue  # a glob or an interval: only Hydra knows its values
+        if override.is_sweep_override():
             key = override.get_key_element()
             choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
         else:

@@ -21,7 +21,8 @@ Key = int | str
 
 def hashed_seed(*key: Key) -> int:
     """Mix a key into a seed of 63 bits: equal keys give equal seeds on every machine and in every process."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    plain = tuple(part if isinstance(part, str) else int(part) for part in key)  # numpy's integers print otherwise
+    digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from nas_lightning.errors import ConfigError
@@ -30,6 +31,7 @@ SUMMARY: dict[str, Any] = {
     "candidates": None,
     "versions": None,
     "git_commit": None,
+    "config_hash": None,
 }
 """Keys of summary.json in their order; parts that did not run stay null."""
 
@@ -95,18 +97,44 @@ class RunFolder:
         """
         try:
             config = yaml.safe_load((self.path / "config.yaml").read_text())
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"resume={self}: no run to continue there ({error})") from error
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise ConfigError(f"resume={self}: no run to continue there ({' '.join(str(error).split())})") from error
         if not isinstance(config, dict):
             raise ConfigError(f"resume={self}: config.yaml there is not a configuration")
         return config
 
     def summary(self) -> dict[str, Any]:
-        """The summary so far; all parts null before the first is written."""
+        """The summary so far; all parts null before the first is written.
+
+        Raises:
+            ConfigError: The file is damaged.
+        """
         try:
             return {**SUMMARY, **json.loads((self.path / "summary.json").read_text())}
         except FileNotFoundError:
             return dict(SUMMARY)
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError(f"resume={self}: summary.json there is damaged ({error}); start a new run") from error
+
+    def checkpoint(self, name: str) -> dict[str, Any] | None:
+        """A checkpoint by its path below `checkpoints`, or None where there is none.
+
+        Raises:
+            ConfigError: The file is damaged or is no checkpoint.
+        """
+        path = self.checkpoints / name
+        if not path.exists():
+            return None
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(saved, dict) or "state_dict" not in saved:
+                raise ValueError("it holds no state")
+        except Exception as error:  # torch raises errors of many kinds for a damaged file
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"resume={self}: checkpoints/{name} is damaged ({reason}); delete it to train that phase again"
+            ) from error
+        return saved
 
     def update_summary(self, **parts: Any) -> dict[str, Any]:
         """Fill parts of the summary; the file is replaced in one step, so a kill leaves the old or the new one."""
@@ -192,10 +220,17 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout that the code runs from, or None outside one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    """Commit of the checkout that the code runs from, `-dirty` where files differ from it; None outside one."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():  # installed: a repository further up would be somebody else's
+        return None
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        head, changes = (
+            subprocess.run(
+                ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
+            ).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
+    return f"{head}-dirty" if changes else head or None

@@ -1,5 +1,7 @@
 """The tasks and the Python API."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -154,17 +156,36 @@ def _start(bench: Workbench) -> None:
         check_search(bench)
     if bench.config.task in ("pipeline", "evaluate"):
         bench.build("evaluation", bench.plain["evaluation"]).check(bench)
+    bench.trainer("check", 1, bench.folder.checkpoints, max_epochs=1)  # a Trainer refuses much by itself
     bench.folder.claim(bench.plain)
     bench.folder.update_summary(
         task=bench.config.task,
-        method=bench.config.method,
+        method=_label(bench),
         space=space.name,
         data=data.name,
         seed=bench.config.seed,
         objective={"metric": objective.metric, "unit": objective.unit, "direction": objective.direction},
         versions=versions(),
         git_commit=git_commit(),
+        config_hash=_comparable_hash(bench.plain),
     )
+
+
+def _label(bench: Workbench) -> str:
+    """The method, or, where a given genotype is judged, what it is called: no search of ours found it here."""
+    name = bench.config.genotype
+    if bench.config.task != "evaluate" or name is None:
+        return bench.config.method
+    summary = RunFolder(name).summary() if Path(name).is_dir() else {}
+    return summary.get("method") or Path(name).stem
+
+
+def _comparable_hash(plain: Mapping[str, Any]) -> str:
+    """Hash of everything in the configuration that two runs must share to be averaged over."""
+    left_out = ("seed", "threads", "task", "genotype", "runs", "sweep", "trusted", "trainer", "logger", "callbacks")
+    shared = {key: value for key, value in plain.items() if key not in left_out}
+    shared["data"] = {k: v for k, v in plain["data"].items() if k not in ("num_workers", "root", "download")}
+    return hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=4).hexdigest()
 
 
 def _search(bench: Workbench) -> dict[str, Any]:
@@ -238,11 +259,16 @@ def _override_resumed(config: dict[str, Any], override: str) -> None:
             f"{override}: a resumed run keeps its configuration; only trainer.*, logger.* and data.num_workers may"
             " differ, or start a new run without resume="
         )
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{override}: '{text}' cannot be read as a value") from error
     node = config
     *path, last = key.split(".")
     for name in path:
-        node = node.setdefault(name, {})
+        node = node.setdefault(name, {}) if isinstance(node, dict) else None
+    if not isinstance(node, dict):
+        raise ConfigError(f"{override}: there is no such key")
     node[last] = value
 
 

@@ -79,11 +79,12 @@ def test_no_momentum_buffer_before_the_first_step():
     torch.testing.assert_close(with_none["w"], problem.w - 0.1 * (problem.t + 0.01 * problem.w))
 
 
-def test_inner_step_is_a_step_of_torch_sgd():
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_inner_step_is_a_step_of_torch_sgd(nesterov):
     """The virtual step is the one that the optimizer would take without clipping, momentum and decay included."""
     torch.manual_seed(0)
     parameters = [torch.nn.Parameter(torch.randn(4, dtype=torch.float64)) for _ in range(2)]
-    optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=0.02)
+    optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=0.02, nesterov=nesterov)
     for _ in range(3):
         gradients = [torch.randn_like(p) for p in parameters]
         for p, g in zip(parameters, gradients, strict=True):
@@ -91,7 +92,7 @@ def test_inner_step_is_a_step_of_torch_sgd():
         buffers = [optimizer.state[p].get("momentum_buffer") for p in parameters]
         buffers = [b if b is None else b.clone() for b in buffers]
         before = {str(i): p.detach().clone() for i, p in enumerate(parameters)}
-        expected = SGDStep(0.05, 0.9, 0.02, buffers)(before, gradients)
+        expected = SGDStep(0.05, 0.9, 0.02, buffers, nesterov)(before, gradients)
         optimizer.step()
         for p, e in zip(parameters, expected.values(), strict=True):
             torch.testing.assert_close(p.detach(), e)

@@ -7,6 +7,7 @@ import time
 
 import pandas as pd
 import pytest
+import yaml
 
 from nas_lightning.errors import ConfigError
 from nas_lightning.reports.tables import collect, show, summarise, write
@@ -14,7 +15,9 @@ from nas_lightning.reports.tables import collect, show, summarise, write
 ACCURACIES = (97.11, 97.35, 96.88, 97.41)
 
 
-def write_run(folder, accuracy=97.0, *, method="darts", seed=0, search=True, **evaluation):
+def write_run(
+    folder, accuracy=97.0, *, method="darts", seed=0, search=True, metric=None, digest=None, config=None, **evaluation
+):
     folder.mkdir(parents=True)
     summary = {
         "task": "pipeline",
@@ -37,6 +40,12 @@ def write_run(folder, accuracy=97.0, *, method="darts", seed=0, search=True, **e
     }
     if accuracy is None:
         summary["evaluation"] = None
+    if metric:
+        summary["objective"] = {"metric": metric, "unit": "percent", "direction": "max"}
+    if digest:
+        summary["config_hash"] = digest
+    if config is not None:
+        (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 
@@ -201,6 +210,160 @@ def test_show_is_never_cut_short(runs, monkeypatch, width):
     for part in [*parts, "97.19 ± 0.24"]:
         assert part in text
     assert "…" not in text
+
+
+def configuration(seed=0, **parts):
+    """A configuration of which the ignored parts differ from seed to seed."""
+    return {
+        "seed": seed,
+        "threads": seed,
+        "sweep": f"s{seed}",
+        "genotype": str(seed),
+        "runs": str(seed),
+        "trusted": [str(seed)],
+        "task": f"t{seed}",
+        "search": {"epochs": 50, "arch": {"lr": 0.003, "betas": [0.5, 0.999]}},
+        "hypergradient": {"_target_": "nas_lightning.hypergradients.FirstOrder"},
+        "data": {"num_workers": seed, "root": str(seed), "path": str(seed), "download": str(seed)},
+        "trainer": {"devices": seed},
+        "logger": {"csv": {"_target_": f"l{seed}"}} if seed else {},
+        "callbacks": {"look": {"_target_": f"c{seed}"}} if seed else {},
+        **parts,
+    }
+
+
+def variants(frame):
+    """Variant -> runs in its row."""
+    summary = summarise(frame)
+    assert summary["variant"].is_unique
+    return dict(zip(summary["variant"], summary["runs"], strict=True))
+
+
+def tables(summary, folder):
+    """The text of report.md, report.csv and of the printed table."""
+    out = io.StringIO()
+    show(summary, out)
+    return *(path.read_text() for path in write(summary, folder)), out.getvalue()
+
+
+def test_two_hypergradients_are_two_rows(tmp_path):
+    unrolled = {"_target_": "nas_lightning.hypergradients.Unrolled", "epsilon": 0.01}
+    for seed, (first, second) in enumerate([(96.0, 97.0), (96.5, 97.25)]):
+        config = configuration(seed)
+        write_run(tmp_path / f"first{seed}", first, seed=seed, metric="accuracy", digest="aaaa", config=config)
+        config = configuration(seed + 5, hypergradient=unrolled)
+        write_run(tmp_path / f"second{seed}", second, seed=seed, metric="accuracy", digest="bbbb", config=config)
+    summary = summarise(collect(str(tmp_path)))
+    columns = ["variant", "config_hash", "metric", "runs", "n", "test_accuracy_mean"]
+    expected = [
+        ["hypergradient._target_=Unrolled, hypergradient.epsilon=0.01", "bbbb", "accuracy", 2, 2, 97.125],
+        ["hypergradient._target_=FirstOrder", "aaaa", "accuracy", 2, 2, 96.25],
+    ]
+    assert summary[columns].to_numpy().tolist() == expected
+    markdown, table, printed = tables(summary, tmp_path / "report")
+    assert "| variant |" in markdown.splitlines()[0]
+    assert "metric" not in markdown
+    assert "metric accuracy" in printed
+    for text in (markdown, printed):
+        assert all(text.count(row[0]) == 1 for row in expected)
+        assert "aaaa" not in text
+    rows = list(csv.DictReader(table.splitlines()))
+    assert [[row[name] for name in columns[:3]] for row in rows] == [row[:3] for row in expected]
+
+
+@pytest.mark.parametrize("digest", ["aaaa", None])
+def test_one_hash_shows_no_variant(tmp_path, digest):
+    for seed in range(3):  # configurations would differ, but are not asked
+        config = configuration(search={"epochs": seed})
+        write_run(tmp_path / f"darts{seed}", seed=seed, digest=digest, config=config)
+    write_run(tmp_path / "drnas", method="drnas", digest="cccc", config=configuration())
+    summary = summarise(collect(str(tmp_path)))
+    assert sorted(summary["runs"]) == [1, 3]
+    assert list(summary["variant"]) == ["", ""]
+    markdown, table, printed = tables(summary, tmp_path / "report")
+    assert "variant" not in markdown + printed
+    assert "metric" not in markdown + printed
+    rows = {row["method"]: row for row in csv.DictReader(table.splitlines())}
+    assert {name: (row["variant"], row["config_hash"]) for name, row in rows.items()} == {
+        "darts": ("", digest or ""),
+        "drnas": ("", "cccc"),
+    }
+
+
+def test_different_metrics_are_never_pooled(tmp_path):
+    metrics = ["accuracy", "balanced_accuracy", "accuracy", None]
+    for index, metric in enumerate(metrics):
+        write_run(tmp_path / f"run{index}", 90.0 + index, seed=index, metric=metric, digest="aaaa")
+    summary = summarise(collect(str(tmp_path)))
+    assert list(summary["metric"].fillna("none")) == ["accuracy", "balanced_accuracy", "none"]
+    assert list(summary["runs"]) == [2, 1, 1]
+    assert list(summary["test_accuracy_mean"]) == [91.0, 91.0, 93.0]
+    assert list(summary["variant"]) == ["", "", ""]
+    markdown, table, printed = tables(summary, tmp_path / "report")
+    header, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines()]
+    assert [line[header.index("metric")] for line in lines] == ["accuracy", "balanced_accuracy", "–"]
+    assert [row["metric"] for row in csv.DictReader(table.splitlines())] == ["accuracy", "balanced_accuracy", ""]
+    assert "balanced_accuracy" in printed
+
+
+def test_variant_falls_back_to_the_hash(tmp_path):
+    write_run(tmp_path / "a", digest="aaaa", config=configuration())
+    write_run(tmp_path / "b", digest="bbbb")
+    assert variants(collect(str(tmp_path))) == {"aaaa": 1, "bbbb": 1}  # one is not enough to compare
+    write_run(tmp_path / "c", digest="cccc", config=configuration(search={"epochs": 25}))
+    write_run(tmp_path / "d", digest="dddd", config=[1, 2])
+    (write_run(tmp_path / "e", digest="eeee") / "config.yaml").write_bytes(b"{\xff")
+    write_run(tmp_path / "f", config=configuration(search={"epochs": 1}))
+    write_run(tmp_path / "g")
+    assert variants(collect(str(tmp_path))) == {
+        "search.epochs=50, search.arch.lr=0.003, search.arch.betas=[…": 1,
+        "search.epochs=25": 1,
+        "bbbb": 1,
+        "dddd": 1,
+        "eeee": 1,
+        "no hash": 2,
+    }
+
+
+def test_equal_configurations_are_named_by_hash(tmp_path):
+    for seed, digest in enumerate(["aaaa", "bbbb"]):
+        write_run(tmp_path / digest, digest=digest, config=configuration(seed))
+    assert variants(collect(str(tmp_path))) == {"aaaa": 1, "bbbb": 1}
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([{"search": {"order": None}}, {"search": {"order": True}}], ["search.order=null", "search.order=true"]),
+        ([{"regularizer": {}}, {"regularizer": {"x": {"beta": 1.0}}}], ["regularizer={}", "regularizer.x.beta=1.0"]),
+        ([{}, {"engine": "compiled"}], ["hash0", "engine=compiled"]),  # nothing to write of what is missing
+        ([{"selector": {"_target_": "a.Top"}}, {"selector": {"_target_": "b.Top"}}], ["hash0", "hash1"]),
+        ([{"search": {"note": "x" * 70 + end}} for end in "ab"], ["hash0", "hash1"]),
+        (
+            [{"search": {"note": end + "x" * 70}} for end in "ab"],
+            [f"search.note={end}{'x' * 46}…" for end in "ab"],
+        ),
+    ],
+)
+def test_variant_text(tmp_path, parts, expected):
+    for index, part in enumerate(parts):
+        write_run(tmp_path / str(index), 99 - index, digest=f"hash{index}", config=configuration(index, **part))
+    summary = summarise(collect(str(tmp_path)))
+    assert list(summary["variant"]) == expected
+    assert summary["variant"].str.len().max() <= 60
+
+
+def test_configurations_are_read_only_where_needed(tmp_path, monkeypatch):
+    """One of each hash, and only under labels with several; a thousand runs would take seconds otherwise."""
+    for seed in range(20):
+        write_run(tmp_path / f"darts{seed}", digest="ab"[seed % 2], config=configuration(search={"epochs": seed % 2}))
+        write_run(tmp_path / f"drnas{seed}", method="drnas", digest="c", config=configuration())
+    read, load = [], yaml.load
+    monkeypatch.setattr(yaml, "load", lambda text, Loader: read.append(text) or load(text, Loader))
+    summary = summarise(collect(str(tmp_path)))
+    assert len(read) == 2
+    variant = dict(zip(summary["config_hash"], summary["variant"], strict=True))
+    assert variant == {"a": "search.epochs=0", "b": "search.epochs=1", "c": ""}
 
 
 def test_a_thousand_runs_in_seconds(tmp_path):

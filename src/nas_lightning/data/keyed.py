@@ -3,7 +3,6 @@
 So a resumed run sees what the unbroken run would have seen, and the number of workers changes nothing.
 """
 
-import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-
-def key(*parts: int | str) -> int:
-    """Mixes the parts into 64 bits, the same on every machine and in every process."""
-    text = "\0".join(map(str, parts))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+from nas_lightning.draws import hashed_seed
 
 
 def order(
@@ -35,7 +30,8 @@ def order(
     length = len(indices) if length is None else length
     rounds = -(-length // len(indices))
     shuffled = [
-        np.random.default_rng(key(seed, stream, pass_number, count)).permutation(indices) for count in range(rounds)
+        np.random.default_rng(hashed_seed(seed, stream, pass_number, count)).permutation(indices)
+        for count in range(rounds)
     ]
     return np.concatenate(shuffled)[:length]
 
@@ -97,5 +93,5 @@ class KeyedDataset(Dataset[tuple[Tensor, int]]):
             return [self._item(position) for position in positions]
 
     def _item(self, position: int) -> tuple[Tensor, int]:
-        seed_all(key(*self.key, position))
+        seed_all(hashed_seed(*self.key, position))
         return self.dataset[int(self.indices[position])]

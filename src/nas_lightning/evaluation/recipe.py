@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from nas_lightning.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -29,6 +31,9 @@ class Recipe:
         drop_path: Largest chance of dropping a path; it grows as e/E.
         cutout: Side of the square that cutout blanks, in pixels; 0 for none.
         label_smoothing: Label smoothing of the training loss.
+
+    Raises:
+        ConfigError: Values that contradict each other.
     """
 
     name: str
@@ -49,3 +54,9 @@ class Recipe:
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.2
     cutout: Annotated[int, Field(ge=0)] = 16
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    def __post_init__(self) -> None:
+        if self.nesterov and self.momentum == 0:
+            raise ConfigError("evaluation.nesterov=true: needs momentum; use evaluation.momentum=0.9")
+        if self.lr_min > self.lr:
+            raise ConfigError(f"evaluation.lr_min={self.lr_min}: must be at most evaluation.lr={self.lr}")

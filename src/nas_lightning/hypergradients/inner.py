@@ -11,7 +11,7 @@ from nas_lightning.protocols import Tensors
 
 @dataclass(frozen=True)
 class SGDStep:
-    """One step of SGD as a function: w' = w − lr·(momentum·buffer + g + weight_decay·w).
+    """One step of SGD as a function: w' = w − lr·(momentum·buffer + g + weight_decay·w), or Nesterov's.
 
     That is what the released DARTS code unrolls: momentum buffer and weight decay enter, clipping does not.
 
@@ -20,22 +20,27 @@ class SGDStep:
         momentum: Factor on the buffers.
         weight_decay: L2 coefficient.
         buffers: Momentum buffers in the order of the weights; None before the first step.
+        nesterov: Step along g + momentum·(new buffer), as torch's SGD does.
     """
 
     lr: float
     momentum: float = 0.0
     weight_decay: float = 0.0
     buffers: Sequence[Tensor | None] | None = None
+    nesterov: bool = False
 
     def __call__(self, weights: Tensors, gradients: list[Tensor]) -> Tensors:
         """The weights after the step; differentiable in weights and gradients."""
         values = list(weights.values())
-        direction = list(torch._foreach_add(gradients, values, alpha=self.weight_decay))
+        decayed = list(torch._foreach_add(gradients, values, alpha=self.weight_decay))
+        direction = decayed
         if self.buffers is not None:
             direction = [
                 d if buffer is None else d + self.momentum * buffer
-                for d, buffer in zip(direction, self.buffers, strict=True)
+                for d, buffer in zip(decayed, self.buffers, strict=True)
             ]
+        if self.nesterov:
+            direction = list(torch._foreach_add(decayed, direction, alpha=self.momentum))
         stepped = torch._foreach_sub(values, direction, alpha=self.lr)
         return dict(zip(weights, stepped, strict=True))
 

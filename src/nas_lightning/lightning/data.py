@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDa
 from torchvision.transforms import v2
 
 from nas_lightning.data.base import ImageData, LabelledImages, Part
-from nas_lightning.data.keyed import KeyedDataset, key, order, preserved_rng, seed_all
+from nas_lightning.data.keyed import KeyedDataset, order, preserved_rng, seed_all
 from nas_lightning.data.splits import SPLIT_SEED, SearchSplit, SplitMethod, search_split
+from nas_lightning.draws import hashed_seed
 from nas_lightning.errors import DataError
 
 Item = tuple[Tensor, int]
@@ -103,7 +104,7 @@ class _KeyedDataModule(LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator().manual_seed(key(self.seed, stream, self.pass_number)),
+            generator=torch.Generator().manual_seed(hashed_seed(self.seed, stream, self.pass_number)),
             multiprocessing_context=fork,
         )
 
@@ -149,6 +150,11 @@ class SearchData(_KeyedDataModule):
             raise DataError(
                 f"search.batch_size={self.batch_size} is more than the {len(self.split.train)} images of the "
                 f"train half: give at most that, e.g. search.batch_size={max(1, len(self.split.train) // 8)}"
+            )
+        if self.batch_size > len(self.split.arch):
+            raise DataError(
+                f"search.batch_size={self.batch_size} is more than the {len(self.split.arch)} images of the arch half,"
+                f" whose batches are always full: give at most that, e.g. search.batch_size={len(self.split.arch)}"
             )
         self.augmented = self.data.dataset("train", augment=True, cutout=self.cutout)
         self.plain = self.data.dataset("train", augment=False)

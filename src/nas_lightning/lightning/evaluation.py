@@ -22,17 +22,26 @@ class EvaluationModule(L.LightningModule):
         objective: Loss and metric.
         recipe: Epochs, rates and regularisation.
         seed: Keys the draws of drop-path.
+        genotype: What the network was built from; kept in the checkpoint.
 
     Attributes:
         best: Best test metric of any epoch so far. It is logged, never reported as the result.
     """
 
-    def __init__(self, network: torch.nn.Module, objective: Objective, recipe: Recipe, seed: int) -> None:
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        objective: Objective,
+        recipe: Recipe,
+        seed: int,
+        genotype: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.objective = objective
         self.recipe = recipe
         self.seed = seed
+        self.built_from = genotype
         self.best = float("-inf") if objective.direction == "max" else float("inf")
         self.num_steps = 0
         self.train_metric = objective.new_metric()
@@ -111,7 +120,7 @@ class EvaluationModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the best value and the step count."""
-        checkpoint["evaluation"] = {"best": self.best, "num_steps": self.num_steps}
+        checkpoint["evaluation"] = {"best": self.best, "num_steps": self.num_steps, "genotype": self.built_from}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore them."""

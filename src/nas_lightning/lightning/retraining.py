@@ -8,13 +8,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import lightning as L
-from nas_lightning.errors import Interrupted
+from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.functional import count_parameters
 from nas_lightning.lightning.callbacks import Cost, InterruptAtEpochEnd
 from nas_lightning.lightning.data import EvaluationData
 from nas_lightning.lightning.evaluation import EvaluationModule
-from nas_lightning.lightning.workbench import Workbench, callback_of
+from nas_lightning.lightning.workbench import Workbench, callback_of, out_of_time
 from nas_lightning.spaces.genotypes import Genotype
 from nas_lightning.spaces.macro import check_image_size
 from nas_lightning.spaces.network import auxiliary_fits
@@ -66,10 +66,17 @@ class Retraining(Recipe):
         checkpoints = bench.folder.checkpoints / "evaluation"
         trainer = bench.trainer("evaluation", self.epochs, checkpoints, max_epochs=self.epochs, extra=[cost])
         images = self._images(bench)
-        module = EvaluationModule(network, bench.objective, self, seed)
-        path = checkpoints / "last.ckpt"
-        trainer.fit(module, datamodule=images, ckpt_path=path if path.exists() else None)
-        if callback_of(trainer, InterruptAtEpochEnd).requested:
+        module = EvaluationModule(network, bench.objective, self, seed, genotype.to_dict())
+        saved = bench.folder.checkpoint("evaluation/last.ckpt")
+        if saved is not None and saved["evaluation"]["genotype"] != genotype.to_dict():
+            raise ConfigError(
+                f"resume={bench.folder}: checkpoints/evaluation belongs to another genotype; delete it"
+                " to train this one"
+            )
+        interrupt = callback_of(trainer, InterruptAtEpochEnd)
+        with interrupt.listening():
+            trainer.fit(module, datamodule=images, ckpt_path=checkpoints / "last.ckpt" if saved is not None else None)
+        if interrupt.requested or out_of_time(trainer):
             raise Interrupted(f"stopped after epoch {trainer.current_epoch}; continue with resume={bench.folder}")
         (result,) = trainer.test(module, datamodule=images, verbose=False) or [{}]
         accuracy = result.get("test_accuracy")

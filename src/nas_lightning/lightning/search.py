@@ -156,7 +156,7 @@ class SearchModule(L.LightningModule):
         optimizer = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
         group = optimizer.param_groups[0]
         buffers = [optimizer.state.get(p, {}).get("momentum_buffer") for p in group["params"]]
-        return SGDStep(group["lr"], group["momentum"], group["weight_decay"], buffers)
+        return SGDStep(group["lr"], group["momentum"], group["weight_decay"], buffers, group["nesterov"])
 
     def arch_step(self, train_batch: Batch, arch_batch: Batch) -> None:
         """One Adam step on the architecture parameters; weights and buffers stay as they were."""

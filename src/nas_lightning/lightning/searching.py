@@ -1,5 +1,6 @@
 """Run a search: its stages one after the other, then the genotype."""
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +9,17 @@ from typing import Any
 import torch
 
 import lightning as L
-from nas_lightning.errors import Interrupted
+from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.lightning.callbacks import Cost, InterruptAtEpochEnd
 from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.stages import SearchState, Stage, plan_stages, transfer
-from nas_lightning.lightning.workbench import Workbench, callback_of
+from nas_lightning.lightning.workbench import Workbench, callback_of, out_of_time
 from nas_lightning.reports import save_genotype
 from nas_lightning.spaces.genotypes import Genotype
 from nas_lightning.spaces.macro import check_image_size
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,14 @@ def check_search(bench: Workbench) -> None:
     Raises:
         ConfigError: Parts that do not fit each other or the images.
     """
+    shapes: dict[str, torch.Size] | None = None
     for stage in plan_stages(bench.plain, bench.config.search):
         stage_bench = bench if stage.config == bench.plain else Workbench(stage.config, bench.folder)
         search_data(stage_bench).setup("fit")
-        build_module(stage_bench, stage)
+        found = {name: tensor.shape for name, tensor in build_module(stage_bench, stage).state_dict().items()}
+        if shapes is not None and found != shapes:
+            raise ConfigError(f"search.stages: stage {stage.name} has another supernet than the one before")
+        shapes = found
 
 
 def search_data(bench: Workbench) -> SearchData:
@@ -94,7 +101,9 @@ def run_search(bench: Workbench) -> Searched:
     """
     folder = bench.folder
     path = folder.checkpoints / "last.ckpt"
-    saved: dict[str, Any] | None = torch.load(path, weights_only=True) if path.exists() else None
+    saved = folder.checkpoint("last.ckpt")
+    if saved is None and folder.read_metrics():
+        log.warning("no checkpoint in %s: the search starts again", folder)
     cost = Cost()
     state: SearchState | None = None
     for stage in plan_stages(bench.plain, bench.config.search):
@@ -144,8 +153,10 @@ def _fit(bench: Workbench, module: SearchModule, cost: Cost, resume_from: Path |
     )
     data = search_data(bench)
     data.first_pass = module.epoch_offset
-    trainer.fit(module, datamodule=data, ckpt_path=resume_from)
-    if callback_of(trainer, InterruptAtEpochEnd).requested:
+    interrupt = callback_of(trainer, InterruptAtEpochEnd)
+    with interrupt.listening():
+        trainer.fit(module, datamodule=data, ckpt_path=resume_from)
+    if interrupt.requested or out_of_time(trainer):
         raise Interrupted(f"stopped after epoch {module.search_epoch}; continue with resume={bench.folder}")
     optimizers = [optimizer.state_dict() for optimizer in trainer.optimizers]
     return _state_of(module, optimizers, module.epoch_offset + trainer.current_epoch)

@@ -82,9 +82,7 @@ def transfer(old: SearchState, new: SearchModule) -> None:
     try:
         new.load_state_dict(old.weights)
     except RuntimeError as error:
-        raise ConfigError(
-            f"search.stages: stage {new.stage} has another supernet than the one before: {error}"
-        ) from error
+        raise ConfigError(f"search.stages: stage {new.stage} has another supernet than the one before") from error
     new.arch = {name: a.clone() for name, a in old.arch.items()}
     new.optimizer_states = old.optimizers
     new.search_epoch = old.search_epoch

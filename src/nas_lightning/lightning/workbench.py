@@ -1,5 +1,7 @@
 """The parts of one run, built from its configuration."""
 
+import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -7,9 +9,12 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.loggers import Logger
 
 import lightning as L
-from nas_lightning.configs import LoaderConfig, RootConfig, target_of, validate
+from nas_lightning.binding import target_of
+from nas_lightning.configs import LoaderConfig, RootConfig, validate
 from nas_lightning.data import ImageData
 from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.callbacks import (
@@ -20,11 +25,21 @@ from nas_lightning.lightning.callbacks import (
     Tables,
 )
 from nas_lightning.lightning.data import from_datamodule
-from nas_lightning.protocols import Objective, SearchSpace
+from nas_lightning.protocols import Objective, Regularizer, SearchSpace
 from nas_lightning.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 DEFAULT_THREADS = torch.get_num_threads()
 """What torch takes by itself; a run that names no number gets it back after one that did."""
+
+
+_KINDS: dict[str, type] = {
+    "callbacks": L.Callback,
+    "control": L.Callback,
+    "logger": Logger,
+    "regularizer": Regularizer,
+}
 
 
 class Workbench:
@@ -55,8 +70,10 @@ class Workbench:
             return target(**{key: self._argument(f"{path}.{key}", value) for key, value in arguments.items()})
         except ConfigError:
             raise
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{path}: {target.__name__} refuses its arguments ({error})") from error
+        except Exception as error:  # of any library's or user's own kind; the traceback goes to run.log
+            log.info("%s cannot be built", path, exc_info=True)
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"{path}: {target.__name__} refuses its arguments ({reason})") from error
 
     def _argument(self, path: str, value: Any) -> Any:
         if isinstance(value, Mapping) and "_target_" in value:
@@ -66,8 +83,21 @@ class Workbench:
         return value
 
     def build_named(self, group: str) -> list[Any]:
-        """Build the parts of a list in their order."""
-        return [self.build(f"{group}.{name}", part) for name, part in self.plain[group].items()]
+        """Build the parts of a list in their order.
+
+        Raises:
+            ConfigError: A part cannot be built or is of another kind.
+        """
+        parts = []
+        for name, part in self.plain[group].items():
+            built = self.build(f"{group}.{name}", part)
+            if not isinstance(built, _KINDS[group]):
+                raise ConfigError(
+                    f"{group}.{name}._target_={part['_target_']}: {group} consists of"
+                    f" {_KINDS[group].__name__}s, it is none"
+                )
+            parts.append(built)
+        return parts
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -89,7 +119,7 @@ class Workbench:
         """
         part = dict(self.plain["data"])
         target = target_of("data", part, tuple(self.config.trusted))
-        accepted = getattr(target, "__init__", target).__code__.co_varnames if hasattr(target, "__init__") else ()
+        accepted = inspect.signature(target).parameters
         for key in LoaderConfig.model_fields:
             if key not in accepted:
                 part.pop(key, None)
@@ -134,21 +164,25 @@ class Workbench:
             EpochCheckpoint(checkpoints, snapshots),
             *self.build_named("callbacks"),
         ]
-        arguments = {
+        ours = {
             "max_epochs": max_epochs,
             "callbacks": callbacks,
             "logger": self.build_named("logger") or False,
             "default_root_dir": str(self.folder.path),
             # Loaders are functions of the epoch, so they are asked for anew each epoch.
             "reload_dataloaders_every_n_epochs": 1,
-            "num_sanity_val_steps": 0,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
             "use_distributed_sampler": False,
         }
-        return self.build("trainer", {**self.plain["trainer"], **arguments})
+        defaults = {"num_sanity_val_steps": 0, "enable_progress_bar": False, "enable_model_summary": False}
+        return self.build("trainer", {**defaults, **self.plain["trainer"], **ours})
 
 
 def callback_of(trainer: L.Trainer, kind: type[L.Callback]) -> Any:
     """The trainer's callback of a class."""
     return next(callback for callback in trainer.callbacks if isinstance(callback, kind))  # type: ignore[attr-defined]
+
+
+def out_of_time(trainer: L.Trainer) -> bool:
+    """Whether `trainer.max_time` ended the fit: then the phase is not finished and can be resumed."""
+    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+    return any((timer.time_remaining() or 0.0) <= 0 for timer in timers)

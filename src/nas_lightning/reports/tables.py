@@ -1,6 +1,7 @@
 """One table from any set of runs: mean ± standard deviation, median and best, group by group.
 
-`collect` reads the runs, `summarise` does the statistics; `write` and `show` only format.
+`collect` reads the runs, `summarise` does the statistics and, where runs under the same labels had different
+configurations, says what differs; `write` and `show` only format.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import glob
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import pandas as pd
+import yaml
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +27,7 @@ from nas_lightning.errors import ConfigError
 _log = logging.getLogger(__name__)
 
 _SUMMARY = "summary.json"
+_CONFIG = "config.yaml"
 _CANDIDATES = "candidates"  # their members belong to a run and are none themselves
 
 # Column of the frame -> where its value stands in summary.json.
@@ -32,6 +36,7 @@ _LABELS = {
     "space": ("space",),
     "data": ("data",),
     "recipe": ("evaluation", "recipe"),
+    "metric": ("objective", "metric"),
 }
 _SIZE = {
     "init_channels": ("evaluation", "init_channels"),
@@ -45,12 +50,24 @@ _NUMBERS = _SIZE | {
     "search_val_accuracy": ("search", "val_accuracy"),
     "search_seconds": ("search", "seconds"),
 }
-# Runs that were judged by networks of different sizes are not comparable, so the size is part of the group.
+# Absent from older summaries.
+_HASH = {"config_hash": ("config_hash",)}
+# Runs that were judged by networks of different sizes are not comparable, so the size is part of the group; nor are
+# runs of different configurations, which `variant` tells apart where all these agree.
 _GROUP = [*_LABELS, *_SIZE]
 
-# What readers see: columns of words (the others hold numbers), and the sign for a value that is not there.
-_TEXTS = ("method", "space", "data", "recipe", "channels/layers/epochs")
+# Keys of config.yaml, with all below them, that do not change what is compared.
+_IGNORED = (
+    *("seed", "threads", "runs", "genotype", "sweep", "trusted", "task", "trainer", "logger", "callbacks"),
+    *("data.num_workers", "data.root", "data.path", "data.download"),
+)
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # about ten times as fast, where there is one
+
+# What readers see: columns of words (the others hold numbers), and the signs for a value that is not there.
+_TEXTS = (*_LABELS, "channels/layers/epochs", "variant")
 _ABSENT = "–"
+_NO_HASH = "no hash"
+_VARIANT_LENGTH = 60
 
 
 def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
@@ -61,9 +78,9 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
             (`**` crosses folders). A run that is found twice counts once, members of `candidates/` never.
 
     Returns:
-        One row a run: `run` (its folder), `method`, `space`, `data`, `recipe`; as numbers, nan where the run
-        has none: `init_channels`, `layers`, `epochs`, `seed`, `test_accuracy` and `search_val_accuracy`
-        (percent), `params`, `search_seconds`.
+        One row a run: `run` (its folder), `method`, `space`, `data`, `recipe`, `metric`, `config_hash`; as
+        numbers, nan where the run has none: `init_channels`, `layers`, `epochs`, `seed`, `test_accuracy` and
+        `search_val_accuracy` (percent), `params`, `search_seconds`.
 
     Raises:
         ConfigError: A pattern finds no run.
@@ -81,24 +98,27 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
     if not rows:
         raise ConfigError("runs is empty; give run folders or a glob of them, for example runs='multirun/**'")
     frame = pd.DataFrame(rows.values())
-    return frame.astype(dict.fromkeys(_LABELS, object) | dict.fromkeys(_NUMBERS, float))
+    return frame.astype(dict.fromkeys(_LABELS | _HASH, object) | dict.fromkeys(_NUMBERS, float))
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
-    """Groups runs by method, space, data, recipe and size of the evaluated network, best mean first.
+    """Groups runs by method, space, data, recipe, metric, size of the evaluated network and configuration.
 
     Args:
         frame: What `collect` returns.
 
     Returns:
-        One row a group: `method`, `space`, `data`, `recipe`, `init_channels`, `layers`, `epochs`, `runs`, `n`
-        (the runs that have a test accuracy), `test_accuracy_{mean,std,median,best}` and
-        `search_val_accuracy_mean` in percent, `params_millions_mean`, `search_seconds_mean`. The standard
-        deviation is that of a sample: one run has none.
+        One row a group, best mean first: `method`, `space`, `data`, `recipe`, `metric`, `init_channels`,
+        `layers`, `epochs`, `variant`, `config_hash`, `runs`, `n` (the runs that have a test accuracy),
+        `test_accuracy_{mean,std,median,best}` and `search_val_accuracy_mean` in percent,
+        `params_millions_mean`, `search_seconds_mean`. The standard deviation is that of a sample: one run has
+        none. `variant` says what distinguishes the configuration from those of the groups that have the same
+        labels, and is empty where there are no others. Runs without a hash make up one group.
     """
     summary = (
-        frame.groupby(_GROUP, dropna=False, sort=False)
+        frame.groupby([*_GROUP, *_HASH], dropna=False, sort=False)
         .agg(
+            run=("run", "first"),
             runs=("run", "size"),
             n=("test_accuracy", "count"),
             test_accuracy_mean=("test_accuracy", "mean"),
@@ -111,9 +131,13 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         )
         .reset_index()
     )
+    summary.insert(len(_GROUP), "variant", "")
+    for _, same in summary.groupby(_GROUP, dropna=False, sort=False):
+        if len(same) > 1:
+            summary.loc[same.index, "variant"] = _variants(list(same["config_hash"]), list(same["run"]))
+    summary = summary.drop(columns="run").astype(dict.fromkeys(_SIZE, "Int64"))
     summary["params_millions_mean"] /= 1e6
-    summary = summary.astype(dict.fromkeys(_SIZE, "Int64"))
-    rank = ["data", "space", "recipe", *_SIZE, "test_accuracy_mean", "method"]
+    rank = ["data", "space", "recipe", "metric", *_SIZE, "test_accuracy_mean", "method"]
     return summary.sort_values(rank, ascending=[name != "test_accuracy_mean" for name in rank], ignore_index=True)
 
 
@@ -130,14 +154,17 @@ def write(summary: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def show(summary: pd.DataFrame, file: IO[str] | None = None) -> None:
-    """Prints the table, by default to stdout; what all groups share stands in the caption."""
+    """Prints the table, by default to stdout; the labels that all groups share stand in the caption."""
     header, *lines = _cells(summary)
     shared = [
         index
         for index, name in enumerate(header)
         if name in _TEXTS and name != "method" and len({line[index] for line in lines}) == 1
     ]
-    caption = Text(" · ".join(f"{header[index]} {lines[0][index]}" for index in shared)) if shared else None
+    facts = [f"{header[index]} {lines[0][index]}" for index in shared]
+    if "metric" not in header and summary["metric"].notna().all():
+        facts.append(f"metric {summary['metric'].iloc[0]}")
+    caption = Text(" · ".join(facts)) if facts else None
     kept = [index for index in range(len(header)) if index not in shared]
     table = Table(caption=caption, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for index in kept:
@@ -180,7 +207,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         if not isinstance(content, dict) or "method" not in content:
             raise TypeError("it names no method")
         row: dict[str, Any] = {"run": str(path.parent)}
-        row |= {name: _get(content, keys, str) for name, keys in _LABELS.items()}
+        row |= {name: _get(content, keys, str) for name, keys in (_LABELS | _HASH).items()}
         row |= {name: _get(content, keys, int, float) for name, keys in _NUMBERS.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         _log.warning("skipped %s: not the summary of a run (%s)", path, error)
@@ -199,8 +226,51 @@ def _get(content: dict[str, Any], keys: Sequence[str], *types: type) -> Any:
     return value
 
 
+def _variants(hashes: Sequence[Any], runs: Sequence[str]) -> list[str]:
+    """Says of every hash what distinguishes its configuration, read from its run; if that is unknown, the hash."""
+    # Runs without a hash may differ among themselves, so that none stands for all.
+    configs = [{} if pd.isna(digest) else _config(Path(run)) for digest, run in zip(hashes, runs, strict=True)]
+    known = [config for config in configs if config]
+    keys = dict.fromkeys(key for config in known for key in config)
+    differing = [key for key in keys if len({config.get(key) for config in known}) > 1]
+    texts = []
+    for config in configs:
+        values = {key: config[key] for key in differing if key in config}
+        pairs = (
+            f"{key}={value.rpartition('.')[2] if key.endswith('_target_') else value}" for key, value in values.items()
+        )
+        text = ", ".join(pairs)
+        texts.append(text if len(text) <= _VARIANT_LENGTH else text[: _VARIANT_LENGTH - 1] + "…")
+    counts = Counter(texts)  # what was cut may be all that differs
+    return [
+        _NO_HASH if pd.isna(digest) else text if text and counts[text] == 1 else str(digest)
+        for digest, text in zip(hashes, texts, strict=True)
+    ]
+
+
+def _config(run: Path) -> dict[str, str]:
+    """Returns what a run's configuration says about the comparison, empty where none can be read."""
+    try:
+        content = yaml.load((run / _CONFIG).read_text(encoding="utf-8"), Loader=_LOADER)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    prefixes = tuple(f"{key}." for key in _IGNORED)
+    flat = _flatten(content) if isinstance(content, dict) else ()
+    return {key: value for key, value in flat if not f"{key}.".startswith(prefixes)}
+
+
+def _flatten(content: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yields dotted keys with their values as text; an empty dictionary is a value."""
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            yield f"{prefix}{key}", " ".join(text.split())
+
+
 def _cells(summary: pd.DataFrame) -> list[list[str]]:
-    """Formats the table, header first."""
+    """Formats the table, header first; without a metric that all share, and without variants if there are none."""
     header = [*_TEXTS, "n", "test % ± std", "median", "best", "search val %", "params M", "search s"]
     lines = []
     for row in summary.to_dict("records"):
@@ -209,6 +279,7 @@ def _cells(summary: pd.DataFrame) -> list[list[str]]:
             [
                 *(_ABSENT if pd.isna(row[name]) else str(row[name]) for name in _LABELS),
                 size if any(character.isdigit() for character in size) else _ABSENT,
+                row["variant"],
                 str(row["n"]) if row["n"] == row["runs"] else f"{row['n']} of {row['runs']}",
                 f"{_number(row['test_accuracy_mean'])} ± {_number(row['test_accuracy_std'])}",
                 _number(row["test_accuracy_median"]),
@@ -218,7 +289,9 @@ def _cells(summary: pd.DataFrame) -> list[list[str]]:
                 _number(row["search_seconds_mean"], 1),
             ]
         )
-    return [header, *lines]
+    shown = {"metric": summary["metric"].nunique(dropna=False) > 1, "variant": summary["variant"].any()}
+    kept = [index for index, name in enumerate(header) if shown.get(name, True)]
+    return [[line[index] for index in kept] for line in (header, *lines)]
 
 
 def _number(value: Any, decimals: int = 2) -> str:

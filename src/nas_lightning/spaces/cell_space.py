@@ -5,6 +5,7 @@ from itertools import combinations
 from math import prod
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -53,7 +54,11 @@ class CellSpace:
         for cell in CELL_TYPES:
             options = self._options(operations, cell, len(pairs))
             sources, nodes = zip(*pairs, strict=True)
-            self.choices[cell] = Choice(cell, "op", options, sources, nodes, keep)
+            choice = Choice(cell, "op", options, sources, nodes, keep)
+            for node, rows in choice.rows_of_node.items():
+                if all(options[row] == ("none",) for row in rows):
+                    raise ConfigError(f"space.operations: node {node} of the {cell} cell is offered nothing but none")
+            self.choices[cell] = choice
 
     def _options(self, operations: Operations, cell: str, num_edges: int) -> tuple[tuple[str, ...], ...]:
         if isinstance(operations, Mapping):
@@ -69,6 +74,8 @@ class CellSpace:
         else:
             lists = [operations] * num_edges
         for row in lists:
+            if len(set(row)) < len(row):
+                raise ConfigError(f"space.operations={list(row)}: an operation stands there twice")
             unknown = [op for op in row if op not in OPERATIONS]
             if unknown or not row:
                 raise ConfigError(
@@ -121,9 +128,17 @@ class CellSpace:
         Args:
             scores: Strength of the options by choice, each [E, O].
             keep: Edges a node keeps; None takes the space's own number.
+
+        Raises:
+            GenotypeError: A strength is not a number.
         """
         cells: dict[str, tuple[Edge, ...]] = {}
         for name, choice in self.choices.items():
+            if torch.isnan(scores[name]).any():
+                raise GenotypeError(
+                    f"the strengths of '{name}' are not numbers: the search diverged; lower search.weights.lr or"
+                    " search.arch.lr, or set search.weights.clip"
+                )
             table = scores[name].detach().double().cpu().tolist()
             edges: list[Edge] = []
             for node, rows in choice.rows_of_node.items():
@@ -176,7 +191,8 @@ class CellSpace:
                     f"{where}: {name} cell feeds nodes {fed}; every node of {sorted(set(choice.nodes))} needs an"
                     f" input, in order{hint}"
                 )
-            if not genotype.concat[name] or not set(genotype.concat[name]) <= set(choice.nodes):
+            concat = genotype.concat[name]
+            if len(set(concat)) < len(concat) or not concat or not set(genotype.concat[name]) <= set(choice.nodes):
                 raise GenotypeError(f"{where}: {name} cell concatenates {genotype.concat[name]}{hint}")
 
     def count(self) -> int:

@@ -57,5 +57,6 @@ def peak_memory_mib() -> float:
     """Peak memory so far in MiB: allocated on the GPU where one was used, else resident in the process."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
         return torch.cuda.max_memory_allocated() / 2**20
+    # Of the whole process: earlier runs of a sweep or of a notebook count too.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -3,8 +3,9 @@
 import logging
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 import lightning as L
 from nas_lightning.errors import Interrupted
@@ -17,23 +18,27 @@ class InterruptAtEpochEnd(L.Callback):
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: Any = None
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take over SIGINT, where that is possible."""
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._handle)
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGINT over for a fit, where that is possible, and give it back.
+
+        Not done in hooks: at its own teardown Lightning puts back the handlers that it found when the fit began, ours
+        among them.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        previous = signal.signal(signal.SIGINT, self._handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """End the fit after this epoch; the checkpoint is written right after this."""
         if self.requested:
             trainer.should_stop = True
-
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give SIGINT back."""
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.requested:

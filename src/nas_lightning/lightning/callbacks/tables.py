@@ -17,6 +17,7 @@ class Tables(L.Callback):
     def __init__(self, folder: RunFolder, phase: str) -> None:
         self.folder = folder
         self.phase = phase
+        self._validated = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget rows of epochs that are about to run (again), and note the genotype before training."""
@@ -27,6 +28,14 @@ class Tables(L.Callback):
         if first == 0 and hasattr(pl_module, "genotype"):
             self._genotype(pl_module, {"epoch": -1, "search_epoch": -1, "attempt": 0})
 
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """No validation in this epoch so far."""
+        self._validated = False
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Metrics of a validation are this epoch's own."""
+        self._validated = True
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the epoch's row."""
         measure: Any = getattr(pl_module, "epoch_metrics", dict)
@@ -34,7 +43,12 @@ class Tables(L.Callback):
         if not trainer.is_global_zero:
             return
         position = self._position(trainer, pl_module)
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        # Lightning keeps values of earlier epochs: without a validation they would be repeated.
+        metrics = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if self._validated or not name.startswith(("val_", "test_"))
+        }
         self.folder.append_metrics({"phase": self.phase, **position, **metrics, **extra})
         if hasattr(pl_module, "genotype"):
             self._genotype(pl_module, position)

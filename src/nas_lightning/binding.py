@@ -1,0 +1,195 @@
+"""Binding parts to the signatures of what they build, and problems in words.
+
+A part (anything with a `_target_`) is described by its own constructor: the annotations and `Field` ranges are read
+from it, so that users' own parts are checked exactly as ours are.
+"""
+
+import difflib
+import importlib
+import inspect
+import json
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from nas_lightning.errors import ConfigError
+
+TRUSTED = ("nas_lightning", "torch", "torchvision", "torchmetrics", "lightning")
+"""Packages from which targets may come without being named in `trusted`."""
+
+
+def target_of(path: str, part: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """The object that `_target_` names.
+
+    Raises:
+        ConfigError: There is no target, it comes from a package that is not trusted, or it does not exist.
+    """
+    target = part.get("_target_")
+    if not isinstance(target, str):
+        raise ConfigError(f"{path} names nothing to build: it needs {path}._target_=package.Class")
+    package = target.split(".", 1)[0]
+    if package not in (*TRUSTED, *trusted):
+        allowed = ", ".join((*TRUSTED, *trusted))
+        raise ConfigError(
+            f"{path}._target_={target}: targets come from {allowed}; allow this package with trusted=[{package}]"
+        )
+    module: str = target
+    names: list[str] = []
+    while "." in module:
+        module, name = module.rsplit(".", 1)
+        names.insert(0, name)
+        try:
+            found: Any = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is not None and module.startswith(error.name):
+                continue
+            raise ConfigError(f"{path}._target_={target}: importing it failed ({error})") from error
+        for name in names:
+            found = getattr(found, name, None)
+        if callable(found):
+            return found
+        break
+    raise ConfigError(f"{path}._target_={target}: no such class or function")
+
+
+def check_part(
+    path: str, part: Mapping[str, Any], trusted: tuple[str, ...] = (), shared: type[BaseModel] | None = None
+) -> list[str]:
+    """Bind a part to the signature of its target; returns the problems found."""
+    try:
+        target = target_of(path, part, trusted)
+    except ConfigError as error:
+        return [str(error)]
+    given = {key: value for key, value in part.items() if not (key.startswith("_") and key.endswith("_"))}
+    problems: list[str] = []
+    model = signature_model(target, shared)
+    for key, value in given.items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            problems += check_part(f"{path}.{key}", value, trusted)
+    return problems + problems_of(model, given, path)
+
+
+@cache
+def signature_model(target: Callable[..., Any], shared: type[BaseModel] | None = None) -> type[BaseModel]:
+    """A pydantic model with one field an argument of `target`, types and ranges from its annotations.
+
+    Args:
+        target: Class or function.
+        shared: Further fields that the section may have whatever the target.
+    """
+    init = target.__init__ if inspect.isclass(target) else target
+    try:
+        hints = typing.get_type_hints(init, include_extras=True)
+    except (NameError, TypeError):
+        hints = {}
+    fields: dict[str, Any] = {}
+    extra: Literal["allow", "forbid"] = "forbid"
+    for name, parameter in inspect.signature(target).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            extra = "allow"
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        annotation = hints.get(name, Any)
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[name] = (_checkable(annotation), default)
+    for name, field in (shared.model_fields if shared else {}).items():
+        fields.setdefault(name, (field.rebuild_annotation(), field.default))
+    config = ConfigDict(
+        extra=extra, strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, protected_namespaces=()
+    )
+    return create_model("Arguments", __config__=config, **fields)
+
+
+def _checkable(annotation: Any) -> Any:
+    """The annotation where JSON can be checked against it, else Any (a nested part, a class of the user's)."""
+    try:
+        create_model(
+            "Probe",
+            __config__=ConfigDict(strict=True, arbitrary_types_allowed=False),
+            value=(annotation, ...),
+        ).model_json_schema()
+    except Exception:  # whatever pydantic cannot express is simply not checked
+        return Any
+    return annotation
+
+
+def problems_of(model: type[BaseModel], values: Mapping[str, Any], path: str = "") -> list[str]:
+    """Check values against a model; every problem as `key=value: what is wrong or allowed`.
+
+    Args:
+        model: What the values must be.
+        values: Plain lists, dictionaries and scalars.
+        path: Where the values stand in the configuration.
+    """
+    try:
+        model.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        found: dict[tuple[str, str], list[str]] = {}
+        for problem in error.errors():
+            key, text, hint = _describe(problem, values, model, f"{path}." if path else "")
+            found.setdefault((key, hint), []).append(text)
+        # The branches of a union complain one by one: one sentence for all of them.
+        return [f"{key}: {' or '.join(dict.fromkeys(texts))}{hint}" for (key, hint), texts in found.items()]
+    return []
+
+
+def _describe(problem: Any, values: Mapping[str, Any], model: type[BaseModel], prefix: str) -> tuple[str, str, str]:
+    """(key=value, what is wrong or allowed, what to write)."""
+    kind, context = problem["type"], problem.get("ctx", {})
+    location, value = _locate(problem["loc"], values, absent=kind == "missing")
+    key = prefix + ".".join(location)
+    if kind == "missing":
+        return key, "is missing", f"; give it on the command line: {key}=VALUE"
+    shown = value if isinstance(value, str | int | float) and not isinstance(value, bool) else json.dumps(value)
+    if kind == "extra_forbidden":
+        names = list(_fields_at(model, location[:-1]))
+        near = difflib.get_close_matches(location[-1], names, n=1)
+        hint = f"did you mean {prefix}{'.'.join([*location[:-1], *near])}?" if near else f"allowed: {', '.join(names)}"
+        return f"{key}={shown}", "unknown key", f"; {hint}"
+    words = {
+        "greater_than": "must be greater than {gt}",
+        "greater_than_equal": "must be at least {ge}",
+        "less_than": "must be less than {lt}",
+        "less_than_equal": "must be at most {le}",
+        "multiple_of": "must be a multiple of {multiple_of}",
+        "literal_error": "allowed: {expected}",
+        "int_type": "must be a whole number",
+        "int_from_float": "must be a whole number",
+        "float_type": "must be a number",
+        "finite_number": "must be finite",
+        "bool_type": "must be true or false",
+        "string_type": "must be text",
+        "list_type": "must be a list, [a,b]",
+        "dict_type": "must be a section of keys",
+        "model_type": "must be a section of keys",
+        "none_required": "null",
+    }
+    text = words[kind].format(**context) if kind in words else problem["msg"]
+    return f"{key}={shown}", text, f"; write {key}=VALUE"
+
+
+def _locate(loc: Sequence[int | str], values: Mapping[str, Any], absent: bool) -> tuple[list[str], Any]:
+    """The key that a problem is about, without pydantic's own words for the branches of a union, and its value."""
+    location: list[str] = []
+    node: Any = values
+    for part in loc:
+        if isinstance(node, Mapping) and (part in node or (absent and part == loc[-1])):
+            node = node.get(str(part))
+        elif isinstance(node, list):
+            break  # the whole list is what the command line can mend
+        else:
+            continue
+        location.append(str(part))
+    return location, node
+
+
+def _fields_at(model: type[BaseModel], location: list[str]) -> Mapping[str, Any]:
+    for name in location:
+        annotation = model.model_fields[name].annotation if name in model.model_fields else None
+        if not (inspect.isclass(annotation) and issubclass(annotation, BaseModel)):
+            return {}
+        model = annotation
+    return model.model_fields
