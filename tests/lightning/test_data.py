@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from nas_lightning.data import Arrays, Digits
 from nas_lightning.errors import DataError
-from nas_lightning.lightning.data import EvaluationData, SearchData, from_datamodule
+from nas_lightning.lightning.data import EvaluationData, SearchData
+from nas_lightning.lightning.users_data import from_datamodule
 
 FORK = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 

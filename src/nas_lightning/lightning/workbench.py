@@ -24,7 +24,7 @@ from nas_lightning.lightning.callbacks import (
     RandomState,
     Tables,
 )
-from nas_lightning.lightning.data import from_datamodule
+from nas_lightning.lightning.users_data import from_datamodule
 from nas_lightning.protocols import Objective, Regularizer, SearchSpace
 from nas_lightning.run_folder import RunFolder
 
