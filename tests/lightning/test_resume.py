@@ -72,6 +72,24 @@ def test_resumed_run_equals_uninterrupted_one(tiny, tmp_path, phase, epoch, num_
     assert checkpoint_differences(tmp_path / "cut", tmp_path / "whole", "evaluation/last.ckpt") == []
 
 
+def test_search_cut_off_in_its_second_stage(tiny, tmp_path):
+    stages = ["search.epochs=4", "search.stages=[{name: a, epochs: 1}, {name: b, epochs: 3}]", "task=search"]
+    crash = [
+        "trusted=[lightning_parts]",
+        "+callbacks.crash._target_=lightning_parts.CrashOnce",
+        "+callbacks.crash.phase=search",
+        "+callbacks.crash.epoch=1",  # of the second stage: the first has one epoch only
+    ]
+    CrashOnce.armed = False
+    run([*tiny, *stages, *crash], tmp_path / "whole")
+    CrashOnce.armed = True
+    with pytest.raises(RuntimeError, match="the machine died"):
+        run([*tiny, *stages, *crash], tmp_path / "cut")
+    nl.resume(tmp_path / "cut")
+    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
+    assert checkpoint_differences(tmp_path / "cut", tmp_path / "whole", "last.ckpt") == []
+
+
 def test_resuming_a_finished_run_changes_nothing(tiny, tmp_path):
     run(tiny, tmp_path / "run")
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}

@@ -116,6 +116,8 @@ def run_search(bench: Workbench) -> Searched:
         else:
             if state is not None:
                 transfer(state, module)
+            if saved is not None:  # Lightning restores the module only after it has asked for the loaders
+                module.epoch_offset = saved["search"]["epoch_offset"]
             state = _fit(stage_bench, module, cost, path if saved is not None else None)
         saved = None
     start = time.perf_counter()
