@@ -50,7 +50,7 @@ def test_the_main_job_is_what_the_readme_says():
 
 @pytest.mark.parametrize(
     ("data", "space", "recipe", "epochs"),
-    [("cifar10", "darts", "cifar_36x20", 600), ("svhn", "darts", "cifar_16x8", 600), ("digits", "s3", "digits", 12)],
+    [("cifar10", "darts", "cifar_36x20", 600), ("svhn", "darts", "cifar_16x8", 600), ("digits", "s3", "digits", 14)],
 )
 def test_protocol_follows_the_data(data, space, recipe, epochs):
     config = nl.compose([f"data={data}"])
