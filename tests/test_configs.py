@@ -29,7 +29,7 @@ def test_every_yaml_composes_and_binds(group, name):
     if group == "protocol":  # chosen by the data, never by itself
         group, override = "data", f"data={name}"
     else:
-        override = f"{'+' if group == 'experiment' else ''}{group}={name}"
+        override = f"{group}={name}"
     config = nl.compose([override])
     bench = Workbench(as_dict(config), RunFolder("unused"))
     for part in PARTS:
