@@ -157,6 +157,7 @@ WRONG = {
     "runs as a number": (["runs=3"], r"runs=3: must be text or must be a list, \[a,b\]; write runs=VALUE"),
     "group without option": (["space=null"], r".+"),
     "unknown experiment": (["experiment=foo"], r"experiment=foo: no such option"),
+    "part of an empty list": (["+callbacks=foo"], r"callbacks=foo: .*\+callbacks\.foo\._target_=PACKAGE\.CLASS"),
     "bad sweep name": (["sweep=a/b"], r"sweep=a/b"),
     **{f"trainer.{key}": ([f"trainer.{key}=1"], rf"trainer\.{key}=1: refused, ") for key in REFUSED_TRAINER_KEYS},
 }

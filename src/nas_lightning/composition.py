@@ -172,6 +172,11 @@ def _no_such_option(group: str, name: str, allowed: Sequence[str]) -> ConfigErro
         return ConfigError(
             f"data={name} has no protocol/{name}.yaml with its epochs and sizes; take another's: protocol=arrays"
         )
+    if group in PART_LISTS and not allowed:
+        return ConfigError(
+            f"{group}={name}: there are none of this kind yet; add your own,"
+            f" +{group}.{name}._target_=PACKAGE.CLASS, or --config-dir FOLDER with {group}/{name}.yaml"
+        )
     near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.3)
     nearest = f"nearest: {', '.join(near)}; " if near else ""
     return ConfigError(f"{group}={name}: no such option; {nearest}allowed: {', '.join(sorted(allowed))}")
