@@ -145,7 +145,7 @@ def explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return _no_such_option(group, name, error.options)
-    chosen = re.search(r"Could not find '([\w/]+)/([^']+)'", text)
+    chosen = re.search(r"Could not (?:find|load) '([\w/]+)/([^']+)'", text)
     if chosen:
         group, name = chosen.groups()
         return _no_such_option(group, name, list(options(group)))
