@@ -50,10 +50,7 @@ def checkpoint_differences(a, b, name):
     return [place for key in wanted if key in first for place in equal(first[key], second[key], key)]
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize(("phase", "epoch"), [("search", 0), ("search", 2), ("evaluation", 1)])
-def test_resumed_run_equals_uninterrupted_one(tiny, tmp_path, phase, epoch, num_workers):
-    sizes = ["search.epochs=4", "evaluation.epochs=3", f"data.num_workers={num_workers}"]
+def cut_off_and_resumed_equals_whole(overrides, phase, epoch, tmp_path):
     crash = [
         "trusted=[lightning_parts]",
         "+callbacks.crash._target_=lightning_parts.CrashOnce",
@@ -61,33 +58,28 @@ def test_resumed_run_equals_uninterrupted_one(tiny, tmp_path, phase, epoch, num_
         f"+callbacks.crash.epoch={epoch}",
     ]
     CrashOnce.armed = False
-    run([*tiny, *sizes, *crash], tmp_path / "whole")
+    run([*overrides, *crash], tmp_path / "whole")
     CrashOnce.armed = True
     with pytest.raises(RuntimeError, match="the machine died"):
-        run([*tiny, *sizes, *crash], tmp_path / "cut")
+        run([*overrides, *crash], tmp_path / "cut")
     nl.resume(tmp_path / "cut")
     assert not CrashOnce.armed
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
     assert checkpoint_differences(tmp_path / "cut", tmp_path / "whole", "last.ckpt") == []
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(("phase", "epoch"), [("search", 0), ("search", 2), ("evaluation", 1)])
+def test_resumed_run_equals_uninterrupted_one(tiny, tmp_path, phase, epoch, num_workers):
+    sizes = ["search.epochs=4", "evaluation.epochs=3", f"data.num_workers={num_workers}"]
+    cut_off_and_resumed_equals_whole([*tiny, *sizes], phase, epoch, tmp_path)
     assert checkpoint_differences(tmp_path / "cut", tmp_path / "whole", "evaluation/last.ckpt") == []
 
 
 def test_search_cut_off_in_its_second_stage(tiny, tmp_path):
     stages = ["search.epochs=4", "search.stages=[{name: a, epochs: 1}, {name: b, epochs: 3}]", "task=search"]
-    crash = [
-        "trusted=[lightning_parts]",
-        "+callbacks.crash._target_=lightning_parts.CrashOnce",
-        "+callbacks.crash.phase=search",
-        "+callbacks.crash.epoch=1",  # of the second stage: the first has one epoch only
-    ]
-    CrashOnce.armed = False
-    run([*tiny, *stages, *crash], tmp_path / "whole")
-    CrashOnce.armed = True
-    with pytest.raises(RuntimeError, match="the machine died"):
-        run([*tiny, *stages, *crash], tmp_path / "cut")
-    nl.resume(tmp_path / "cut")
-    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
-    assert checkpoint_differences(tmp_path / "cut", tmp_path / "whole", "last.ckpt") == []
+    # Epoch 1 is one of the second stage: the first has one epoch only.
+    cut_off_and_resumed_equals_whole([*tiny, *stages], "search", 1, tmp_path)
 
 
 def test_resuming_a_finished_run_changes_nothing(tiny, tmp_path):

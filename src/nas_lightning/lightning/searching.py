@@ -70,6 +70,11 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
     return module
 
 
+def bench_of(bench: Workbench, stage: Stage) -> Workbench:
+    """The parts as a stage sees them; data are read again only where the stage changes something."""
+    return bench if stage.config == bench.plain else Workbench(stage.config, bench.folder)
+
+
 def check_search(bench: Workbench) -> None:
     """Refuse what cannot be searched before anything is written or trained.
 
@@ -78,7 +83,7 @@ def check_search(bench: Workbench) -> None:
     """
     shapes: dict[str, torch.Size] | None = None
     for stage in plan_stages(bench.plain, bench.config.search):
-        stage_bench = bench if stage.config == bench.plain else Workbench(stage.config, bench.folder)
+        stage_bench = bench_of(bench, stage)
         search_data(stage_bench).setup("fit")
         found = {name: tensor.shape for name, tensor in build_module(stage_bench, stage).state_dict().items()}
         if shapes is not None and found != shapes:
@@ -109,7 +114,7 @@ def run_search(bench: Workbench) -> Searched:
     for stage in plan_stages(bench.plain, bench.config.search):
         if saved is not None and stage.index < saved["search"]["stage"]:
             continue
-        stage_bench = bench if stage.config == bench.plain else Workbench(stage.config, folder)
+        stage_bench = bench_of(bench, stage)
         module = build_module(stage_bench, stage)
         if saved is not None and saved["search"]["search_epoch"] >= stage.last_epoch:
             state = _restore_finished(module, saved, cost)
