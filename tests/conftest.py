@@ -48,4 +48,10 @@ def images_file(tmp_path_factory):
 def tiny(images_file, tmp_path, monkeypatch):
     """Overrides of a run that takes a second; the test stands in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    return ["data=arrays", f"data.path={images_file}", "space=s3", "trainer=cpu", *TINY_SIZES]
+    return ["data=arrays", f"data.path={images_file}", "space=s3", "trainer=cpu", "~callbacks.curvature", *TINY_SIZES]
+
+
+@pytest.fixture
+def tracked(tiny):
+    """The same with the curvature tracked, which takes longer."""
+    return [override for override in tiny if override != "~callbacks.curvature"]

@@ -7,7 +7,7 @@ import pytest
 import nas_lightning as nl
 from cases import CONF
 from nas_lightning.composition import as_dict, compose, groups, options, rewrite, sweep_members
-from nas_lightning.configs import PARTS, REFUSED_TRAINER_KEYS
+from nas_lightning.configs import PART_LISTS, PARTS, REFUSED_TRAINER_KEYS
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
 
@@ -28,13 +28,23 @@ def test_every_yaml_composes_and_binds(group, name):
     """Composed into the main configuration, validated, and every part but the images is built."""
     if group == "protocol":  # chosen by the data, never by itself
         group, override = "data", f"data={name}"
+    elif group in PART_LISTS:
+        override = f"+{group}={name}"
     else:
         override = f"{group}={name}"
-    config = nl.compose([override])
+    overrides = [override]
+    if (group, name) == ("callbacks", "curvature"):  # there already
+        overrides = []
+    elif group == "method_data":
+        method, _, data = name.rpartition("_")
+        overrides = [f"method={method}", f"data={data}"]
+    config = nl.compose(overrides)
     bench = Workbench(as_dict(config), RunFolder("unused"))
     for part in PARTS:
         if part != "data":
             bench.build(part, bench.plain[part])
+    for parts in PART_LISTS:
+        bench.build_named(parts)
     assert bench.config.task in ("pipeline", "search", "evaluate", "report", "list")
 
 
@@ -124,7 +134,7 @@ WRONG = {
     "wrong type": (["search.epochs=many"], r"search\.epochs=many: must be a whole number; write search\.epochs=VALUE"),
     "fraction for a count": (["search.epochs=2.5"], r"search\.epochs=2\.5: must be a whole number"),
     "text for a flag": (["search.weights.nesterov=1"], r"search\.weights\.nesterov=1: must be true or false"),
-    "negative epochs": (["search.epochs=-1"], r"search\.epochs=-1: must be at least 1"),
+    "negative epochs": (["search.epochs=-1"], r"search\.epochs=-1: must be at least 0"),
     "odd channels": (["search.init_channels=7"], r"search\.init_channels=7: must be a multiple of 2"),
     "odd channels of the evaluation": (["evaluation.init_channels=7"], r"evaluation\.init_channels=7: must be a mul"),
     "fraction of one": (["data.val_fraction=1.0"], r"data\.val_fraction=1\.0: must be less than 1"),
@@ -134,7 +144,7 @@ WRONG = {
     "order": (["search.order=both"], r"search\.order=both: allowed: 'arch_first' or 'weights_first'"),
     "engine": (["engine=warp"], r"engine=warp: allowed: 'reference'"),
     "unknown op": (["space.operations=[sep_conv_9x9]"], r"unknown operation sep_conv_9x9; allowed: none, max_pool"),
-    "unknown method": (["method=dart"], r"method=dart: no such option; nearest: darts; allowed: darts"),
+    "unknown method": (["method=dart"], r"method=dart: no such option; nearest: darts, .*; allowed: darts, "),
     "unknown space": (["space=s33"], r"space=s33: no such option; nearest: s3"),
     "unknown data": (["data=cifar"], r"data=cifar: no such option; nearest: cifar10"),
     "unknown trainer key": (["trainer.precison=16"], r"trainer\.precison=16: unknown key; did you mean trainer\.prec"),
@@ -157,7 +167,12 @@ WRONG = {
     "runs as a number": (["runs=3"], r"runs=3: must be text or must be a list, \[a,b\]; write runs=VALUE"),
     "group without option": (["space=null"], r".+"),
     "unknown experiment": (["experiment=foo"], r"experiment=foo: no such option"),
-    "part of an empty list": (["+callbacks=foo"], r"callbacks=foo: .*\+callbacks\.foo\._target_=PACKAGE\.CLASS"),
+    "part of an empty list": (["+logger=foo"], r"logger=foo: .*\+logger\.foo\._target_=PACKAGE\.CLASS"),
+    "unknown part of a list": (
+        ["+callbacks=foo"],
+        r"callbacks=foo: .*allowed: curvature, .*\+callbacks\.foo\._target_=",
+    ),
+    "part that is there": (["+callbacks=curvature"], r"callbacks\.curvature is in the list already"),
     "bad sweep name": (["sweep=a/b"], r"sweep=a/b"),
     **{f"trainer.{key}": ([f"trainer.{key}=1"], rf"trainer\.{key}=1: refused, ") for key in REFUSED_TRAINER_KEYS},
 }
@@ -177,8 +192,8 @@ def test_mistakes_are_one_line(case, tmp_path):
 
 
 def test_all_problems_are_reported_together():
-    with pytest.raises(nl.ConfigError, match=r"search\.epochs=0.*search\.layers=0"):
-        nl.compose(["search.epochs=0", "search.layers=0"])
+    with pytest.raises(nl.ConfigError, match=r"search\.epochs=-1.*search\.layers=0"):
+        nl.compose(["search.epochs=-1", "search.layers=0"])
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -215,8 +230,9 @@ def test_lists_of_named_parts_add_up(tmp_path):
     write(folder, "experiment/mine.yaml", f"# @package _global_\ncallbacks:\n  third:\n    {timer}")
     words = ["+callbacks=timer", "+callbacks=device", "experiment=mine"]
     config = nl.compose([*words, "+callbacks.fourth._target_=lightning.pytorch.callbacks.Timer"], config_dir=folder)
-    assert set(config.callbacks) == {"timer", "device", "third", "fourth"}
-    assert set(nl.compose([*words, "~callbacks.timer"], config_dir=folder).callbacks) == {"device", "third"}
+    assert set(config.callbacks) == {"curvature", "timer", "device", "third", "fourth"}
+    left = nl.compose([*words, "~callbacks.timer"], config_dir=folder).callbacks
+    assert set(left) == {"curvature", "device", "third"}
 
 
 def test_every_trainer_argument_passes():

@@ -10,8 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas_lightning import hypergradients
+    from nas_lightning import curvature, hypergradients
     from nas_lightning.composition import compose
+    from nas_lightning.curvature import EigenvalueStopping
     from nas_lightning.errors import ConfigError, DataError, GenotypeError, NasLightningError
     from nas_lightning.functional import count_parameters
     from nas_lightning.spaces import Choice, Genotype, genotype
@@ -23,6 +24,7 @@ __all__ = [
     "Choice",
     "ConfigError",
     "DataError",
+    "EigenvalueStopping",
     "EvaluationResult",
     "Genotype",
     "GenotypeError",
@@ -31,6 +33,7 @@ __all__ = [
     "build_space",
     "compose",
     "count_parameters",
+    "curvature",
     "evaluate",
     "genotype",
     "hypergradients",
@@ -41,6 +44,7 @@ __all__ = [
 _HOMES = {
     "tasks": ("EvaluationResult", "SearchResult", "build_space", "evaluate", "resume", "search"),
     "composition": ("compose",),
+    "curvature": ("EigenvalueStopping",),
     "errors": ("ConfigError", "DataError", "GenotypeError", "NasLightningError"),
     "functional": ("count_parameters",),
     "spaces": ("Choice", "Genotype", "genotype"),
@@ -49,8 +53,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used: `--help` must not wait for torch and Lightning."""
-    if name == "hypergradients":
-        return importlib.import_module("nas_lightning.hypergradients")
+    if name in ("curvature", "hypergradients"):
+        return importlib.import_module(f"nas_lightning.{name}")
     for home, names in _HOMES.items():
         if name in names:
             return getattr(importlib.import_module(f"nas_lightning.{home}"), name)

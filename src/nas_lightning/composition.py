@@ -159,6 +159,9 @@ def explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
         near = difflib.get_close_matches(key, known_keys(), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "`task=list` shows what there is"
         return ConfigError(f"{given}: there is no such key; {hint}")
+    twice = re.search(r"\w+@(\w+\.\w+) appears more than once", text)
+    if twice:
+        return ConfigError(f"{twice.group(1)} is in the list already; change its values: {twice.group(1)}.KEY=VALUE")
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:
         return ConfigError(f"{missing.group(1)} has no value; give it on the command line: {missing.group(1)}=VALUE")
@@ -177,9 +180,10 @@ def _no_such_option(group: str, name: str, allowed: Sequence[str]) -> ConfigErro
             f"{group}={name}: there are none of this kind yet; add your own,"
             f" +{group}.{name}._target_=PACKAGE.CLASS, or --config-dir FOLDER with {group}/{name}.yaml"
         )
+    own = f", or your own, +{group}.{name}._target_=PACKAGE.CLASS" if group in PART_LISTS else ""
     near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.3)
     nearest = f"nearest: {', '.join(near)}; " if near else ""
-    return ConfigError(f"{group}={name}: no such option; {nearest}allowed: {', '.join(sorted(allowed))}")
+    return ConfigError(f"{group}={name}: no such option; {nearest}allowed: {', '.join(sorted(allowed))}{own}")
 
 
 def known_keys() -> list[str]:

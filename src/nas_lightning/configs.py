@@ -85,7 +85,7 @@ class StageConfig(Section):
 class SearchConfig(Section):
     """The supernet search."""
 
-    epochs: Count = Field(description="search epochs over all stages")
+    epochs: CountOrZero = Field(description="search epochs over all stages; 0: nothing is trained")
     batch_size: Count = Field(description="images a step")
     init_channels: EvenCount = Field(description="channels of the first cells")
     layers: Count = Field(description="cells")
@@ -95,6 +95,43 @@ class SearchConfig(Section):
     stages: list[StageConfig] | None = Field(description="stages in their order; null: one of all epochs")
     weights: WeightsConfig
     arch: ArchConfig
+
+
+class CandidatesConfig(Section):
+    """Several searches, of which the best is kept."""
+
+    key: str | list[str] | None = Field(description="what differs: seed or any key, or several that go together")
+    values: Count | list[Any] | None = Field(
+        description="a value a member, or a list a member where keys are several; a number n is 0 to n-1"
+    )
+    epochs: Count = Field(description="epochs of the brief retraining that compares the members")
+
+    def members(self) -> list[dict[str, Any]]:
+        """Each member's keys and values.
+
+        Raises:
+            ConfigError: Keys and values do not fit each other.
+        """
+        if self.key is None:
+            return []
+        keys = [self.key] if isinstance(self.key, str) else self.key
+        values = list(range(self.values)) if isinstance(self.values, int) else self.values
+        if not keys or not values:
+            raise ConfigError(
+                f"candidates.values={json.dumps(values)}: needs a value a member; write candidates.values=[1,2]"
+            )
+        rows: list[list[Any]] = []
+        for value in values:
+            row = [value] if isinstance(self.key, str) else value
+            if not isinstance(row, list) or len(row) != len(keys):
+                raise ConfigError(
+                    f"candidates.values={json.dumps(values)}: with keys {', '.join(keys)} each member needs a list of"
+                    f" {len(keys)} values"
+                )
+            rows.append(row)
+        if any(row in rows[:index] for index, row in enumerate(rows)):
+            raise ConfigError(f"candidates.values={json.dumps(values)}: a value stands there twice")
+        return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
 class RootConfig(Section):
@@ -120,6 +157,7 @@ class RootConfig(Section):
     callbacks: dict[str, Part]
     logger: dict[str, Part]
     search: SearchConfig
+    candidates: CandidatesConfig
     data: Part
     evaluation: Part
     trainer: Part
@@ -187,6 +225,8 @@ def _check_fields_together(root: RootConfig) -> None:
         raise ConfigError(
             f"search.weights.lr_min={weights.lr_min}: must be at most search.weights.lr={weights.lr}, where it starts"
         )
+    if root.search.epochs == 0:
+        return
     if weights.warmup_epochs >= root.search.epochs and root.task in ("pipeline", "search"):
         raise ConfigError(
             f"search.weights.warmup_epochs={weights.warmup_epochs}: must be less than"

@@ -24,6 +24,18 @@ def frozen_batch_stats(module: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Within the block the module is in evaluation mode; afterwards each part is in the mode it was in."""
+    training = [m for m in module.modules() if m.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m in training:
+            m.training = True
+
+
 def count_parameters(module: nn.Module, auxiliary: bool = False) -> int:
     """Number of weights, without the auxiliary head unless asked for; architecture parameters are never inside."""
     return sum(p.numel() for name, p in module.named_parameters() if auxiliary or not name.startswith("auxiliary"))

@@ -3,9 +3,9 @@
 Shapes: R rows and O options of a choice.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from torch import Generator, Tensor, nn
 
@@ -19,6 +19,12 @@ Loss = Callable[[Tensors, Tensors], Tensor]
 """(weights, architecture parameters) → scalar loss of one fixed batch with fixed draws; moves no buffer."""
 Reduce = Callable[[list[Tensor]], list[Tensor]]
 """Average over processes; the identity in a single process."""
+Item = TypeVar("Item")
+
+
+def plainly(items: Sequence[Item], title: str) -> Iterable[Item]:
+    """The items, without showing progress."""
+    return items
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,14 @@ class SearchSpace(Protocol):
         """Discretise option strengths, each [R, O]."""
         ...
 
+    def sample(self, generator: Generator | None = None, none: bool = True) -> "Mixing":
+        """A uniformly drawn path, zeros and ones by choice, each [R, O]; `none=False` leaves that operation out."""
+        ...
+
+    def genotype_of(self, path: "Mixing") -> "Genotype":
+        """The genotype of a drawn path, edge by edge as it was drawn."""
+        ...
+
     def validate(self, genotype: "Genotype") -> None:
         """Raise GenotypeError where the genotype cannot be built in this space."""
         ...
@@ -128,6 +142,8 @@ class Hypergradient(Protocol):
 
     second_order: bool
     """Whether it differentiates through the inner step: then float32 or bfloat16 precision is required."""
+    learns: bool
+    """Whether there is an architecture step at all."""
 
     def __call__(
         self,
@@ -144,6 +160,10 @@ class Hypergradient(Protocol):
 
 class Perturbation(Protocol):
     """What is done to the mixing weights in the weight step."""
+
+    bn_mode: Literal["train", "eval"]
+    """Mode of the supernet in which `loss_of_mixing` is evaluated: `eval` takes running statistics and switches off
+    what acts in training only. In either mode no buffer moves."""
 
     def __call__(
         self,
@@ -178,8 +198,16 @@ class Regularizer(Protocol):
         """Sees the mixed output [B, C, H, W] of an edge; never changes it in place."""
         ...
 
+    def on_images(self, images: Tensor) -> Tensor:
+        """Sees the normalised, augmented images [B, C, H, W] of a batch once, before any step uses them."""
+        ...
+
     def at_epoch(self, search_epoch: int) -> None:
         """Called before each search epoch, also after a rollback: follow schedules from the absolute epoch."""
+        ...
+
+    def metrics(self) -> dict[str, float]:
+        """What is worth a column of metrics.csv at the end of an epoch."""
         ...
 
     def parameters(self) -> Iterable[nn.Parameter]:
@@ -187,11 +215,40 @@ class Regularizer(Protocol):
         ...
 
 
-class Selector(Protocol):
-    """How a genotype is derived."""
+@dataclass(frozen=True)
+class OneShot:
+    """A trained supernet as a selector sees it.
 
-    def __call__(self, space: SearchSpace, relaxation: Relaxation, arch: Tensors) -> "Genotype":
-        """The genotype of the architecture parameters."""
+    Args:
+        space: What was searched.
+        relaxation: How `arch` becomes mixing weights.
+        arch: Architecture parameters by choice, each [R, O].
+        seed: The run's seed; a selector keys its own draws by it.
+        accuracy: (mixing, active, batches) → metric on the first `batches` batches of `val`, or on all of it for
+            None; always the same images, running statistics, no gradients. Larger is better.
+        track: Shows progress over a sequence: track(items, title).
+    """
+
+    space: SearchSpace
+    relaxation: Relaxation
+    arch: Tensors
+    seed: int
+    accuracy: "Callable[[Mixing, Active | None, int | None], float]"
+    track: Callable[[Sequence[Any], str], Iterable[Any]] = plainly
+
+
+class Selector(Protocol):
+    """How a genotype is derived.
+
+    A selector with the attribute `needs_supernet = False` also goes with `search.epochs=0`, where nothing is trained.
+    """
+
+    def __call__(self, space: SearchSpace, relaxation: Relaxation, arch: Tensors) -> "Genotype | None":
+        """The genotype of the architecture parameters alone, noted after every epoch; None if they do not tell."""
+        ...
+
+    def select(self, one_shot: OneShot) -> "Genotype":
+        """The genotype that the search ends with. A selector without this method ends with `__call__`'s."""
         ...
 
 

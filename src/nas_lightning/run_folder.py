@@ -4,7 +4,7 @@ import csv
 import json
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,16 @@ class RunFolder:
     def metrics(self) -> Path:
         """Table of metrics, one row an epoch."""
         return self.path / "metrics.csv"
+
+    @property
+    def curvature(self) -> Path:
+        """Table of what was measured of the curvature."""
+        return self.path / "curvature.csv"
+
+    @property
+    def candidates(self) -> Path:
+        """Run folders of the members of `candidates`."""
+        return self.path / "candidates"
 
     @property
     def genotypes(self) -> Path:
@@ -152,29 +162,19 @@ class RunFolder:
 
     def append_metrics(self, row: Row) -> None:
         """Add a row to metrics.csv; new columns are added to the rows before, empty."""
-        rows = self.read_metrics()
-        columns = list(rows[0]) if rows else []
-        if rows and set(row) <= set(columns):
-            with self.metrics.open("a", newline="") as file:
-                csv.DictWriter(file, columns, restval="").writerow(row)
-        else:
-            self._write_metrics([*rows, {key: str(value) for key, value in row.items()}])
+        _append(self.metrics, row)
 
     def read_metrics(self) -> list[dict[str, str]]:
         """All rows of metrics.csv, as text."""
-        if not self.metrics.exists():
-            return []
-        with self.metrics.open(newline="") as file:
-            return list(csv.DictReader(file))
+        return _read(self.metrics)
 
-    def _write_metrics(self, rows: list[dict[str, str]]) -> None:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        temporary = self.metrics.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
-        temporary.replace(self.metrics)
+    def append_curvature(self, row: Row) -> None:
+        """Add a row to curvature.csv."""
+        _append(self.curvature, row)
+
+    def read_curvature(self) -> list[dict[str, str]]:
+        """All rows of curvature.csv, as text."""
+        return _read(self.curvature)
 
     def append_genotype(self, row: Row) -> None:
         """Add a line to genotypes.jsonl."""
@@ -187,13 +187,47 @@ class RunFolder:
         def keep(row: Mapping[str, Any]) -> bool:
             return row["phase"] != phase or int(row["epoch"]) < first_epoch
 
-        rows = self.read_metrics()
-        if not all(map(keep, rows)):
-            self._write_metrics([row for row in rows if keep(row)])
-        if phase == "search" and self.genotypes.exists():
+        _cut(self.metrics, keep)
+        if phase != "search":
+            return
+        _cut(self.curvature, lambda row: int(row["epoch"]) < first_epoch)
+        if self.genotypes.exists():
             lines = [json.loads(line) for line in _whole_lines(self.genotypes)]
             kept = [row for row in lines if row["epoch"] < first_epoch]
             _write(self.genotypes, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def _append(path: Path, row: Row) -> None:
+    rows = _read(path)
+    columns = list(rows[0]) if rows else []
+    if rows and set(row) <= set(columns):
+        with path.open("a", newline="") as file:
+            csv.DictWriter(file, columns, restval="").writerow(row)
+    else:
+        _write_table(path, [*rows, row])
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _cut(path: Path, keep: Callable[[Mapping[str, Any]], bool]) -> None:
+    rows = _read(path)
+    if not all(map(keep, rows)):
+        _write_table(path, [row for row in rows if keep(row)])
+
+
+def _write_table(path: Path, rows: Iterable[Row]) -> None:
+    rows = list(rows)
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(path)
 
 
 def _whole_lines(path: Path) -> Iterable[str]:

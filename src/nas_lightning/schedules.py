@@ -51,3 +51,12 @@ def drop_path_in_search(epoch: int, epochs: int, maximum: float) -> float:
 def drop_path_in_evaluation(epoch: int, epochs: int, maximum: float) -> float:
     """maximum·e/E: never quite reaches the maximum (DARTS, evaluation phase)."""
     return maximum * epoch / epochs
+
+
+def perturbation_radius(epoch: int, epochs: int, start: float, maximum: float) -> float:
+    """From `start` straight towards `maximum`, which epoch E would reach (SDARTS, paper and released code).
+
+    >>> [round(perturbation_radius(epoch, 50, 0.03, 0.3), 4) for epoch in (0, 25, 49)]
+    [0.03, 0.165, 0.2946]
+    """
+    return start + (maximum - start) * epoch / epochs

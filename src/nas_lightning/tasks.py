@@ -20,6 +20,7 @@ from nas_lightning.composition import as_dict
 from nas_lightning.configs import RootConfig, validate
 from nas_lightning.draws import seeded_generator
 from nas_lightning.errors import ConfigError
+from nas_lightning.lightning.candidates import member_benches, run_candidates
 from nas_lightning.lightning.searching import check_search, run_search
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.protocols import SearchSpace
@@ -134,7 +135,7 @@ def run_task(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any] | N
     return _run_phases(bench)
 
 
-def _run_phases(bench: Workbench) -> dict[str, Any]:
+def _run_phases(bench: Workbench, show: bool = True) -> dict[str, Any]:
     """The phases that are not done yet."""
     folder = bench.folder
     task = bench.config.task
@@ -145,15 +146,31 @@ def _run_phases(bench: Workbench) -> dict[str, Any]:
         if task == "evaluate" and not (folder.path / "genotype.json").exists():
             folder.save_genotype(_given_genotype(bench))
         summary = _evaluate(bench, folder.genotype())
-    _show_outcome(folder, summary)
+    if show:
+        _show_outcome(folder, summary)
     return summary
+
+
+def _run_member(member: Workbench) -> dict[str, Any]:
+    """A candidate's run, as far as it is not done yet: a finished one is only read."""
+    console = Console()
+    if not (member.folder.path / "summary.json").exists():
+        if (member.folder.path / "config.yaml").exists():  # cut off between the two files: nothing is lost
+            (member.folder.path / "config.yaml").unlink()
+        _start(member)
+    console.print(f"candidate: {member.folder}", highlight=False, soft_wrap=True)
+    return _run_phases(member, show=False)
 
 
 def _start(bench: Workbench) -> None:
     """Build everything that can be refused, then make the folder this run's own."""
     data, objective, space = bench.data, bench.objective, bench.space
     if bench.config.task in ("pipeline", "search"):
-        check_search(bench)
+        members = member_benches(bench)
+        for candidate in members or [bench]:
+            check_search(candidate)
+        for member in members:
+            member.build("evaluation", member.plain["evaluation"]).check(member)
     if bench.config.task in ("pipeline", "evaluate"):
         bench.build("evaluation", bench.plain["evaluation"]).check(bench)
     bench.trainer("check", 1, bench.folder.checkpoints, max_epochs=1)  # a Trainer refuses much by itself
@@ -189,6 +206,11 @@ def _comparable_hash(plain: Mapping[str, Any]) -> str:
 
 
 def _search(bench: Workbench) -> dict[str, Any]:
+    if bench.config.candidates.key is not None:
+        genotype, search, selection, members = run_candidates(bench, _run_member)
+        return bench.folder.update_summary(
+            genotype=genotype.to_dict(), search=search, selection=selection, candidates=members
+        )
     found = run_search(bench)
     summary = bench.folder.update_summary(
         genotype=found.genotype.to_dict(), search=found.search, selection=found.selection

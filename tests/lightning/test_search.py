@@ -292,7 +292,7 @@ def test_regularizer_hooks_follow_the_search(tiny, tmp_path):
     bench = bench_of([*tiny, *extra], tmp_path / "run")
     module, watch = module_of(bench), Watch()
     fit(bench, module, watch, epochs=2)
-    (part,) = module.regularizers
+    (part,) = module.regularizers.values()
     assert part.epochs == [0, 1]
     assert part.seen == {"skip_connect", "sep_conv_3x3", "none"}
     assert part.scale.item() != 1.0

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from nas_lightning.errors import ConfigError
-from nas_lightning.reports.tables import collect, show, summarise, write
+from nas_lightning.reports import collect, show, summarise, write
 
 ACCURACIES = (97.11, 97.35, 96.88, 97.41)
 
@@ -376,3 +376,102 @@ def test_a_thousand_runs_in_seconds(tmp_path):
     assert time.perf_counter() - start < 5
     assert row["n"] == 1000
     assert row["test_accuracy_mean"] == pytest.approx(statistics.mean(90 + index % 7 for index in range(1000)))
+
+
+NORMAL = [[2, "skip_connect", 0], [2, "sep_conv_3x3", 1], [3, "skip_connect", 0], [3, "max_pool_3x3", 2]]
+OPTIONAL = ["dominant eigenvalue", "skip %"]
+
+
+def amend(folder, **parts):
+    """Changes parts of a run's summary; dictionaries are merged into what is there."""
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text())
+    for name, part in parts.items():
+        summary[name] = {**(summary.get(name) or {}), **part} if isinstance(part, dict) else part
+    path.write_text(json.dumps(summary))
+    return folder
+
+
+def genotype(**cells):
+    return {"space": "darts", "cells": cells, "concat": {name: [2, 3] for name in cells}}
+
+
+def test_curvature_and_skip_share(tmp_path):
+    first = write_run(tmp_path / "first", 97.0)
+    amend(first, search={"dominant_eigenvalue": 0.25, "curvature_seconds": 12.0}, selection={"seconds": 0.5})
+    amend(first, genotype=genotype(normal=NORMAL, reduce=[[2, "sep_conv_3x3", 0]]))  # 2 of 4 edges
+    second = write_run(tmp_path / "second", 96.0, seed=1)
+    amend(second, search={"dominant_eigenvalue": 1.0, "curvature_seconds": 15.0}, selection={"seconds": 2.5})
+    amend(second, genotype=genotype(reduce=[[2, "skip_connect", 0]], normal=NORMAL[1:]))  # 1 of 3
+    write_run(tmp_path / "third", 95.0, seed=2)  # has none of them, and does not count in the means
+    frame = collect(str(tmp_path)).set_index("seed")
+    names = ["dominant_eigenvalue", "skip_share", "curvature_seconds", "selection_seconds"]
+    assert frame.loc[0, names].tolist() == [0.25, 50.0, 12.0, 0.5]
+    assert frame.loc[1, names].tolist() == pytest.approx([1.0, 100 / 3, 15.0, 2.5])
+    assert frame.loc[2, names].isna().all()
+
+    summary = summarise(frame.reset_index())
+    row = only(summary)
+    assert row[[f"{name}_mean" for name in names]].tolist() == pytest.approx([0.625, 125 / 3, 13.5, 1.5])
+    assert list(summary.columns)[-4:] == [f"{name}_mean" for name in names]
+    markdown, table, printed = tables(summary, tmp_path / "report")
+    header, _, line = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines()]
+    assert header[-3:] == ["search s", *OPTIONAL]
+    assert line[-2:] == ["0.625", "41.7"]
+    assert "0.625" in printed
+    assert "41.7" in printed
+    (values,) = csv.DictReader(table.splitlines())
+    assert [float(values[f"{name}_mean"]) for name in names] == pytest.approx([0.625, 125 / 3, 13.5, 1.5])
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        genotype(),
+        genotype(normal=[]),
+        genotype(cell=[[1, "skip_connect", 0]]),  # NAS-Bench-201 has no normal cell
+        {"space": "macro", "choices": {"widths": [16, 32]}},
+    ],
+)
+def test_no_normal_cell_has_no_skip_share(tmp_path, found):
+    amend(write_run(tmp_path / "run"), genotype=found)
+    assert pd.isna(only(collect(str(tmp_path)))["skip_share"])
+
+
+def test_a_cell_without_skip_connections_has_a_share(tmp_path):
+    amend(write_run(tmp_path / "run"), genotype=genotype(normal=[[2, "sep_conv_3x3", 0]]))
+    summary = summarise(collect(str(tmp_path)))
+    assert only(summary)["skip_share_mean"] == 0
+    assert "| 0.0 |" in tables(summary, tmp_path / "report")[0]
+
+
+def test_damaged_genotype_is_named(tmp_path, caplog):
+    write_run(tmp_path / "good")
+    damaged = amend(write_run(tmp_path / "damaged"), genotype=genotype(normal=[[2, "skip_connect"]]))
+    assert len(collect(str(tmp_path))) == 1
+    assert [str(damaged) in record.getMessage() for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(
+    ("parts", "title", "name"),
+    [
+        ({}, None, None),
+        ({"search": {"dominant_eigenvalue": 0.5}}, OPTIONAL[0], "dominant_eigenvalue_mean"),
+        ({"genotype": genotype(normal=NORMAL)}, OPTIONAL[1], "skip_share_mean"),
+    ],
+)
+def test_columns_without_any_value_are_not_shown(tmp_path, parts, title, name):
+    amend(write_run(tmp_path / "darts", 97.0), **parts)
+    write_run(tmp_path / "drnas", 96.0, method="drnas")
+    markdown, table, printed = tables(summarise(collect(str(tmp_path))), tmp_path / "report")
+    header, _, one, other = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines()]
+    assert [column for column in header if column in OPTIONAL] == ([title] if title else [])
+    assert len(one) == len(other) == len(header)
+    assert one[-1] != "–"
+    assert (other[-1] == "–") is (title is not None)
+    columns = table.splitlines()[0].split(",")
+    names = ("dominant_eigenvalue_mean", "skip_share_mean")
+    assert [column for column in columns if column in names] == ([name] if name else [])
+    assert columns[-2:] == ["curvature_seconds_mean", "selection_seconds_mean"]
+    assert ("eigenvalue" in printed, "skip" in printed) == (title == OPTIONAL[0], title == OPTIONAL[1])

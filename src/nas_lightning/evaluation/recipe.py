@@ -31,6 +31,9 @@ class Recipe:
         drop_path: Largest chance of dropping a path; it grows as e/E.
         cutout: Side of the square that cutout blanks, in pixels; 0 for none.
         label_smoothing: Label smoothing of the training loss.
+        images: `full` trains on all training images and measures on the test images. `search_halves` is for choosing
+            among candidates: it trains on the train half of the search, measures on `val` and never sees the test
+            images.
 
     Raises:
         ConfigError: Values that contradict each other.
@@ -54,6 +57,12 @@ class Recipe:
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.2
     cutout: Annotated[int, Field(ge=0)] = 16
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    images: Literal["full", "search_halves"] = "full"
+
+    @property
+    def measured_on(self) -> str:
+        """The part of the images that accuracies are of: `test` or `val`."""
+        return "test" if self.images == "full" else "val"
 
     def __post_init__(self) -> None:
         if self.nesterov and self.momentum == 0:

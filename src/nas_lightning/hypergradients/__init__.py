@@ -2,6 +2,7 @@
 
 from nas_lightning.hypergradients.first_order import FirstOrder, first_order
 from nas_lightning.hypergradients.inner import SGDStep
+from nas_lightning.hypergradients.nothing import Nothing
 from nas_lightning.hypergradients.unrolled import Unrolled, unrolled
 
-__all__ = ["FirstOrder", "SGDStep", "Unrolled", "first_order", "unrolled"]
+__all__ = ["FirstOrder", "Nothing", "SGDStep", "Unrolled", "first_order", "unrolled"]

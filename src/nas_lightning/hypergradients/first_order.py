@@ -37,6 +37,7 @@ class FirstOrder:
     """`first_order` as a part."""
 
     second_order = False
+    learns = True
 
     def __call__(
         self,

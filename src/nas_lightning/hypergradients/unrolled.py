@@ -97,6 +97,7 @@ class Unrolled:
     """
 
     second_order = True
+    learns = True
 
     def __init__(self, exact: bool = False, radius: Annotated[float, Field(gt=0)] = 0.01) -> None:
         self.exact = exact

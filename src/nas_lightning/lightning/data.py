@@ -170,10 +170,22 @@ class SearchData(_KeyedDataModule):
             "arch": self._loader(self.augmented, "arch", arch, arch_batch),
         }
 
+    @property
+    def val_is_augmented(self) -> bool:
+        """Whether `val` is the arch half with its augmentation, as published."""
+        return self.augment_val and not self.val_fraction
+
     def val_dataloader(self) -> DataLoader[Any]:
         """The val part in index order."""
-        as_published = self.augment_val and not self.val_fraction
-        return self._loader(self.augmented if as_published else self.plain, "val", self.split.val)
+        return self._loader(self.augmented if self.val_is_augmented else self.plain, "val", self.split.val)
+
+    def fixed_arch_batch(self) -> tuple[Tensor, Tensor]:
+        """The same augmented images of the arch half whenever it is asked for; which ones, the seed decides."""
+        size = min(self.batch_size, len(self.split.arch))
+        chosen = order(self.split.arch, self.seed, "fixed arch batch", 0, size)
+        items = KeyedDataset(self.augmented, self.seed, 0, chosen, "fixed arch batch").__getitems__(range(size))
+        images, labels = zip(*items, strict=True)
+        return torch.stack(images), torch.tensor(labels)
 
 
 class EvaluationData(_KeyedDataModule):

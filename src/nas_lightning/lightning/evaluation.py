@@ -25,7 +25,8 @@ class EvaluationModule(L.LightningModule):
         genotype: What the network was built from; kept in the checkpoint.
 
     Attributes:
-        best: Best test metric of any epoch so far. It is logged, never reported as the result.
+        best: Best held-out metric of any epoch so far. It is logged, never reported as the result.
+        metric_name: `test_accuracy`, or `val_accuracy` where the recipe trains on the search halves.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class EvaluationModule(L.LightningModule):
         self.seed = seed
         self.built_from = genotype
         self.best = float("-inf") if objective.direction == "max" else float("inf")
+        self.metric_name = f"{recipe.measured_on}_accuracy"
         self.num_steps = 0
         self.train_metric = objective.new_metric()
         self.test_metric = objective.new_metric()
@@ -101,7 +103,7 @@ class EvaluationModule(L.LightningModule):
         self.test_metric.reset()
         better = max if self.objective.direction == "max" else min
         self.best = better(self.best, float(value))
-        self.log("test_accuracy", value)
+        self.log(self.metric_name, value)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """The final measurement."""
@@ -109,7 +111,7 @@ class EvaluationModule(L.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the final metric."""
-        self.log("test_accuracy", 100 * self.test_metric.compute())
+        self.log(self.metric_name, 100 * self.test_metric.compute())
         self.test_metric.reset()
 
     def epoch_metrics(self) -> dict[str, float]:

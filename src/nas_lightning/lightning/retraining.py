@@ -39,6 +39,7 @@ class Retraining(Recipe):
             self.batch_size,
             bench.config.seed,
             cutout=self.cutout,
+            images=self.images,
             **bench.loaders.model_dump(exclude={"augment_val"}),
         )
 
@@ -79,12 +80,15 @@ class Retraining(Recipe):
         if interrupt.requested or out_of_time(trainer):
             raise Interrupted(f"stopped after epoch {trainer.current_epoch}; continue with resume={bench.folder}")
         (result,) = trainer.test(module, datamodule=images, verbose=False) or [{}]
-        accuracy = result.get("test_accuracy")
+        accuracy = result.get(module.metric_name)
+        accuracy = None if accuracy is None else round(accuracy, 4)
+        tested = accuracy if self.measured_on == "test" else None
         macs = count_macs(network, data.in_channels, data.image_size)
         return {
             "recipe": self.name,
-            "test_accuracy": None if accuracy is None else round(accuracy, 4),
-            "test_error": None if accuracy is None else round(100 - accuracy, 4),
+            "test_accuracy": tested,
+            "test_error": None if tested is None else round(100 - tested, 4),
+            **({"val_accuracy": accuracy} if self.measured_on == "val" else {}),
             "best_epoch_accuracy": round(module.best, 4) if abs(module.best) != float("inf") else None,
             "params": count_parameters(network),
             "params_auxiliary": count_parameters(network, auxiliary=True) - count_parameters(network),

@@ -16,8 +16,9 @@ from torch.func import functional_call
 import lightning as L
 from nas_lightning import draws
 from nas_lightning.configs import SearchConfig
-from nas_lightning.functional import frozen_batch_stats
+from nas_lightning.functional import evaluating, frozen_batch_stats
 from nas_lightning.hypergradients import SGDStep
+from nas_lightning.lightning.rollback import Measured, Rollback, restore
 from nas_lightning.protocols import (
     Hypergradient,
     Loss,
@@ -34,6 +35,8 @@ from nas_lightning.spaces.choices import Active, Mixing
 from nas_lightning.spaces.genotypes import Genotype
 
 Batch = tuple[Tensor, Tensor]
+WEIGHT_DECAY = "search.weights.weight_decay"
+"""Key of the weight decay, which regularises the inner problem without being a part."""
 
 
 class SearchModule(L.LightningModule):
@@ -45,7 +48,7 @@ class SearchModule(L.LightningModule):
         relaxation: Architecture parameters → mixing weights.
         hypergradient: Estimator of the outer gradient.
         perturbation: Acts on the mixing weights of the weight step.
-        regularizers: Parts inside the supernet.
+        regularizers: Parts inside the supernet, by their names.
         selector: Derives the genotype of every epoch.
         objective: Loss and metric.
         settings: The `search` section of the configuration.
@@ -61,6 +64,12 @@ class SearchModule(L.LightningModule):
         last_epoch: The search epoch at which the stage ends (not run any more).
         epoch_offset: Lightning epochs of the stages before, so that rows count on.
         optimizer_states: States to start the two optimizers from; set by `transfer`.
+        weight_decay: L2 coefficient of the weights, also in the virtual step of an unrolled hypergradient.
+        changed: Values that a control has changed, by their keys in the configuration.
+        arch_batch: The last batch of the arch stream.
+        curvature: What was measured at the end of this epoch, if anything.
+        rollback: Set by a control: where to go back to at the end of this epoch.
+        stopped: Whether a control has ended the search before its last epoch.
     """
 
     def __init__(
@@ -70,7 +79,7 @@ class SearchModule(L.LightningModule):
         relaxation: Relaxation,
         hypergradient: Hypergradient,
         perturbation: Perturbation,
-        regularizers: tuple[Regularizer, ...],
+        regularizers: Mapping[str, Regularizer],
         selector: Selector,
         objective: Objective,
         settings: SearchConfig,
@@ -83,7 +92,7 @@ class SearchModule(L.LightningModule):
         self.relaxation = relaxation
         self.hypergradient = hypergradient
         self.perturbation = perturbation
-        self.regularizers = regularizers
+        self.regularizers = dict(regularizers)
         self.selector = selector
         self.objective = objective
         self.settings = settings
@@ -96,6 +105,12 @@ class SearchModule(L.LightningModule):
         self.last_epoch = settings.epochs
         self.epoch_offset = 0
         self.optimizer_states: list[dict[str, Any]] | None = None
+        self.weight_decay = settings.weights.weight_decay
+        self.changed: dict[str, float] = {}
+        self.arch_batch: Batch | None = None
+        self.curvature: Measured | None = None
+        self.rollback: Rollback | None = None
+        self.stopped = False
         self.train_metric = objective.new_metric()
         self.val_metric = objective.new_metric()
 
@@ -119,6 +134,27 @@ class SearchModule(L.LightningModule):
                 optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
             self.optimizer_states = None
         return [sgd, adam]
+
+    def change(self, key: str, value: float) -> None:
+        """Give a value of the configuration another value from the next epoch on.
+
+        Args:
+            key: `search.weights.weight_decay`, or `regularizer.NAME.ATTRIBUTE`.
+            value: The new value.
+        """
+        if key == WEIGHT_DECAY:
+            self.weight_decay = value
+        else:
+            _, name, attribute = key.split(".")
+            setattr(self.regularizers[name], attribute, value)
+        self.changed[key] = value
+
+    def value_of(self, key: str) -> Any:
+        """The present value of a key that `change` can change; None where there is no such value."""
+        if key == WEIGHT_DECAY:
+            return self.weight_decay
+        _, name, attribute = key.split(".")
+        return getattr(self.regularizers.get(name), attribute, None)
 
     def _optimizers(self) -> list[Any]:
         """Of the weights and of the architecture parameters, as Lightning wants them stepped."""
@@ -184,10 +220,14 @@ class SearchModule(L.LightningModule):
         images, targets = batch
         mixing, active = self.mixing({name: a.detach() for name, a in self.arch.items()}, "weights")
 
+        frozen = {name: weight.detach() for name, weight in self.supernet.named_parameters()}
+
         def loss_of_mixing(candidate: Mixing) -> Tensor:
             scope = draws.keyed(self.seed, self.num_steps, "weights", self.global_rank)
-            with scope, frozen_batch_stats(self.supernet):
-                return self.objective.loss(self.supernet(images, candidate, active), targets)
+            mode = evaluating if self.perturbation.bn_mode == "eval" else frozen_batch_stats
+            with scope, mode(self.supernet):
+                outputs = functional_call(self.supernet, frozen, (images, candidate, active))
+            return self.objective.loss(outputs, targets)
 
         rng = draws.seeded_generator(self.seed, self.num_steps, "perturbation", device=self.device)
         epsilon = self.perturbation.epsilon(self.search_epoch, self.settings.epochs)
@@ -224,13 +264,17 @@ class SearchModule(L.LightningModule):
         )
         for group in self.optimizers(use_pl_optimizer=False)[0].param_groups:  # type: ignore[index]
             group["lr"] = lr
-        for part in self.regularizers:
+            group["weight_decay"] = self.weight_decay
+        for part in self.regularizers.values():
             part.at_epoch(self.search_epoch)
+        self.curvature = None
         self.log("lr", lr)
 
     def training_step(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
         """An architecture step and a weight step, in the order that `search.order` names."""
-        learns_arch = self.search_epoch >= self.settings.arch.warmup_epochs
+        batch = {stream: self.seen(images, stream) for stream, images in batch.items()}
+        self.arch_batch = batch["arch"]
+        learns_arch = self.hypergradient.learns and self.search_epoch >= self.settings.arch.warmup_epochs
         if learns_arch and self.settings.order == "arch_first":
             self.arch_step(batch["train"], batch["arch"])
         self.weight_step(batch["train"])
@@ -238,8 +282,21 @@ class SearchModule(L.LightningModule):
             self.arch_step(batch["train"], batch["arch"])
         self.num_steps += 1
 
+    def seen(self, batch: Batch, stream: str) -> Batch:
+        """A batch as the regularizers alter it, once: every pass of a step sees the same images."""
+        images, targets = batch
+        with draws.keyed(self.seed, self.num_steps, f"images {stream}", self.global_rank):
+            for part in self.regularizers.values():
+                images = part.on_images(images)
+        return images, targets
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The one-shot model on `val`: mean mixing weights, running statistics."""
+        """The one-shot model on `val`: mean mixing weights, running statistics.
+
+        Where `val` is augmented, regularizers see its images too: the accuracies of RobustDARTS are on cut-out images.
+        """
+        if getattr(self.trainer.datamodule, "val_is_augmented", False):  # type: ignore[attr-defined]
+            batch = self.seen(batch, f"val {batch_idx}")
         images, targets = batch
         mixing = self.relaxation.mean(self.arch)
         with draws.keyed(self.seed, self.num_steps, f"val {batch_idx}", self.global_rank):
@@ -253,12 +310,16 @@ class SearchModule(L.LightningModule):
         self.val_metric.reset()
 
     def on_train_epoch_end(self) -> None:
-        """Advance the search epoch and end the search after the last one.
+        """Advance the search epoch, or go back where a control has asked for it; end the search after the last one.
 
         Ordinary callbacks ran before this and saw the epoch that ended; the checkpoint is written after it.
         """
-        self.search_epoch += 1
-        if self.search_epoch >= self.last_epoch:
+        if self.rollback is None:
+            self.search_epoch += 1
+        else:
+            restore(self, self.rollback)
+            self.rollback = None
+        if self.stopped or self.search_epoch >= self.last_epoch:
             self.trainer.should_stop = True
 
     def epoch_metrics(self) -> dict[str, float]:
@@ -267,10 +328,13 @@ class SearchModule(L.LightningModule):
         self.train_metric.reset()
         for name, weights in self.relaxation.mean(self.arch).items():
             value[f"entropy/{name}"] = float(torch.special.entr(weights.detach()).sum(dim=1).mean())
+        value["weight_decay"] = self.weight_decay
+        for part in self.regularizers.values():
+            value |= part.metrics()
         return value
 
-    def genotype(self) -> Genotype:
-        """The genotype of the current architecture parameters."""
+    def genotype(self) -> Genotype | None:
+        """The genotype of the current architecture parameters, where they alone tell it."""
         return self.selector(self.space, self.relaxation, self.arch)
 
     # State ----------------------------------------------------------------------------------------------------
@@ -284,6 +348,8 @@ class SearchModule(L.LightningModule):
             "num_steps": self.num_steps,
             "stage": self.stage,
             "epoch_offset": self.epoch_offset,
+            "changed": dict(self.changed),
+            "stopped": self.stopped,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -294,3 +360,6 @@ class SearchModule(L.LightningModule):
         self.attempt = state["attempt"]
         self.num_steps = state["num_steps"]
         self.epoch_offset = state["epoch_offset"]
+        self.stopped = state["stopped"]
+        for key, value in state["changed"].items():
+            self.change(key, value)

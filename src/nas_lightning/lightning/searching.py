@@ -1,7 +1,6 @@
 """Run a search: its stages one after the other, then the genotype."""
 
 import logging
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,14 @@ import torch
 
 import lightning as L
 from nas_lightning.errors import ConfigError, Interrupted
-from nas_lightning.lightning.callbacks import Cost, InterruptAtEpochEnd
+from nas_lightning.lightning.callbacks import Cost, EpochCheckpoint, InterruptAtEpochEnd
 from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.search import SearchModule
+from nas_lightning.lightning.selection import select
 from nas_lightning.lightning.stages import SearchState, Stage, plan_stages, transfer
 from nas_lightning.lightning.workbench import Workbench, callback_of, out_of_time
-from nas_lightning.reports import save_genotype
+from nas_lightning.reports import save_curvature, save_genotype
+from nas_lightning.run_folder import RunFolder
 from nas_lightning.spaces.genotypes import Genotype
 from nas_lightning.spaces.macro import check_image_size
 
@@ -40,10 +41,10 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
     config, data = bench.config, bench.data
     L.seed_everything(config.seed, workers=True, verbose=False)
     space = bench.space
-    regularizers = tuple(bench.build_named("regularizer"))
-    for part in regularizers:
-        space = part.build(space)
     settings = config.search
+    regularizers = bench.build_named("regularizer", {"epochs": settings.epochs, "image_size": data.image_size})
+    for part in regularizers.values():
+        space = part.build(space)
     check_image_size(data.image_size, settings.layers, settings.stem)
     supernet = space.supernet(
         data.num_classes,
@@ -53,7 +54,7 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
         settings.stem,
         engine=config.engine,
     )
-    supernet.attach(regularizers)  # type: ignore[operator]
+    supernet.attach(tuple(regularizers.values()))  # type: ignore[operator]
     module = SearchModule(
         space,
         supernet,
@@ -72,7 +73,7 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
 
 def bench_of(bench: Workbench, stage: Stage) -> Workbench:
     """The parts as a stage sees them; data are read again only where the stage changes something."""
-    return bench if stage.config == bench.plain else Workbench(stage.config, bench.folder)
+    return bench if stage.config == bench.plain else bench.variant(stage.config)
 
 
 def check_search(bench: Workbench) -> None:
@@ -81,11 +82,22 @@ def check_search(bench: Workbench) -> None:
     Raises:
         ConfigError: Parts that do not fit each other or the images.
     """
+    selector = bench.build("selector", bench.plain["selector"])
+    if bench.config.search.epochs == 0 and getattr(selector, "needs_supernet", True):
+        raise ConfigError(
+            f"search.epochs=0: must be at least 1, {type(selector).__name__} needs a trained supernet; use"
+            " search.epochs=1 or more, or method=random_search"
+        )
     shapes: dict[str, torch.Size] | None = None
     for stage in plan_stages(bench.plain, bench.config.search):
         stage_bench = bench_of(bench, stage)
         search_data(stage_bench).setup("fit")
-        found = {name: tensor.shape for name, tensor in build_module(stage_bench, stage).state_dict().items()}
+        module = build_module(stage_bench, stage)
+        watching = list(stage_bench.build_named("callbacks").values())
+        for control in stage_bench.build_named("control").values():
+            if hasattr(control, "check"):
+                control.check(module, watching)
+        found = {name: tensor.shape for name, tensor in module.state_dict().items()}
         if shapes is not None and found != shapes:
             raise ConfigError(f"search.stages: stage {stage.name} has another supernet than the one before")
         shapes = found
@@ -111,52 +123,92 @@ def run_search(bench: Workbench) -> Searched:
         log.warning("no checkpoint in %s: the search starts again", folder)
     cost = Cost()
     state: SearchState | None = None
+    module: SearchModule | None = None
     for stage in plan_stages(bench.plain, bench.config.search):
         if saved is not None and stage.index < saved["search"]["stage"]:
             continue
         stage_bench = bench_of(bench, stage)
         module = build_module(stage_bench, stage)
-        if saved is not None and saved["search"]["search_epoch"] >= stage.last_epoch:
+        if saved is not None and (saved["search"]["stopped"] or saved["search"]["search_epoch"] >= stage.last_epoch):
             state = _restore_finished(module, saved, cost)
         else:
             if state is not None:
                 transfer(state, module)
             if saved is not None:  # Lightning restores the module only after it has asked for the loaders
                 module.epoch_offset = saved["search"]["epoch_offset"]
-            state = _fit(stage_bench, module, cost, path if saved is not None else None)
+            state = _fit(stage_bench, module, cost, path if saved is not None else None, state)
         saved = None
-    start = time.perf_counter()
-    genotype = module.genotype()
-    selection = {"seconds": round(time.perf_counter() - start, 3), "validation_passes": 0}
+        if state.stopped:
+            break
+    data: SearchData | None = None
+    if state is not None:
+        data = search_data(bench)
+        data.setup("fit")
+        data.first_pass = state.epoch_offset
+    genotype, selection = select(bench, module, data)
     folder.save_genotype(genotype)
     save_genotype(genotype, folder.plots)
-    rows = [row for row in folder.read_metrics() if row["phase"] == "search"]
-    accuracy = rows[-1].get("val_accuracy") if rows else None
+    save_curvature(folder.curvature, folder.plots)
     search = {
-        "epochs": module.search_epoch,
+        "epochs": module.search_epoch if module is not None else 0,
         **cost.report(),
-        "curvature_seconds": None,
         "device": device_name(bench.plain["trainer"]),
         "precision": str(bench.plain["trainer"].get("precision") or "32-true"),
         "engine": bench.config.engine,
-        "val_accuracy": round(float(accuracy), 4) if accuracy else None,
-        "stopped_at": None,
-        "rolled_back_to": None,
-        "dominant_eigenvalue": None,
+        **_found_in_tables(folder, module.search_epoch - 1 if module is not None else -1),
     }
     return Searched(genotype, search, selection)
 
 
-def _fit(bench: Workbench, module: SearchModule, cost: Cost, resume_from: Path | None) -> SearchState:
+def _found_in_tables(folder: RunFolder, last: int) -> dict[str, Any]:
+    """What the tables tell of the supernet that the search ended with.
+
+    Args:
+        folder: The run folder.
+        last: The search epoch at whose end that supernet stood, which a control may have gone back to.
+    """
+    metrics = [row for row in folder.read_metrics() if row["phase"] == "search"]
+    curvature = folder.read_curvature()
+
+    def at_last(rows: list[dict[str, str]], name: str, digits: int) -> float | None:
+        rows = [row for row in rows if int(row["search_epoch"]) == last]  # of several attempts the last one counts
+        value = rows[-1].get(name) if rows else None
+        return round(float(value), digits) if value else None
+
+    events = [row for row in curvature if row["event"]]
+    rollbacks = [{"at": int(row["search_epoch"]), "to": int(row["to_epoch"])} for row in events]
+    stopped = [event["at"] for event, row in zip(rollbacks, events, strict=True) if row["event"] == "stopped"]
+    return {
+        "val_accuracy": at_last(metrics, "val_accuracy", 4),
+        "curvature_seconds": round(sum(float(row["seconds"]) for row in curvature), 3) if curvature else None,
+        "stopped_at": stopped[-1] if stopped else None,
+        "rolled_back_to": rollbacks[-1]["to"] if rollbacks else None,
+        "rollbacks": rollbacks,
+        "dominant_eigenvalue": at_last(curvature, "dominant_eigenvalue", 6),
+        "weight_decay": at_last(metrics, "weight_decay", 10),
+    }
+
+
+def _fit(
+    bench: Workbench, module: SearchModule, cost: Cost, resume_from: Path | None, before: SearchState | None
+) -> SearchState:
     """Train one stage and return what it leaves."""
     settings = bench.config.search
+    watching = list(bench.build_named("callbacks").values())
+    controls = bench.build_named("control")
+    for control in controls.values():
+        if before is not None and control.state_key in before.controls:
+            control.load_state_dict(before.controls[control.state_key])
+    reach = max((c.reach(module, watching) for c in controls.values() if hasattr(c, "reach")), default=0)
     trainer = bench.trainer(
         "search",
         epochs=settings.epochs,
         checkpoints=bench.folder.checkpoints,
         max_epochs=-1,
-        snapshots=settings.snapshots,
-        extra=[cost, *bench.build_named("control")],
+        checkpoint=EpochCheckpoint(bench.folder.checkpoints, settings.snapshots, reach),
+        extra=[cost],
+        steering=list(controls.values()),
+        watching=watching,
     )
     data = search_data(bench)
     data.first_pass = module.epoch_offset
@@ -165,8 +217,12 @@ def _fit(bench: Workbench, module: SearchModule, cost: Cost, resume_from: Path |
         trainer.fit(module, datamodule=data, ckpt_path=resume_from)
     if interrupt.requested or out_of_time(trainer):
         raise Interrupted(f"stopped after epoch {module.search_epoch}; continue with resume={bench.folder}")
-    optimizers = [optimizer.state_dict() for optimizer in trainer.optimizers]
-    return _state_of(module, optimizers, module.epoch_offset + trainer.current_epoch)
+    return _state_of(
+        module,
+        [optimizer.state_dict() for optimizer in trainer.optimizers],
+        module.epoch_offset + trainer.current_epoch,
+        {control.state_key: control.state_dict() for control in controls.values()},
+    )
 
 
 def _restore_finished(module: SearchModule, saved: dict[str, Any], cost: Cost) -> SearchState:
@@ -174,10 +230,12 @@ def _restore_finished(module: SearchModule, saved: dict[str, Any], cost: Cost) -
     module.load_state_dict(saved["state_dict"])
     module.on_load_checkpoint(saved)
     cost.load_state_dict(saved["callbacks"]["Cost"])
-    return _state_of(module, saved["optimizer_states"], module.epoch_offset + saved["epoch"] + 1)
+    return _state_of(module, saved["optimizer_states"], module.epoch_offset + saved["epoch"] + 1, saved["callbacks"])
 
 
-def _state_of(module: SearchModule, optimizers: list[dict[str, Any]], epoch_offset: int) -> SearchState:
+def _state_of(
+    module: SearchModule, optimizers: list[dict[str, Any]], epoch_offset: int, controls: dict[str, Any]
+) -> SearchState:
     return SearchState(
         weights={name: tensor.detach().cpu() for name, tensor in module.state_dict().items()},
         arch={name: a.detach().cpu() for name, a in module.arch.items()},
@@ -186,6 +244,9 @@ def _state_of(module: SearchModule, optimizers: list[dict[str, Any]], epoch_offs
         attempt=module.attempt,
         num_steps=module.num_steps,
         epoch_offset=epoch_offset,
+        changed=dict(module.changed),
+        stopped=module.stopped,
+        controls=controls,
     )
 
 

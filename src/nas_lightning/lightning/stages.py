@@ -32,11 +32,13 @@ class Stage:
 
 
 def plan_stages(config: Mapping[str, Any], search: SearchConfig) -> list[Stage]:
-    """The stages of a configuration: `search.stages`, or one over all epochs.
+    """The stages of a configuration: `search.stages`, or one over all epochs; none where nothing is trained.
 
     Raises:
         ConfigError: An override of a stage names a key that does not exist.
     """
+    if search.epochs == 0:
+        return []
     if search.stages is None:
         return [Stage("search", 0, 0, search.epochs, dict(config))]
     stages: list[Stage] = []
@@ -44,25 +46,30 @@ def plan_stages(config: Mapping[str, Any], search: SearchConfig) -> list[Stage]:
     for index, stage in enumerate(search.stages):
         changed = copy.deepcopy(dict(config))
         for key, value in stage.overrides.items():
-            _assign(changed, key, value, stage.name)
+            assign(changed, key, value, f"search.stages: stage {stage.name} overrides")
         stages.append(Stage(stage.name, index, first, first + stage.epochs, changed))
         first += stage.epochs
     return stages
 
 
-def _assign(config: dict[str, Any], key: str, value: Any, stage: str) -> None:
+def assign(config: dict[str, Any], key: str, value: Any, who: str) -> None:
+    """Give a dotted key of a configuration another value, in place.
+
+    Raises:
+        ConfigError: There is no such key.
+    """
     *path, last = key.split(".")
     node: Any = config
     for name in path:
         node = node.get(name) if isinstance(node, dict) else None
     if not isinstance(node, dict) or last not in node:
-        raise ConfigError(f"search.stages: stage {stage} overrides {key}={value}, but there is no such key")
+        raise ConfigError(f"{who} {key}={value}, but there is no such key")
     node[last] = value
 
 
 @dataclass(frozen=True)
 class SearchState:
-    """What a stage leaves to the next, on the CPU."""
+    """What a stage leaves to the next, on the CPU; `controls` by the keys of a checkpoint's callbacks."""
 
     weights: dict[str, torch.Tensor]
     arch: dict[str, torch.Tensor]
@@ -71,6 +78,9 @@ class SearchState:
     attempt: int
     num_steps: int
     epoch_offset: int
+    changed: dict[str, float]
+    stopped: bool
+    controls: dict[str, Any]
 
 
 def transfer(old: SearchState, new: SearchModule) -> None:
@@ -89,3 +99,5 @@ def transfer(old: SearchState, new: SearchModule) -> None:
     new.attempt = old.attempt
     new.num_steps = old.num_steps
     new.epoch_offset = old.epoch_offset
+    for key, value in old.changed.items():
+        new.change(key, value)

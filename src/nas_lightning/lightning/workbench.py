@@ -58,14 +58,33 @@ class Workbench:
         self.config: RootConfig = validate(config)
         self.folder = folder
 
-    def build(self, path: str, part: Mapping[str, Any]) -> Any:
+    def variant(self, config: Mapping[str, Any], folder: RunFolder | None = None) -> "Workbench":
+        """The parts under another configuration; images are read again only where that says something else of them.
+
+        Raises:
+            ConfigError: The configuration is not valid.
+        """
+        other = Workbench(config, folder or self.folder)
+        if other.plain["data"] == self.plain["data"]:
+            other.data = self.data
+        return other
+
+    def build(self, path: str, part: Mapping[str, Any], fill: Mapping[str, Any] | None = None) -> Any:
         """Instantiate a part.
+
+        Args:
+            path: Where it stands in the configuration.
+            part: Its section.
+            fill: Values of the run for arguments of these names that the section leaves out or null.
 
         Raises:
             ConfigError: The target is not trusted or does not exist, or refuses its arguments.
         """
         target = target_of(path, part, tuple(self.config.trusted))
         arguments = {key: value for key, value in part.items() if not key.startswith("_")}
+        if fill:
+            accepted = inspect.signature(target).parameters
+            arguments |= {k: v for k, v in fill.items() if k in accepted and arguments.get(k) is None}
         try:
             return target(**{key: self._argument(f"{path}.{key}", value) for key, value in arguments.items()})
         except ConfigError:
@@ -82,21 +101,21 @@ class Workbench:
             return self.build(path, value)
         return value
 
-    def build_named(self, group: str) -> list[Any]:
-        """Build the parts of a list in their order.
+    def build_named(self, group: str, fill: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Build the parts of a list in their order, by their names.
 
         Raises:
             ConfigError: A part cannot be built or is of another kind.
         """
-        parts = []
+        parts = {}
         for name, part in self.plain[group].items():
-            built = self.build(f"{group}.{name}", part)
+            built = self.build(f"{group}.{name}", part, fill)
             if not isinstance(built, _KINDS[group]):
                 raise ConfigError(
                     f"{group}.{name}._target_={part['_target_']}: {group} consists of"
                     f" {_KINDS[group].__name__}s, it is none"
                 )
-            parts.append(built)
+            parts[name] = built
         return parts
 
     @cached_property
@@ -141,8 +160,10 @@ class Workbench:
         epochs: int,
         checkpoints: Path,
         max_epochs: int,
-        snapshots: int | None = None,
+        checkpoint: EpochCheckpoint | None = None,
         extra: Sequence[L.Callback] = (),
+        steering: Sequence[L.Callback] = (),
+        watching: Sequence[L.Callback] | None = None,
     ) -> L.Trainer:
         """A Trainer with the watching callbacks; every value of the `trainer` section passes through.
 
@@ -151,23 +172,26 @@ class Workbench:
             epochs: Epochs in all, for the display.
             checkpoints: Folder of the checkpoints.
             max_epochs: Lightning's own limit; -1 where the module ends the fit.
-            snapshots: Keep a checkpoint every so many epochs.
-            extra: Further callbacks of the phase, run before the others: its cost, its control.
+            checkpoint: What saves; None saves the last epoch.
+            extra: Further callbacks of the phase that run before the others, such as its cost.
+            steering: Its control, which decides on what the watching callbacks found.
+            watching: The section `callbacks`, where it was built already.
         """
         torch.set_num_threads(self.config.threads or DEFAULT_THREADS)
         callbacks = [
+            RandomState(),
             *extra,
+            *(self.build_named("callbacks").values() if watching is None else watching),
+            *steering,
             Tables(self.folder, phase),
             LiveDisplay(phase, epochs),
             InterruptAtEpochEnd(),
-            RandomState(),
-            EpochCheckpoint(checkpoints, snapshots),
-            *self.build_named("callbacks"),
+            checkpoint or EpochCheckpoint(checkpoints),
         ]
         ours = {
             "max_epochs": max_epochs,
             "callbacks": callbacks,
-            "logger": self.build_named("logger") or False,
+            "logger": list(self.build_named("logger").values()) or False,
             "default_root_dir": str(self.folder.path),
             # Loaders are functions of the epoch, so they are asked for anew each epoch.
             "reload_dataloaders_every_n_epochs": 1,

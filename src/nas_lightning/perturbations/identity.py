@@ -1,6 +1,7 @@
 """No perturbation: the weights train on the mixing weights as they are."""
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 from torch import Generator, Tensor
 
@@ -10,6 +11,8 @@ from nas_lightning.spaces.choices import Choice, Mixing
 
 class Identity:
     """Leaves the mixing weights alone."""
+
+    bn_mode: Literal["train", "eval"] = "train"
 
     def __call__(
         self,

@@ -1,5 +1,9 @@
 """Regularizers reach inside the supernet by hooks. One idea a file."""
 
+from nas_lightning.regularizers.cutout import Cutout
+from nas_lightning.regularizers.drop_path import DropPath
 from nas_lightning.regularizers.hooks import Hooks
+from nas_lightning.regularizers.noise import Noise
+from nas_lightning.regularizers.skip_drop_path import SkipDropPath
 
-__all__ = ["Hooks"]
+__all__ = ["Cutout", "DropPath", "Hooks", "Noise", "SkipDropPath"]

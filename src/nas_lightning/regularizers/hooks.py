@@ -1,6 +1,6 @@
 """The neutral version of every hook, to inherit from so that a regularizer writes only what it changes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
@@ -22,9 +22,17 @@ class Hooks:
         """The same output."""
         return y
 
+    def on_images(self, images: Tensor) -> Tensor:
+        """The same images."""
+        return images
+
     def at_epoch(self, search_epoch: int) -> None:
         """Nothing to schedule."""
 
-    def parameters(self, recurse: bool = True) -> Iterable[nn.Parameter]:
+    def metrics(self) -> dict[str, float]:
+        """Nothing to report."""
+        return {}
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         """None to learn, or those of the module that the part is as well (`class Mine(Hooks, nn.Module)`)."""
-        return nn.Module.parameters(self, recurse) if isinstance(self, nn.Module) else ()
+        return nn.Module.parameters(self, recurse) if isinstance(self, nn.Module) else iter(())

@@ -1,7 +1,19 @@
 """Tables and figures from run folders."""
 
+from nas_lightning.reports.curvature import save_curvature
 from nas_lightning.reports.curves import save_curves
 from nas_lightning.reports.drawing import draw_cell, save_genotype, save_svg
-from nas_lightning.reports.tables import collect, show, summarise, write
+from nas_lightning.reports.runs import collect
+from nas_lightning.reports.tables import show, summarise, write
 
-__all__ = ["collect", "draw_cell", "save_curves", "save_genotype", "save_svg", "show", "summarise", "write"]
+__all__ = [
+    "collect",
+    "draw_cell",
+    "save_curvature",
+    "save_curves",
+    "save_genotype",
+    "save_svg",
+    "show",
+    "summarise",
+    "write",
+]

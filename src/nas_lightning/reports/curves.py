@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -25,6 +26,7 @@ _ACCURACIES = {
     "val_accuracy": ("validation", "#009E73"),
     "test_accuracy": ("test", "#CC79A7"),
 }
+MARKER: dict[str, Any] = {"color": "#7F7F7F", "linestyle": "--", "linewidth": 1}  # of a rollback or a stop
 _FEW_EPOCHS = 25  # up to here every epoch gets a dot, so that a run of one epoch is seen at all
 
 
@@ -80,14 +82,19 @@ def _figure(phase: str, rows: pd.DataFrame, panels: list[tuple[str, _Series]]) -
             marker = "o" if len(values) <= _FEW_EPOCHS else ""
             axes.plot(values.index, values, label=name, color=colour, marker=marker, markersize=3.5, linewidth=1.6)
         _mark_rollbacks(axes, rows)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(color="#E5E5E5", linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=9)
+        finish(axes, label)
     return figure
+
+
+def finish(axes: Axes, label: str) -> None:
+    """Gives axes over epochs their labels, grid and legend, once everything is drawn."""
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="#E5E5E5", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
 
 
 def _mark_rollbacks(axes: Axes, rows: pd.DataFrame) -> None:
@@ -97,5 +104,5 @@ def _mark_rollbacks(axes: Axes, rows: pd.DataFrame) -> None:
     attempts = rows["attempt"].dropna()
     label = "rolled back"
     for epoch in attempts.index[attempts.diff() > 0]:
-        axes.axvline(epoch - 0.5, color="#7F7F7F", linestyle="--", linewidth=1, label=label)
+        axes.axvline(epoch - 0.5, **MARKER, label=label)
         label = "_"  # one entry in the legend is enough

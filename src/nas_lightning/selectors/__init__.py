@@ -1,5 +1,7 @@
 """Selectors: how a genotype is derived from a trained supernet. One idea a file."""
 
 from nas_lightning.selectors.magnitude import Magnitude
+from nas_lightning.selectors.random_genotype import RandomGenotype
+from nas_lightning.selectors.random_search import RandomSearch
 
-__all__ = ["Magnitude"]
+__all__ = ["Magnitude", "RandomGenotype", "RandomSearch"]

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Generator, Tensor
 
 from nas_lightning.errors import ConfigError, GenotypeError
-from nas_lightning.spaces.choices import Choice
+from nas_lightning.spaces.choices import Choice, Mixing
 from nas_lightning.spaces.genotypes import Edge, Genotype
 from nas_lightning.spaces.network import CellNetwork
 from nas_lightning.spaces.operations import OPERATIONS
+from nas_lightning.spaces.sampling import sample_path
 from nas_lightning.spaces.supernet import CellSupernet
 
 CELL_TYPES = ("normal", "reduce")
@@ -152,6 +153,44 @@ class CellSpace:
                         ranked.append((strength, op, choice.sources[row]))
                 ranked.sort(key=lambda edge: -edge[0])  # stable: the lower source stays first among equals
                 edges += [(node, op, source) for _, op, source in ranked[: keep or choice.keep]]
+            cells[name] = tuple(edges)
+        return Genotype(self.name, cells, dict(self.concat))
+
+    def sample(self, generator: Generator | None = None, none: bool = True) -> Mixing:
+        """A uniformly drawn path, zeros and ones [E, O] by choice, on the CPU; see `sample_path`.
+
+        Args:
+            generator: What to draw from; None is torch's global generator.
+            none: Whether the operation `none` is drawn like any other, as in the released code of random search.
+        """
+        return sample_path(self.choices, generator, none)
+
+    def genotype_of(self, path: Mixing) -> Genotype:
+        """The genotype whose edges are exactly those of a path, `none` included, in the order of the rows.
+
+        Args:
+            path: By choice [E, O]: which option of which edge is taken, anything but zero counting as taken.
+
+        Raises:
+            GenotypeError: An edge has several options, or one that it does not offer, or a node has no edge.
+        """
+        cells: dict[str, tuple[Edge, ...]] = {}
+        for name, choice in self.choices.items():
+            if choice.kind != "op":
+                continue
+            edges: list[Edge] = []
+            for row, weights in enumerate(path[name].tolist()):
+                taken = [column for column, weight in enumerate(weights) if weight != 0]
+                node, source, options = choice.nodes[row], choice.sources[row], choice.options[row]
+                if len(taken) > 1 or any(column >= len(options) for column in taken):
+                    raise GenotypeError(
+                        f"path of space '{self.name}': the edge from {source} to {node} of the {name} cell takes"
+                        f" options {taken}; one of {len(options)} can be taken"
+                    )
+                edges += [(node, options[column], source) for column in taken]
+            empty = sorted(set(choice.nodes) - {node for node, _, _ in edges})
+            if empty:
+                raise GenotypeError(f"path of space '{self.name}': no edge enters nodes {empty} of the {name} cell")
             cells[name] = tuple(edges)
         return Genotype(self.name, cells, dict(self.concat))
 

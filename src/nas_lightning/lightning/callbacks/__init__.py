@@ -2,9 +2,18 @@
 
 from nas_lightning.lightning.callbacks.checkpoint import EpochCheckpoint
 from nas_lightning.lightning.callbacks.cost import Cost
+from nas_lightning.lightning.callbacks.curvature import CurvatureTracking
 from nas_lightning.lightning.callbacks.display import LiveDisplay
 from nas_lightning.lightning.callbacks.interrupt import InterruptAtEpochEnd
 from nas_lightning.lightning.callbacks.random_state import RandomState
 from nas_lightning.lightning.callbacks.tables import Tables
 
-__all__ = ["Cost", "EpochCheckpoint", "InterruptAtEpochEnd", "LiveDisplay", "RandomState", "Tables"]
+__all__ = [
+    "Cost",
+    "CurvatureTracking",
+    "EpochCheckpoint",
+    "InterruptAtEpochEnd",
+    "LiveDisplay",
+    "RandomState",
+    "Tables",
+]

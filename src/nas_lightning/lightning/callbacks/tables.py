@@ -1,5 +1,6 @@
-"""metrics.csv and genotypes.jsonl: one row an epoch, cut back to the checkpoint when a run is resumed."""
+"""metrics.csv, genotypes.jsonl and curvature.csv: a row an epoch, cut back to the checkpoint on a resume."""
 
+from dataclasses import asdict
 from typing import Any
 
 import lightning as L
@@ -43,15 +44,21 @@ class Tables(L.Callback):
         if not trainer.is_global_zero:
             return
         position = self._position(trainer, pl_module)
-        # Lightning keeps values of earlier epochs: without a validation they would be repeated.
+        measured = getattr(pl_module, "curvature", None)
+        # Lightning keeps values of earlier epochs: what was not measured in this one would be repeated.
         metrics = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if self._validated or not name.startswith(("val_", "test_"))
+            if (self._validated or not name.startswith(("val_", "test_")))
+            and (measured is not None or name != "dominant_eigenvalue")
         }
         self.folder.append_metrics({"phase": self.phase, **position, **metrics, **extra})
         if hasattr(pl_module, "genotype"):
             self._genotype(pl_module, position)
+        if measured is not None:
+            row = asdict(measured)
+            row.pop("on_grid")
+            self.folder.append_curvature({**position, **row})
 
     def _position(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, int]:
         epoch = trainer.current_epoch + getattr(pl_module, "epoch_offset", 0)
@@ -62,5 +69,6 @@ class Tables(L.Callback):
         }
 
     def _genotype(self, module: Any, position: dict[str, int]) -> None:
+        genotype = module.genotype()
         mixing = {name: weights.tolist() for name, weights in module.relaxation.mean(module.arch).items()}
-        self.folder.append_genotype({**position, "genotype": module.genotype().to_dict(), "mixing": mixing})
+        self.folder.append_genotype({**position, "genotype": genotype and genotype.to_dict(), "mixing": mixing})

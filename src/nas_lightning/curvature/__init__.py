@@ -1,0 +1,23 @@
+"""Curvature of a loss in the architecture parameters: Hessian, dominant eigenvalue, spectrum, and when to stop."""
+
+from nas_lightning.curvature.eigenvalues import (
+    Measurement,
+    density,
+    dominant_eigenvalue,
+    hessian,
+    measure,
+    spectrum,
+    top_eigenvalues,
+)
+from nas_lightning.curvature.stopping import EigenvalueStopping
+
+__all__ = [
+    "EigenvalueStopping",
+    "Measurement",
+    "density",
+    "dominant_eigenvalue",
+    "hessian",
+    "measure",
+    "spectrum",
+    "top_eigenvalues",
+]

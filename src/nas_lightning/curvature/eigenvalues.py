@@ -1,0 +1,244 @@
+"""Hessian of a loss in the architecture parameters, and its eigenvalues.
+
+Source: Zela et al., RobustDARTS (ICLR 2020), section 4, and the released code: H = ∇²_α L + wd·I with the weight decay
+of the architecture optimizer (1e-3), all choices together, at the weights as they are; the dominant eigenvalue is the
+largest algebraic one. Mended against the released code: a symmetric eigensolver in float64 (theirs is a general one,
+which can return complex pairs). `scipy.sparse.linalg.eigsh` was tried instead of `lanczos`: ARPACK tests convergence
+only when its `ncv` vectors are full, so that it takes ncv + 1 products where fewer would do.
+"""
+
+import logging
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nas_lightning.curvature.lanczos import RitzPairs, lanczos
+from nas_lightning.curvature.products import Arch, LossOfArch, hessian_products
+
+log = logging.getLogger(__name__)
+
+CHUNK = 32
+"""Rows of the Hessian in one backward pass; memory grows with it."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measurement of the dominant eigenvalue.
+
+    Args:
+        value: Largest algebraic eigenvalue, weight decay included; nan where the Hessian is not finite.
+        products: Hessian-vector products used; for the dense Hessian its number of rows.
+        residual: ‖Hv − λv‖ of the unit eigenvector found; λ is at most this far from an eigenvalue.
+    """
+
+    value: float
+    products: int
+    residual: float
+
+
+def measure(
+    loss_of_arch: LossOfArch,
+    arch: Arch,
+    module: nn.Module | None = None,
+    exact: bool = False,
+    weight_decay: float = 0.0,
+    rtol: float = 2e-5,
+    max_products: int = 50,
+    seed: int = 0,
+    chunk: int = CHUNK,
+) -> Measurement:
+    """The largest algebraic eigenvalue of ∇²_α L + weight_decay·I, by Lanczos.
+
+    PRODUCTS_MEASURED
+
+    The loss is evaluated once; all products differentiate the same graph, so they see the same random draws. Nothing
+    is left behind: architecture parameters, their `.grad`, torch's global random numbers, and buffers of batch
+    normalisation are as they were. A warning is logged where the tolerance is not met.
+
+    Args:
+        loss_of_arch: Architecture parameters, in the structure of `arch`, → scalar loss of one fixed batch.
+        arch: Architecture parameters: by choice, in a sequence, or a single tensor; they need not require gradients.
+        module: The network in the loss: its batch normalisation moves no buffer; its train or evaluation mode is
+            taken as it is.
+        exact: Take the dense Hessian instead of Lanczos.
+        weight_decay: Added to every eigenvalue.
+        rtol: Tolerance of the estimated error, relative to the eigenvalue.
+        max_products: Products at most.
+        seed: Of the start vector.
+        chunk: For `exact`, rows of the Hessian in one backward pass.
+
+    Raises:
+        ValueError: There are no architecture parameters, or a number is out of its range.
+    """
+    if not exact:
+        found = _lanczos(loss_of_arch, arch, module, weight_decay, 1, rtol, max_products, seed)
+        return Measurement(float(found.values[0]) + weight_decay, found.products, float(found.residuals[0]))
+    dense = hessian(loss_of_arch, arch, module, weight_decay, chunk)
+    if not dense.isfinite().all():
+        log.warning("the Hessian in the architecture parameters is not finite: no eigenvalue")
+        return Measurement(math.nan, len(dense), math.nan)
+    values, vectors = torch.linalg.eigh(dense)
+    residual = torch.linalg.vector_norm(dense @ vectors[:, -1] - values[-1] * vectors[:, -1])
+    return Measurement(float(values[-1]), len(dense), float(residual))
+
+
+def dominant_eigenvalue(
+    loss_of_arch: LossOfArch,
+    arch: Arch,
+    module: nn.Module | None = None,
+    exact: bool = False,
+    weight_decay: float = 0.0,
+    rtol: float = 2e-5,
+    max_products: int = 50,
+    seed: int = 0,
+    chunk: int = CHUNK,
+) -> float:
+    """The value of `measure`."""
+    return measure(loss_of_arch, arch, module, exact, weight_decay, rtol, max_products, seed, chunk).value
+
+
+def top_eigenvalues(
+    loss_of_arch: LossOfArch,
+    arch: Arch,
+    k: int,
+    module: nn.Module | None = None,
+    weight_decay: float = 0.0,
+    rtol: float = 2e-5,
+    max_products: int = 200,
+    seed: int = 0,
+) -> Tensor:
+    """The k largest algebraic eigenvalues, largest first, [k] in float64.
+
+    As in `measure`, from a block of k start vectors; repeated eigenvalues are repeated. The tolerance of all is
+    relative to the largest. More than a few are cheaper from `spectrum`.
+
+    Args:
+        loss_of_arch: As in `measure`, as are the others.
+        arch: Architecture parameters.
+        k: How many, from 1 to their number.
+        module: The network in the loss.
+        weight_decay: Added to every eigenvalue.
+        rtol: Tolerance of the estimated errors, relative to the largest eigenvalue.
+        max_products: Products at most, but at least k.
+        seed: Of the start vectors.
+
+    Raises:
+        ValueError: There are not so many eigenvalues, or a number is out of its range.
+    """
+    found = _lanczos(loss_of_arch, arch, module, weight_decay, k, rtol, max_products, seed)
+    return torch.from_numpy(found.values.copy()) + weight_decay
+
+
+def hessian(
+    loss_of_arch: LossOfArch,
+    arch: Arch,
+    module: nn.Module | None = None,
+    weight_decay: float = 0.0,
+    chunk: int = CHUNK,
+) -> Tensor:
+    """∇²_α L + weight_decay·I over all architecture parameters.
+
+    Args:
+        loss_of_arch: As in `measure`, as are the others.
+        arch: Architecture parameters.
+        module: The network in the loss.
+        weight_decay: Added to the diagonal.
+        chunk: Rows in one backward pass; 1 goes row by row, as do the rows after an operator that cannot be batched.
+
+    Returns:
+        [P, P] in float64 on the CPU, exactly symmetric; choices in their order, each row-major.
+
+    Raises:
+        ValueError: There are no architecture parameters, or `chunk` is not positive.
+    """
+    if chunk < 1:
+        raise ValueError(f"chunk={chunk}: at least one row at a time")
+    with hessian_products(loss_of_arch, arch, module) as products:
+        rows = products.rows(chunk)
+    return (rows + rows.T) / 2 + weight_decay * torch.eye(len(rows), dtype=rows.dtype)
+
+
+def spectrum(
+    loss_of_arch: LossOfArch,
+    arch: Arch,
+    module: nn.Module | None = None,
+    weight_decay: float = 0.0,
+    chunk: int = CHUNK,
+) -> Tensor:
+    """All eigenvalues of `hessian`, ascending, [P] in float64 on the CPU.
+
+    Args:
+        loss_of_arch: As in `hessian`, as are the others.
+        arch: Architecture parameters.
+        module: The network in the loss.
+        weight_decay: Added to every eigenvalue.
+        chunk: Rows of the Hessian in one backward pass.
+    """
+    return torch.linalg.eigvalsh(hessian(loss_of_arch, arch, module, weight_decay, chunk))
+
+
+def density(eigenvalues: Tensor, width: float, grid: Tensor | int = 512) -> tuple[Tensor, Tensor]:
+    """Spectral density smoothed by a Gaussian; it integrates to 1.
+
+    Args:
+        eigenvalues: [P].
+        width: Standard deviation of the Gaussian, in units of the eigenvalues.
+        grid: Points [G] at which it is wanted, or how many, from six widths below the spectrum to six above.
+
+    Returns:
+        Points and densities, each [G] in float64.
+
+    Raises:
+        ValueError: The width is not positive, or there are no eigenvalues.
+    """
+    if not width > 0 or not eigenvalues.numel():
+        raise ValueError(f"a density needs eigenvalues and a positive width, not width={width}")
+    centres = eigenvalues.detach().double().cpu()
+    if isinstance(grid, int):
+        grid = torch.linspace(
+            float(centres.min()) - 6 * width, float(centres.max()) + 6 * width, grid, dtype=torch.float64
+        )
+    points = grid.double().cpu()
+    distances = (points[:, None] - centres[None]) / width
+    return points, torch.exp(-(distances**2) / 2).mean(dim=1) / (width * math.sqrt(2 * math.pi))
+
+
+def _lanczos(
+    loss_of_arch: LossOfArch,
+    arch: Arch,
+    module: nn.Module | None,
+    weight_decay: float,
+    k: int,
+    rtol: float,
+    max_products: int,
+    seed: int,
+) -> RitzPairs:
+    if not rtol >= 0 or max_products < 1:
+        raise ValueError(f"rtol={rtol} must not be negative, and max_products={max_products} must be at least 1")
+    with hessian_products(loss_of_arch, arch, module) as products:
+        if not 1 <= k <= products.size:
+            raise ValueError(f"k={k}: there are {products.size} eigenvalues")
+        found = lanczos(
+            products,
+            products.size,
+            k,
+            rtol,
+            shift=weight_decay,
+            epsilon=products.epsilon,
+            max_products=max_products,
+            guess=products.gradient,
+            seed=seed,
+        )
+    if not found.converged:
+        log.warning(
+            "eigenvalue %.6g is not accurate to %.1g: residual %.3g, estimated error %.3g after %d products of %d",
+            found.values[0] + weight_decay,
+            rtol,
+            found.residuals[0],
+            found.errors[0],
+            found.products,
+            max_products,
+        )
+    return found

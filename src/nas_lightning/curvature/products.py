@@ -1,0 +1,144 @@
+"""Hessian-vector products in the architecture parameters, all through one gradient graph.
+
+Shapes: P architecture parameters in all, every tensor of them row-major, one after the other.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas_lightning.functional import frozen_batch_stats
+
+log = logging.getLogger(__name__)
+
+Arch = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+"""Architecture parameters: by choice, or in a sequence, or a single tensor."""
+LossOfArch = Callable[[Any], Tensor]
+"""Architecture parameters in the structure that they were given in → scalar loss of one fixed batch."""
+
+
+def _tensors(arch: Arch) -> list[Tensor]:
+    if isinstance(arch, Tensor):
+        return [arch]
+    return list(arch.values() if isinstance(arch, Mapping) else arch)
+
+
+def _in_structure_of(arch: Arch, tensors: list[Tensor]) -> Arch:
+    if isinstance(arch, Tensor):
+        return tensors[0]
+    if isinstance(arch, Mapping):
+        return dict(zip(arch, tensors, strict=True))
+    return tuple(tensors) if isinstance(arch, tuple) else tensors
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.detach().flatten().to("cpu").double()
+
+
+class HessianProducts:
+    """The Hessian as an operator: each product is one backward pass through the same gradient.
+
+    Args:
+        gradients: Gradient by the tensors of `leaves`, with its graph; None where the loss does not depend on one.
+        leaves: Architecture parameters that it was taken with respect to.
+    """
+
+    def __init__(self, gradients: list[Tensor | None], leaves: list[Tensor]) -> None:
+        self.leaves = leaves
+        self.size = sum(leaf.numel() for leaf in leaves)
+        """Architecture parameters P."""
+        self.count = 0
+        """Products so far; a row of the Hessian is one."""
+        self.gradient = torch.cat(
+            [
+                torch.zeros(leaf.numel(), dtype=torch.float64) if g is None else _flat(g)
+                for g, leaf in zip(gradients, leaves, strict=True)
+            ]
+        )
+        """∇_α L, [P] in float64 on the CPU."""
+        # A gradient without a graph is constant: its rows of the Hessian are zero.
+        self._curved = [i for i, g in enumerate(gradients) if g is not None and g.requires_grad]
+        self._gradients: list[Tensor] = [g for g in gradients if g is not None and g.requires_grad]
+
+    @property
+    def epsilon(self) -> float:
+        """Relative rounding error of the least precise architecture parameter."""
+        return max(torch.finfo(leaf.dtype).eps for leaf in self.leaves)
+
+    def __call__(self, vector: Tensor) -> Tensor:
+        """H·v for v [P]; both in float64 on the CPU."""
+        return self._rows(vector[None], batched=False)[0]
+
+    def rows(self, chunk: int) -> Tensor:
+        """H row by row, [P, P] in float64 on the CPU, `chunk` rows in one backward pass where operators allow it."""
+        identity = torch.eye(self.size, dtype=torch.float64)
+        found: list[Tensor] = []
+        done = 0
+        while done < self.size:
+            part = identity[done : done + chunk]
+            try:
+                found.append(self._rows(part, batched=chunk > 1))
+            except RuntimeError as error:  # some operators cannot be batched, or the memory is too small for it
+                if chunk == 1:
+                    raise
+                log.debug("the Hessian goes on row by row: %s", error)
+                chunk = 1
+            else:
+                done += len(part)
+        return torch.cat(found)
+
+    def _rows(self, vectors: Tensor, batched: bool) -> Tensor:
+        """[N, P] → [N, P]; only a batched backward pass takes more than one."""
+        parts = vectors.split([leaf.numel() for leaf in self.leaves], dim=1)
+        seeds = []
+        for i in self._curved:
+            leaf = self.leaves[i]
+            shape = (len(vectors), *leaf.shape) if batched else leaf.shape
+            seeds.append(parts[i].to(leaf.dtype).to(leaf.device).reshape(shape))
+        found: tuple[Tensor | None, ...] = (None,) * len(self.leaves)
+        if seeds:
+            found = torch.autograd.grad(
+                self._gradients, self.leaves, seeds, retain_graph=True, allow_unused=True, is_grads_batched=batched
+            )
+        self.count += len(vectors)
+        columns = [
+            torch.zeros_like(part) if h is None else h.detach().reshape(part.shape).to("cpu").double()
+            for part, h in zip(parts, found, strict=True)
+        ]
+        return torch.cat(columns, dim=1)
+
+
+@contextmanager
+def hessian_products(loss_of_arch: LossOfArch, arch: Arch, module: nn.Module | None) -> Iterator[HessianProducts]:
+    """Within the block the Hessian at `arch` is an operator; afterwards its graph is freed.
+
+    The loss is evaluated once, in its own precision (autocast is off) and at copies of the architecture parameters, so
+    all products see the same random draws. Buffers of batch normalisation, torch's global random numbers and the
+    architecture parameters are afterwards as they were.
+
+    Raises:
+        ValueError: There are no architecture parameters.
+    """
+    given = _tensors(arch)
+    if not sum(a.numel() for a in given):
+        raise ValueError("there are no architecture parameters to differentiate by")
+    states = [*given, *(module.parameters() if module else ()), *(module.buffers() if module else ())]
+    devices = sorted({t.device.index for t in states if t.is_cuda})
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=devices))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in {a.device.type for a in given}:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        if module is not None:
+            stack.enter_context(frozen_batch_stats(module))
+        leaves = [a.detach().clone().requires_grad_() for a in given]
+        loss = loss_of_arch(_in_structure_of(arch, leaves))
+        gradients: list[Tensor | None] = [None] * len(leaves)
+        if loss.requires_grad:
+            gradients = list(torch.autograd.grad(loss, leaves, create_graph=True, allow_unused=True))
+        yield HessianProducts(gradients, leaves)

@@ -1,0 +1,87 @@
+"""Watching the curvature of the architecture loss."""
+
+import time
+from contextlib import nullcontext
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.func import functional_call
+
+import lightning as L
+from nas_lightning import draws
+from nas_lightning.curvature import measure
+from nas_lightning.functional import evaluating
+from nas_lightning.lightning.rollback import Measured
+from nas_lightning.protocols import Tensors
+
+
+class CurvatureTracking(L.Callback):
+    """Measures the dominant eigenvalue of ∇²_α L_arch every so many search epochs and after the last one.
+
+    The relaxation's mean is differentiated, at the weights as they are, on one batch; random draws are the same for
+    all products of a measurement. RobustDARTS' released code: every 2 epochs, the last arch batch, train mode,
+    weight decay of the architecture optimizer added to the diagonal.
+
+    Args:
+        interval: Search epochs between two measurements.
+        batch: `last` is the last arch batch of the epoch, as released; `fixed` the same images in every epoch, chosen
+            by the run's seed, which is less noisy.
+        mode: `train` has batch statistics, noise and drop-path, as released; `eval` running statistics and no noise.
+        exact: The whole Hessian instead of Lanczos.
+        weight_decay: Add the weight decay of the architecture optimizer, as released.
+    """
+
+    def __init__(
+        self,
+        interval: Annotated[int, Field(ge=1)] = 2,
+        batch: Literal["last", "fixed"] = "last",
+        mode: Literal["train", "eval"] = "train",
+        exact: bool = False,
+        weight_decay: bool = True,
+    ) -> None:
+        self.interval = interval
+        self.batch = batch
+        self.mode = mode
+        self.exact = exact
+        self.weight_decay = weight_decay
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Measure where it is due."""
+        if not hasattr(pl_module, "arch") or not pl_module.hypergradient.learns:
+            return
+        epoch = pl_module.search_epoch
+        on_grid = epoch % self.interval == 0
+        if on_grid or epoch == pl_module.settings.epochs - 1:
+            pl_module.curvature = self.measured(trainer, pl_module, on_grid)
+            pl_module.log("dominant_eigenvalue", pl_module.curvature.dominant_eigenvalue)
+
+    def measured(self, trainer: L.Trainer, module: Any, on_grid: bool = True) -> Measured:
+        """Measure now."""
+        start = time.perf_counter()
+        images, targets = self._batch(trainer, module)
+        frozen = {name: weight.detach() for name, weight in module.supernet.named_parameters()}
+
+        def loss_of_arch(arch: Tensors) -> Tensor:
+            mixing = module.relaxation.mean(arch)
+            with draws.keyed(module.seed, module.num_steps, "curvature", module.global_rank):
+                outputs = functional_call(module.supernet, frozen, (images, mixing, module.relaxation.active(mixing)))
+            return module.objective.loss(outputs, targets)
+
+        with evaluating(module.supernet) if self.mode == "eval" else nullcontext():
+            found = measure(
+                loss_of_arch,
+                module.arch,
+                module=module.supernet,
+                exact=self.exact,
+                weight_decay=module.settings.arch.weight_decay if self.weight_decay else 0.0,
+            )
+        seconds = round(time.perf_counter() - start, 4)
+        return Measured(found.value, found.products, found.residual, seconds, on_grid)
+
+    def _batch(self, trainer: L.Trainer, module: Any) -> tuple[Tensor, Tensor]:
+        if self.batch == "last":
+            return module.arch_batch
+        images, targets = trainer.datamodule.fixed_arch_batch()  # type: ignore[attr-defined]
+        return torch.as_tensor(images).to(module.device), torch.as_tensor(targets).to(module.device)

@@ -1,0 +1,118 @@
+"""Several searches, a brief retraining of what each finds, and the best of them (`candidates`).
+
+The protocol of the DARTS family: some searches, for instance with other seeds (best of four) or other strengths of
+regularisation (R-DARTS), each cell trained briefly on the train half and compared on `val`; the test images choose
+nothing. Each member has a run folder of its own and is resumed or skipped like any run.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from nas_lightning.errors import ConfigError, Interrupted
+from nas_lightning.lightning.stages import assign
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.reports import save_genotype
+from nas_lightning.run_folder import RunFolder
+from nas_lightning.spaces.genotypes import Genotype
+
+PLAIN_SECTIONS = ("task", "method", "genotype", "runs", "sweep", "trusted", "candidates")
+"""Keys that say what a run is; members share them."""
+
+
+def member_benches(bench: Workbench) -> list[Workbench]:
+    """The parts of each member, with the configuration of its search and brief retraining.
+
+    Raises:
+        ConfigError: A key does not exist or cannot differ between members, or a value is not allowed for it.
+    """
+    benches = []
+    for index, changes in enumerate(bench.config.candidates.members()):
+        config = copy.deepcopy(bench.plain)
+        for key, value in changes.items():
+            if key.split(".")[0] in PLAIN_SECTIONS or isinstance(_value_of(config, key), dict):
+                raise ConfigError(f"candidates.key={key}: members cannot differ in it; use a sweep: -m {key}=…")
+            assign(config, key, value, "candidates: a member has")
+        if "images" not in bench.plain["evaluation"] and not _has_halves(bench):
+            raise ConfigError(
+                "candidates.key: members are compared by brief retraining, which this evaluation cannot do; use one"
+                " that trains, for instance evaluation=cifar_16x8"
+            )
+        config["evaluation"] |= {"images": "search_halves", "epochs": bench.config.candidates.epochs}
+        config |= {"task": "pipeline", "candidates": {"key": None, "values": None, "epochs": 1}}
+        benches.append(bench.variant(config, RunFolder(bench.folder.candidates / str(index))))
+    return benches
+
+
+def _value_of(config: dict[str, Any], key: str) -> Any:
+    node: Any = config
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
+
+
+def _has_halves(bench: Workbench) -> bool:
+    evaluator = bench.build("evaluation", bench.plain["evaluation"])
+    return hasattr(evaluator, "images") and hasattr(evaluator, "epochs")
+
+
+def run_candidates(
+    bench: Workbench, run_member: Callable[[Workbench], dict[str, Any]]
+) -> tuple[Genotype, dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+    """Run every member that is not finished and keep the best.
+
+    Args:
+        bench: The parts of the whole run.
+        run_member: Runs a member in its folder, or what is left of it, and returns its summary.
+
+    Returns:
+        The winner's genotype; the `search` and `selection` sections, whose seconds are those of all members; and what
+        is told of each member.
+
+    Raises:
+        Interrupted: The user stopped a member; the whole run can be resumed.
+        ConfigError: No member could be measured.
+    """
+    told: list[dict[str, Any]] = []
+    summaries: list[dict[str, Any]] = []
+    members = bench.config.candidates.members()
+    for index, (changes, member) in enumerate(zip(members, member_benches(bench), strict=True)):
+        try:
+            summary = run_member(member)
+        except Interrupted as error:
+            raise Interrupted(f"stopped in candidate {index}; continue with resume={bench.folder}") from error
+        summaries.append(summary)
+        told.append(
+            {
+                "index": index,
+                "values": changes,
+                "val_accuracy": summary["evaluation"]["val_accuracy"],
+                "genotype": summary["genotype"],
+                "search_seconds": summary["search"]["seconds"],
+                "retraining_seconds": summary["evaluation"]["seconds"],
+                "dominant_eigenvalue": summary["search"]["dominant_eigenvalue"],
+                "chosen": False,
+            }
+        )
+    measured = [entry for entry in told if entry["val_accuracy"] is not None]
+    if not measured:
+        raise ConfigError("candidates: no member has a validation accuracy; let the evaluation validate")
+    sign = 1 if bench.objective.direction == "max" else -1
+    best = max(measured, key=lambda entry: sign * entry["val_accuracy"])  # max keeps the first of equals
+    best["chosen"] = True
+    chosen = summaries[best["index"]]
+    genotype = Genotype.from_dict(chosen["genotype"])
+    bench.folder.save_genotype(genotype)
+    save_genotype(genotype, bench.folder.plots)
+    search = {**chosen["search"], "seconds": _total(summaries, "search", "seconds")}
+    if chosen["search"]["curvature_seconds"] is not None:
+        search["curvature_seconds"] = _total(summaries, "search", "curvature_seconds")
+    selection = {
+        "seconds": round(_total(summaries, "selection", "seconds") + _total(summaries, "evaluation", "seconds"), 3),
+        "validation_passes": round(_total(summaries, "selection", "validation_passes") + len(summaries), 2),
+    }
+    return genotype, search, selection, told
+
+
+def _total(summaries: list[dict[str, Any]], section: str, name: str) -> float:
+    return round(sum(summary[section][name] or 0 for summary in summaries), 3)

@@ -1,0 +1,81 @@
+"""Adversarial perturbation (SDARTS-ADV): the weights train where the train loss is highest near the mixing weights."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor
+
+from nas_lightning.hypergradients.inner import gradients
+from nas_lightning.perturbations.random import Random
+from nas_lightning.perturbations.simplex import onto_simplex
+from nas_lightning.protocols import Reduce
+from nas_lightning.spaces.choices import Choice, Mixing
+
+
+class Adversarial(Random):
+    """Projected sign ascent on the loss of the train batch within an L∞ ball of radius ε, from a random start.
+
+    A weight step costs `steps` more forward and backward passes and two more forward passes. The clean weights are
+    kept where the attack ends at a lower loss, or at none (NaN).
+
+    Source: Chen & Hsieh, SmoothDARTS (ICML 2020), with step size 2ε/steps and the way back to the simplex of
+    the released code, which follows each step, so that a result can lie farther than ε from the clean weights.
+    Left out: as for `Random`.
+
+    Args:
+        steps: Ascent steps.
+        start: ε of the first epoch, in units of a mixing weight.
+        maximum: ε that the schedule runs towards and one more epoch would reach.
+        pgd_bn_mode: Mode of the supernet during the attack: `eval` (as released) takes running statistics, which are
+            poor in the first epochs; `train` takes those of the batch.
+
+    Raises:
+        ConfigError: `maximum` is smaller than `start`.
+    """
+
+    def __init__(
+        self,
+        steps: Annotated[int, Field(ge=1)] = 7,
+        start: Annotated[float, Field(ge=0)] = 0.03,
+        maximum: Annotated[float, Field(ge=0)] = 0.3,
+        pgd_bn_mode: Literal["eval", "train"] = "eval",
+    ) -> None:
+        super().__init__(start, maximum)
+        self.steps = steps
+        self.bn_mode = pgd_bn_mode
+
+    def __call__(
+        self,
+        mixing: Mixing,
+        loss_of_mixing: Callable[[Mixing], Tensor],
+        choices: Mapping[str, Choice],
+        epsilon: float,
+        generator: Generator | None,
+        reduce: Reduce,
+    ) -> Mixing:
+        """Perturbed mixing weights, each [R, O] and detached; `mixing` itself where epsilon is 0 or the attack fails.
+
+        Losses and gradients are averaged by `reduce` before they decide anything, so all processes decide alike.
+        """
+        if epsilon == 0:
+            return mixing
+
+        def loss_at(point: Mixing) -> Tensor:
+            with torch.no_grad():
+                return reduce([loss_of_mixing(point)])[0]
+
+        clean = {name: weights.detach() for name, weights in mixing.items() if choices[name].kind == "op"}
+        masks = {name: choices[name].mask.to(weights.device) for name, weights in clean.items()}
+        before = loss_at(mixing)
+        point = super().__call__(mixing, loss_of_mixing, choices, epsilon, generator, reduce)
+        for _ in range(self.steps):
+            leaves = {name: point[name].detach().requires_grad_() for name in clean}
+            ascent = reduce(gradients(loss_of_mixing({**point, **leaves}), list(leaves.values())))
+            for (name, weights), direction in zip(clean.items(), ascent, strict=True):
+                stepped = point[name] + 2 * epsilon / self.steps * direction.sign()
+                change = (stepped - weights).clamp(-epsilon, epsilon)
+                point[name] = onto_simplex(weights + change, masks[name])
+        # Written so that a NaN on either side keeps the clean weights.
+        return point if loss_at(point) >= before else mixing

@@ -1,0 +1,75 @@
+"""Drop-path in the search: whole edges of the supernet, more of them as the search goes on."""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from nas_lightning.errors import ConfigError
+from nas_lightning.protocols import EdgeInfo
+from nas_lightning.regularizers.hooks import Hooks
+from nas_lightning.schedules import drop_path_in_search
+from nas_lightning.spaces.operations import drop_path
+
+
+def known_epochs(epochs: int | None, part: str) -> int:
+    """The length of a schedule in search epochs.
+
+    Raises:
+        ConfigError: It is not known.
+    """
+    if epochs is None:
+        key = f"regularizer.{part}.epochs"
+        raise ConfigError(f"{key}=null: the schedule needs the search epochs, a whole number from 1; write {key}=50")
+    return epochs
+
+
+class DropPath(Hooks, nn.Module):
+    """Drops the mixed output of an edge, the identity included, for each image by itself, and scales the others up.
+
+    The probability is p(e) = maximum·e/(E−1): it reaches the maximum in the last search epoch. Active in training
+    mode only, hence in the architecture step and in every pass of an unrolled step as well as in the weight step.
+    Source: Zela et al., RobustDARTS (ICLR 2020), section 5 and released code; there the mask is applied in place.
+    The released code turns Cutout on together with drop-path; here it is a part of its own.
+
+    Args:
+        maximum: Probability in the last epoch. A control may change it between epochs; `at_epoch` then follows.
+        epochs: Search epochs E in all.
+
+    Attributes:
+        probability: Probability of the current epoch.
+    """
+
+    def __init__(
+        self,
+        maximum: Annotated[float, Field(ge=0, lt=1)] = 0.2,
+        epochs: Annotated[int, Field(ge=1)] | None = None,
+    ) -> None:
+        super().__init__()
+        self.maximum = maximum
+        self.epochs = epochs
+        self.probability = 0.0
+
+    def at_epoch(self, search_epoch: int) -> None:
+        """Follow the schedule.
+
+        Raises:
+            ConfigError: The number of epochs is not known, or the maximum is no probability below 1.
+        """
+        if not 0 <= self.maximum < 1:
+            raise ConfigError(
+                f"regularizer.drop_path.maximum={self.maximum}: must be at least 0 and less than 1;"
+                " write regularizer.drop_path.maximum=VALUE"
+            )
+        epochs = known_epochs(self.epochs, "drop_path")
+        self.probability = drop_path_in_search(search_epoch, epochs, self.maximum)
+
+    def on_edge(self, y: Tensor, edge: EdgeInfo) -> Tensor:
+        """[B, C, H, W] → the same, zero for the dropped images, out of place."""
+        if not self.training:
+            return y
+        return drop_path(y, self.probability, "drop path", edge.cell, edge.row)
+
+    def metrics(self) -> dict[str, float]:
+        """The probability of the epoch."""
+        return {"drop_path": self.probability}

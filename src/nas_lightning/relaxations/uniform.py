@@ -1,0 +1,55 @@
+"""Uniform sampling: every pass trains one path, drawn anew (Li & Talwalkar, UAI 2019: weight sharing)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Generator, Tensor
+
+from nas_lightning.protocols import Tensors
+from nas_lightning.spaces.choices import Active, Choice, Mixing
+from nas_lightning.spaces.sampling import sample_path
+
+
+class Uniform:
+    """mixing = a uniformly drawn path of zeros and ones: per node as many edges as a genotype keeps, an option each.
+
+    There is nothing to learn: the architecture parameters are zeros, that is equal strengths, and get no gradient.
+    Only the drawn operations are computed. The released code computes the others too and weighs them by zero; here
+    their batch statistics stay as they are, and weights that were not drawn have no gradient, so that SGD leaves them
+    alone, where the released code lets them decay and drift on with their momentum.
+
+    Args:
+        none: Whether the operation `none` is drawn like any other, as in the released code for images.
+    """
+
+    def __init__(self, none: bool = True) -> None:
+        self.none = none
+        self._choices: dict[str, Choice] = {}
+
+    def init(self, choices: Mapping[str, Choice], generator: Generator | None = None) -> Tensors:
+        """Zeros by choice, each [R, O]."""
+        self._choices = dict(choices)
+        return {name: torch.zeros(choice.num_rows, choice.num_options) for name, choice in choices.items()}
+
+    def __call__(self, arch: Tensors, epoch: int = 0, generator: Generator | None = None) -> Mixing:
+        """A path by choice, each [R, O], without gradient; choices of another kind than `op` get equal weights."""
+        return _like(arch, sample_path(self._choices, generator, self.none))
+
+    def active(self, mixing: Mixing) -> Active | None:
+        """What has a weight, each boolean [R, O]; None where that is every option there is, as with `mean`."""
+        active = {name: weights > 0 for name, weights in mixing.items()}
+        every = all(torch.equal(active[name], self._choices[name].mask.to(active[name].device)) for name in active)
+        return None if every else active
+
+    def mean(self, arch: Tensors) -> Mixing:
+        """Equal weights over the options of each row, each [R, O]: all of the supernet at once, `none` included."""
+        return _like(arch, {name: choice.uniform() for name, choice in self._choices.items()})
+
+    def penalty(self, arch: Tensors) -> Tensor | None:
+        """None."""
+        return None
+
+
+def _like(arch: Tensors, mixing: Mixing) -> Mixing:
+    """The mixing weights in the types and on the devices of `arch`."""
+    return {name: mixing[name].to(value) for name, value in arch.items()}

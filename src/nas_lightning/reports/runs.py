@@ -1,0 +1,163 @@
+"""What tables compare: run folders, and what their summaries and configurations say."""
+
+from __future__ import annotations
+
+import glob
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from nas_lightning.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+
+_SUMMARY = "summary.json"
+_CONFIG = "config.yaml"
+_CANDIDATES = "candidates"  # their members belong to a run and are none themselves
+
+# Column of the frame -> where its value stands in summary.json.
+LABELS = {
+    "method": ("method",),
+    "space": ("space",),
+    "data": ("data",),
+    "recipe": ("evaluation", "recipe"),
+    "metric": ("objective", "metric"),
+}
+SIZE = {
+    "init_channels": ("evaluation", "init_channels"),
+    "layers": ("evaluation", "layers"),
+    "epochs": ("evaluation", "epochs"),
+}
+_NUMBERS = SIZE | {
+    "seed": ("seed",),
+    "test_accuracy": ("evaluation", "test_accuracy"),
+    "params": ("evaluation", "params"),
+    "search_val_accuracy": ("search", "val_accuracy"),
+    "search_seconds": ("search", "seconds"),
+    # Absent from older summaries, as is what follows.
+    "dominant_eigenvalue": ("search", "dominant_eigenvalue"),
+    "curvature_seconds": ("search", "curvature_seconds"),
+    "selection_seconds": ("selection", "seconds"),
+}
+HASH = {"config_hash": ("config_hash",)}
+_NORMAL_CELL = ("genotype", "cells", "normal")  # lists of node, operation and source
+
+# Keys of config.yaml, with all below them, that do not change what is compared.
+_IGNORED = (
+    *("seed", "threads", "runs", "genotype", "sweep", "trusted", "task", "trainer", "logger", "callbacks"),
+    *("data.num_workers", "data.root", "data.path", "data.download"),
+)
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # about ten times as fast, where there is one
+
+
+def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
+    """Reads every run that the patterns find.
+
+    Args:
+        patterns: Run folders, folders that hold some at any depth, `summary.json` files, or globs of these
+            (`**` crosses folders). A run that is found twice counts once, members of `candidates/` never.
+
+    Returns:
+        One row a run: `run` (its folder), `method`, `space`, `data`, `recipe`, `metric`, `config_hash`; as
+        numbers, nan where the run has none: `init_channels`, `layers`, `epochs`, `seed`, `test_accuracy` and
+        `search_val_accuracy` (percent), `params`, `search_seconds`, `dominant_eigenvalue` (of the Hessian of the
+        architecture loss, at the end of the search), `curvature_seconds` (what measuring it took),
+        `selection_seconds`, `skip_share` (percent of the normal cell's edges that are skip connections).
+
+    Raises:
+        ConfigError: A pattern finds no run.
+    """
+    rows: dict[Path, dict[str, Any]] = {}
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        paths = dict.fromkeys(path.resolve() for path in _find(pattern))
+        rows |= {path: row for path in paths if path not in rows and (row := _read(path))}
+        # A table that silently lacks the runs of a mistyped pattern would mislead.
+        if not any(path in rows for path in paths):
+            raise ConfigError(
+                f"runs='{pattern}' finds no run, that is no folder with a readable {_SUMMARY}; "
+                "give run folders or a glob of them, for example runs='multirun/**'"
+            )
+    if not rows:
+        raise ConfigError("runs is empty; give run folders or a glob of them, for example runs='multirun/**'")
+    frame = pd.DataFrame(rows.values())
+    return frame.astype(dict.fromkeys(LABELS | HASH, object) | dict.fromkeys([*_NUMBERS, "skip_share"], float))
+
+
+def read_config(run: Path) -> dict[str, str]:
+    """Returns what a run's configuration says about the comparison, empty where none can be read."""
+    try:
+        content = yaml.load((run / _CONFIG).read_text(encoding="utf-8"), Loader=_LOADER)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    prefixes = tuple(f"{key}." for key in _IGNORED)
+    flat = _flatten(content) if isinstance(content, dict) else ()
+    return {key: value for key, value in flat if not f"{key}.".startswith(prefixes)}
+
+
+def _flatten(content: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yields dotted keys with their values as text; an empty dictionary is a value."""
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            yield f"{prefix}{key}", " ".join(text.split())
+
+
+def _find(pattern: str) -> Iterator[Path]:
+    """Yields the summaries of a pattern, walking every folder once however often the pattern matches it."""
+    path = Path(pattern).expanduser()
+    # A folder may be called `[a]`; what exists is meant as it stands.
+    matches = [str(path)] if path.exists() else sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
+    walked: set[str] = set()
+    for match in map(os.path.normpath, matches):
+        if _CANDIDATES in Path(os.path.relpath(match)).parts:
+            continue
+        if Path(match).name == _SUMMARY:
+            yield Path(match)
+        for root, folders, files in os.walk(match):
+            if root in walked:
+                folders.clear()
+                continue
+            walked.add(root)
+            folders[:] = sorted(name for name in folders if name != _CANDIDATES)
+            if _SUMMARY in files:
+                yield Path(root, _SUMMARY)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Returns a run's row; nothing, and logs a line, where the file is not a run's summary."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or "method" not in content:
+            raise TypeError("it names no method")
+        row: dict[str, Any] = {"run": str(path.parent)}
+        row |= {name: _get(content, keys, str) for name, keys in (LABELS | HASH).items()}
+        row |= {name: _get(content, keys, int, float) for name, keys in _NUMBERS.items()}
+        row["skip_share"] = _skip_share(_get(content, _NORMAL_CELL, list))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        _log.warning("skipped %s: not the summary of a run (%s)", path, error)
+        return None
+    # Other tasks (a report, a landscape) leave a summary too, but have nothing to compare.
+    return row if content.get("search") or content.get("evaluation") else None
+
+
+def _get(content: dict[str, Any], keys: Sequence[str], *types: type) -> Any:
+    """Follows the keys to a value of one of the types; where a part is absent, all that it would hold is."""
+    value: Any = content
+    for key in keys:
+        value = None if value is None else value.get(key)
+    if not (value is None or isinstance(value, types)):
+        raise TypeError(f"{'.'.join(keys)} is {value!r}")
+    return value
+
+
+def _skip_share(edges: Sequence[tuple[int, str, int]] | None) -> float | None:
+    """Returns the percentage of edges that are skip connections, nothing for a genotype without such a cell."""
+    return 100 * sum(op == "skip_connect" for _, op, _ in edges) / len(edges) if edges else None

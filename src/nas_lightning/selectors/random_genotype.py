@@ -1,0 +1,33 @@
+"""A random genotype: the candidate of a random search in which each is trained by itself, without a supernet."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from nas_lightning import draws
+from nas_lightning.protocols import OneShot, Relaxation, SearchSpace, Tensors
+from nas_lightning.spaces.genotypes import Genotype
+
+
+class RandomGenotype:
+    """Draws uniformly and ignores whatever was learnt; candidates 0, 1, … of a seed are compared by retraining.
+
+    Args:
+        index: Which candidate of the seed.
+        none: Whether the operation `none` is drawn like any other.
+    """
+
+    needs_supernet = False
+
+    def __init__(self, index: Annotated[int, Field(ge=0)] = 0, none: bool = False) -> None:
+        self.index = index
+        self.none = none
+
+    def __call__(self, space: SearchSpace, relaxation: Relaxation, arch: Tensors) -> None:
+        """None: the architecture parameters do not tell."""
+        return
+
+    def select(self, one_shot: OneShot) -> Genotype:
+        """The candidate that belongs to (seed, index)."""
+        rng = draws.seeded_generator(one_shot.seed, "random genotype", self.index)
+        return one_shot.space.genotype_of(one_shot.space.sample(rng, self.none))

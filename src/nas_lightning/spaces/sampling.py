@@ -1,0 +1,51 @@
+"""Uniformly drawn architectures, as paths through the supernet.
+
+Source: Li & Talwalkar, Random search and reproducibility for NAS (UAI 2019), section 3 and released code: of each node
+`keep` distinct incoming edges, of each of these an operation. The cells of a space are drawn independently.
+Left out: the recurrent cell, which is the same rule with keep = 1.
+Shapes: R rows and O options of a choice.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Generator, Tensor
+
+from nas_lightning.spaces.choices import Choice, Mixing
+
+
+def sample_rows(choice: Choice, generator: Generator | None = None, none: bool = True) -> Tensor:
+    """Of each node `keep` distinct rows, uniformly without replacement; of each of them an option, uniformly.
+
+    Args:
+        choice: The table to draw from; a row's options are its own, however long the other rows are.
+        generator: What to draw from, on any device; None is torch's global generator.
+        none: Whether the option `none` is drawn like any other. Without it, rows that have no other are not drawn.
+
+    Returns:
+        Zeros and ones [R, O] on the CPU. A node with fewer than `keep` rows to draw from has a one in each of these.
+    """
+    allowed = [[i for i, op in enumerate(row) if none or op != "none"] for row in choice.options]
+    device = "cpu" if generator is None else generator.device
+    # One draw a row and purpose, whatever is kept: single precision, because not every device has double.
+    order, pick = torch.rand((2, choice.num_rows), generator=generator, device=device).tolist()
+    path = torch.zeros(choice.num_rows, choice.num_options)
+    for rows in choice.rows_of_node.values():
+        eligible = sorted((row for row in rows if allowed[row]), key=order.__getitem__)
+        for row in eligible[: choice.keep]:
+            path[row, allowed[row][int(pick[row] * len(allowed[row]))]] = 1.0
+    return path
+
+
+def sample_path(choices: Mapping[str, Choice], generator: Generator | None = None, none: bool = True) -> Mixing:
+    """A path by choice, each [R, O]: `sample_rows` for operations, equal weights for choices of another kind.
+
+    Args:
+        choices: The choices, drawn one after the other.
+        generator: What to draw from; None is torch's global generator.
+        none: Whether the option `none` is drawn like any other.
+    """
+    return {
+        name: sample_rows(choice, generator, none) if choice.kind == "op" else choice.uniform()
+        for name, choice in choices.items()
+    }

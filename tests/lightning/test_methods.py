@@ -1,0 +1,130 @@
+"""Every method on every space: it runs, and what cannot make sense is refused."""
+
+import pytest
+import torch
+
+import lightning as L
+import nas_lightning as nl
+from cases import CONF, SPACES
+from nas_lightning.run_folder import RunFolder
+
+METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+REFUSED = {("noisy_darts", "s4")}
+QUICK = {
+    "rdarts_l2": ["candidates.values=[3e-4,81e-4]", "candidates.epochs=1"],
+    "rdarts_dp": ["candidates.values=[[0.0,0.0],[0.4,1.0]]", "candidates.epochs=1"],
+    "random_search": ["candidates.values=2", "candidates.epochs=1"],
+    "rs_ws": ["selector.candidates=4", "selector.finalists=2", "selector.batches=1"],
+    "sdarts_adv": ["perturbation.steps=2"],
+}
+
+
+STEERED = ("darts_es", "darts_ada")
+"""Methods that need the curvature."""
+
+
+def run(method, space, tiny, folder):
+    if method in STEERED:
+        tiny = [override for override in tiny if override != "~callbacks.curvature"]
+    cfg = nl.compose([*tiny, f"method={method}", f"space={space}", *QUICK.get(method, [])])
+    if (method, space) in REFUSED:
+        with pytest.raises(nl.ConfigError, match="noisy_darts_nfa"):
+            nl.search(cfg, run_dir=folder)
+        return
+    result = nl.search(cfg, run_dir=folder)
+    nl.build_space(cfg).validate(result.genotype)
+    assert result.summary["method"] == method
+    assert result.summary["space"] == space
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method(method, tiny, tmp_path):
+    run(method, "s5" if method != "noisy_darts" else "s4", tiny, tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_on_every_space(method, space, tiny, tmp_path):
+    run(method, space, tiny, tmp_path / "run")
+
+
+def last(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize("method", ["sdarts_rs", "sdarts_adv"])
+def test_without_radius_sdarts_is_darts_bit_for_bit(method, tiny, tmp_path):
+    nl.search(nl.compose([*tiny, "method=darts", "space=s3"]), run_dir=tmp_path / "darts")
+    zero = ["perturbation.start=0.0", "perturbation.maximum=0.0"]
+    nl.search(nl.compose([*tiny, f"method={method}", "space=s3", *zero]), run_dir=tmp_path / "other")
+    a, b = last(tmp_path / "darts"), last(tmp_path / "other")
+    for name, tensor in a["state_dict"].items():
+        assert torch.equal(tensor, b["state_dict"][name]), name
+    for name, tensor in a["search"]["arch"].items():
+        assert torch.equal(tensor, b["search"]["arch"][name])
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("method", ["sdarts_rs", "sdarts_adv"])
+def test_perturbation_touches_the_weight_step_only(method, mode, tiny, tmp_path):
+    """One step: the architecture moves as in DARTS, the weights do not; each norm counts one batch a weight step."""
+    one = [*tiny, "space=s3", "search.epochs=1", "+trainer.limit_train_batches=1"]
+    nl.search(nl.compose([*one, "method=darts"]), run_dir=tmp_path / "darts")
+    big = ["perturbation.start=0.3"]
+    if method == "sdarts_adv":
+        big.append(f"perturbation.pgd_bn_mode={mode}")
+    nl.search(nl.compose([*one, f"method={method}", *big]), run_dir=tmp_path / "other")
+    a, b = last(tmp_path / "darts"), last(tmp_path / "other")
+    for name, tensor in a["search"]["arch"].items():
+        assert torch.equal(tensor, b["search"]["arch"][name])
+    moved = [name for name, tensor in a["state_dict"].items() if not torch.equal(tensor, b["state_dict"][name])]
+    assert any("edges" in name and "weight" in name for name in moved)
+    counts = [tensor for name, tensor in b["state_dict"].items() if name.endswith("num_batches_tracked")]
+    assert counts
+    assert all(count == 1 for count in counts)
+
+
+def test_rs_ws_trains_sampled_paths_alone_and_notes_no_genotype(tiny, tmp_path):
+    cfg = nl.compose([*tiny, "method=rs_ws", "space=s3", *QUICK["rs_ws"]])
+    result = nl.search(cfg, run_dir=tmp_path / "run")
+    assert result.summary["selection"]["validation_passes"] > 0
+    arch = last(tmp_path / "run")["search"]["arch"]
+    assert all((a == 0).all() for a in arch.values())
+    rows = RunFolder(tmp_path / "run").read_metrics()
+    assert "arch_loss" not in rows[-1]
+    assert not RunFolder(tmp_path / "run").curvature.exists()
+    again = nl.search(cfg, run_dir=tmp_path / "again")
+    assert again.genotype == result.genotype
+
+
+class SeenImages(L.Callback):
+    """The images that the supernet is given, by stream."""
+
+    seen: dict[str, list[torch.Tensor]] = {}  # noqa: RUF012 - shared on purpose
+
+    def on_fit_start(self, trainer, pl_module):
+        SeenImages.seen = {}
+        seen = pl_module.seen
+
+        def noted(batch, stream):
+            images, targets = seen(batch, stream)
+            SeenImages.seen.setdefault(stream.split()[0], []).append(images)
+            return images, targets
+
+        pl_module.seen = noted
+
+
+@pytest.mark.parametrize("augment_val", [True, False])
+def test_cutout_reaches_train_and_arch_and_val_where_it_is_augmented(augment_val, tiny, tmp_path):
+    """As released: the accuracies of RobustDARTS' searches are on cut-out images."""
+    overrides = ["+regularizer=cutout", "regularizer.cutout.length=8", f"data.augment_val={augment_val}".lower(),
+                 "trusted=[test_methods]", "+callbacks.seen._target_=test_methods.SeenImages"]  # fmt: skip
+    nl.search(nl.compose([*tiny, "space=s5", *overrides]), run_dir=tmp_path / "run")
+    assert set(SeenImages.seen) == ({"train", "arch", "val"} if augment_val else {"train", "arch"})
+    for batches in SeenImages.seen.values():
+        for image in torch.cat(batches):  # half of the picture, at the least, is the mean colour
+            blank = (image == 0).all(dim=0)
+            rows, columns = blank.any(dim=1), blank.any(dim=0)
+            assert (blank == rows[:, None] & columns).all()
+            assert blank.sum() >= 16
