@@ -1,7 +1,7 @@
 """Every method on the built-in digits, in S2 and S3: the runs behind the table of docs/results.md.
 
 `python -m benchmarks.digits_methods --jobs 2` runs what is not finished yet and goes on where a run was cut off; then
-`python run.py task=report runs='outputs/digits_methods/**'` makes the table. About three hours of one core.
+`python run.py task=report runs='outputs/digits_methods/**'` makes the table. About two hours of one core.
 """
 
 import argparse
@@ -34,7 +34,8 @@ def run(member: tuple[str, str, int], folder: Path) -> str:
     home = folder / f"{method}-{space}-seed{seed}"
     if (home / "summary.json").exists() and json.loads((home / "summary.json").read_text())["evaluation"]:
         return f"{home.name}: finished before"
-    words = [f"method={method}", f"space={space}", f"seed={seed}", f"hydra.run.dir={home}", *OWN.get(method, [])]
+    words = [f"method={method}", f"space={space}", f"seed={seed}", f"hydra.run.dir={home}", "experiment=digits_short"]
+    words += OWN.get(method, [])
     if (home / "config.yaml").exists():
         words = [f"resume={home}"]
     ended = subprocess.run([sys.executable, ROOT / "run.py", *words], capture_output=True, text=True, check=False)

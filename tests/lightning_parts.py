@@ -5,7 +5,7 @@ from torch import nn
 
 import lightning as L
 from nas_lightning.lightning.callbacks import CurvatureTracking
-from nas_lightning.lightning.rollback import Measured
+from nas_lightning.lightning.state import Measured
 from nas_lightning.regularizers import Hooks
 
 

@@ -50,7 +50,9 @@ def test_breakdown(values, k):
     found = lanczos(lambda v: matrix @ v, len(values), k)
     assert found.converged
     assert found.products <= len(values)
-    np.testing.assert_allclose(found.values, sorted(values, reverse=True)[:k], rtol=1e-12, atol=1e-14 * max(map(abs, values)))
+    np.testing.assert_allclose(
+        found.values, sorted(values, reverse=True)[:k], rtol=1e-12, atol=1e-14 * max(map(abs, values))
+    )
 
 
 def test_a_single_large_eigenvalue_takes_two_products():
@@ -102,6 +104,9 @@ def test_a_useless_guess_does_no_harm():
     for guess in (torch.zeros(80), torch.full((80,), torch.nan), vectors[:, (top + 1) % 80]):
         found = lanczos(lambda v: matrix @ v, 80, guess=guess.double())
         assert found.values[0] == pytest.approx(0.9, rel=1e-4)
+    for sign in (1.0, -1.0):  # in one dimension one of them is opposite to the random start
+        guess = torch.tensor([sign], dtype=torch.float64)
+        assert lanczos(lambda v: 3 * v, 1, guess=guess).values[0] == pytest.approx(3)
 
 
 def test_products_in_low_precision():

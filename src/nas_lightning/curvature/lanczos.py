@@ -68,7 +68,8 @@ def lanczos(
     rng = seeded_generator(seed, "lanczos")
     start = torch.linalg.qr(torch.randn(size, k, generator=rng, dtype=torch.float64)).Q.T
     if guess is not None and 0 < (length := float(torch.linalg.vector_norm(guess))) < math.inf:
-        start[0] += guess / length
+        sign = -1.0 if torch.dot(start[0], guess) < 0 else 1.0  # so that the two never cancel
+        start[0] += sign * guess / length
     basis: list[np.ndarray] = []
     images: list[np.ndarray] = []
     candidates = list(start.numpy())

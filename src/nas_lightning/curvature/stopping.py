@@ -10,9 +10,10 @@ class EigenvalueStopping:
 
     The defaults are the released code's, measured every 2 epochs: an average of 5 measurements is that of its centre,
     4 epochs before the latest; it is compared with the one 8 epochs before, and the search goes back 8 epochs from
-    the centre. So the first epoch at which it can stop is 22, which returns epoch 10. Until the window is full all
-    values are averaged, from the measurement on that has window // 2 before it. The paper has other numbers: see `RULES`. Measurements must lie on a regular
-    grid of epochs; the released code leaves out the one after the last epoch, which does not.
+    the centre. So the first epoch at which it can stop is 22, which returns epoch 10. Averages begin where the centre
+    has been measured, and until the window is full they are over all values. The paper has other numbers: see `RULES`.
+    Measurements must lie on a regular grid of epochs; the released code leaves out the one after the last epoch, which
+    does not.
 
     Growth is a ratio only between positive averages. Where the earlier one is not positive, the eigenvalue has not
     "grown by a factor" of anything: the loss was not convex in any direction, and the comparison waits for the next

@@ -18,7 +18,7 @@ from nas_lightning import draws
 from nas_lightning.configs import SearchConfig
 from nas_lightning.functional import evaluating, frozen_batch_stats
 from nas_lightning.hypergradients import SGDStep
-from nas_lightning.lightning.rollback import Measured, Rollback, restore
+from nas_lightning.lightning.state import Measured, Rollback, go_back, load_state, state_of
 from nas_lightning.protocols import (
     Hypergradient,
     Loss,
@@ -35,8 +35,6 @@ from nas_lightning.spaces.choices import Active, Mixing
 from nas_lightning.spaces.genotypes import Genotype
 
 Batch = tuple[Tensor, Tensor]
-WEIGHT_DECAY = "search.weights.weight_decay"
-"""Key of the weight decay, which regularises the inner problem without being a part."""
 
 
 class SearchModule(L.LightningModule):
@@ -134,27 +132,6 @@ class SearchModule(L.LightningModule):
                 optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
             self.optimizer_states = None
         return [sgd, adam]
-
-    def change(self, key: str, value: float) -> None:
-        """Give a value of the configuration another value from the next epoch on.
-
-        Args:
-            key: `search.weights.weight_decay`, or `regularizer.NAME.ATTRIBUTE`.
-            value: The new value.
-        """
-        if key == WEIGHT_DECAY:
-            self.weight_decay = value
-        else:
-            _, name, attribute = key.split(".")
-            setattr(self.regularizers[name], attribute, value)
-        self.changed[key] = value
-
-    def value_of(self, key: str) -> Any:
-        """The present value of a key that `change` can change; None where there is no such value."""
-        if key == WEIGHT_DECAY:
-            return self.weight_decay
-        _, name, attribute = key.split(".")
-        return getattr(self.regularizers.get(name), attribute, None)
 
     def _optimizers(self) -> list[Any]:
         """Of the weights and of the architecture parameters, as Lightning wants them stepped."""
@@ -317,7 +294,7 @@ class SearchModule(L.LightningModule):
         if self.rollback is None:
             self.search_epoch += 1
         else:
-            restore(self, self.rollback)
+            go_back(self, self.rollback)
             self.rollback = None
         if self.stopped or self.search_epoch >= self.last_epoch:
             self.trainer.should_stop = True
@@ -340,26 +317,9 @@ class SearchModule(L.LightningModule):
     # State ----------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what lives outside the module's own state: plain tensors and numbers only."""
-        checkpoint["search"] = {
-            "arch": {name: a.detach().cpu() for name, a in self.arch.items()},
-            "search_epoch": self.search_epoch,
-            "attempt": self.attempt,
-            "num_steps": self.num_steps,
-            "stage": self.stage,
-            "epoch_offset": self.epoch_offset,
-            "changed": dict(self.changed),
-            "stopped": self.stopped,
-        }
+        """Add what lives outside the module's own state."""
+        checkpoint["search"] = state_of(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore it; Lightning builds the optimizers afterwards."""
-        state = checkpoint["search"]
-        self.arch = {name: a.clone() for name, a in state["arch"].items()}
-        self.search_epoch = state["search_epoch"]
-        self.attempt = state["attempt"]
-        self.num_steps = state["num_steps"]
-        self.epoch_offset = state["epoch_offset"]
-        self.stopped = state["stopped"]
-        for key, value in state["changed"].items():
-            self.change(key, value)
+        load_state(self, checkpoint["search"])

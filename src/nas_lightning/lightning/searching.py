@@ -1,6 +1,7 @@
 """Run a search: its stages one after the other, then the genotype."""
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,8 @@ def _found_in_tables(folder: RunFolder, last: int) -> dict[str, Any]:
     def at_last(rows: list[dict[str, str]], name: str, digits: int) -> float | None:
         rows = [row for row in rows if int(row["search_epoch"]) == last]  # of several attempts the last one counts
         value = rows[-1].get(name) if rows else None
-        return round(float(value), digits) if value else None
+        number = float(value) if value else math.nan
+        return round(number, digits) if math.isfinite(number) else None
 
     events = [row for row in curvature if row["event"]]
     rollbacks = [{"at": int(row["search_epoch"]), "to": int(row["to_epoch"])} for row in events]

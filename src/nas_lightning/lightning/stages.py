@@ -10,6 +10,7 @@ import torch
 from nas_lightning.configs import SearchConfig
 from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.search import SearchModule
+from nas_lightning.lightning.state import change_value
 
 
 @dataclass(frozen=True)
@@ -100,4 +101,4 @@ def transfer(old: SearchState, new: SearchModule) -> None:
     new.num_steps = old.num_steps
     new.epoch_offset = old.epoch_offset
     for key, value in old.changed.items():
-        new.change(key, value)
+        change_value(new, key, value)

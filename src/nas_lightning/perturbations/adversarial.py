@@ -14,7 +14,7 @@ from nas_lightning.protocols import Reduce
 from nas_lightning.spaces.choices import Choice, Mixing
 
 
-class Adversarial(Random):
+class Adversarial:
     """Projected sign ascent on the loss of the train batch within an L∞ ball of radius ε, from a random start.
 
     A weight step costs `steps` more forward and backward passes and two more forward passes. The clean weights are
@@ -42,7 +42,7 @@ class Adversarial(Random):
         maximum: Annotated[float, Field(ge=0)] = 0.3,
         pgd_bn_mode: Literal["eval", "train"] = "eval",
     ) -> None:
-        super().__init__(start, maximum)
+        self.random_start = Random(start, maximum)
         self.steps = steps
         self.bn_mode = pgd_bn_mode
 
@@ -69,7 +69,7 @@ class Adversarial(Random):
         clean = {name: weights.detach() for name, weights in mixing.items() if choices[name].kind == "op"}
         masks = {name: choices[name].mask.to(weights.device) for name, weights in clean.items()}
         before = loss_at(mixing)
-        point = super().__call__(mixing, loss_of_mixing, choices, epsilon, generator, reduce)
+        point = self.random_start(mixing, loss_of_mixing, choices, epsilon, generator, reduce)
         for _ in range(self.steps):
             leaves = {name: point[name].detach().requires_grad_() for name in clean}
             ascent = reduce(gradients(loss_of_mixing({**point, **leaves}), list(leaves.values())))
@@ -79,3 +79,7 @@ class Adversarial(Random):
                 point[name] = onto_simplex(weights + change, masks[name])
         # Written so that a NaN on either side keeps the clean weights.
         return point if loss_at(point) >= before else mixing
+
+    def epsilon(self, epoch: int, epochs: int) -> float:
+        """See `perturbation_radius`."""
+        return self.random_start.epsilon(epoch, epochs)

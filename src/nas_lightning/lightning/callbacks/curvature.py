@@ -13,7 +13,7 @@ import lightning as L
 from nas_lightning import draws
 from nas_lightning.curvature import measure
 from nas_lightning.functional import evaluating
-from nas_lightning.lightning.rollback import Measured
+from nas_lightning.lightning.state import Measured
 from nas_lightning.protocols import Tensors
 
 

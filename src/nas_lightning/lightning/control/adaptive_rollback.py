@@ -16,8 +16,7 @@ from nas_lightning.lightning.control.watching import (
     Rule,
     tracking_of,
 )
-from nas_lightning.lightning.rollback import Rollback
-from nas_lightning.lightning.search import WEIGHT_DECAY
+from nas_lightning.lightning.state import Rollback, value_of
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +69,8 @@ class AdaptiveRollback(EigenvalueControl):
             ConfigError: There is no such value, it is zero, or nothing measures the curvature.
         """
         tracking_of(callbacks, "control.adaptive_rollback")
-        named = self.key == WEIGHT_DECAY or (self.key.startswith("regularizer.") and self.key.count(".") == 2)
-        value = module.value_of(self.key) if named else None
-        if not isinstance(value, int | float):
+        value = value_of(module, self.key)
+        if value is None:
             names = [f"regularizer.{name}.maximum" for name in module.regularizers]
             raise ConfigError(
                 f"control.adaptive_rollback.key={self.key}: no value to strengthen; allowed:"
@@ -91,7 +89,7 @@ class AdaptiveRollback(EigenvalueControl):
 
     def reach(self, module: Any, callbacks: list[Any]) -> int:
         """Search epochs that must be kept: right after a rollback the next one may go back as far again."""
-        steps, value = 0, module.value_of(self.key)
+        steps, value = 0, value_of(module, self.key) or self.maximum
         while self._allowed(value * self.multiply):
             steps, value = steps + 1, value * self.multiply
         return steps * self.watch.lag(tracking_of(callbacks, "control.adaptive_rollback").interval) + 1
@@ -101,7 +99,7 @@ class AdaptiveRollback(EigenvalueControl):
         epoch = self.watch.feed(pl_module.curvature, pl_module.search_epoch)
         if epoch is None:
             return
-        value = pl_module.value_of(self.key) * self.multiply
+        value = (value_of(pl_module, self.key) or 0.0) * self.multiply
         if not self._allowed(value):
             return
         pl_module.curvature.event, pl_module.curvature.to_epoch = "rolled back", epoch

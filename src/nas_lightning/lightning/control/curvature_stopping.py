@@ -12,7 +12,7 @@ from nas_lightning.lightning.control.watching import (
     Rule,
     tracking_of,
 )
-from nas_lightning.lightning.rollback import Rollback
+from nas_lightning.lightning.state import Rollback
 
 
 class CurvatureStopping(EigenvalueControl):

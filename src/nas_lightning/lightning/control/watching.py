@@ -8,7 +8,7 @@ import lightning as L
 from nas_lightning.curvature import EigenvalueStopping
 from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.callbacks import CurvatureTracking
-from nas_lightning.lightning.rollback import Measured
+from nas_lightning.lightning.state import Measured
 
 Rule = Literal["released", "paper"]
 Evaluations = Annotated[int, Field(ge=1)]

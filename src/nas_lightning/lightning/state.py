@@ -1,12 +1,15 @@
-"""Going back in a search: what a control asks for, and how the state of an earlier epoch is put in place."""
+"""The state of a search beyond its weights: saving it, changing a value on the way, going back to an earlier epoch."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:
     from nas_lightning.lightning.search import SearchModule
+
+WEIGHT_DECAY = "search.weights.weight_decay"
+"""Key of the weight decay, which regularises the inner problem without being a part."""
 
 
 @dataclass
@@ -49,7 +52,59 @@ class Rollback:
     end: bool = False
 
 
-def restore(module: "SearchModule", rollback: Rollback) -> None:
+def state_of(module: "SearchModule") -> dict[str, Any]:
+    """What a checkpoint holds besides weights and optimizers: plain tensors and numbers only."""
+    return {
+        "arch": {name: a.detach().cpu() for name, a in module.arch.items()},
+        "search_epoch": module.search_epoch,
+        "attempt": module.attempt,
+        "num_steps": module.num_steps,
+        "stage": module.stage,
+        "epoch_offset": module.epoch_offset,
+        "changed": dict(module.changed),
+        "stopped": module.stopped,
+    }
+
+
+def load_state(module: "SearchModule", state: dict[str, Any]) -> None:
+    """Restore it, before the optimizers are built."""
+    module.arch = {name: a.clone() for name, a in state["arch"].items()}
+    module.search_epoch = state["search_epoch"]
+    module.attempt = state["attempt"]
+    module.num_steps = state["num_steps"]
+    module.epoch_offset = state["epoch_offset"]
+    module.stopped = state["stopped"]
+    for key, value in state["changed"].items():
+        change_value(module, key, value)
+
+
+def change_value(module: "SearchModule", key: str, value: float) -> None:
+    """Give a value of the configuration another value from the next epoch on.
+
+    Args:
+        module: The search.
+        key: `search.weights.weight_decay`, or `regularizer.NAME.ATTRIBUTE`.
+        value: The new value.
+    """
+    if key == WEIGHT_DECAY:
+        module.weight_decay = value
+    else:
+        _, name, attribute = key.split(".")
+        setattr(module.regularizers[name], attribute, value)
+    module.changed[key] = value
+
+
+def value_of(module: "SearchModule", key: str) -> float | None:
+    """The present value of a key that `change_value` can change; None where there is no such number."""
+    if key == WEIGHT_DECAY:
+        return module.weight_decay
+    group, _, rest = key.partition(".")
+    name, _, attribute = rest.partition(".")
+    value = getattr(module.regularizers.get(name), attribute, None) if group == "regularizer" and attribute else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def go_back(module: "SearchModule", rollback: Rollback) -> None:
     """Put the end of an earlier epoch in place: weights, buffers, optimizers, architecture parameters, controls.
 
     Lightning's counters and the number of steps go on, so that images and draws after a rollback are new ones.
@@ -74,5 +129,5 @@ def restore(module: "SearchModule", rollback: Rollback) -> None:
     module.search_epoch = rollback.epoch + 1
     module.attempt += 1
     for key, value in rollback.changes.items():
-        module.change(key, value)
+        change_value(module, key, value)
     module.stopped = rollback.end
