@@ -13,7 +13,6 @@ import torch
 import yaml
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
 
 from nas_lightning import reports
 from nas_lightning.composition import as_dict
@@ -147,7 +146,7 @@ def _run_phases(bench: Workbench, show: bool = True) -> dict[str, Any]:
             folder.save_genotype(_given_genotype(bench))
         summary = _evaluate(bench, folder.genotype())
     if show:
-        _show_outcome(folder, summary)
+        reports.show_outcome(summary, str(folder))
     return summary
 
 
@@ -292,27 +291,3 @@ def _override_resumed(config: dict[str, Any], override: str) -> None:
     if not isinstance(node, dict):
         raise ConfigError(f"{override}: there is no such key")
     node[last] = value
-
-
-def _show_outcome(folder: RunFolder, summary: Mapping[str, Any]) -> None:
-    console = Console()
-    table = Table(title=f"{summary['method']} · {summary['space']} · {summary['data']} · seed {summary['seed']}")
-    table.add_column("what")
-    table.add_column("value", justify="right")
-    searched, judged = summary["search"], summary["evaluation"]
-    if searched:
-        if searched["val_accuracy"] is not None:
-            table.add_row("search: accuracy on val", f"{searched['val_accuracy']:.2f} %")
-        table.add_row("search: time", f"{searched['seconds']:.0f} s for {searched['epochs']} epochs")
-    if judged:
-        if judged["test_accuracy"] is not None:
-            table.add_row("test accuracy", f"{judged['test_accuracy']:.2f} %")
-        size = f"{judged['init_channels']} channels, {judged['layers']} cells, {judged['epochs']} epochs"
-        table.add_row(f"recipe {judged['recipe']}", size)
-        table.add_row("parameters", f"{judged['params'] / 1e6:.3f} M")
-        table.add_row("multiply-accumulates", f"{judged['macs'] / 1e6:.1f} M")
-        table.add_row("evaluation: time", f"{judged['seconds']:.0f} s")
-    console.print(table)
-    if summary["genotype"]:
-        console.print(str(Genotype.from_dict(summary["genotype"])), highlight=False, soft_wrap=True)
-    console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 from nas_lightning.reports.curvature import save_curvature
 from nas_lightning.reports.curves import save_curves
 from nas_lightning.reports.drawing import draw_cell, save_genotype, save_svg
+from nas_lightning.reports.outcome import show_outcome
 from nas_lightning.reports.runs import collect
 from nas_lightning.reports.tables import show, summarise, write
 
@@ -14,6 +15,7 @@ __all__ = [
     "save_genotype",
     "save_svg",
     "show",
+    "show_outcome",
     "summarise",
     "write",
 ]

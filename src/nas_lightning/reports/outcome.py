@@ -1,0 +1,50 @@
+"""What a finished run shows on the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from nas_lightning.spaces.genotypes import Genotype
+
+
+def show_outcome(summary: Mapping[str, Any], folder: str) -> None:
+    """Print what a run ended with: accuracies, cost, curvature, candidates, the genotype, the folder."""
+    console = Console()
+    table = Table(title=f"{summary['method']} · {summary['space']} · {summary['data']} · seed {summary['seed']}")
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    searched, judged = summary["search"], summary["evaluation"]
+    if searched:
+        if searched["val_accuracy"] is not None:
+            table.add_row("search: accuracy on val", f"{searched['val_accuracy']:.2f} %")
+        table.add_row("search: time", f"{searched['seconds']:.0f} s for {searched['epochs']} epochs")
+        if searched.get("dominant_eigenvalue") is not None:
+            table.add_row("search: dominant eigenvalue", f"{searched['dominant_eigenvalue']:.3f}")
+        if searched["curvature_seconds"] is not None:
+            table.add_row("curvature: time", f"{searched['curvature_seconds']:.0f} s")
+        if searched["stopped_at"] is not None:
+            table.add_row("stopped", f"at epoch {searched['stopped_at']}, back to epoch {searched['rolled_back_to']}")
+        else:
+            for event in searched.get("rollbacks", ()):
+                table.add_row("rolled back", f"at epoch {event['at']} to epoch {event['to']}")
+    if summary["selection"] and summary["selection"]["seconds"] >= 1:
+        table.add_row("selection: time", f"{summary['selection']['seconds']:.0f} s")
+    for member in summary["candidates"] or ():
+        named = ", ".join(f"{key}={value}" for key, value in member["values"].items())
+        chosen = " (chosen)" if member["chosen"] else ""
+        measured = "not measured" if member["val_accuracy"] is None else f"{member['val_accuracy']:.2f} % on val"
+        table.add_row(f"candidate {named}", f"{measured}{chosen}")
+    if judged:
+        if judged["test_accuracy"] is not None:
+            table.add_row("test accuracy", f"{judged['test_accuracy']:.2f} %")
+        size = f"{judged['init_channels']} channels, {judged['layers']} cells, {judged['epochs']} epochs"
+        table.add_row(f"recipe {judged['recipe']}", size)
+        table.add_row("parameters", f"{judged['params'] / 1e6:.3f} M")
+        table.add_row("multiply-accumulates", f"{judged['macs'] / 1e6:.1f} M")
+        table.add_row("evaluation: time", f"{judged['seconds']:.0f} s")
+    console.print(table)
+    if summary["genotype"]:
+        console.print(str(Genotype.from_dict(summary["genotype"])), highlight=False, soft_wrap=True)
+    console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
