@@ -85,7 +85,7 @@ class StageConfig(Section):
 class SearchConfig(Section):
     """The supernet search."""
 
-    epochs: CountOrZero = Field(description="search epochs over all stages; 0: nothing is trained")
+    epochs: Count = Field(description="search epochs over all stages")
     batch_size: Count = Field(description="images a step")
     init_channels: EvenCount = Field(description="channels of the first cells")
     layers: Count = Field(description="cells")
@@ -225,8 +225,6 @@ def _check_fields_together(root: RootConfig) -> None:
         raise ConfigError(
             f"search.weights.lr_min={weights.lr_min}: must be at most search.weights.lr={weights.lr}, where it starts"
         )
-    if root.search.epochs == 0:
-        return
     if weights.warmup_epochs >= root.search.epochs and root.task in ("pipeline", "search"):
         raise ConfigError(
             f"search.weights.warmup_epochs={weights.warmup_epochs}: must be less than"

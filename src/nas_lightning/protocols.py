@@ -240,7 +240,7 @@ class OneShot:
 class Selector(Protocol):
     """How a genotype is derived.
 
-    A selector with the attribute `needs_supernet = False` also goes with `search.epochs=0`, where nothing is trained.
+    For a selector with the attribute `needs_supernet = False` nothing is trained.
     """
 
     def __call__(self, space: SearchSpace, relaxation: Relaxation, arch: Tensors) -> "Genotype | None":

@@ -234,7 +234,7 @@ def test_a_missed_tolerance_is_logged(caplog):
     assert 0 < 1 - found.value < found.residual * 20
     assert f"{found.value:.6g}" in caplog.text
     assert f"{found.residual:.3g}" in caplog.text
-    assert "4 products of 4" in caplog.text
+    assert "after 4 products" in caplog.text
     caplog.clear()
     measure(loss, torch.ones(60).double(), max_products=60)
     assert not caplog.records
@@ -425,9 +425,9 @@ def test_products_on_the_darts_space():
     """At most 20 for 224 parameters, from the logits of the first epoch, where the largest eigenvalues are closest."""
     net, loss, arch = supernet_problem("darts", torch.float32, channels=4, scale=1e-3)
     assert sum(a.numel() for a in arch.values()) == 224
-    found = [measure(loss, arch, net, weight_decay=1e-3, seed=start) for start in range(2)]
-    assert all(m.products <= 20 for m in found)
-    assert found[0].value == pytest.approx(found[1].value, rel=1e-4)
+    found = measure(loss, arch, net, weight_decay=1e-3)
+    assert 10 <= found.products <= 20
+    assert found.residual < 0.02 * found.value
 
 
 @pytest.mark.slow

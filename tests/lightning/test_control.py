@@ -198,6 +198,7 @@ def test_drop_path_can_be_what_grows(tracked, tmp_path):
         ("control.adaptive_rollback.key=search.epochs", "allowed: search.weights.weight_decay"),
         ("search.weights.weight_decay=0.0", "stays zero"),
         ("search.weights.weight_decay=0.5", "starts above it"),
+        ("+control=curvature_stopping", "keep one, ~control.curvature_stopping"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_written(tracked, tmp_path, override, told):

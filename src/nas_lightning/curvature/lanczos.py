@@ -34,11 +34,11 @@ def lanczos(
     product: Callable[[Tensor], Tensor],
     size: int,
     k: int = 1,
-    rtol: float = 2e-5,
+    rtol: float = 5e-5,
     shift: float = 0.0,
     epsilon: float = 1e-16,
     min_products: int = 10,
-    max_products: int = 50,
+    max_products: int = 20,
     guess: Tensor | None = None,
     seed: int = 0,
 ) -> RitzPairs:

@@ -16,8 +16,8 @@ from nas_lightning.reports import save_genotype
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.spaces.genotypes import Genotype
 
-PLAIN_SECTIONS = ("task", "method", "genotype", "runs", "sweep", "trusted", "candidates")
-"""Keys that say what a run is; members share them."""
+SHARED = ("task", "method", "genotype", "runs", "sweep", "trusted", "candidates", "evaluation")
+"""Sections that say what a run is and how its members are judged; these cannot differ."""
 
 
 def member_benches(bench: Workbench) -> list[Workbench]:
@@ -30,7 +30,7 @@ def member_benches(bench: Workbench) -> list[Workbench]:
     for index, changes in enumerate(bench.config.candidates.members()):
         config = copy.deepcopy(bench.plain)
         for key, value in changes.items():
-            if key.split(".")[0] in PLAIN_SECTIONS or isinstance(_value_of(config, key), dict):
+            if key.split(".")[0] in SHARED or isinstance(_value_of(config, key), dict):
                 raise ConfigError(f"candidates.key={key}: members cannot differ in it; use a sweep: -m {key}=…")
             assign(config, key, value, "candidates: a member has")
         if "images" not in bench.plain["evaluation"] and not _has_halves(bench):

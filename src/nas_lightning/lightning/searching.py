@@ -72,6 +72,12 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
     return module
 
 
+def stages_of(bench: Workbench) -> list[Stage]:
+    """The stages of the search; none where the selector needs no trained supernet."""
+    selector = bench.build("selector", bench.plain["selector"])
+    return plan_stages(bench.plain, bench.config.search) if getattr(selector, "needs_supernet", True) else []
+
+
 def bench_of(bench: Workbench, stage: Stage) -> Workbench:
     """The parts as a stage sees them; data are read again only where the stage changes something."""
     return bench if stage.config == bench.plain else bench.variant(stage.config)
@@ -83,19 +89,19 @@ def check_search(bench: Workbench) -> None:
     Raises:
         ConfigError: Parts that do not fit each other or the images.
     """
-    selector = bench.build("selector", bench.plain["selector"])
-    if bench.config.search.epochs == 0 and getattr(selector, "needs_supernet", True):
-        raise ConfigError(
-            f"search.epochs=0: must be at least 1, {type(selector).__name__} needs a trained supernet; use"
-            " search.epochs=1 or more, or method=random_search"
-        )
     shapes: dict[str, torch.Size] | None = None
-    for stage in plan_stages(bench.plain, bench.config.search):
+    for stage in stages_of(bench):
         stage_bench = bench_of(bench, stage)
         search_data(stage_bench).setup("fit")
         module = build_module(stage_bench, stage)
         watching = list(stage_bench.build_named("callbacks").values())
-        for control in stage_bench.build_named("control").values():
+        controls = stage_bench.build_named("control")
+        going_back = [name for name, control in controls.items() if getattr(control, "goes_back", False)]
+        if len(going_back) > 1:
+            raise ConfigError(
+                f"control: {' and '.join(going_back)} would both go back; keep one, ~control.{going_back[1]}"
+            )
+        for control in controls.values():
             if hasattr(control, "check"):
                 control.check(module, watching)
         found = {name: tensor.shape for name, tensor in module.state_dict().items()}
@@ -125,7 +131,7 @@ def run_search(bench: Workbench) -> Searched:
     cost = Cost()
     state: SearchState | None = None
     module: SearchModule | None = None
-    for stage in plan_stages(bench.plain, bench.config.search):
+    for stage in stages_of(bench):
         if saved is not None and stage.index < saved["search"]["stage"]:
             continue
         stage_bench = bench_of(bench, stage)

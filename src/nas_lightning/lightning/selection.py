@@ -76,7 +76,7 @@ class OneShotAccuracy:
 
 
 def _no_supernet(mixing: Mixing, active: Active | None, batches: int | None) -> float:
-    raise ConfigError("search.epochs=0: the selector needs a trained supernet; use search.epochs=1 or more")
+    raise ConfigError("selector: it says that it needs no supernet, so none was trained, but it asks for an accuracy")
 
 
 def track_progress(items: Sequence[Any], title: str) -> Iterable[Any]:

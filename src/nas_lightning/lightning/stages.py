@@ -33,13 +33,11 @@ class Stage:
 
 
 def plan_stages(config: Mapping[str, Any], search: SearchConfig) -> list[Stage]:
-    """The stages of a configuration: `search.stages`, or one over all epochs; none where nothing is trained.
+    """The stages of a configuration: `search.stages`, or one over all epochs.
 
     Raises:
         ConfigError: An override of a stage names a key that does not exist.
     """
-    if search.epochs == 0:
-        return []
     if search.stages is None:
         return [Stage("search", 0, 0, search.epochs, dict(config))]
     stages: list[Stage] = []

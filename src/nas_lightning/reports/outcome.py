@@ -39,6 +39,8 @@ def show_outcome(summary: Mapping[str, Any], folder: str) -> None:
     if judged:
         if judged["test_accuracy"] is not None:
             table.add_row("test accuracy", f"{judged['test_accuracy']:.2f} %")
+        if judged.get("val_accuracy") is not None:
+            table.add_row("accuracy on val", f"{judged['val_accuracy']:.2f} %")
         size = f"{judged['init_channels']} channels, {judged['layers']} cells, {judged['epochs']} epochs"
         table.add_row(f"recipe {judged['recipe']}", size)
         table.add_row("parameters", f"{judged['params'] / 1e6:.3f} M")
