@@ -134,7 +134,7 @@ WRONG = {
     "wrong type": (["search.epochs=many"], r"search\.epochs=many: must be a whole number; write search\.epochs=VALUE"),
     "fraction for a count": (["search.epochs=2.5"], r"search\.epochs=2\.5: must be a whole number"),
     "text for a flag": (["search.weights.nesterov=1"], r"search\.weights\.nesterov=1: must be true or false"),
-    "negative epochs": (["search.epochs=-1"], r"search\.epochs=-1: must be at least 0"),
+    "negative epochs": (["search.epochs=-1"], r"search\.epochs=-1: must be at least 1"),
     "odd channels": (["search.init_channels=7"], r"search\.init_channels=7: must be a multiple of 2"),
     "odd channels of the evaluation": (["evaluation.init_channels=7"], r"evaluation\.init_channels=7: must be a mul"),
     "fraction of one": (["data.val_fraction=1.0"], r"data\.val_fraction=1\.0: must be less than 1"),
@@ -192,8 +192,8 @@ def test_mistakes_are_one_line(case, tmp_path):
 
 
 def test_all_problems_are_reported_together():
-    with pytest.raises(nl.ConfigError, match=r"search\.epochs=-1.*search\.layers=0"):
-        nl.compose(["search.epochs=-1", "search.layers=0"])
+    with pytest.raises(nl.ConfigError, match=r"search\.epochs=0.*search\.layers=0"):
+        nl.compose(["search.epochs=0", "search.layers=0"])
 
 
 def write(folder: Path, name: str, text: str) -> Path:

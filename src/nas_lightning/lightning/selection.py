@@ -93,7 +93,7 @@ def select(bench: Workbench, module: SearchModule | None, data: SearchData | Non
 
     Args:
         bench: The parts of the run.
-        module: The searched module; None where nothing was trained.
+        module: The searched module; None where the selector needs none and nothing was trained.
         data: Its images, set up.
     """
     start = time.perf_counter()
