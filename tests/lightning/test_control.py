@@ -205,3 +205,33 @@ def test_what_cannot_work_is_refused_before_anything_is_written(tracked, tmp_pat
     with pytest.raises(nl.ConfigError, match=told):
         search([*tracked, "method=darts_ada", "space=s3", override], tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_second_rollback_may_go_back_further_and_no_more_is_kept_than_it_needs(tracked, tmp_path):
+    """Attempt 0 goes from 8 to 6, attempt 1 at once from 7 to 5, whose checkpoint attempt 0 left."""
+    growing = [[1] * 8 + [2] * 4, [1] * 7 + [2] * 5, [1] * 12]
+    overrides = [*tracked, "method=darts_ada", "space=s3", FIRST, "search.epochs=12", *injected(growing),
+                 *rule("adaptive_rollback"), "control.adaptive_rollback.offset=2"]  # fmt: skip
+    seen = []
+    folder = tmp_path / "run"
+
+    def kept():
+        return sorted(int(path.stem.split("=")[1]) for path in (folder / "checkpoints").glob("epoch=*.ckpt"))
+
+    KeptCheckpoints.look = lambda: seen.append(kept())
+    watch = ["trusted=[lightning_parts,test_control]", "+callbacks.kept._target_=test_control.KeptCheckpoints"]
+    found = search([*overrides, *watch], folder).summary["search"]
+    assert found["rollbacks"] == [{"at": 8, "to": 6}, {"at": 7, "to": 5}]
+    assert found["epochs"] == 12
+    reach = 2 * 2 + 1  # two rollbacks of two epochs
+    assert max(map(len, seen)) <= reach + 1
+    assert kept() == list(range(12 - reach, 13))
+
+
+class KeptCheckpoints(L.Callback):
+    """Looks at the folder at the start of each epoch."""
+
+    look = None
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        KeptCheckpoints.look()

@@ -11,7 +11,7 @@ SHOWN = {
     "train_loss": "train loss {:.3f}",
     "arch_loss": "arch loss {:.3f}",
     "val_accuracy": "val {:.2f} %",
-    "dominant_eigenvalue": "dominant eigenvalue {:.3f}",
+    "dominant_eigenvalue": "λ {:.3f}",
     "test_accuracy": "test {:.2f} %",
 }
 """Metrics on display and how they are written."""
