@@ -113,10 +113,16 @@ class CandidatesConfig(Section):
             ConfigError: Keys and values do not fit each other.
         """
         if self.key is None:
+            if self.values is not None:
+                raise ConfigError(
+                    f"candidates.values={json.dumps(self.values)}: of which key? write candidates.key=seed"
+                )
             return []
         keys = [self.key] if isinstance(self.key, str) else self.key
         values = list(range(self.values)) if isinstance(self.values, int) else self.values
-        if not keys or not values:
+        if not keys or not all(keys) or len(set(keys)) < len(keys):
+            raise ConfigError(f"candidates.key={json.dumps(self.key)}: needs a key, or several different ones")
+        if not values:
             raise ConfigError(
                 f"candidates.values={json.dumps(values)}: needs a value a member; write candidates.values=[1,2]"
             )

@@ -200,6 +200,8 @@ def _comparable_hash(plain: Mapping[str, Any]) -> str:
     """Hash of everything in the configuration that two runs must share to be averaged over."""
     left_out = ("seed", "threads", "task", "genotype", "runs", "sweep", "trusted", "trainer", "logger", "callbacks")
     shared = {key: value for key, value in plain.items() if key not in left_out}
+    if plain["control"]:  # what steers the search follows what was measured
+        shared["callbacks"] = plain["callbacks"]
     shared["data"] = {k: v for k, v in plain["data"].items() if k not in ("num_workers", "root", "download")}
     return hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=4).hexdigest()
 

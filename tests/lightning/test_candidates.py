@@ -107,8 +107,15 @@ def test_members_of_several_keys(tiny, tmp_path):
     [
         (["candidates.key=seed"], "candidates.values=null"),
         (["candidates.key=sede", "candidates.values=[1,2]"], "there is no such key"),
-        (["candidates.key=space", "candidates.values=[s2,s3]"], "use a sweep: -m space="),
+        (["candidates.key=space", "candidates.values=[s2,s3]"], "members cannot differ in it"),
         (["candidates.key=seed", "candidates.values=[1,1]"], "twice"),
+        (["candidates.values=[1,2]"], "of which key?"),
+        (["candidates.key=[seed,seed]", "candidates.values=[[1,2],[3,4]]"], "several different ones"),
+        (["candidates.key=data.val_fraction", "candidates.values=[0.0,0.3]"], "members cannot differ in it"),
+        (
+            ["candidates.key=seed", "candidates.values=[1,2]", "evaluation.warmup_epochs=3", "candidates.epochs=2"],
+            "warms",
+        ),
         (["candidates.key=evaluation.lr", "candidates.values=[0.1,0.2]"], "members cannot differ in it"),
         (["candidates.key=[seed,search.epochs]", "candidates.values=[1,2]"], "a list of 2 values"),
         (["candidates.key=search.weights.lr", "candidates.values=[0.1,-1.0]"], "search.weights.lr=-1.0"),

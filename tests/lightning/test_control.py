@@ -128,6 +128,11 @@ def test_a_measurement_off_the_grid_does_not_count(tracked, tmp_path):
     assert search(on_grid, tmp_path / "other").summary["search"]["stopped_at"] == 4
 
 
+def rollbacks(folder):
+    rows = RunFolder(folder).read_curvature()
+    return [(int(row["search_epoch"]), int(row["to_epoch"])) for row in rows if row["event"] == "rolled back"]
+
+
 GROWING = [[1, 1, 1, 2, 2, 2], [0, 0, 0, 1, 2, 2], [0, 0, 0, 0, 5, 9]]
 """By attempt: 3 triggers and goes back to 2; then 4 goes back to 3; then the strength is at its maximum."""
 ADA = ["method=darts_ada", "space=s3", "search.epochs=6", *injected(GROWING), *rule("adaptive_rollback")]
@@ -149,7 +154,7 @@ def test_weight_decay_grows_tenfold_at_each_rollback(tracked, tmp_path, state_lo
     assert column("lr") == pytest.approx([cosine(e, 6, 0.025, 0.001) for e in column("search_epoch", int)])
     found = result.summary["search"]
     assert (found["epochs"], found["stopped_at"], found["rolled_back_to"]) == (6, None, 3)
-    assert found["rollbacks"] == [{"at": 3, "to": 2}, {"at": 4, "to": 3}]
+    assert rollbacks(tmp_path / "run") == [(3, 2), (4, 3)]
     # The state with which an attempt begins is that of the epoch it goes back to, whatever came since.
     assert same(StateLog.starts[4], StateLog.ends[2])
     assert same(StateLog.starts[6], StateLog.ends[4])
@@ -197,13 +202,16 @@ def test_drop_path_can_be_what_grows(tracked, tmp_path):
         ("~callbacks.curvature", "keep callbacks.curvature"),
         ("control.adaptive_rollback.key=search.epochs", "allowed: search.weights.weight_decay"),
         ("search.weights.weight_decay=0.0", "stays zero"),
-        ("search.weights.weight_decay=0.5", "starts above it"),
+        ("search.weights.weight_decay=0.5", "no step could be taken"),
+        ("search.stages=[{name: a, epochs: 1},{name: b, epochs: 1}]", "cannot go back"),
+        ("control.adaptive_rollback.offset=0|control.adaptive_rollback.window=1", "offset=1"),
+        ("hypergradient=none", "learns no architecture"),
         ("+control=curvature_stopping", "keep one, ~control.curvature_stopping"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_written(tracked, tmp_path, override, told):
     with pytest.raises(nl.ConfigError, match=told):
-        search([*tracked, "method=darts_ada", "space=s3", override], tmp_path / "run")
+        search([*tracked, "method=darts_ada", "space=s3", *override.split("|")], tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -221,7 +229,7 @@ def test_a_second_rollback_may_go_back_further_and_no_more_is_kept_than_it_needs
     KeptCheckpoints.look = lambda: seen.append(kept())
     watch = ["trusted=[lightning_parts,test_control]", "+callbacks.kept._target_=test_control.KeptCheckpoints"]
     found = search([*overrides, *watch], folder).summary["search"]
-    assert found["rollbacks"] == [{"at": 8, "to": 6}, {"at": 7, "to": 5}]
+    assert rollbacks(folder) == [(8, 6), (7, 5)]
     assert found["epochs"] == 12
     reach = 2 * 2 + 1  # two rollbacks of two epochs
     assert max(map(len, seen)) <= reach + 1

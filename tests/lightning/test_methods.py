@@ -1,12 +1,15 @@
 """Every method on every space: it runs, and what cannot make sense is refused."""
 
+import numpy as np
 import pytest
 import torch
 
 import lightning as L
 import nas_lightning as nl
 from cases import CONF, SPACES
+from nas_lightning.lightning.selection import OneShotAccuracy
 from nas_lightning.run_folder import RunFolder
+from nas_lightning.tasks import resume
 
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 REFUSED = {("noisy_darts", "s4")}
@@ -128,3 +131,54 @@ def test_cutout_reaches_train_and_arch_and_val_where_it_is_augmented(augment_val
             rows, columns = blank.any(dim=1), blank.any(dim=0)
             assert (blank == rows[:, None] & columns).all()
             assert blank.sum() >= 16
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["method=darts", "relaxation=uniform"], "use hypergradient=none"),
+        (["method=darts", "hypergradient=none"], "learns no architecture"),
+        (["method=rs_ws", "perturbation=random"], "use perturbation=none"),
+        (["method=rs_ws", "+control=curvature_stopping"], "nothing is learnt that it could steer"),
+        (["method=random_search", "+control=curvature_stopping"], "no supernet is trained"),
+        (["method=darts_es", "control.curvature_stopping.rule=paper"], "callbacks.curvature.interval=1"),
+    ],
+)
+def test_what_cannot_make_sense_is_refused(overrides, told, tiny, tmp_path):
+    tracked = [override for override in tiny if override != "~callbacks.curvature"]
+    with pytest.raises(nl.ConfigError, match=told):
+        nl.search(nl.compose([*tracked, *overrides, "space=s3"]), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+class SelectionImages(OneShotAccuracy):
+    """Keeps what the selection looks at."""
+
+    seen: list[torch.Tensor] = []  # noqa: RUF012 - shared on purpose
+
+    def _loaded(self):
+        for images, targets in super()._loaded():
+            SelectionImages.seen.append(images)
+            SelectionImages.labels = [*getattr(SelectionImages, "labels", []), targets]
+            yield images, targets
+
+
+def test_selection_sees_all_classes_and_the_same_images_after_a_resume(tiny, tmp_path, monkeypatch):
+    """Its first batch is shuffled even where images are sorted by class, and cut out as in the last epoch."""
+    monkeypatch.setattr("nas_lightning.lightning.selection.OneShotAccuracy", SelectionImages)
+    images = np.load(next(word for word in tiny if word.startswith("data.path=")).partition("=")[2])
+    arrays = {name: images[name] for name in images}
+    order = np.argsort(arrays["y_train"], kind="stable")
+    arrays |= {"x_train": arrays["x_train"][order], "y_train": arrays["y_train"][order]}
+    np.savez(tmp_path / "sorted.npz", **arrays)
+    linear = ["+regularizer=cutout", "regularizer.cutout.schedule=linear", "search.batch_size=8"]
+    cfg = nl.compose([*tiny, f"data.path={tmp_path / 'sorted.npz'}", "method=rs_ws", *QUICK["rs_ws"], *linear])
+    SelectionImages.seen, SelectionImages.labels = [], []
+    nl.search(cfg, run_dir=tmp_path / "run")
+    whole, labels = SelectionImages.seen, SelectionImages.labels
+    assert len(set(labels[0].tolist())) > 2
+    (tmp_path / "run" / "summary.json").write_text("{}")
+    SelectionImages.seen = []
+    resume(tmp_path / "run")
+    assert len(whole) == len(SelectionImages.seen) > 0
+    assert all(torch.equal(a, b) for a, b in zip(whole, SelectionImages.seen, strict=True))

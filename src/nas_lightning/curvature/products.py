@@ -112,12 +112,20 @@ class HessianProducts:
         return torch.cat(columns, dim=1)
 
 
+def _put_back(buffers: list[tuple[Tensor, Tensor]]) -> None:
+    """Of other layers than batch normalisation, which is frozen: only what changed is written."""
+    with torch.no_grad():
+        for buffer, before in buffers:
+            if not torch.equal(buffer, before):
+                buffer.copy_(before)
+
+
 @contextmanager
 def hessian_products(loss_of_arch: LossOfArch, arch: Arch, module: nn.Module | None) -> Iterator[HessianProducts]:
     """Within the block the Hessian at `arch` is an operator; afterwards its graph is freed.
 
     The loss is evaluated once, in its own precision (autocast is off) and at copies of the architecture parameters, so
-    all products see the same random draws. Buffers of batch normalisation, torch's global random numbers and the
+    all products see the same random draws. The buffers of `module`, torch's global random numbers and the
     architecture parameters are afterwards as they were.
 
     Raises:
@@ -136,6 +144,7 @@ def hessian_products(loss_of_arch: LossOfArch, arch: Arch, module: nn.Module | N
             stack.enter_context(torch.autocast(kind, enabled=False))
         if module is not None:
             stack.enter_context(frozen_batch_stats(module))
+            stack.callback(_put_back, [(buffer, buffer.clone()) for buffer in module.buffers()])
         leaves = [a.detach().clone().requires_grad_() for a in given]
         loss = loss_of_arch(_in_structure_of(arch, leaves))
         gradients: list[Tensor | None] = [None] * len(leaves)

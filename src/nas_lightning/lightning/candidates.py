@@ -16,7 +16,10 @@ from nas_lightning.reports import save_genotype
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.spaces.genotypes import Genotype
 
-SHARED = ("task", "method", "genotype", "runs", "sweep", "trusted", "candidates", "evaluation")
+SHARED = (
+    *("task", "method", "genotype", "runs", "sweep", "trusted", "candidates", "engine", "threads"),
+    *("space", "data", "objective", "evaluation", "trainer", "logger", "callbacks"),
+)
 """Sections that say what a run is and how its members are judged; these cannot differ."""
 
 
@@ -31,12 +34,22 @@ def member_benches(bench: Workbench) -> list[Workbench]:
         config = copy.deepcopy(bench.plain)
         for key, value in changes.items():
             if key.split(".")[0] in SHARED or isinstance(_value_of(config, key), dict):
-                raise ConfigError(f"candidates.key={key}: members cannot differ in it; use a sweep: -m {key}=…")
+                raise ConfigError(
+                    f"candidates.key={key}: members cannot differ in it, they could not be compared or evaluated; use"
+                    " seed, or a value of search, relaxation, hypergradient, perturbation, regularizer, control or"
+                    " selector"
+                )
             assign(config, key, value, "candidates: a member has")
         if "images" not in bench.plain["evaluation"] and not _has_halves(bench):
             raise ConfigError(
                 "candidates.key: members are compared by brief retraining, which this evaluation cannot do; use one"
                 " that trains, for instance evaluation=cifar_16x8"
+            )
+        warmup = bench.plain["evaluation"].get("warmup_epochs", 0)
+        if warmup >= bench.config.candidates.epochs:
+            raise ConfigError(
+                f"candidates.epochs={bench.config.candidates.epochs}: the learning rate warms up for {warmup} epochs;"
+                f" use candidates.epochs={warmup + 1} or more"
             )
         config["evaluation"] |= {"images": "search_halves", "epochs": bench.config.candidates.epochs}
         config |= {"task": "pipeline", "candidates": {"key": None, "values": None, "epochs": 1}}
@@ -79,7 +92,7 @@ def run_candidates(
     for index, (changes, member) in enumerate(zip(members, member_benches(bench), strict=True)):
         try:
             summary = run_member(member)
-        except Interrupted as error:
+        except (Interrupted, KeyboardInterrupt) as error:
             raise Interrupted(f"stopped in candidate {index}; continue with resume={bench.folder}") from error
         summaries.append(summary)
         told.append(
@@ -107,9 +120,11 @@ def run_candidates(
     search = {**chosen["search"], "seconds": _total(summaries, "search", "seconds")}
     if chosen["search"]["curvature_seconds"] is not None:
         search["curvature_seconds"] = _total(summaries, "search", "curvature_seconds")
+    # Each epoch of a retraining looks at val, and so does its final measurement.
+    passes = _total(summaries, "evaluation", "epochs") + len(summaries)
     selection = {
         "seconds": round(_total(summaries, "selection", "seconds") + _total(summaries, "evaluation", "seconds"), 3),
-        "validation_passes": round(_total(summaries, "selection", "validation_passes") + len(summaries), 2),
+        "validation_passes": round(_total(summaries, "selection", "validation_passes") + passes, 2),
     }
     return genotype, search, selection, told
 

@@ -179,6 +179,11 @@ class SearchData(_KeyedDataModule):
         """The val part in index order."""
         return self._loader(self.augmented if self.val_is_augmented else self.plain, "val", self.split.val)
 
+    def selection_dataloader(self) -> DataLoader[Any]:
+        """The val part in one shuffled order, always the same: its first batches are of all classes."""
+        dataset = self.augmented if self.val_is_augmented else self.plain
+        return self._loader(dataset, "selection", order(self.split.val, self.seed, "selection", 0))
+
     def fixed_arch_batch(self) -> tuple[Tensor, Tensor]:
         """The same augmented images of the arch half whenever it is asked for; which ones, the seed decides."""
         size = min(self.batch_size, len(self.split.arch))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 import lightning as L
+from nas_lightning import draws
 from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.lightning.callbacks import Cost, EpochCheckpoint, InterruptAtEpochEnd
 from nas_lightning.lightning.data import SearchData
@@ -89,17 +90,31 @@ def check_search(bench: Workbench) -> None:
     Raises:
         ConfigError: Parts that do not fit each other or the images.
     """
+    if bench.plain["control"] and not stages_of(bench):
+        name = next(iter(bench.plain["control"]))
+        raise ConfigError(f"control.{name}: no supernet is trained that it could steer; remove it, ~control.{name}")
     shapes: dict[str, torch.Size] | None = None
     for stage in stages_of(bench):
         stage_bench = bench_of(bench, stage)
         search_data(stage_bench).setup("fit")
         module = build_module(stage_bench, stage)
         watching = list(stage_bench.build_named("callbacks").values())
+        _check_learning(module)
         controls = stage_bench.build_named("control")
+        if controls and not module.hypergradient.learns:
+            raise ConfigError(
+                f"control.{next(iter(controls))}: nothing is learnt that it could steer; remove it,"
+                f" ~control.{next(iter(controls))}, or choose another hypergradient than none"
+            )
         going_back = [name for name, control in controls.items() if getattr(control, "goes_back", False)]
         if len(going_back) > 1:
             raise ConfigError(
                 f"control: {' and '.join(going_back)} would both go back; keep one, ~control.{going_back[1]}"
+            )
+        if going_back and stage_bench.config.search.stages is not None:
+            raise ConfigError(
+                f"control.{going_back[0]}: a search in stages cannot go back, it might have to enter an earlier stage;"
+                " use search.stages=null"
             )
         for control in controls.values():
             if hasattr(control, "check"):
@@ -108,6 +123,31 @@ def check_search(bench: Workbench) -> None:
         if shapes is not None and found != shapes:
             raise ConfigError(f"search.stages: stage {stage.name} has another supernet than the one before")
         shapes = found
+
+
+def _check_learning(module: SearchModule) -> None:
+    """Refuse combinations in which the architecture cannot be learnt, or is read without having been.
+
+    Raises:
+        ConfigError: Such a combination.
+    """
+    arch = {name: a.detach().requires_grad_() for name, a in module.arch.items()}
+    mixing = module.relaxation(arch, 0, draws.seeded_generator(0))
+    if module.hypergradient.learns:
+        if not any(weights.requires_grad for weights in mixing.values()):
+            raise ConfigError(
+                f"relaxation: {type(module.relaxation).__name__} has nothing to learn; use hypergradient=none, or"
+                " method=rs_ws"
+            )
+        return
+    if module.genotype() is not None:
+        raise ConfigError(
+            f"hypergradient: {type(module.hypergradient).__name__} learns no architecture that selector"
+            f" {type(module.selector).__name__} could read; use selector=random_search, or"
+            " hypergradient=first_order"
+        )
+    if module.perturbation.epsilon(module.settings.epochs - 1, module.settings.epochs) > 0:
+        raise ConfigError("perturbation: drawn paths are not perturbed; use perturbation=none")
 
 
 def search_data(bench: Workbench) -> SearchData:
@@ -152,7 +192,10 @@ def run_search(bench: Workbench) -> Searched:
         data = search_data(bench)
         data.setup("fit")
         data.first_pass = state.epoch_offset
-    genotype, selection = select(bench, module, data)
+    try:
+        genotype, selection = select(bench, module, data)
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped in the selection; continue with resume={folder}") from error
     folder.save_genotype(genotype)
     save_genotype(genotype, folder.plots)
     save_curvature(folder.curvature, folder.plots)
@@ -174,26 +217,25 @@ def _found_in_tables(folder: RunFolder, last: int) -> dict[str, Any]:
         folder: The run folder.
         last: The search epoch at whose end that supernet stood, which a control may have gone back to.
     """
-    metrics = [row for row in folder.read_metrics() if row["phase"] == "search"]
+    rows = [row for row in folder.read_metrics() if row["phase"] == "search"]
+    metrics = [row for row in rows if int(row["search_epoch"]) == last]  # of several attempts the last one counts
     curvature = folder.read_curvature()
 
-    def at_last(rows: list[dict[str, str]], name: str, digits: int) -> float | None:
-        rows = [row for row in rows if int(row["search_epoch"]) == last]  # of several attempts the last one counts
-        value = rows[-1].get(name) if rows else None
-        number = float(value) if value else math.nan
-        return round(number, digits) if math.isfinite(number) else None
+    def number(row: dict[str, str] | None, name: str, digits: int) -> float | None:
+        value = float((row or {}).get(name) or math.nan)
+        return round(value, digits) if math.isfinite(value) else None
 
     events = [row for row in curvature if row["event"]]
-    rollbacks = [{"at": int(row["search_epoch"]), "to": int(row["to_epoch"])} for row in events]
-    stopped = [event["at"] for event, row in zip(rollbacks, events, strict=True) if row["event"] == "stopped"]
+    stopped = [int(row["search_epoch"]) for row in events if row["event"] == "stopped"]
+    measured = [row for row in curvature if int(row["search_epoch"]) <= last]
+    nearest = max(measured, key=lambda row: (int(row["search_epoch"]), int(row["epoch"])), default=None)
     return {
-        "val_accuracy": at_last(metrics, "val_accuracy", 4),
+        "val_accuracy": number(metrics[-1] if metrics else None, "val_accuracy", 4),
         "curvature_seconds": round(sum(float(row["seconds"]) for row in curvature), 3) if curvature else None,
         "stopped_at": stopped[-1] if stopped else None,
-        "rolled_back_to": rollbacks[-1]["to"] if rollbacks else None,
-        "rollbacks": rollbacks,
-        "dominant_eigenvalue": at_last(curvature, "dominant_eigenvalue", 6),
-        "weight_decay": at_last(metrics, "weight_decay", 10),
+        "rolled_back_to": int(events[-1]["to_epoch"]) if events else None,
+        # Of the last measurement up to that epoch: a control can go back to one that was not measured.
+        "dominant_eigenvalue": number(nearest, "dominant_eigenvalue", 6),
     }
 
 

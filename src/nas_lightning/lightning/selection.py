@@ -1,7 +1,8 @@
 """Derive the genotype from a trained supernet, and say what that cost."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class OneShotAccuracy:
         self.device = trainer.strategy.root_device
         self.forward_context = trainer.precision_plugin.forward_context
         self.batches = 0
-        self._images: list[tuple[Tensor, Tensor]] = []
+        self._few: list[tuple[Tensor, Tensor]] = []
 
     def __call__(self, mixing: Mixing, active: Active | None, batches: int | None) -> float:
         """Metric in its unit, larger is better, on the first `batches` batches or on all."""
@@ -51,9 +52,7 @@ class OneShotAccuracy:
         mixing = {name: weights.to(self.device) for name, weights in mixing.items()}
         metric = self.objective.new_metric().to(self.device)
         with torch.no_grad(), evaluating(module.supernet), self.forward_context():
-            for index, (images, targets) in enumerate(self._val()):
-                if index == batches:
-                    break
+            for index, (images, targets) in enumerate(self._val(batches)):
                 with draws.keyed(self.seed, 0, f"selection {index}"):
                     outputs = module.supernet(images.to(self.device), mixing, active)
                 metric.update(outputs, targets.to(self.device))
@@ -64,15 +63,19 @@ class OneShotAccuracy:
     @property
     def passes(self) -> float:
         """Passes over the whole of `val` so far."""
-        return round(self.batches / len(self._images), 2) if self._images else 0.0
+        return round(self.batches / len(self.data.selection_dataloader()), 2)
 
-    def _val(self) -> list[tuple[Tensor, Tensor]]:
-        if not self._images:
-            loaded = list(self.data.val_dataloader())
-            if self.data.val_is_augmented:
-                loaded = [self.module.seen(batch, f"selection {index}") for index, batch in enumerate(loaded)]
-            self._images = loaded
-        return self._images
+    def _val(self, batches: int | None) -> Iterable[tuple[Tensor, Tensor]]:
+        """The first batches, which are kept, or all of them, which might not fit into memory."""
+        if batches is None:
+            return self._loaded()
+        if len(self._few) < batches:
+            self._few = list(islice(self._loaded(), batches))
+        return self._few[:batches]
+
+    def _loaded(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for index, batch in enumerate(self.data.selection_dataloader()):
+            yield self.module.seen(batch, f"selection {index}") if self.data.val_is_augmented else batch
 
 
 def _no_supernet(mixing: Mixing, active: Active | None, batches: int | None) -> float:
@@ -104,6 +107,9 @@ def select(bench: Workbench, module: SearchModule | None, data: SearchData | Non
         arch = relaxation.init(bench.space.choices, seeded_generator(bench.config.seed, "architecture"))
         one_shot = OneShot(bench.space, relaxation, arch, bench.config.seed, _no_supernet, track_progress)
     else:
+        # Where schedules stood at the end of the epoch that the supernet is of, also after a stop or a resume.
+        for part in module.regularizers.values():
+            part.at_epoch(max(0, module.search_epoch - 1))
         accuracy = OneShotAccuracy(bench, module, data)
         arch = {name: a.detach() for name, a in module.arch.items()}
         one_shot = OneShot(module.space, module.relaxation, arch, bench.config.seed, accuracy, track_progress)

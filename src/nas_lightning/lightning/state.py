@@ -1,5 +1,6 @@
 """The state of a search beyond its weights: saving it, changing a value on the way, going back to an earlier epoch."""
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -98,10 +99,27 @@ def value_of(module: "SearchModule", key: str) -> float | None:
     """The present value of a key that `change_value` can change; None where there is no such number."""
     if key == WEIGHT_DECAY:
         return module.weight_decay
-    group, _, rest = key.partition(".")
-    name, _, attribute = rest.partition(".")
-    value = getattr(module.regularizers.get(name), attribute, None) if group == "regularizer" and attribute else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    part, attribute = _adjustable(module, key)
+    return None if part is None else float(getattr(part, attribute))
+
+
+def bound_of(module: "SearchModule", key: str) -> float:
+    """Below what the value of such a key must stay."""
+    part, attribute = _adjustable(module, key)
+    return math.inf if part is None else part.adjustable[attribute]
+
+
+def adjustable_keys(module: "SearchModule") -> list[str]:
+    """The keys whose values can be changed during the search."""
+    parts = module.regularizers.items()
+    return [WEIGHT_DECAY, *(f"regularizer.{n}.{a}" for n, part in parts for a in getattr(part, "adjustable", {}))]
+
+
+def _adjustable(module: "SearchModule", key: str) -> tuple[Any, str]:
+    if key not in adjustable_keys(module) or key == WEIGHT_DECAY:
+        return None, ""
+    _, name, attribute = key.split(".")
+    return module.regularizers[name], attribute
 
 
 def go_back(module: "SearchModule", rollback: Rollback) -> None:

@@ -69,7 +69,7 @@ class Cutout(Hooks):
             ConfigError: The schedule is linear and the number of epochs is not known.
         """
         if self.schedule == "linear":
-            self._fraction = search_epoch / max(1, known_epochs(self.epochs, "cutout") - 1)
+            self._fraction = min(1.0, search_epoch / max(1, known_epochs(self.epochs, "cutout") - 1))
 
     def on_images(self, images: Tensor) -> Tensor:
         """[B, C, H, W] → a new tensor with the squares blanked, or the images themselves where it is off.

@@ -1,6 +1,6 @@
 """Drop-path in the search: whole edges of the supernet, more of them as the search goes on."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -40,6 +40,8 @@ class DropPath(Hooks, nn.Module):
         probability: Probability of the current epoch.
     """
 
+    adjustable: ClassVar[dict[str, float]] = {"maximum": 1.0}
+
     def __init__(
         self,
         maximum: Annotated[float, Field(ge=0, lt=1)] = 0.2,
@@ -62,7 +64,7 @@ class DropPath(Hooks, nn.Module):
                 " write regularizer.drop_path.maximum=VALUE"
             )
         epochs = known_epochs(self.epochs, "drop_path")
-        self.probability = drop_path_in_search(search_epoch, epochs, self.maximum)
+        self.probability = drop_path_in_search(min(search_epoch, epochs - 1), epochs, self.maximum)
 
     def on_edge(self, y: Tensor, edge: EdgeInfo) -> Tensor:
         """[B, C, H, W] → the same, zero for the dropped images, out of place."""

@@ -1,6 +1,7 @@
 """The neutral version of every hook, to inherit from so that a regularizer writes only what it changes."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -8,7 +9,13 @@ from nas_lightning.protocols import EdgeInfo, SearchSpace
 
 
 class Hooks:
-    """Changes nothing."""
+    """Changes nothing.
+
+    Attributes:
+        adjustable: Values that a control may strengthen during a search, and below what they must stay.
+    """
+
+    adjustable: ClassVar[dict[str, float]] = {}
 
     def build(self, space: SearchSpace) -> SearchSpace:
         """The same space."""

@@ -1,7 +1,7 @@
 """Noise on the outputs of the candidate operations (NoisyDARTS)."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -63,6 +63,8 @@ class Noise(Hooks, nn.Module):
     Raises:
         ConfigError: Uniform multiplicative noise, or a learnable strength that starts at 0.
     """
+
+    adjustable: ClassVar[dict[str, float]] = {"std": math.inf}
 
     def __init__(
         self,
@@ -152,8 +154,7 @@ class Noise(Hooks, nn.Module):
     def metrics(self) -> dict[str, float]:
         """Learnt strengths: the average over the rows that have noise, by choice."""
         return {
-            f"noise_std/{name}": float(self._strength(name).detach()[rows].mean())
-            for name, rows in self._rows.items()
+            f"noise_std/{name}": float(self._strength(name).detach()[rows].mean()) for name, rows in self._rows.items()
         }
 
 

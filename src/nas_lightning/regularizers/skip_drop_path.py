@@ -1,6 +1,6 @@
 """Drop-path on the skip connections alone, at a constant probability."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ class SkipDropPath(Hooks, nn.Module):
         probability: Chance that an image's skip connection is dropped.
         in_validation: Act in evaluation mode as well (as released).
     """
+
+    adjustable: ClassVar[dict[str, float]] = {"probability": 1.0}
 
     def __init__(self, probability: Annotated[float, Field(ge=0, lt=1)] = 0.3, in_validation: bool = False) -> None:
         super().__init__()

@@ -26,9 +26,8 @@ def show_outcome(summary: Mapping[str, Any], folder: str) -> None:
             table.add_row("curvature: time", f"{searched['curvature_seconds']:.0f} s")
         if searched["stopped_at"] is not None:
             table.add_row("stopped", f"at epoch {searched['stopped_at']}, back to epoch {searched['rolled_back_to']}")
-        else:
-            for event in searched.get("rollbacks", ()):
-                table.add_row("rolled back", f"at epoch {event['at']} to epoch {event['to']}")
+        elif searched["rolled_back_to"] is not None:
+            table.add_row("rolled back", f"last to epoch {searched['rolled_back_to']}")
     if summary["selection"] and summary["selection"]["seconds"] >= 1:
         table.add_row("selection: time", f"{summary['selection']['seconds']:.0f} s")
     for member in summary["candidates"] or ():

@@ -89,6 +89,10 @@ class LiveDisplay(L.Callback):
 
     def _status(self, trainer: L.Trainer, pl_module: L.LightningModule) -> str:
         metrics = trainer.callback_metrics
+        # Lightning keeps the value of an earlier epoch.
+        stale = ("dominant_eigenvalue",) if getattr(pl_module, "curvature", None) is None else ()
         parts = [f"epoch {self._epoch(trainer, pl_module) + 1}/{self.epochs}"]
-        parts += [text.format(float(metrics[key])) for key, text in SHOWN.items() if key in metrics]
+        parts += [
+            text.format(float(metrics[key])) for key, text in SHOWN.items() if key in metrics and key not in stale
+        ]
         return ", ".join(parts)

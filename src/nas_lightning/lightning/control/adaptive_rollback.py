@@ -1,6 +1,7 @@
 """Adaptive regularisation (DARTS-ADA: Zela et al., RobustDARTS, ICLR 2020, section 5, Algorithm 1)."""
 
 import logging
+import math
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -16,7 +17,7 @@ from nas_lightning.lightning.control.watching import (
     Rule,
     tracking_of,
 )
-from nas_lightning.lightning.state import Rollback, value_of
+from nas_lightning.lightning.state import Rollback, adjustable_keys, bound_of, value_of
 
 log = logging.getLogger(__name__)
 
@@ -68,31 +69,36 @@ class AdaptiveRollback(EigenvalueControl):
         Raises:
             ConfigError: There is no such value, it is zero, or nothing measures the curvature.
         """
-        tracking_of(callbacks, "control.adaptive_rollback")
+        self.watch.check("control.adaptive_rollback", callbacks, module.settings.epochs)
         value = value_of(module, self.key)
         if value is None:
-            names = [f"regularizer.{name}.maximum" for name in module.regularizers]
             raise ConfigError(
                 f"control.adaptive_rollback.key={self.key}: no value to strengthen; allowed:"
-                f" search.weights.weight_decay{''.join(f', {name}' for name in names)}"
+                f" {', '.join(adjustable_keys(module))}"
             )
         if value <= 0:
             raise ConfigError(
                 f"control.adaptive_rollback: {self.key}={value} stays zero when it is multiplied; start above it,"
                 f" {self.key}={self.maximum / self.multiply**2:g}"
             )
-        if not self._allowed(value):
+        bound = bound_of(module, self.key)
+        if self.maximum >= bound:
             raise ConfigError(
-                f"control.adaptive_rollback.maximum={self.maximum}: {self.key}={value} starts above it; use"
-                f" control.adaptive_rollback.maximum={value * self.multiply**2:g}"
+                f"control.adaptive_rollback.maximum={self.maximum}: {self.key} must stay below {bound:g}; use a smaller"
+                f" one, and a smaller control.adaptive_rollback.multiply"
+            )
+        if not self._allowed(value * self.multiply):
+            raise ConfigError(
+                f"control.adaptive_rollback.maximum={self.maximum}: {self.key}={value} times {self.multiply:g} is above"
+                " it, so no step could be taken; use a larger maximum or a smaller multiply"
             )
 
     def reach(self, module: Any, callbacks: list[Any]) -> int:
         """Search epochs that must be kept: right after a rollback the next one may go back as far again."""
-        steps, value = 0, value_of(module, self.key) or self.maximum
-        while self._allowed(value * self.multiply):
-            steps, value = steps + 1, value * self.multiply
-        return steps * self.watch.lag(tracking_of(callbacks, "control.adaptive_rollback").interval) + 1
+        value = value_of(module, self.key) or self.maximum
+        steps = math.floor(math.log(self.maximum / value) / math.log(self.multiply) + 1e-6)
+        lag = self.watch.lag(tracking_of(callbacks, "control.adaptive_rollback").interval)
+        return min(steps * lag, module.settings.epochs) + 1
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Decide on the latest measurement."""

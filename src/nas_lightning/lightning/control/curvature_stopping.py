@@ -45,7 +45,7 @@ class CurvatureStopping(EigenvalueControl):
         Raises:
             ConfigError: Nothing measures it.
         """
-        tracking_of(callbacks, "control.curvature_stopping")
+        self.watch.check("control.curvature_stopping", callbacks, module.settings.epochs)
 
     def reach(self, module: Any, callbacks: list[Any]) -> int:
         """Search epochs that must be kept."""

@@ -1,5 +1,6 @@
 """What controls that follow the dominant eigenvalue share: feeding the criterion, its state, its reach."""
 
+import logging
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -9,6 +10,8 @@ from nas_lightning.curvature import EigenvalueStopping
 from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.callbacks import CurvatureTracking
 from nas_lightning.lightning.state import Measured
+
+log = logging.getLogger(__name__)
 
 Rule = Literal["released", "paper"]
 Evaluations = Annotated[int, Field(ge=1)]
@@ -39,6 +42,8 @@ class EigenvalueWatch:
     ) -> None:
         given = {"window": window, "delta": delta, "factor": factor, "start_epoch": start_epoch, "offset": offset}
         values = {**EigenvalueStopping.RULES[rule], **{key: v for key, v in given.items() if v is not None}}
+        self.rule = rule
+        self.own = any(value is not None for value in given.values())
         self.criterion = EigenvalueStopping(**values)
 
     def feed(self, measured: Measured | None, epoch: int) -> int | None:
@@ -51,6 +56,41 @@ class EigenvalueWatch:
             measured.smoothed = self.criterion.smoothed[-1][1]
         return found
 
+    def check(self, name: str, callbacks: list[Any], epochs: int) -> None:
+        """Refuse a rule that is not what it is called, and say where it can never act.
+
+        Args:
+            name: Of the control in the configuration.
+            callbacks: Among which the tracking is.
+            epochs: Search epochs.
+
+        Raises:
+            ConfigError: Nothing measures the curvature, the paper's rule is not measured at every epoch, or the rule
+                returns the epoch at which it triggers.
+        """
+        interval = tracking_of(callbacks, name).interval
+        published = {"paper": 1, "released": 2}[self.rule]
+        if self.rule == "paper" and interval != published and not self.own:
+            raise ConfigError(
+                f"callbacks.curvature.interval={interval}: {name}.rule=paper counts epochs, measured at each; use"
+                " callbacks.curvature.interval=1"
+            )
+        if self.lag(interval) < 1:
+            raise ConfigError(f"{name}.offset=0: it would go back to where it is; use {name}.offset=1")
+        if interval != published and not self.own:
+            log.warning("%s: its published rule is measured every %d epochs, not %d", name, published, interval)
+        # Growth without end, fed to a copy: when does the rule act first?
+        copy = EigenvalueStopping(
+            self.criterion.window,
+            self.criterion.delta,
+            self.criterion.factor,
+            self.criterion.start_epoch,
+            self.criterion.offset,
+        )
+        base = 2 * self.criterion.factor
+        if all(copy.update(e, base ** min(i, 100)) is None for i, e in enumerate(range(0, epochs, interval))):
+            log.warning("%s cannot act in %d search epochs: too few for its window, delta and start", name, epochs)
+
     def lag(self, interval: int) -> int:
         """Search epochs between a trigger and the epoch that it returns."""
         return (self.criterion.window // 2) * interval + self.criterion.offset
@@ -60,11 +100,13 @@ def tracking_of(callbacks: list[Any], name: str) -> CurvatureTracking:
     """The tracking among the callbacks.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is none, or more than one.
     """
-    for callback in callbacks:
-        if isinstance(callback, CurvatureTracking):
-            return callback
+    found = [callback for callback in callbacks if isinstance(callback, CurvatureTracking)]
+    if len(found) > 1:
+        raise ConfigError(f"{name} follows one curvature tracking, callbacks has {len(found)}; keep one")
+    if found:
+        return found[0]
     raise ConfigError(f"{name} needs the curvature: keep callbacks.curvature, or add it with +callbacks=curvature")
 
 
