@@ -77,9 +77,12 @@ class Retraining(Recipe):
         interrupt = callback_of(trainer, InterruptAtEpochEnd)
         with interrupt.listening():
             trainer.fit(module, datamodule=images, ckpt_path=checkpoints / "last.ckpt" if saved is not None else None)
-        if interrupt.requested or out_of_time(trainer):
-            raise Interrupted(f"stopped after epoch {trainer.current_epoch}; continue with resume={bench.folder}")
-        (result,) = trainer.test(module, datamodule=images, verbose=False) or [{}]
+            epochs = trainer.current_epoch
+            cut_off = interrupt.requested or out_of_time(trainer)
+            if not cut_off:
+                (result,) = trainer.test(module, datamodule=images, verbose=False) or [{}]
+        if cut_off or interrupt.requested:
+            raise Interrupted(f"stopped after epoch {epochs}; continue with resume={bench.folder}")
         accuracy = result.get(module.metric_name)
         accuracy = None if accuracy is None else round(accuracy, 4)
         tested = accuracy if self.measured_on == "test" else None
@@ -93,7 +96,7 @@ class Retraining(Recipe):
             "params": count_parameters(network),
             "params_auxiliary": count_parameters(network, auxiliary=True) - count_parameters(network),
             "macs": macs,
-            "epochs": trainer.current_epoch,
+            "epochs": epochs,
             "init_channels": self.init_channels,
             "layers": self.layers,
             "seconds": cost.report()["seconds"],
