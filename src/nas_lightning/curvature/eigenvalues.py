@@ -54,7 +54,7 @@ def measure(
 
     Convergence is tested after every product. Measured on supernets of the space `darts` (224 architecture parameters,
     3 to 8 cells): 10 to 20 products at random weights (13 in the middle), where the largest eigenvalues are close; 10
-    once the weights are trained a little, 10 to 14 in searches on the digits. Without a maximum, one in ten of the
+    once the weights are trained a little, 10 to 15 in searches on the digits. Without a maximum, one in ten of the
     first would take 21 to 23. Ten are the least, because with fewer the second eigenvalue can be taken for the
     first. The gradient, which comes for nothing, is half of the start vector: it leans towards the first eigenvector.
 
