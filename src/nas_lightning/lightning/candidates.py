@@ -29,44 +29,42 @@ def member_benches(bench: Workbench) -> list[Workbench]:
     Raises:
         ConfigError: A key does not exist or cannot differ between members, or a value is not allowed for it.
     """
+    members = bench.config.candidates.members()
+    if members:
+        _check_retraining(bench)
     benches = []
-    for index, changes in enumerate(bench.config.candidates.members()):
+    for index, changes in enumerate(members):
         config = copy.deepcopy(bench.plain)
         for key, value in changes.items():
-            if key.split(".")[0] in SHARED or isinstance(_value_of(config, key), dict):
+            shared = key.split(".")[0] in SHARED
+            if shared or isinstance(assign(config, key, value, "candidates: a member has"), dict):
                 raise ConfigError(
                     f"candidates.key={key}: members cannot differ in it, they could not be compared or evaluated; use"
                     " seed, or a value of search, relaxation, hypergradient, perturbation, regularizer, control or"
                     " selector"
                 )
-            assign(config, key, value, "candidates: a member has")
-        if "images" not in bench.plain["evaluation"] and not _has_halves(bench):
-            raise ConfigError(
-                "candidates.key: members are compared by brief retraining, which this evaluation cannot do; use one"
-                " that trains, for instance evaluation=cifar_16x8"
-            )
-        warmup = bench.plain["evaluation"].get("warmup_epochs", 0)
-        if warmup >= bench.config.candidates.epochs:
-            raise ConfigError(
-                f"candidates.epochs={bench.config.candidates.epochs}: the learning rate warms up for {warmup} epochs;"
-                f" use candidates.epochs={warmup + 1} or more"
-            )
         config["evaluation"] |= {"images": "search_halves", "epochs": bench.config.candidates.epochs}
         config |= {"task": "pipeline", "candidates": {"key": None, "values": None, "epochs": 1}}
         benches.append(bench.variant(config, RunFolder(bench.folder.candidates / str(index))))
     return benches
 
 
-def _value_of(config: dict[str, Any], key: str) -> Any:
-    node: Any = config
-    for name in key.split("."):
-        node = node.get(name) if isinstance(node, dict) else None
-    return node
-
-
-def _has_halves(bench: Workbench) -> bool:
+def _check_retraining(bench: Workbench) -> None:
+    """Refuse an evaluation that cannot compare members by brief retraining."""
     evaluator = bench.build("evaluation", bench.plain["evaluation"])
-    return hasattr(evaluator, "images") and hasattr(evaluator, "epochs")
+    if "images" not in bench.plain["evaluation"] and not (
+        hasattr(evaluator, "images") and hasattr(evaluator, "epochs")
+    ):
+        raise ConfigError(
+            "candidates.key: members are compared by brief retraining, which this evaluation cannot do; use one"
+            " that trains, for instance evaluation=cifar_16x8"
+        )
+    epochs, warmup = bench.config.candidates.epochs, bench.plain["evaluation"].get("warmup_epochs", 0)
+    if warmup >= epochs:
+        raise ConfigError(
+            f"candidates.epochs={epochs}: the learning rate warms up for {warmup} epochs; use"
+            f" candidates.epochs={warmup + 1} or more"
+        )
 
 
 def run_candidates(

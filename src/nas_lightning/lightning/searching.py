@@ -90,11 +90,12 @@ def check_search(bench: Workbench) -> None:
     Raises:
         ConfigError: Parts that do not fit each other or the images.
     """
-    if bench.plain["control"] and not stages_of(bench):
+    stages = stages_of(bench)
+    if bench.plain["control"] and not stages:
         name = next(iter(bench.plain["control"]))
         raise ConfigError(f"control.{name}: no supernet is trained that it could steer; remove it, ~control.{name}")
     shapes: dict[str, torch.Size] | None = None
-    for stage in stages_of(bench):
+    for stage in stages:
         stage_bench = bench_of(bench, stage)
         search_data(stage_bench).setup("fit")
         module = build_module(stage_bench, stage)

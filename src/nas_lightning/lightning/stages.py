@@ -51,8 +51,8 @@ def plan_stages(config: Mapping[str, Any], search: SearchConfig) -> list[Stage]:
     return stages
 
 
-def assign(config: dict[str, Any], key: str, value: Any, who: str) -> None:
-    """Give a dotted key of a configuration another value, in place.
+def assign(config: dict[str, Any], key: str, value: Any, who: str) -> Any:
+    """Give a dotted key of a configuration another value, in place; returns the old one.
 
     Raises:
         ConfigError: There is no such key.
@@ -63,7 +63,8 @@ def assign(config: dict[str, Any], key: str, value: Any, who: str) -> None:
         node = node.get(name) if isinstance(node, dict) else None
     if not isinstance(node, dict) or last not in node:
         raise ConfigError(f"{who} {key}={value}, but there is no such key")
-    node[last] = value
+    old, node[last] = node[last], value
+    return old
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import time
 from contextlib import nullcontext
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.func import functional_call
@@ -84,4 +83,4 @@ class CurvatureTracking(L.Callback):
         if self.batch == "last":
             return module.arch_batch
         images, targets = trainer.datamodule.fixed_arch_batch()  # type: ignore[attr-defined]
-        return torch.as_tensor(images).to(module.device), torch.as_tensor(targets).to(module.device)
+        return images.to(module.device), targets.to(module.device)

@@ -10,7 +10,6 @@ import lightning as L
 from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.control.watching import (
     EigenvalueControl,
-    EigenvalueWatch,
     Epochs,
     Evaluations,
     Factor,
@@ -43,6 +42,8 @@ class AdaptiveRollback(EigenvalueControl):
         offset: Search epochs from the window's centre back to the one that is gone back to.
     """
 
+    name = "control.adaptive_rollback"
+
     def __init__(
         self,
         key: str = "search.weights.weight_decay",
@@ -55,10 +56,10 @@ class AdaptiveRollback(EigenvalueControl):
         start_epoch: Epochs | None = None,
         offset: Epochs | None = None,
     ) -> None:
+        super().__init__(rule, window, delta, factor, start_epoch, offset)
         self.key = key
         self.multiply = multiply
         self.maximum = maximum
-        self.watch = EigenvalueWatch(rule, window, delta, factor, start_epoch, offset)
 
     def _allowed(self, value: float) -> bool:
         return value <= self.maximum * (1 + 1e-9)  # 3e-4 times ten twice is a little more than 3e-2
@@ -69,7 +70,7 @@ class AdaptiveRollback(EigenvalueControl):
         Raises:
             ConfigError: There is no such value, it is zero, or nothing measures the curvature.
         """
-        self.watch.check("control.adaptive_rollback", callbacks, module.settings.epochs)
+        super().check(module, callbacks)
         value = value_of(module, self.key)
         if value is None:
             raise ConfigError(
@@ -97,12 +98,12 @@ class AdaptiveRollback(EigenvalueControl):
         """Search epochs that must be kept: right after a rollback the next one may go back as far again."""
         value = value_of(module, self.key) or self.maximum
         steps = math.floor(math.log(self.maximum / value) / math.log(self.multiply) + 1e-6)
-        lag = self.watch.lag(tracking_of(callbacks, "control.adaptive_rollback").interval)
+        lag = self.lag(tracking_of(callbacks, self.name).interval)
         return min(steps * lag, module.settings.epochs) + 1
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Decide on the latest measurement."""
-        epoch = self.watch.feed(pl_module.curvature, pl_module.search_epoch)
+        epoch = self.feed(pl_module.curvature, pl_module.search_epoch)
         if epoch is None:
             return
         value = (value_of(pl_module, self.key) or 0.0) * self.multiply

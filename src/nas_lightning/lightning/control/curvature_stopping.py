@@ -3,15 +3,7 @@
 from typing import Any
 
 import lightning as L
-from nas_lightning.lightning.control.watching import (
-    EigenvalueControl,
-    EigenvalueWatch,
-    Epochs,
-    Evaluations,
-    Factor,
-    Rule,
-    tracking_of,
-)
+from nas_lightning.lightning.control.watching import EigenvalueControl
 from nas_lightning.lightning.state import Rollback
 
 
@@ -28,32 +20,11 @@ class CurvatureStopping(EigenvalueControl):
         offset: Search epochs from the window's centre back to the one that is returned.
     """
 
-    def __init__(
-        self,
-        rule: Rule = "released",
-        window: Evaluations | None = None,
-        delta: Evaluations | None = None,
-        factor: Factor | None = None,
-        start_epoch: Epochs | None = None,
-        offset: Epochs | None = None,
-    ) -> None:
-        self.watch = EigenvalueWatch(rule, window, delta, factor, start_epoch, offset)
-
-    def check(self, module: Any, callbacks: list[Any]) -> None:
-        """Refuse a search without curvature.
-
-        Raises:
-            ConfigError: Nothing measures it.
-        """
-        self.watch.check("control.curvature_stopping", callbacks, module.settings.epochs)
-
-    def reach(self, module: Any, callbacks: list[Any]) -> int:
-        """Search epochs that must be kept."""
-        return self.watch.lag(tracking_of(callbacks, "control.curvature_stopping").interval) + 1
+    name = "control.curvature_stopping"
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Decide on the latest measurement."""
-        epoch = self.watch.feed(pl_module.curvature, pl_module.search_epoch)
+        epoch = self.feed(pl_module.curvature, pl_module.search_epoch)
         if epoch is not None:
             pl_module.curvature.event, pl_module.curvature.to_epoch = "stopped", epoch
             pl_module.rollback = Rollback(epoch, end=True)

@@ -19,83 +19,6 @@ Factor = Annotated[float, Field(gt=1)]
 Epochs = Annotated[int, Field(ge=0)]
 
 
-class EigenvalueWatch:
-    """An `EigenvalueStopping` fed with what the tracking measures on its grid.
-
-    Args:
-        rule: Which published rule: `released` or `paper`.
-        window: Measurements averaged; None takes the rule's own, as for the others.
-        delta: Averages between the two that are compared.
-        factor: Growth that triggers.
-        start_epoch: First search epoch that may be gone back to.
-        offset: Search epochs from the window's centre back to the one that is returned.
-    """
-
-    def __init__(
-        self,
-        rule: Rule,
-        window: int | None,
-        delta: int | None,
-        factor: float | None,
-        start_epoch: int | None,
-        offset: int | None,
-    ) -> None:
-        given = {"window": window, "delta": delta, "factor": factor, "start_epoch": start_epoch, "offset": offset}
-        values = {**EigenvalueStopping.RULES[rule], **{key: v for key, v in given.items() if v is not None}}
-        self.rule = rule
-        self.own = any(value is not None for value in given.values())
-        self.criterion = EigenvalueStopping(**values)
-
-    def feed(self, measured: Measured | None, epoch: int) -> int | None:
-        """The epoch to go back to, if the latest measurement triggers; others than those on the grid do not count."""
-        if measured is None or not measured.on_grid:
-            return None
-        known = len(self.criterion.smoothed)
-        found = self.criterion.update(epoch, measured.dominant_eigenvalue)
-        if len(self.criterion.smoothed) > known:
-            measured.smoothed = self.criterion.smoothed[-1][1]
-        return found
-
-    def check(self, name: str, callbacks: list[Any], epochs: int) -> None:
-        """Refuse a rule that is not what it is called, and say where it can never act.
-
-        Args:
-            name: Of the control in the configuration.
-            callbacks: Among which the tracking is.
-            epochs: Search epochs.
-
-        Raises:
-            ConfigError: Nothing measures the curvature, the paper's rule is not measured at every epoch, or the rule
-                returns the epoch at which it triggers.
-        """
-        interval = tracking_of(callbacks, name).interval
-        published = {"paper": 1, "released": 2}[self.rule]
-        if self.rule == "paper" and interval != published and not self.own:
-            raise ConfigError(
-                f"callbacks.curvature.interval={interval}: {name}.rule=paper counts epochs, measured at each; use"
-                " callbacks.curvature.interval=1"
-            )
-        if self.lag(interval) < 1:
-            raise ConfigError(f"{name}.offset=0: it would go back to where it is; use {name}.offset=1")
-        if interval != published and not self.own:
-            log.warning("%s: its published rule is measured every %d epochs, not %d", name, published, interval)
-        # Growth without end, fed to a copy: when does the rule act first?
-        copy = EigenvalueStopping(
-            self.criterion.window,
-            self.criterion.delta,
-            self.criterion.factor,
-            self.criterion.start_epoch,
-            self.criterion.offset,
-        )
-        base = 2 * self.criterion.factor
-        if all(copy.update(e, base ** min(i, 100)) is None for i, e in enumerate(range(0, epochs, interval))):
-            log.warning("%s cannot act in %d search epochs: too few for its window, delta and start", name, epochs)
-
-    def lag(self, interval: int) -> int:
-        """Search epochs between a trigger and the epoch that it returns."""
-        return (self.criterion.window // 2) * interval + self.criterion.offset
-
-
 def tracking_of(callbacks: list[Any], name: str) -> CurvatureTracking:
     """The tracking among the callbacks.
 
@@ -111,15 +34,87 @@ def tracking_of(callbacks: list[Any], name: str) -> CurvatureTracking:
 
 
 class EigenvalueControl(L.Callback):
-    """A control with a watch, whose state goes back with the search."""
+    """An `EigenvalueStopping` fed with what the tracking measures on its grid; its memory goes back with the search.
+
+    Args:
+        rule: Which published rule: `released` or `paper`.
+        window: Measurements averaged; None takes the rule's own, as for the others.
+        delta: Averages between the two that are compared.
+        factor: Growth that triggers.
+        start_epoch: First search epoch that may be gone back to.
+        offset: Search epochs from the window's centre back to the one that is returned.
+    """
 
     goes_back = True
-    watch: EigenvalueWatch
+    name = "control"
+    """Of the control in the configuration, for messages."""
+
+    def __init__(
+        self,
+        rule: Rule = "released",
+        window: Evaluations | None = None,
+        delta: Evaluations | None = None,
+        factor: Factor | None = None,
+        start_epoch: Epochs | None = None,
+        offset: Epochs | None = None,
+    ) -> None:
+        given = {"window": window, "delta": delta, "factor": factor, "start_epoch": start_epoch, "offset": offset}
+        self.values = {**EigenvalueStopping.RULES[rule], **{key: v for key, v in given.items() if v is not None}}
+        self.rule = rule
+        self.own = any(value is not None for value in given.values())
+        self.criterion = EigenvalueStopping(**self.values)
+
+    def feed(self, measured: Measured | None, epoch: int) -> int | None:
+        """The epoch to go back to, if the latest measurement triggers; others than those on the grid do not count."""
+        if measured is None or not measured.on_grid:
+            return None
+        known = len(self.criterion.smoothed)
+        found = self.criterion.update(epoch, measured.dominant_eigenvalue)
+        if len(self.criterion.smoothed) > known:
+            measured.smoothed = self.criterion.smoothed[-1][1]
+        return found
+
+    def check(self, module: Any, callbacks: list[Any]) -> None:
+        """Refuse a rule that is not what it is called, and say where it can never act.
+
+        Args:
+            module: The search.
+            callbacks: Among which the tracking is.
+
+        Raises:
+            ConfigError: Nothing measures the curvature, the paper's rule is not measured at every epoch, or the rule
+                returns the epoch at which it triggers.
+        """
+        name, epochs = self.name, module.settings.epochs
+        interval = tracking_of(callbacks, name).interval
+        published = {"paper": 1, "released": 2}[self.rule]
+        if self.rule == "paper" and interval != published and not self.own:
+            raise ConfigError(
+                f"callbacks.curvature.interval={interval}: {name}.rule=paper counts epochs, measured at each; use"
+                " callbacks.curvature.interval=1"
+            )
+        if self.lag(interval) < 1:
+            raise ConfigError(f"{name}.offset=0: it would go back to where it is; use {name}.offset=1")
+        if interval != published and not self.own:
+            log.warning("%s: its published rule is measured every %d epochs, not %d", name, published, interval)
+        # Growth without end, fed to a copy: when does the rule act first?
+        copy = EigenvalueStopping(**self.values)
+        base = 2 * self.criterion.factor
+        if all(copy.update(e, base ** min(i, 100)) is None for i, e in enumerate(range(0, epochs, interval))):
+            log.warning("%s cannot act in %d search epochs: too few for its window, delta and start", name, epochs)
+
+    def lag(self, interval: int) -> int:
+        """Search epochs between a trigger and the epoch that it returns."""
+        return (self.criterion.window // 2) * interval + self.criterion.offset
+
+    def reach(self, module: Any, callbacks: list[Any]) -> int:
+        """Search epochs that must be kept, so that the control can go back to them."""
+        return self.lag(tracking_of(callbacks, self.name).interval) + 1
 
     def state_dict(self) -> dict[str, Any]:
         """What the criterion remembers."""
-        return self.watch.criterion.state_dict()
+        return self.criterion.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from it, or go back to it."""
-        self.watch.criterion.load_state_dict(state_dict)
+        self.criterion.load_state_dict(state_dict)
