@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.flop_counter import FlopCounterMode
 
 
 @contextmanager
@@ -36,6 +38,36 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             m.training = True
 
 
+@contextmanager
+def batch_statistics(module: nn.Module) -> Iterator[None]:
+    """Within the block the module is in evaluation mode, but batch normalisation takes the statistics of the batch.
+
+    For a supernet with other mixing weights than it was trained with, whose running statistics do not fit (as in the
+    released DARTS-PT code, which moves them, too). No buffer moves.
+    """
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    with evaluating(module):
+        for norm in norms:
+            norm.training, norm.track_running_stats = True, False
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.training, norm.track_running_stats = False, True
+
+
 def count_parameters(module: nn.Module, auxiliary: bool = False) -> int:
     """Number of weights, without the auxiliary head unless asked for; architecture parameters are never inside."""
     return sum(p.numel() for name, p in module.named_parameters() if auxiliary or not name.startswith("auxiliary"))
+
+
+@torch.no_grad()
+def count_macs(network: nn.Module, in_channels: int, image_size: int) -> int:
+    """Multiply-accumulates of one image through convolutions and linear layers, in evaluation mode."""
+    device = next(network.parameters()).device
+    mode = network.training
+    network.eval()
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, in_channels, image_size, image_size, device=device))
+    network.train(mode)
+    return counter.get_total_flops() // 2

@@ -186,6 +186,36 @@ def test_genotype_against_brute_force(name, levels):
         assert derived.concat == space.concat
 
 
+@pytest.mark.parametrize("name", ["darts", "s1", "s5"])
+def test_genotype_of_weighted_edges_against_brute_force(name):
+    space = build_space(name).variant(edge_weights=True)
+    for seed in range(20):
+        scores = random_mixing(space, seed)
+        derived = space.genotype(scores)
+        for cell in ("normal", "reduce"):
+            choice, table = space.choices[cell], scores[cell].clone()
+            for row in range(choice.num_rows):
+                node, source = choice.nodes[row], choice.sources[row]
+                table[row] *= scores[f"{cell}_edge"][node - 2, source]  # α·β
+            assert derived.cells[cell] == brute_force(choice, table, 2)
+        space.validate(derived)
+        assert set(derived.cells) == set(derived.concat) == {"normal", "reduce"}
+
+
+def test_edge_weights_choose_edges_and_not_operations():
+    space = build_space("s2").variant(edge_weights=True)
+    scores = {name: choice.uniform() for name, choice in space.choices.items()}
+    scores["normal"][[9, 11], 1] = 0.6  # 0 → 5 and 2 → 5: separable, and the strongest by themselves
+    assert space.genotype(scores).cells["normal"][-2:] == ((5, "sep_conv_3x3", 0), (5, "sep_conv_3x3", 2))
+    scores["normal_edge"][3] = torch.tensor([0.1, 0.1, 0.3, 0.1, 0.4])
+    assert space.genotype(scores).cells["normal"][-2:] == ((5, "skip_connect", 4), (5, "sep_conv_3x3", 2))
+    plain = {name: scores[name] for name in ("normal", "reduce")}
+    assert space.genotype(plain) == build_space("s2").genotype(plain)  # strengths of edges may be missing
+    scores["reduce_edge"][0, 0] = torch.nan
+    with pytest.raises(GenotypeError, match="strengths of 'reduce_edge' are not numbers"):
+        space.genotype(scores)
+
+
 def test_ties_go_to_the_lower_option_and_the_lower_source():
     space = build_space("s2")
     equal = {name: torch.full((14, 2), 0.5) for name in space.choices}
@@ -223,6 +253,50 @@ def test_scores_may_carry_a_graph_and_ragged_rows():
     assert derived.cells == {"normal": ((2, "sep_conv_3x3", 1),), "reduce": ((2, "skip_connect", 1),)}
     supernet = space.supernet(**TINY).double()
     assert supernet(images(), random_mixing(space)).shape == (4, 3)
+
+
+# ----------------------------------------------------------------------------------------------------- variants
+def test_edge_choices_have_a_row_a_node():
+    space = build_space("darts").variant(edge_weights=True)
+    assert list(space.choices) == ["normal", "reduce", "normal_edge", "reduce_edge"]
+    for cell in ("normal", "reduce"):
+        choice = space.choices[f"{cell}_edge"]
+        assert choice.name == f"{cell}_edge"
+        assert choice.kind == "edge"
+        assert choice.keep is None
+        assert choice.options == (("0", "1"), ("0", "1", "2"), ("0", "1", "2", "3"), ("0", "1", "2", "3", "4"))
+        assert choice.nodes == (2, 3, 4, 5)
+        assert choice.sources == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("name", ["darts", "s1", "s5"])
+def test_variants_are_copies_with_the_same_genotypes(name):
+    space = build_space(name)
+    both = space.variant(partial_channels=2).variant(edge_weights=True)
+    assert (both.partial_channels, both.edge_weights) == (2, True)
+    assert (space.partial_channels, space.edge_weights, set(space.choices)) == (1, False, {"normal", "reduce"})
+    back = both.variant(edge_weights=False)
+    assert (back.partial_channels, set(back.choices)) == (2, {"normal", "reduce"})
+    assert both.count() == space.count()
+    rng = torch.Generator()
+    drawn, plain = both.sample(rng.manual_seed(0)), space.sample(rng.manual_seed(0))
+    for cell in ("normal", "reduce"):
+        assert torch.equal(drawn[cell], plain[cell])
+        choice = both.choices[f"{cell}_edge"]
+        assert torch.equal(drawn[f"{cell}_edge"], choice.uniform())
+    assert both.genotype_of(both.sample(rng, none=False)).cells.keys() == {"normal", "reduce"}
+    both.validate(space.genotype_of(space.sample(rng, none=False)))
+    found = random_genotype(both)
+    assert isinstance(both.network(found, **TINY), torch.nn.Module)
+    with pytest.raises(AssertionError):
+        space.variant(channels=3)
+
+
+def test_image_sizes():
+    space = build_space("s2")
+    space.check_image_size(32, 8, "cifar")
+    with pytest.raises(ConfigError, match=r"data\.image_size=30: 8 cells .* multiple of 4; use data\.image_size=32"):
+        space.check_image_size(30, 8, "cifar")
 
 
 # --------------------------------------------------------------------------------------------------- validation

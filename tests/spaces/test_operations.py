@@ -54,6 +54,14 @@ def pointwise(x, weight):
     return torch.stack([sum(w * x[:, c] for c, w in enumerate(row.flatten())) for row in weight], dim=1)
 
 
+def full(x, weight, stride):
+    size = weight.shape[-1]
+    pixels = {}
+    for i, j, found in windows(x, size, stride, 1, size // 2):
+        pixels[i, j] = sum(value @ weight[:, :, di, dj].T for (di, dj), value in found.items())
+    return assemble(pixels)
+
+
 def normalise(x, norm, training):
     channels = []
     for c in range(x.shape[1]):
@@ -91,6 +99,10 @@ def reference(name, module, x, stride, search):
         y = relu(x)
         halves = [pointwise(y[:, :, 0::2, 0::2], convs[0].weight), pointwise(y[:, :, 1::2, 1::2], convs[1].weight)]
         return normalise(torch.cat(halves, 1), norms[0], training)
+    if name.startswith("nor_conv"):
+        assert len(convs) == len(norms) == 1
+        assert convs[0].weight.shape[2:] == (int(name[-1]), int(name[-1]))
+        return normalise(full(relu(x), convs[0].weight, stride), norms[0], training)
     dilation = 2 if name.startswith("dil") else 1
     repeats = 1 if name.startswith("dil") else 2
     assert len(convs) == 2 * repeats
@@ -132,6 +144,8 @@ def test_against_loops(name, stride, search):
 # Weights at C=4, search (no affine) / discrete (affine: 2·C a normalisation but those of the pools, which go).
 SIZES = {
     ("none", 1): (0, 0),
+    ("nor_conv_1x1", 1): (16, 16 + 8),
+    ("nor_conv_3x3", 2): (144, 144 + 8),
     ("max_pool_3x3", 2): (0, 0),
     ("avg_pool_3x3", 1): (0, 0),
     ("skip_connect", 1): (0, 0),

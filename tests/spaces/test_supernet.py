@@ -19,8 +19,8 @@ EDGES = [(source, node) for node in (2, 3, 4, 5) for source in range(node)]
 class Loops:
     """The mixed network written from the specification, over the entries of a state_dict."""
 
-    def __init__(self, state, name, training):
-        self.state, self.training = state, training
+    def __init__(self, state, name, training, divisor=1):
+        self.state, self.training, self.divisor = state, training, divisor
         config = space_config(name)
         self.nodes = range(2, 2 + config["num_nodes"])
         self.edges = [edge for edge in EDGES if edge[1] in self.nodes]
@@ -66,7 +66,19 @@ class Loops:
             return self.separable(self.separable(x, key, 0, stride, 1), key, 4, 1, 1)
         return self.separable(x, key, 0, stride, 2)
 
-    def cell(self, k, kind, before, last, halve_before, weights):
+    def edge(self, x, key, stride, names, weights):
+        width = x.shape[1] // self.divisor
+        mixed = 0
+        for column, name in enumerate(names):
+            y = self.operation(name, x[:, :width], f"{key}.operations.{column}", stride)
+            mixed = mixed + weights[column] * y
+        if self.divisor == 1:
+            return mixed
+        others = x[:, width:] if stride == 1 else F.max_pool2d(x[:, width:], 2, 2)
+        groups = torch.cat((mixed, others), 1).chunk(self.divisor, 1)
+        return torch.stack([group[:, channel] for channel in range(width) for group in groups], 1)
+
+    def cell(self, k, kind, before, last, halve_before, weights, edge_weights):
         key = f"cells.{k}"
         make = self.halve if halve_before else self.relu_conv_norm
         values = {0: make(before, f"{key}.preprocess.before"), 1: self.relu_conv_norm(last, f"{key}.preprocess.last")}
@@ -76,9 +88,9 @@ class Loops:
                 if target != node:
                     continue
                 stride = 2 if kind == "reduce" and source in (0, 1) else 1
-                for column, name in enumerate(self.options[kind][row]):
-                    y = self.operation(name, values[source], f"{key}.edges.{row}.operations.{column}", stride)
-                    values[node] = values[node] + weights[row, column] * y
+                y = self.edge(values[source], f"{key}.edges.{row}", stride, self.options[kind][row], weights[row])
+                factor = 1 if edge_weights is None else edge_weights[node - 2, source]
+                values[node] = values[node] + factor * y
         return torch.cat([values[node] for node in self.nodes], 1)
 
     def __call__(self, x, mixing, layers, stem):
@@ -93,7 +105,7 @@ class Loops:
         halve_before = stem == "imagenet"
         for k in range(layers):
             kind = "reduce" if k in REDUCTIONS[layers] else "normal"
-            out = self.cell(k, kind, before, last, halve_before, mixing[kind])
+            out = self.cell(k, kind, before, last, halve_before, mixing[kind], mixing.get(f"{kind}_edge"))
             before, last, halve_before = last, out, kind == "reduce"
         y = last.flatten(2).sum(2) / last[0, 0].numel()
         return y @ self.state["classifier.weight"].T + self.state["classifier.bias"]
@@ -128,6 +140,48 @@ def test_against_loops(name, sizes, size, training):
         logits = supernet(x, mixing)
     assert expected.std() > 1e-3  # the comparison says something
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize(("divisor", "edge_weights"), [(2, False), (4, True), (1, True)])
+def test_partial_channels_and_edge_weights_against_loops(divisor, edge_weights, training):
+    space = build_space("s3").variant(partial_channels=divisor, edge_weights=edge_weights)
+    supernet = tiny_supernet(space).train(training)
+    scramble(supernet)
+    mixing, x = random_mixing(space, 1), images(3)
+    assert len(mixing) == (4 if edge_weights else 2)
+    state = {key: value.clone() for key, value in supernet.state_dict().items()}
+    with torch.no_grad():
+        expected = Loops(state, "s3", training, divisor)(x, mixing, 4, "cifar")
+        logits = supernet(x, mixing)
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-10)
+
+
+def test_gradient_of_the_edge_weights_against_finite_differences():
+    space = build_space("s3").variant(partial_channels=2, edge_weights=True)
+    supernet = tiny_supernet(space, layers=3).eval()
+    x = images(2)
+    logits = {name: weights.sin() for name, weights in random_mixing(space, 2).items()}
+
+    def loss(arch):
+        mixing = {name: a.masked_fill(~space.choices[name].mask, -torch.inf).softmax(1) for name, a in arch.items()}
+        return supernet(x, mixing).square().sum()
+
+    leaves = {name: value.clone().requires_grad_() for name, value in logits.items()}
+    loss(leaves).backward()
+    with torch.no_grad():
+        for name, row, column in (("normal_edge", 0, 1), ("normal_edge", 3, 4), ("reduce_edge", 2, 0)):
+            ends = []
+            for step in (1e-5, -1e-5):
+                moved = {key: value.clone() for key, value in logits.items()}
+                moved[name][row, column] += step
+                ends.append(loss(moved).item())
+            slope = (ends[0] - ends[1]) / 2e-5
+            assert slope != 0
+            assert leaves[name].grad[row, column].item() == pytest.approx(slope, rel=1e-4, abs=1e-8)
+    for name in ("normal_edge", "reduce_edge"):
+        assert leaves[name].grad[~space.choices[name].mask].eq(0).all()
 
 
 def test_gradient_of_the_mixing_weights_against_finite_differences():
@@ -358,6 +412,19 @@ def test_hooks_see_every_operation_and_every_edge_once(name):
 
     assert [(op, place(edge), shape) for op, edge, shape in recorder.ops] == ops
     assert [(place(edge), shape) for edge, shape in recorder.edges] == seen
+
+
+def test_hooks_meet_an_edge_before_it_is_weighted():
+    space = build_space("s2").variant(edge_weights=True)
+    supernet, recorder = tiny_supernet(space), Recorder()
+    supernet.attach((recorder,))
+    mixing = random_mixing(space)
+    mixing["normal_edge"] = torch.zeros_like(mixing["normal_edge"])
+    outputs = []
+    supernet.cells[0].register_forward_hook(lambda _, __, out: outputs.append(out))
+    supernet(images(), mixing)
+    assert outputs[0].eq(0).all()  # every edge of the cell weighs nothing, yet all of them were computed and seen
+    assert len(recorder.edges) == 4 * 14
 
 
 def test_hooks_do_not_see_what_is_inactive():

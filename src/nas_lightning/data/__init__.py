@@ -2,8 +2,10 @@
 
 from nas_lightning.data.arrays import Arrays
 from nas_lightning.data.base import ImageData
+from nas_lightning.data.benchmark_split import benchmark_split
 from nas_lightning.data.digits import Digits
 from nas_lightning.data.folders import ImageFolder, ImageNet
+from nas_lightning.data.imagenet16 import ImageNet16
 from nas_lightning.data.keyed import KeyedDataset, order
 from nas_lightning.data.splits import SearchSplit, search_split
 from nas_lightning.data.torchvision_sets import Cifar10, Cifar100, Svhn
@@ -18,9 +20,11 @@ __all__ = [
     "ImageData",
     "ImageFolder",
     "ImageNet",
+    "ImageNet16",
     "KeyedDataset",
     "SearchSplit",
     "Svhn",
+    "benchmark_split",
     "order",
     "search_split",
 ]

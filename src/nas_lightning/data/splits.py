@@ -7,7 +7,7 @@ import numpy as np
 
 from nas_lightning.errors import DataError
 
-SplitMethod = Literal["halves_by_order", "stratified"]
+SplitMethod = Literal["halves_by_order", "stratified", "benchmark"]
 
 SPLIT_SEED = 0
 """One constant for all splits: runs with different seeds must differ in chance, not in images."""
@@ -15,17 +15,20 @@ SPLIT_SEED = 0
 
 @dataclass(frozen=True)
 class SearchSplit:
-    """Sorted indices (int64) into the training part.
+    """Sorted indices (int64) into the training part, or into the training part followed by the test part.
 
     Attributes:
         train: the images that the weights learn from.
         arch: the images that the architecture learns from.
         val: the images that are only looked at; the arch images themselves if no others were set aside.
+        held_out: where a benchmark lets the architecture learn from test images: those of the test part (counted from
+            its first) that remain to test on. None: arch and val are training images, all test images remain.
     """
 
     train: np.ndarray
     arch: np.ndarray
     val: np.ndarray
+    held_out: np.ndarray | None = None
 
 
 def search_split(
@@ -40,7 +43,7 @@ def search_split(
     Args:
         labels: [N] the label of each training image.
         method: `halves_by_order` gives the first images to train and the next ones to arch, as the DARTS code
-            does; `stratified` draws each class in proportion.
+            does; `stratified` draws each class in proportion. For `benchmark` see `benchmark_split`.
         train_portion: of the images that are not set aside, the share of train; the rest is arch.
         val_fraction: share of all images set aside for val, from the end or stratified; 0: val is arch.
         seed: of the stratified draw.
@@ -48,6 +51,7 @@ def search_split(
     labels = np.asarray(labels)
     if method not in get_args(SplitMethod):
         raise DataError(f"data.split={method} is unknown: give one of {', '.join(get_args(SplitMethod))}")
+    assert method != "benchmark"  # it reads a file
     if not 0 <= val_fraction < 1:
         raise DataError(f"data.val_fraction={val_fraction} is not a share: give 0 to below 1, e.g. 0.1")
     if not 0 < train_portion < 1:
@@ -64,7 +68,7 @@ def search_split(
         train, arch = np.split(rest, [_share(len(rest), train_portion)])
 
     split = SearchSplit(train, arch, val if val_fraction else arch)
-    for part, indices in vars(split).items():
+    for part, indices in (("train", split.train), ("arch", split.arch), ("val", split.val)):
         missing = np.setdiff1d(labels, labels[indices])
         if len(missing):
             raise DataError(

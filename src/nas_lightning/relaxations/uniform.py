@@ -6,11 +6,12 @@ import torch
 from torch import Generator, Tensor
 
 from nas_lightning.protocols import Tensors
+from nas_lightning.relaxations.masks import Masked
 from nas_lightning.spaces.choices import Active, Choice, Mixing
 from nas_lightning.spaces.sampling import sample_path
 
 
-class Uniform:
+class Uniform(Masked):
     """mixing = a uniformly drawn path of zeros and ones: per node as many edges as a genotype keeps, an option each.
 
     There is nothing to learn: the architecture parameters are zeros, that is equal strengths, and get no gradient.
@@ -23,33 +24,32 @@ class Uniform:
     """
 
     def __init__(self, none: bool = True) -> None:
+        super().__init__()
         self.none = none
-        self._choices: dict[str, Choice] = {}
 
     def init(self, choices: Mapping[str, Choice], generator: Generator | None = None) -> Tensors:
-        """Zeros by choice, each [R, O]."""
-        self._choices = dict(choices)
+        """Zeros by choice, each [R, O]; an earlier restriction is forgotten."""
+        self._remember(choices)
         return {name: torch.zeros(choice.num_rows, choice.num_options) for name, choice in choices.items()}
 
     def __call__(self, arch: Tensors, epoch: int = 0, generator: Generator | None = None) -> Mixing:
-        """A path by choice, each [R, O], without gradient; choices of another kind than `op` get equal weights."""
-        return _like(arch, sample_path(self._choices, generator, self.none))
+        """A path by choice, each [R, O], without gradient; choices of another kind than `op` get equal weights.
+
+        Only options that take part are drawn, and only rows that have one.
+        """
+        return _like(arch, sample_path(self._choices, generator, self.none, self._kept))
 
     def active(self, mixing: Mixing) -> Active | None:
         """What has a weight, each boolean [R, O]; None where that is every option there is, as with `mean`."""
-        active = {name: weights > 0 for name, weights in mixing.items()}
-        every = all(torch.equal(active[name], self._choices[name].mask.to(active[name].device)) for name in active)
+        active = {name: mixing[name] > 0 for name in self._choices}
+        every = all(torch.equal(active[name].cpu(), kept) for name, kept in self._kept.items())
         return None if every else active
 
     def mean(self, arch: Tensors) -> Mixing:
         """Equal weights over the options of each row, each [R, O]: all of the supernet at once, `none` included."""
-        return _like(arch, {name: choice.uniform() for name, choice in self._choices.items()})
-
-    def penalty(self, arch: Tensors) -> Tensor | None:
-        """None."""
-        return None
+        return _like(arch, {name: choice.uniform(self._kept[name]) for name, choice in self._choices.items()})
 
 
-def _like(arch: Tensors, mixing: Mixing) -> Mixing:
+def _like(arch: Tensors, mixing: Mapping[str, Tensor]) -> Mixing:
     """The mixing weights in the types and on the devices of `arch`."""
     return {name: mixing[name].to(value) for name, value in arch.items()}

@@ -3,6 +3,7 @@
 from nas_lightning.spaces.cell_space import CellSpace
 from nas_lightning.spaces.choices import Active, Choice, Mixing
 from nas_lightning.spaces.genotypes import Genotype
+from nas_lightning.spaces.nasbench201 import NasBench201Space
 from nas_lightning.spaces.published import PUBLISHED, genotype
 
-__all__ = ["PUBLISHED", "Active", "CellSpace", "Choice", "Genotype", "Mixing", "genotype"]
+__all__ = ["PUBLISHED", "Active", "CellSpace", "Choice", "Genotype", "Mixing", "NasBench201Space", "genotype"]

@@ -1,15 +1,17 @@
 """Cell spaces as data: the candidate operations of each edge, and how many edges a node keeps."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from itertools import combinations
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
 from nas_lightning.errors import ConfigError, GenotypeError
+from nas_lightning.spaces import macro
 from nas_lightning.spaces.choices import Choice, Mixing
 from nas_lightning.spaces.genotypes import Edge, Genotype
 from nas_lightning.spaces.network import CellNetwork
@@ -36,6 +38,12 @@ class CellSpace:
         num_nodes: Intermediate nodes of a cell.
         keep: Edges that each node keeps in a genotype.
 
+    Attributes:
+        choices: The edges of each cell type, kind `op`; with edge weights also `normal_edge` and `reduce_edge`, kind
+            `edge`: a row a node, its options the nodes that the incoming edges leave.
+        partial_channels: Divisor K of the channels that go through the operations of the supernet; see `variant`.
+        edge_weights: Whether the edges into a node are weighted against each other; see `variant`.
+
     Raises:
         ConfigError: An unknown operation, or a number of per-edge lists that does not fit the edges.
     """
@@ -49,6 +57,8 @@ class CellSpace:
     ) -> None:
         self.name = name
         self.num_nodes = num_nodes
+        self.partial_channels = 1
+        self.edge_weights = False
         pairs = [(source, node) for node in range(2, 2 + num_nodes) for source in range(node)]
         self.concat = {cell: tuple(range(2, 2 + num_nodes)) for cell in CELL_TYPES}
         self.choices: dict[str, Choice] = {}
@@ -85,6 +95,30 @@ class CellSpace:
                 )
         return tuple(tuple(row) for row in lists)
 
+    def variant(self, **changes: Any) -> Self:
+        """A copy with another `partial_channels` or `edge_weights`: another supernet, the same genotypes."""
+        other = copy(self)
+        for name, value in changes.items():
+            assert name in ("partial_channels", "edge_weights"), name
+            setattr(other, name, value)
+        other.choices = dict(self._cells)
+        if other.edge_weights:
+            other.choices |= {f"{cell}_edge": _edge_choice(choice) for cell, choice in self._cells.items()}
+        return other
+
+    @property
+    def _cells(self) -> dict[str, Choice]:
+        """The choices of operations, by cell type."""
+        return {cell: self.choices[cell] for cell in CELL_TYPES}
+
+    def check_image_size(self, image_size: int, layers: int, stem: str) -> None:
+        """Refuse image sizes that the strides cannot halve evenly; see `macro.check_image_size`.
+
+        Raises:
+            ConfigError: The side is not a multiple of the network's total stride.
+        """
+        macro.check_image_size(image_size, layers, stem)
+
     def supernet(
         self,
         num_classes: int = 10,
@@ -97,7 +131,8 @@ class CellSpace:
         """The supernet of this space; see `CellSupernet`.
 
         Raises:
-            ConfigError: An unknown engine, an odd channel count or an unknown stem.
+            ConfigError: An unknown engine, a channel count that is odd or that `partial_channels` does not divide, or
+                an unknown stem.
         """
         if engine not in _SUPERNETS:
             raise ConfigError(f"engine={engine}: unknown; allowed: {', '.join(_SUPERNETS)}")
@@ -124,32 +159,31 @@ class CellSpace:
         """Discretise: the best option of each edge but `none`, and of each node the strongest edges by that option.
 
         Ties go to the lower option and to the lower source; edges stand in the order of their strength
-        (the rule of the DARTS paper and code).
+        (the rule of the DARTS paper and code). Where edges have weights, the strength of an edge is its weight times
+        that of its option (the rule of the PC-DARTS code).
 
         Args:
-            scores: Strength of the options by choice, each [E, O].
+            scores: Strength of the options by choice, each [E, O], and of the edges into each node, each [N, S],
+                where they are weighted.
             keep: Edges a node keeps; None takes the space's own number.
 
         Raises:
             GenotypeError: A strength is not a number.
         """
         cells: dict[str, tuple[Edge, ...]] = {}
-        for name, choice in self.choices.items():
-            if torch.isnan(scores[name]).any():
-                raise GenotypeError(
-                    f"the strengths of '{name}' are not numbers: the search diverged; lower search.weights.lr or"
-                    " search.arch.lr, or set search.weights.clip"
-                )
-            table = scores[name].detach().double().cpu().tolist()
+        for name, choice in self._cells.items():
+            table = _as_numbers(scores, name)
+            weights = _as_numbers(scores, f"{name}_edge") if f"{name}_edge" in scores else None
             edges: list[Edge] = []
-            for node, rows in choice.rows_of_node.items():
+            for node_row, (node, rows) in enumerate(choice.rows_of_node.items()):
                 ranked: list[tuple[float, str, int]] = []
-                for row in rows:
+                for place, row in enumerate(rows):
                     candidates = [
                         (score, op) for score, op in zip(table[row], choice.options[row], strict=False) if op != "none"
                     ]
                     if candidates:
                         strength, op = max(candidates, key=lambda pair: pair[0])  # max keeps the first of equals
+                        strength *= 1.0 if weights is None else weights[node_row][place]
                         ranked.append((strength, op, choice.sources[row]))
                 ranked.sort(key=lambda edge: -edge[0])  # stable: the lower source stays first among equals
                 edges += [(node, op, source) for _, op, source in ranked[: keep or choice.keep]]
@@ -175,9 +209,7 @@ class CellSpace:
             GenotypeError: An edge has several options, or one that it does not offer, or a node has no edge.
         """
         cells: dict[str, tuple[Edge, ...]] = {}
-        for name, choice in self.choices.items():
-            if choice.kind != "op":
-                continue
+        for name, choice in self._cells.items():
             edges: list[Edge] = []
             for row, weights in enumerate(path[name].tolist()):
                 taken = [column for column, weight in enumerate(weights) if weight != 0]
@@ -205,11 +237,9 @@ class CellSpace:
         hint = "" if genotype.space == self.name else f"; choose its own space: space={genotype.space}"
         for field in ("cells", "concat"):
             given = set(getattr(genotype, field))
-            if given != set(self.choices):
-                raise GenotypeError(
-                    f"{where}: it has {field} for {sorted(given)}, not for {sorted(self.choices)}{hint}"
-                )
-        for name, choice in self.choices.items():
+            if given != set(CELL_TYPES):
+                raise GenotypeError(f"{where}: it has {field} for {sorted(given)}, not for {sorted(CELL_TYPES)}{hint}")
+        for name, choice in self._cells.items():
             allowed = {
                 (node, source): options
                 for node, source, options in zip(choice.nodes, choice.sources, choice.options, strict=True)
@@ -237,10 +267,39 @@ class CellSpace:
     def count(self) -> int:
         """Number of genotypes that `genotype` can return."""
         total = 1
-        for choice in self.choices.values():
+        for choice in self._cells.values():
             for rows in choice.rows_of_node.values():
                 sizes = [sum(op != "none" for op in choice.options[row]) for row in rows]
                 sizes = [size for size in sizes if size]  # an edge without operations is never kept
                 keep = min(choice.keep or len(rows), len(sizes))
                 total *= sum(prod(subset) for subset in combinations(sizes, keep))
         return total
+
+
+def _edge_choice(choice: Choice) -> Choice:
+    """The edges of a cell as options of the nodes that they enter: a row a node, in the order of `rows_of_node`.
+
+    An option is named by the node that the edge leaves. A row has several sources, so `sources` tells the first.
+    """
+    sources = [[choice.sources[row] for row in rows] for rows in choice.rows_of_node.values()]
+    return Choice(
+        f"{choice.name}_edge",
+        "edge",
+        tuple(tuple(map(str, row)) for row in sources),
+        tuple(row[0] for row in sources),
+        tuple(choice.rows_of_node),
+    )
+
+
+def _as_numbers(scores: Mapping[str, Tensor], name: str) -> list[list[float]]:
+    """A table of strengths.
+
+    Raises:
+        GenotypeError: A strength is not a number.
+    """
+    if torch.isnan(scores[name]).any():
+        raise GenotypeError(
+            f"the strengths of '{name}' are not numbers: the search diverged; lower search.weights.lr or"
+            " search.arch.lr, or set search.weights.clip"
+        )
+    return scores[name].detach().double().cpu().tolist()

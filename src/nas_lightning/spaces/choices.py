@@ -25,6 +25,8 @@ class Choice:
         sources: For each row, the node that the edge leaves.
         nodes: For each row, the node that the edge enters; rows of one node compete where `keep` is set.
         keep: How many rows each node keeps when a genotype is derived; None keeps all.
+        none_selectable: Whether a genotype may hold the option `none` (NAS-Bench-201), or it only takes part in the
+            search (DARTS).
     """
 
     name: str
@@ -33,6 +35,7 @@ class Choice:
     sources: tuple[int, ...]
     nodes: tuple[int, ...]
     keep: int | None = None
+    none_selectable: bool = False
 
     def __post_init__(self) -> None:
         assert len(self.options) == len(self.sources) == len(self.nodes)
@@ -53,6 +56,13 @@ class Choice:
         lengths = torch.tensor([len(row) for row in self.options])
         return torch.arange(self.num_options) < lengths[:, None]
 
+    @cached_property
+    def selectable(self) -> Tensor:
+        """Boolean [R, O]: True where a genotype may hold that option."""
+        rows = [[op != "none" or self.none_selectable for op in row] for row in self.options]
+        padded = [row + [False] * (self.num_options - len(row)) for row in rows]
+        return torch.tensor(padded)
+
     @property
     def rows_of_node(self) -> dict[int, list[int]]:
         """Rows by the node they enter, in index order."""
@@ -61,10 +71,10 @@ class Choice:
             rows.setdefault(node, []).append(row)
         return rows
 
-    def uniform(self) -> Tensor:
-        """Equal weights over the options of each row, [R, O]."""
-        mask = self.mask.float()
-        return mask / mask.sum(dim=1, keepdim=True)
+    def uniform(self, kept: Tensor | None = None) -> Tensor:
+        """Equal weights over the options of each row, or over the kept ones, [R, O]; zeros where none is kept."""
+        mask = (self.mask if kept is None else self.mask & kept).float()
+        return mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
 
     def one_hot(self, indices: list[int]) -> Tensor:
         """Weight one on option `indices[r]` of row r, [R, O]."""

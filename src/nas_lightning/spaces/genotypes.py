@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from nas_lightning.errors import GenotypeError
+from nas_lightning.spaces import arch_strings
 
+NASBENCH201 = "nasbench201"
+"""Name of the space that a string form belongs to where nothing else is said."""
 Edge = tuple[int, str, int]
 """(node, operation, source): the operation's output is added to `node`, its input is `source`."""
 
 
 @dataclass(frozen=True)
 class Genotype:
-    """Cells as lists of edges. Nodes are numbered from the cell's inputs (0, 1) on.
+    """Cells as lists of edges. Nodes are numbered from the cell's inputs (0, 1, or 0 alone) on.
 
     Args:
         space: Name of the space that it belongs to.
@@ -32,21 +35,44 @@ class Genotype:
     def from_dict(cls, data: Mapping[str, Any], where: str = "genotype") -> "Genotype":
         """Read the plain form that `to_dict` writes.
 
+        A cell of NAS-Bench-201 can be given by `arch_str` alone.
+
         Raises:
-            GenotypeError: A field is missing or malformed; the message names `where`.
+            GenotypeError: A field is missing, malformed or contradicts another; the message names `where`.
         """
+        arch_str = data.get("arch_str") if isinstance(data, Mapping) else None
+        if arch_str is not None and "cells" not in data:
+            return cls.from_arch_str(str(arch_str), str(data.get("space", NASBENCH201)), f"{where}: arch_str")
         try:
             cells = {
                 str(name): tuple((_node(node), str(op), _node(source)) for node, op, source in edges)
                 for name, edges in data.get("cells", {}).items()
             }
             concat = {str(name): tuple(map(_node, nodes)) for name, nodes in data.get("concat", {}).items()}
-            return cls(str(data["space"]), cells, concat, dict(data.get("choices", {})))
+            genotype = cls(str(data["space"]), cells, concat, dict(data.get("choices", {})))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise GenotypeError(
                 f"{where}: not a genotype ({type(error).__name__}: {error}); expected"
                 ' {"space": …, "cells": {"normal": [[node, op, source], …], …}, "concat": {…}}'
             ) from error
+        if arch_str is not None and arch_str != arch_strings.render(cells, concat):
+            raise GenotypeError(f"{where}: arch_str={arch_str} is another cell than the one under cells; remove one")
+        return genotype
+
+    @classmethod
+    def from_arch_str(cls, text: str, space: str = NASBENCH201, where: str = "genotype") -> "Genotype":
+        """Read the string form of a cell of NAS-Bench-201, `|nor_conv_3x3~0|+|…|…|+|…|…|…|`.
+
+        Args:
+            text: The string.
+            space: Name of the space that the genotype belongs to.
+            where: What the message of an error begins with.
+
+        Raises:
+            GenotypeError: It is no such cell.
+        """
+        edges = arch_strings.parse(text.strip(), where)
+        return cls(space, {arch_strings.CELL: edges}, {arch_strings.CELL: arch_strings.CONCAT})
 
     @classmethod
     def load(cls, path: str | Path) -> "Genotype":
@@ -62,15 +88,31 @@ class Genotype:
             raise GenotypeError(f"genotype={path}: cannot read {file} ({error})") from error
         return cls.from_dict(data, where=f"genotype={path}")
 
+    @property
+    def arch_str(self) -> str:
+        """The string form of a cell of NAS-Bench-201, under which tables of accuracies know it.
+
+        Raises:
+            GenotypeError: It is no such cell.
+        """
+        text = arch_strings.render(self.cells, self.concat)
+        if text is None:
+            raise GenotypeError(
+                f"genotype of space '{self.space}' has no arch_str: it is no cell of NAS-Bench-201; use"
+                " space=nasbench201"
+            )
+        return text
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists and dictionaries, as written to `genotype.json`."""
+        """Plain lists and dictionaries, as written to `genotype.json`; NAS-Bench-201 adds `arch_str`."""
         plain: dict[str, Any] = {"space": self.space}
         if self.cells:
             plain["cells"] = {name: [list(edge) for edge in edges] for name, edges in self.cells.items()}
             plain["concat"] = {name: list(nodes) for name, nodes in self.concat.items()}
         if self.choices:
             plain["choices"] = dict(self.choices)
-        return plain
+        arch_str = arch_strings.render(self.cells, self.concat)
+        return plain if arch_str is None else plain | {"arch_str": arch_str}
 
     def save(self, path: str | Path) -> None:
         """Write JSON to `path`."""
@@ -85,6 +127,9 @@ class Genotype:
             nodes = "   ".join(f"{node} = {' + '.join(ops)}" for node, ops in by_node.items())
             lines.append(f"  {name}: {nodes}")
         lines.extend(f"  {name}: {value}" for name, value in self.choices.items())
+        arch_str = arch_strings.render(self.cells, self.concat)
+        if arch_str is not None:
+            lines.append(f"  {arch_str}")
         return "\n".join(lines)
 
 

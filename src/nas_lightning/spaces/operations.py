@@ -1,8 +1,9 @@
-"""The candidate operations of the DARTS family, for the supernet and for the discrete network.
+"""The candidate operations of the DARTS family and of NAS-Bench-201, for the supernet and for the discrete network.
 
 Shapes: every operation maps [B, C, H, W] to [B, C, H / stride, W / stride]. In the supernet batch normalisation has no
 affine parameters and follows the pools too; in the discrete network it is affine and pools stand alone.
-Source: Liu et al., DARTS (ICLR 2019), and its released code; the noise operation is RobustDARTS' (space S4).
+Source: Liu et al., DARTS (ICLR 2019), and its released code; the noise operation is RobustDARTS' (space S4), the plain
+convolutions `nor_conv` are those of NAS-Bench-201 (Dong & Yang, ICLR 2020).
 """
 
 from collections.abc import Callable
@@ -64,11 +65,11 @@ class FactorizedReduce(nn.Module):
         return self.norm(torch.cat([self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])], dim=1))
 
 
-def relu_conv_norm(in_channels: int, out_channels: int, affine: bool) -> nn.Sequential:
-    """ReLU, 1×1 convolution, batch normalisation."""
+def relu_conv_norm(in_channels: int, out_channels: int, affine: bool, size: int = 1, stride: int = 1) -> nn.Sequential:
+    """ReLU, convolution of an odd size that keeps the resolution at stride 1, batch normalisation."""
     return nn.Sequential(
         nn.ReLU(),
-        nn.Conv2d(in_channels, out_channels, 1, bias=False),
+        nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False),
         nn.BatchNorm2d(out_channels, affine=affine),
     )
 
@@ -99,6 +100,13 @@ def _dilated(size: int) -> "Builder":
     return build
 
 
+def _convolution(size: int) -> "Builder":
+    def build(channels: int, stride: int, search: bool, key: tuple[int | str, ...]) -> nn.Module:
+        return relu_conv_norm(channels, channels, not search, size, stride)
+
+    return build
+
+
 def _pool(make: Callable[[int], nn.Module]) -> "Builder":
     def build(channels: int, stride: int, search: bool, key: tuple[int | str, ...]) -> nn.Module:
         pool = make(stride)
@@ -122,6 +130,8 @@ OPERATIONS: dict[str, Builder] = {
     "sep_conv_5x5": _separable(5),
     "dil_conv_3x3": _dilated(3),
     "dil_conv_5x5": _dilated(5),
+    "nor_conv_1x1": _convolution(1),
+    "nor_conv_3x3": _convolution(3),
     "noise": lambda channels, stride, search, key: Noise(stride, key),
 }
 """Builders by the field's names: (channels, stride, search, key) → module."""

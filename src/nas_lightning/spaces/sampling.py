@@ -14,18 +14,26 @@ from torch import Generator, Tensor
 from nas_lightning.spaces.choices import Choice, Mixing
 
 
-def sample_rows(choice: Choice, generator: Generator | None = None, none: bool = True) -> Tensor:
+def sample_rows(
+    choice: Choice, generator: Generator | None = None, none: bool = True, kept: Tensor | None = None
+) -> Tensor:
     """Of each node `keep` distinct rows, uniformly without replacement; of each of them an option, uniformly.
 
     Args:
         choice: The table to draw from; a row's options are its own, however long the other rows are.
         generator: What to draw from, on any device; None is torch's global generator.
         none: Whether the option `none` is drawn like any other. Without it, rows that have no other are not drawn.
+        kept: Boolean [R, O] on the CPU: the options that can be drawn; None is all of them. Rows without any are not
+            drawn.
 
     Returns:
         Zeros and ones [R, O] on the CPU. A node with fewer than `keep` rows to draw from has a one in each of these.
     """
-    allowed = [[i for i, op in enumerate(row) if none or op != "none"] for row in choice.options]
+    open_options = (choice.mask if kept is None else kept).tolist()
+    allowed = [
+        [i for i, op in enumerate(row) if open_options[r][i] and (none or op != "none")]
+        for r, row in enumerate(choice.options)
+    ]
     device = "cpu" if generator is None else generator.device
     # One draw a row and purpose, whatever is kept: single precision, because not every device has double.
     order, pick = torch.rand((2, choice.num_rows), generator=generator, device=device).tolist()
@@ -37,15 +45,23 @@ def sample_rows(choice: Choice, generator: Generator | None = None, none: bool =
     return path
 
 
-def sample_path(choices: Mapping[str, Choice], generator: Generator | None = None, none: bool = True) -> Mixing:
+def sample_path(
+    choices: Mapping[str, Choice],
+    generator: Generator | None = None,
+    none: bool = True,
+    kept: Mapping[str, Tensor] | None = None,
+) -> Mixing:
     """A path by choice, each [R, O]: `sample_rows` for operations, equal weights for choices of another kind.
 
     Args:
         choices: The choices, drawn one after the other.
         generator: What to draw from; None is torch's global generator.
         none: Whether the option `none` is drawn like any other.
+        kept: The options that can be drawn or that share the weight, boolean [R, O] by choice; choices that are not
+            named are unrestricted.
     """
-    return {
-        name: sample_rows(choice, generator, none) if choice.kind == "op" else choice.uniform()
-        for name, choice in choices.items()
-    }
+    path: Mixing = {}
+    for name, choice in choices.items():
+        allowed = None if kept is None else kept.get(name)
+        path[name] = sample_rows(choice, generator, none, allowed) if choice.kind == "op" else choice.uniform(allowed)
+    return path

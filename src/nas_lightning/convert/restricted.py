@@ -1,0 +1,123 @@
+"""Pickles from strangers: read what is plain data, run nothing.
+
+A pickle can name any function of any installed package and have it called, so reading one from an untrusted source is
+running its code. This reader knows containers, numbers, texts and numpy arrays of numbers, and refuses every other name
+before it is looked up. Arrays are rebuilt here from their bytes: numpy's own way trusts what the pickle says of them.
+"""
+
+import pickle
+import re
+from collections import OrderedDict
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from nas_lightning.errors import ConfigError
+
+
+def load_plain(stream: BinaryIO, where: str, remedy: str) -> Any:
+    """Read a pickle of plain data.
+
+    Args:
+        stream: The pickle; texts of Python 2 are read as Latin-1.
+        where: Key and value that messages begin with.
+        remedy: What can be done about a pickle that holds more than plain data.
+
+    Raises:
+        ConfigError: It is no pickle, or it holds something else; then nothing of it was run.
+    """
+    try:
+        return _unwrapped(_Reader(stream, encoding="latin1").load())
+    except _RefusedError as error:
+        raise ConfigError(
+            f"{where}: the pickle asks for {error}, which is no plain data and could run code (none was run); {remedy}"
+        ) from error
+    except Exception as error:  # a damaged pickle can raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{where}: is no readable pickle ({reason}); fetch the official file again") from error
+
+
+class _RefusedError(Exception):
+    """A name that is not plain data."""
+
+
+class _DType:
+    """A type of numbers: its code, to which the state adds the order of the bytes."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        if not re.fullmatch(r"[<>|=]?[biuf][1248]", code):
+            raise ValueError(f"arrays of {code!r}")
+        self.code = code
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] in ("<", ">"):
+            self.code = state[1] + self.code.lstrip("<>|=")
+
+
+class _Array:
+    """An array that is still to be filled."""
+
+    values: np.ndarray
+
+    def __init__(self, *_: object) -> None:
+        """What pickles say here, the state says again."""
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, fortran, data = state
+        self.values = _filled(data, dtype, shape, "F" if fortran else "C")
+
+
+def _filled(data: bytes | bytearray | str, dtype: _DType, shape: tuple[int, ...], order: Any = "C") -> np.ndarray:
+    raw = data.encode("latin1") if isinstance(data, str) else bytes(data)
+    return np.frombuffer(raw, np.dtype(dtype.code)).reshape(shape, order=order).copy()
+
+
+def _scalar(dtype: _DType, data: bytes | str) -> float | int | bool:
+    return _filled(data, dtype, (1,))[0].item()
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    """How protocols before 3 write bytes."""
+    if encoding != "latin1":
+        raise ValueError(f"bytes encoded as {encoding}")
+    return text.encode("latin1")
+
+
+def _no_bytes() -> bytes:
+    """How they write none."""
+    return b""
+
+
+_KNOWN: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): _bytes,
+    ("__builtin__", "bytes"): _no_bytes,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _DType,
+}
+for _core in ("numpy.core", "numpy._core"):  # before and since numpy 2
+    _KNOWN[f"{_core}.multiarray", "_reconstruct"] = _Array
+    _KNOWN[f"{_core}.multiarray", "scalar"] = _scalar
+    _KNOWN[f"{_core}.numeric", "_frombuffer"] = _filled
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """What a name stands for here; numpy itself is never called."""
+        if (module, name) not in _KNOWN:
+            raise _RefusedError(f"{module}.{name}")
+        return _KNOWN[module, name]
+
+
+def _unwrapped(found: Any) -> Any:
+    """The same with numpy arrays; containers are changed in place where they can be."""
+    if isinstance(found, _Array):
+        return found.values
+    if isinstance(found, dict):
+        for key, value in found.items():
+            found[key] = _unwrapped(value)
+    elif isinstance(found, list):
+        found[:] = map(_unwrapped, found)
+    elif isinstance(found, tuple):
+        return tuple(map(_unwrapped, found))
+    return found

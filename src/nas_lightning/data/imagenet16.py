@@ -1,0 +1,44 @@
+"""ImageNet16-120: the first 120 classes of ImageNet at 16x16 pixels, the third data set of NAS-Bench-201.
+
+Source: Chrabaszcz, Loshchilov & Hutter 2017, arXiv 1707.08819 (the downsampling); Dong & Yang, NAS-Bench-201 (ICLR
+2020), section 2.2 and released code: the classes, the normalisation, crops with 2 pixels of padding and mirroring.
+"""
+
+from nas_lightning.data.arrays import Arrays
+from nas_lightning.data.base import Transform, crop_and_flip
+from nas_lightning.errors import DataError
+
+CLASSES = 120
+SIDE = 16
+
+
+class ImageNet16(Arrays):
+    """151,700 training and 6,000 test images, from the `.npz` file that `task=convert` makes of the official ones.
+
+    Args:
+        path: the file, with the arrays x_train, y_train, x_test and y_test.
+    """
+
+    name = "imagenet16_120"
+
+    def __init__(self, path: str | None = None) -> None:
+        super().__init__(path)
+
+    def _load(self) -> None:
+        if self.path is None:
+            raise DataError(
+                "data.path=null names no file of ImageNet16-120: give it with data.path=FILE.npz; make it with"
+                " task=convert convert=imagenet16_120 convert.source=FOLDER convert.target=FILE.npz"
+            )
+        super()._load()
+        if (self.in_channels, self.image_size, self.num_classes) != (3, SIDE, CLASSES):
+            raise self._error(
+                f"holds {self.in_channels} channels of {self.image_size}x{self.image_size} pixels in"
+                f" {self.num_classes} classes, not 3 channels of 16x16 in 120",
+                "make it with task=convert convert=imagenet16_120, or read it as it is with data=arrays",
+            )
+        self.mean = (122.68 / 255, 116.66 / 255, 104.01 / 255)
+        self.std = (63.22 / 255, 61.26 / 255, 65.09 / 255)
+
+    def _augmentation(self) -> list[Transform]:
+        return crop_and_flip(SIDE, padding=2)

@@ -1,0 +1,141 @@
+"""Gumbel-softmax relaxation: sampled mixing weights under a temperature that falls (SNAS, GDAS).
+
+Shapes: R rows and O options of a choice.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor
+
+from nas_lightning.errors import ConfigError
+from nas_lightning.protocols import Tensors
+from nas_lightning.relaxations.masks import Logits, masked_softmax
+from nas_lightning.spaces.choices import Active, Mixing
+
+TRIES = 10
+"""How often noise that is not finite is drawn again."""
+
+
+class Gumbel(Logits):
+    """p = softmax((log softmax(α) + G)/τ), G standard Gumbel noise: one sample a row and pass, for all cells of a type.
+
+    Soft: the mixing weights are p. Hard: they are exactly one-hot, h = 1 at the largest p, which is option j with
+    probability softmax(α)_j, and their gradient is that of p (straight through), in one of three forms:
+        all        w = h − sg(p) + p: every option is computed, and logits learn from Σ_j ⟨dL/dy, o_j⟩·∇p_j;
+        selected   only the selected option k is computed, and logits learn from ⟨dL/dy, o_k⟩·∇p_k (the paper's);
+        released   the same, plus the sum of the other weights, which is 0, added to every element of the edge's
+                   output: the others enter by Σ(dL/dy)·∇p_j instead of ⟨dL/dy, o_j⟩·∇p_j (released code).
+    The temperature falls by the search epoch: τ(e) = start − (start − end)·e/(E − 1).
+
+    Source, hard: Dong & Yang, GDAS (CVPR 2019), and its released code for NAS-Bench-201, τ from 10 to 0.1. Soft:
+    Xie et al., SNAS (ICLR 2019), as DrNAS' released code has it for NAS-Bench-201, τ from 10 to 1. Edges are
+    weighted, not chosen: a choice of another kind than `op` is soft also where operations are hard. Noise that is
+    not finite is drawn again, as released. Left out: SNAS' resource regulariser.
+
+    Args:
+        hard: One option a row instead of a mixture.
+        start: Temperature of the first epoch.
+        end: Temperature of the last epoch.
+        epochs: Search epochs E in all; needed where the temperature changes.
+        gradient: Of hard samples, as said above.
+        init_std: Standard deviation of the first logits.
+    """
+
+    def __init__(
+        self,
+        hard: bool = True,
+        start: Annotated[float, Field(gt=0)] = 10.0,
+        end: Annotated[float, Field(gt=0)] = 0.1,
+        epochs: Annotated[int, Field(ge=1)] | None = None,
+        gradient: Literal["all", "selected", "released"] = "selected",
+        init_std: Annotated[float, Field(ge=0)] = 1e-3,
+    ) -> None:
+        super().__init__(init_std)
+        self.hard = hard
+        self.start = start
+        self.end = end
+        self.epochs = epochs
+        self.gradient = gradient
+
+    def temperature(self, epoch: int) -> float:
+        """τ at a search epoch.
+
+        Raises:
+            ConfigError: The number of epochs is not known.
+
+        >>> gumbel = Gumbel(epochs=250)
+        >>> gumbel.temperature(0), round(gumbel.temperature(249), 9)
+        (10.0, 0.1)
+        """
+        if self.start == self.end:
+            return self.start
+        if self.epochs is None:
+            raise ConfigError(
+                "relaxation.epochs=null: the temperature needs the search epochs, a whole number from 1;"
+                " write relaxation.epochs=50"
+            )
+        last = self.epochs - 1
+        return self.start - (self.start - self.end) * min(epoch, last) / max(1, last)
+
+    def __call__(self, arch: Tensors, epoch: int = 0, generator: Generator | None = None) -> Mixing:
+        """A sample by choice, each [R, O].
+
+        With the gradient `released`, and only where there is one, also "<choice>.offset" [R]: what is added to every
+        element of an edge's output, in value 0.
+        """
+        tau = self.temperature(epoch)
+        mixing: Mixing = {}
+        for name, logits in arch.items():
+            kept = self._mask(name, logits.device)
+            # Not normalised first: log softmax(α) is α less a constant of the row.
+            noisy = (logits + gumbel_like(logits, generator)) / tau
+            p = masked_softmax(noisy, kept)
+            if not self.hard or self._choices[name].kind != "op":
+                mixing[name] = p
+                continue
+            selected = _one_hot_of_largest(noisy, kept)
+            slope = p - p.detach()  # exactly 0, with the gradient of p
+            mixing[name] = selected + (slope if self.gradient == "all" else selected * slope)
+            if self.gradient == "released" and p.requires_grad:
+                mixing[f"{name}.offset"] = ((1 - selected) * slope).sum(dim=-1)
+        return mixing
+
+    def active(self, mixing: Mixing) -> Active | None:
+        """The selected options, each boolean [R, O]; None where every option is computed, as with `mean`."""
+        if not self.hard or self.gradient == "all":
+            return None
+        active: Active = {}
+        for name, choice in self._choices.items():
+            weights = mixing[name]
+            active[name] = weights > 0 if choice.kind == "op" else self._kept[name].to(weights.device)
+            if choice.kind == "op" and (active[name].sum(dim=-1) > 1).any():
+                return None  # a mixture
+        return active
+
+    def mean(self, arch: Tensors) -> Mixing:
+        """softmax(α) by choice, each [R, O]: the probabilities of the options."""
+        return {name: masked_softmax(logits, self._mask(name, logits.device)) for name, logits in arch.items()}
+
+
+def gumbel_like(logits: Tensor, generator: Generator | None) -> Tensor:
+    """Standard Gumbel noise of the shape and on the device of `logits`, at least single precision.
+
+    The numbers are drawn on the device of `generator`; None takes torch's global generator of the logits' device.
+    """
+    device = logits.device if generator is None else generator.device
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    for _ in range(TRIES):
+        noise = -torch.empty(logits.shape, dtype=dtype, device=device).exponential_(generator=generator).log()
+        if noise.isfinite().all():
+            break
+    return noise.to(logits.device)
+
+
+def _one_hot_of_largest(rows: Tensor, kept: Tensor | None) -> Tensor:
+    """1 at the largest kept entry of each row [R, O], at the first of equals; zeros for a row with none kept."""
+    if kept is None:
+        return torch.zeros_like(rows).scatter(-1, rows.argmax(dim=-1, keepdim=True), 1)
+    largest = rows.masked_fill(~kept, -torch.inf).argmax(dim=-1, keepdim=True)
+    return torch.zeros_like(rows).scatter(-1, largest, 1) * kept

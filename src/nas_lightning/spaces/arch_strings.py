@@ -1,0 +1,70 @@
+"""Cells of NAS-Bench-201 as strings: `|op~source|+|op~source|op~source|+…`, a group of edges for each node.
+
+Source: Dong & Yang, NAS-Bench-201 (ICLR 2020), section 2.1, and its released API: the order of the operations, and of
+the edges: node by node and, within a node, by their source.
+"""
+
+import difflib
+
+from nas_lightning.errors import GenotypeError
+
+Edge = tuple[int, str, int]
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
+"""(node, source) of each edge: node 0 is the cell's input, node 3 its output."""
+CELL = "cell"
+CONCAT = (3,)
+EXAMPLE = "|skip_connect~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"
+
+
+def parse(text: str, where: str = "genotype") -> tuple[Edge, ...]:
+    """The six edges (node, operation, source) of a string.
+
+    >>> parse(EXAMPLE)[1]
+    (2, 'none', 0)
+
+    Args:
+        text: The string.
+        where: What the message of an error begins with.
+
+    Raises:
+        GenotypeError: It is no cell of NAS-Bench-201.
+    """
+    groups = text.split("+")
+    edges: list[Edge] = []
+    for node, group in enumerate(groups, start=1):
+        if len(group) < 2 or group[0] != "|" or group[-1] != "|":
+            raise _malformed(text, where, f"the edges of node {node} do not stand between bars")
+        for edge in group[1:-1].split("|"):
+            op, mark, source = edge.partition("~")
+            if op not in OPERATIONS or not mark:
+                near = difflib.get_close_matches(op, OPERATIONS, n=1)
+                hint = f", did you mean {near[0]}?" if near and mark else f"; operations: {', '.join(OPERATIONS)}"
+                raise _malformed(text, where, f"{edge!r} is no operation~source{hint}")
+            if source not in ("0", "1", "2"):
+                raise _malformed(text, where, f"{edge!r} has no node that it could come from")
+            edges.append((node, op, int(source)))
+    if tuple((node, source) for node, _, source in edges) != EDGES:
+        raise _malformed(text, where, "nodes 1, 2 and 3 need the sources 0; 0, 1; and 0, 1, 2")
+    return tuple(edges)
+
+
+def render(cells: dict[str, tuple[Edge, ...]], concat: dict[str, tuple[int, ...]]) -> str | None:
+    """The string of a genotype's cells, whatever the order of the edges; None if they are no such cell."""
+    edges = sorted((node, source, op) for node, op, source in cells.get(CELL, ()))
+    fits = (
+        cells.keys() == concat.keys() == {CELL}
+        and tuple((node, source) for node, source, _ in edges) == EDGES
+        and all(op in OPERATIONS for _, _, op in edges)
+        and concat[CELL] == CONCAT
+    )
+    if not fits:
+        return None
+    groups = ("".join(f"{op}~{source}|" for node, source, op in edges if node == target) for target in (1, 2, 3))
+    return "+".join(f"|{group}" for group in groups)
+
+
+def _malformed(text: str, where: str, problem: str) -> GenotypeError:
+    shown = " ".join(text.split())
+    return GenotypeError(f"{where}={shown}: not a cell of NAS-Bench-201 ({problem}); expected a string like {EXAMPLE}")

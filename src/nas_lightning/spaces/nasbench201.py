@@ -1,0 +1,187 @@
+"""The space of NAS-Bench-201: cells of four nodes and six edges, each edge one of five operations, `none` among them.
+
+Source: Dong & Yang, NAS-Bench-201 (ICLR 2020), section 2, and its released code. Every node is the sum of all its
+incoming edges, so nothing but the operations is searched: 5⁶ = 15,625 cells, all of which the benchmark has trained.
+Shapes: E = 6 edges, O = 5 operations.
+"""
+
+from collections.abc import Mapping
+from copy import copy
+from typing import Any, Literal, Self
+
+import torch
+from torch import Generator, Tensor
+
+from nas_lightning.errors import ConfigError, GenotypeError
+from nas_lightning.spaces.arch_strings import CELL, CONCAT, EDGES, OPERATIONS
+from nas_lightning.spaces.choices import Choice, Mixing
+from nas_lightning.spaces.genotypes import NASBENCH201, Genotype
+from nas_lightning.spaces.nasbench201_macro import INIT_CHANNELS, LAYERS, STAGES, check_stem
+from nas_lightning.spaces.nasbench201_networks import NasBench201Network, NasBench201Supernet
+from nas_lightning.spaces.sampling import sample_path
+
+Engine = Literal["reference"]
+
+_SUPERNETS: dict[str, type[NasBench201Supernet]] = {"reference": NasBench201Supernet}
+
+
+class NasBench201Space:
+    """One kind of cell, repeated through the whole network.
+
+    Args:
+        name: Name of the space; genotypes carry it.
+
+    Attributes:
+        choices: One choice, `cell`, of kind `op`: a row an edge; a genotype may hold `none`.
+        partial_channels: Divisor K of the channels that go through the operations of the supernet; see `variant`.
+        edge_weights: False: the edges of a cell are fixed, there is nothing to weigh.
+    """
+
+    edge_weights = False
+
+    def __init__(self, name: str = NASBENCH201) -> None:
+        self.name = name
+        self.partial_channels = 1
+        nodes, sources = zip(*EDGES, strict=True)
+        self.choices: dict[str, Choice] = {
+            CELL: Choice(CELL, "op", (OPERATIONS,) * len(EDGES), sources, nodes, keep=None, none_selectable=True)
+        }
+
+    def variant(self, **changes: Any) -> Self:
+        """A copy with another `partial_channels`: another supernet, the same genotypes.
+
+        Raises:
+            ConfigError: Edge weights are asked for.
+        """
+        other = copy(self)
+        for name, value in changes.items():
+            assert name in ("partial_channels", "edge_weights"), name
+            if name == "partial_channels":
+                other.partial_channels = value
+            elif value:
+                raise ConfigError(
+                    f"space={self.name}: a node keeps all its edges, so they cannot be weighed against each other;"
+                    " leave the edge weights out, ~regularizer.edge_normalisation, or use another space"
+                )
+        return other
+
+    def check_image_size(self, image_size: int, layers: int, stem: str) -> None:
+        """Refuse image sizes that the two residual blocks cannot halve evenly.
+
+        Raises:
+            ConfigError: The side is not a multiple of 4, or the stem is another than `cifar`.
+        """
+        check_stem(stem)
+        stride = 2 ** (STAGES - 1)
+        if image_size < stride or image_size % stride:
+            nearest = max(stride, round(image_size / stride) * stride)
+            raise ConfigError(
+                f"data.image_size={image_size}: networks of NAS-Bench-201 halve the image twice, so the side must be a"
+                f" multiple of {stride}; use data.image_size={nearest} or change data.path's images"
+            )
+
+    def supernet(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        init_channels: int = INIT_CHANNELS,
+        layers: int = LAYERS,
+        stem: str = "cifar",
+        engine: Engine = "reference",
+    ) -> NasBench201Supernet:
+        """The supernet of this space, with `layers` cells a stage; see `NasBench201Supernet`.
+
+        Raises:
+            ConfigError: An unknown engine, a channel count that is odd or that `partial_channels` does not divide, or
+                another stem than `cifar`.
+        """
+        if engine not in _SUPERNETS:
+            raise ConfigError(f"engine={engine}: unknown; allowed: {', '.join(_SUPERNETS)}")
+        return _SUPERNETS[engine](self, num_classes, in_channels, init_channels, layers, stem)
+
+    def network(
+        self,
+        genotype: Genotype,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        init_channels: int = INIT_CHANNELS,
+        layers: int = LAYERS,
+        auxiliary: bool = False,
+        stem: str = "cifar",
+    ) -> NasBench201Network:
+        """The discrete network of a genotype, with `layers` cells a stage; see `NasBench201Network`.
+
+        Raises:
+            ConfigError: The genotype does not belong to this space, an odd channel count or another stem than `cifar`.
+        """
+        return NasBench201Network(self, genotype, num_classes, in_channels, init_channels, layers, auxiliary, stem)
+
+    def genotype(self, scores: Mapping[str, Tensor], keep: int | None = None) -> Genotype:
+        """Discretise: the strongest operation of each edge, `none` included, the lower one of equals.
+
+        Args:
+            scores: Strength of the operations, `cell` [E, O].
+            keep: Has no meaning here, every node keeps all its edges.
+
+        Raises:
+            GenotypeError: A strength is not a number.
+        """
+        strengths = scores[CELL].detach().double().cpu()
+        if torch.isnan(strengths).any():
+            raise GenotypeError(
+                f"the strengths of '{CELL}' are not numbers: the search diverged; lower search.weights.lr or"
+                " search.arch.lr, or set search.weights.clip"
+            )
+        return self._genotype([row.index(max(row)) for row in strengths.tolist()])
+
+    def sample(self, generator: Generator | None = None, none: bool = True) -> Mixing:
+        """A uniformly drawn cell, zeros and ones [E, O] under `cell`, on the CPU; see `sample_path`.
+
+        Args:
+            generator: What to draw from; None is torch's global generator.
+            none: Whether the operation `none` is drawn like any other.
+        """
+        return sample_path(self.choices, generator, none)
+
+    def genotype_of(self, path: Mixing) -> Genotype:
+        """The genotype of a drawn cell.
+
+        Args:
+            path: `cell` [E, O]: which operation of which edge is taken, anything but zero counting as taken.
+
+        Raises:
+            GenotypeError: An edge has none or several operations.
+        """
+        columns: list[int] = []
+        for (node, source), weights in zip(EDGES, path[CELL].tolist(), strict=True):
+            taken = [column for column, weight in enumerate(weights) if weight != 0]
+            if len(taken) != 1:
+                raise GenotypeError(
+                    f"path of space '{self.name}': the edge from {source} to {node} takes options {taken}; one of"
+                    f" {len(OPERATIONS)} must be taken"
+                )
+            columns += taken
+        return self._genotype(columns)
+
+    def _genotype(self, columns: list[int]) -> Genotype:
+        """The genotype with these operations, by their places, in the order of the edges."""
+        edges = tuple((node, OPERATIONS[column], source) for (node, source), column in zip(EDGES, columns, strict=True))
+        return Genotype(self.name, {CELL: edges}, {CELL: CONCAT})
+
+    def validate(self, genotype: Genotype) -> None:
+        """Check that a genotype can be built in this space.
+
+        Raises:
+            GenotypeError: It is no cell of NAS-Bench-201.
+        """
+        if "arch_str" not in genotype.to_dict():
+            hint = "" if genotype.space == self.name else f"; choose its own space: space={genotype.space}"
+            raise GenotypeError(
+                f"genotype of space '{genotype.space}' does not belong to space '{self.name}': it needs one cell,"
+                f" 'cell', with the edges {', '.join(f'{s} to {n}' for n, s in EDGES)}, each one of"
+                f" {', '.join(OPERATIONS)}, and the output of node {CONCAT[0]}{hint}"
+            )
+
+    def count(self) -> int:
+        """Number of genotypes that `genotype` can return: 15,625."""
+        return len(OPERATIONS) ** len(EDGES)

@@ -1,0 +1,205 @@
+"""Supernet and discrete network of NAS-Bench-201.
+
+Source: Dong & Yang, NAS-Bench-201 (ICLR 2020), section 2.1, and its released code.
+Batch normalisation is not affine in the cells of the supernet, affine in those of the discrete network and in stem,
+residual blocks and head of both, as released. It keeps running statistics everywhere; whether they or those of the
+batch count is for who measures (`track_running_stats` 0 or 1 in the released code; 0 is measuring with the batch's).
+Left out: the bias that the newest released code gives the convolutions of the supernet's cells.
+Shapes: E = 6 edges, O = 5 operations, B images, C channels.
+"""
+
+import warnings
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from nas_lightning.protocols import EdgeInfo, Regularizer
+from nas_lightning.spaces.choices import Active, Choice, Mixing
+from nas_lightning.spaces.genotypes import Genotype
+from nas_lightning.spaces.nasbench201_macro import INIT_CHANNELS, LAYERS, Skeleton, build_cell_operation
+from nas_lightning.spaces.operations import Identity, Zero, drop_path
+from nas_lightning.spaces.partial import check_divisor
+from nas_lightning.spaces.supernet import CellSupernet, MixedOperation
+
+if TYPE_CHECKING:
+    from nas_lightning.spaces.nasbench201 import NasBench201Space
+
+
+class SearchCell201(nn.Module):
+    """A cell in which every edge is a mixed operation; a node is the sum of its edges, the output the last node."""
+
+    def __init__(self, choice: Choice, cell: int, channels: int, partial_channels: int) -> None:
+        super().__init__()
+        self.choice = choice
+        self.edges = nn.ModuleList()
+        for row, (source, node) in enumerate(zip(choice.sources, choice.nodes, strict=True)):
+            edge = EdgeInfo(choice.name, cell, row, source, node, 1, channels // partial_channels)
+            self.edges.append(MixedOperation(choice.options[row], edge, partial_channels, build_cell_operation))
+        self.nothing = Zero(stride=1)  # what a node is without inputs
+
+    def forward(
+        self,
+        x: Tensor,
+        weights: Tensor,
+        active: list[list[bool]],
+        regularizers: tuple[Regularizer, ...],
+        offsets: Tensor | None = None,
+    ) -> Tensor:
+        """One cell's forward pass.
+
+        Args:
+            x: Output of the layer before, [B, C, H, W].
+            weights: Mixing weights [E, O].
+            active: Which options are computed at all, [E][O].
+            regularizers: They see the outputs of operations and edges.
+            offsets: What is added to each edge's weighted sum, [E].
+
+        Returns:
+            [B, C, H, W].
+        """
+        nodes = [x]
+        for rows in self.choice.rows_of_node.values():
+            total: Tensor | None = None
+            for row in rows:
+                offset = None if offsets is None else offsets[row]
+                y = self.edges[row](nodes[self.choice.sources[row]], weights[row], active[row], regularizers, offset)
+                if y is not None:
+                    total = y if total is None else total + y
+            nodes.append(self.nothing(x) if total is None else total)
+        return nodes[-1]
+
+
+class NasBench201Supernet(Skeleton):
+    """All 15,625 cells at once, the same mixture in every cell of the network.
+
+    Args:
+        space: The space; its `partial_channels` are the divisor K.
+        num_classes: Outputs of the classifier.
+        in_channels: Channels of the images.
+        init_channels: Channels C of the first stage; even.
+        layers: Cells a stage.
+        stem: Only `cifar`.
+
+    Raises:
+        ConfigError: An odd channel count, one that the space's divisor of partial channels does not divide, or another
+            stem.
+    """
+
+    def __init__(
+        self,
+        space: "NasBench201Space",
+        num_classes: int = 10,
+        in_channels: int = 3,
+        init_channels: int = INIT_CHANNELS,
+        layers: int = LAYERS,
+        stem: str = "cifar",
+    ) -> None:
+        check_divisor(init_channels, space.partial_channels)
+        (choice,) = space.choices.values()
+
+        def build_cell(cell: int, channels: int) -> SearchCell201:
+            return SearchCell201(choice, cell, channels, space.partial_channels)
+
+        super().__init__(build_cell, num_classes, in_channels, init_channels, layers, stem)
+        self.choices = space.choices
+        self.name = choice.name
+        self.regularizers: tuple[Regularizer, ...] = ()
+
+    attach = CellSupernet.attach
+
+    def forward(self, inputs: Tensor, mixing: Mixing, active: Active | None = None) -> Tensor:
+        """Logits of the mixture.
+
+        Args:
+            inputs: Images [B, in_channels, H, W].
+            mixing: Weights by choice, `cell` [E, O]; under `cell.offset` what is added to each edge's sum, [E].
+            active: Options that are computed at all, boolean, same keys; None computes all. It is never inferred
+                from a weight being zero.
+
+        Returns:
+            Logits [B, num_classes].
+        """
+        flags = (self.choices[self.name].mask if active is None else active[self.name]).tolist()
+        weights, offsets = mixing[self.name], mixing.get(f"{self.name}.offset")
+        return self.through(inputs, lambda cell, x: cell(x, weights, flags, self.regularizers, offsets))
+
+
+class DiscreteCell201(nn.Module):
+    """A cell with the operations of a genotype, edge by edge in the order of the space."""
+
+    def __init__(self, choice: Choice, names: dict[tuple[int, int], str], cell: int, channels: int) -> None:
+        super().__init__()
+        self.choice = choice
+        self.cell = cell
+        self.operations = nn.ModuleList(
+            build_cell_operation(names[node, source], channels, 1, search=False, key=(cell, row))
+            for row, (source, node) in enumerate(zip(choice.sources, choice.nodes, strict=True))
+        )
+
+    def forward(self, x: Tensor, drop_probability: float) -> Tensor:
+        """[B, C, H, W] → [B, C, H, W]."""
+        nodes = [x]
+        for rows in self.choice.rows_of_node.values():
+            total: Tensor | None = None
+            for row in rows:
+                y = self.operations[row](nodes[self.choice.sources[row]])
+                if self.training and not isinstance(self.operations[row], Identity):
+                    y = drop_path(y, drop_probability, "drop_path", self.cell, row)
+                total = y if total is None else total + y
+            assert total is not None  # every node has edges
+            nodes.append(total)
+        return nodes[-1]
+
+
+class NasBench201Network(Skeleton):
+    """The network of one genotype, as the benchmark trains it.
+
+    Args:
+        space: The space that the genotype belongs to.
+        genotype: The architecture.
+        num_classes: Outputs of the classifier.
+        in_channels: Channels of the images.
+        init_channels: Channels C of the first stage; even.
+        layers: Cells a stage.
+        auxiliary: There is no auxiliary head; True gives a warning.
+        stem: Only `cifar`.
+
+    Attributes:
+        drop_probability: Chance of dropping a path in train mode; set by the training schedule, 0 at first.
+
+    Raises:
+        ConfigError: The genotype does not belong to the space, the channel count is odd, or another stem.
+    """
+
+    def __init__(
+        self,
+        space: "NasBench201Space",
+        genotype: Genotype,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        init_channels: int = INIT_CHANNELS,
+        layers: int = LAYERS,
+        auxiliary: bool = False,
+        stem: str = "cifar",
+    ) -> None:
+        space.validate(genotype)
+        (choice,) = space.choices.values()
+        names = {(node, source): op for node, op, source in genotype.cells[choice.name]}
+        super().__init__(
+            lambda cell, channels: DiscreteCell201(choice, names, cell, channels),
+            num_classes,
+            in_channels,
+            init_channels,
+            layers,
+            stem,
+        )
+        self.drop_probability = 0.0
+        if auxiliary:
+            warnings.warn(
+                "auxiliary head off: networks of NAS-Bench-201 have none (evaluation.auxiliary=0 silences this)",
+                stacklevel=3,
+            )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Images [B, in_channels, H, W] → logits [B, num_classes]."""
+        return self.through(inputs, lambda cell, x: cell(x, self.drop_probability))

@@ -1,0 +1,96 @@
+"""Tables of trained architectures: what is read, what is refused; the real one where it is."""
+
+import gzip
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from nas_lightning.errors import ConfigError
+from nas_lightning.evaluation import table as module
+from nas_lightning.evaluation.table import column, load
+
+TEXT = """index,arch_str,cifar10_test_200,cifar100_valid_12,params_M_c10,in16_120_test_200,note
+0,|a|,90.5,,0.1,40.25,x
+1,|b|,54.2967,10.5,0.2,,y
+2,|c|,94.3733,60,0.3,47.3111,z
+"""
+REAL = Path("/work/shared/data/nasbench201_accuracies.csv.gz")
+
+
+@pytest.fixture(params=["csv", "csv.gz"])
+def path(request, tmp_path):
+    file = tmp_path / f"table.{request.param}"
+    file.write_bytes(gzip.compress(TEXT.encode()) if request.param.endswith("gz") else TEXT.encode())
+    return str(file)
+
+
+def test_values(path):
+    table = load(path, "arch_str")
+    assert set(table.columns) == {"cifar10_test_200", "cifar100_valid_12", "in16_120_test_200"}
+    assert table.value("|b|", "cifar10_test_200") == 54.2967
+    assert table.value("|c|", "cifar100_valid_12") == 60.0
+    assert table.value("|a|", "cifar100_valid_12") is None  # empty
+    assert table.value("|a|", "cifar100_test_12") is None  # no such column
+    assert table.best("cifar10_test_200") == 94.3733
+    with pytest.raises(ConfigError, match=r"evaluation\.path=.*\|d\| is not among its 3 .*evaluation=nasbench201"):
+        table.value("|d|", "cifar10_test_200")
+
+
+def test_another_key(path):
+    assert load(path, "note").value("y", "cifar10_test_200") == 54.2967
+
+
+def test_names_of_columns():
+    assert column("cifar10", "test", 200) == "cifar10_test_200"
+    assert column("imagenet16_120", "valid", 12) == "in16_120_valid_12"
+
+
+def test_a_table_is_read_once_unless_it_changes(path, monkeypatch):
+    first = load(path, "arch_str")
+    monkeypatch.setattr(module.pd, "read_csv", None)
+    assert load(path, "arch_str") is first
+    monkeypatch.undo()
+    text = TEXT.replace("90.5", "91.5").encode()
+    Path(path).write_bytes(gzip.compress(text) if path.endswith("gz") else text)
+    os.utime(path, (0, 0))
+    assert load(path, "arch_str").value("|a|", "cifar10_test_200") == 91.5
+
+
+def test_mistakes_are_one_line(tmp_path):
+    def written(text):
+        (tmp_path / "x.csv").write_bytes(text)
+        return str(tmp_path / "x.csv")
+
+    cases = [
+        (lambda: None, r"evaluation\.path=null: .*task=convert convert=nasbench201"),
+        (lambda: "gone.csv", r"evaluation\.path=gone\.csv: there is no such file"),
+        (lambda: str(tmp_path), r"there is no such file"),
+        (lambda: written(b""), r"no readable CSV file"),
+        (lambda: written(b"a,b\n1,2\n"), r"has no column arch_str, only a, b"),
+        (lambda: written(TEXT.replace("|b|", "|a|").encode()), r"lists \|a\| twice"),
+        (lambda: written(b"\xff\xfe\x00\x01"), r"no readable CSV file"),
+    ]
+    for make, words in cases:
+        with pytest.raises(ConfigError, match=words) as caught:
+            load(make(), "arch_str")
+        assert "\n" not in str(caught.value)
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(TEXT.encode())[:-12])
+    with pytest.raises(ConfigError, match="no readable CSV file"):
+        load(str(tmp_path / "x.csv.gz"), "arch_str")
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the table of accuracies is local only")
+def test_the_real_table():
+    module._load.cache_clear()
+    start = time.perf_counter()
+    table = load(str(REAL), "arch_str")
+    seconds = time.perf_counter() - start
+    assert len(table.rows) == 15_625
+    best = [table.best(f"{name}_test_200") for name in ("cifar10", "cifar100", "in16_120")]
+    assert best == [94.3733, 73.5133, 47.3111]
+    skip = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
+    found = [table.value(skip, f"{name}_test_200") for name in ("cifar10", "cifar100", "in16_120")]
+    assert found == [54.2967, 15.6067, 16.3222]
+    assert seconds < 1.5  # a tenth of a second on an idle machine

@@ -1,0 +1,199 @@
+"""Looking genotypes up: the summary's section, the trajectory, what is refused."""
+
+import ast
+import csv
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import nas_lightning as nl
+from cases import build_space
+from nas_lightning.errors import ConfigError
+from nas_lightning.evaluation import Tabular
+from nas_lightning.objectives import Classification
+from nas_lightning.run_folder import RunFolder
+from nas_lightning.spaces import NasBench201Space, genotype
+
+SKIP, BEST = genotype("nasbench201_darts"), genotype("nasbench201_drnas")
+NONE = nl.Genotype.from_arch_str("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
+TEXT = f"""arch_str,cifar10_test_200,cifar10_valid_200,cifar10_test_12,cifar100_test_200,in16_120_test_200
+{SKIP.arch_str},54.2967,,36.84,15.6067,16.3222
+{BEST.arch_str},94.3633,91.55,88.66,73.5133,46.3444
+{NONE.arch_str},,,10,1,0.8333
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "table.csv").write_text(TEXT)
+    return str(tmp_path / "table.csv")
+
+
+def bench_of(tmp_path, data="cifar10", space=None, objective=None):
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir(exist_ok=True)
+    return SimpleNamespace(
+        space=space or NasBench201Space(),
+        data=SimpleNamespace(name=data),
+        objective=objective or Classification(),
+        folder=folder,
+    )
+
+
+def test_the_section_of_the_summary(path, tmp_path):
+    evaluator, bench = Tabular(path), bench_of(tmp_path)
+    evaluator.check(bench)
+    found = evaluator(BEST, bench)
+    assert found.pop("seconds") < 20
+    macs = found.pop("macs")
+    assert found == {
+        "recipe": "tabular",
+        "dataset": "cifar10",
+        "test_accuracy": 94.3633,
+        "test_error": 5.6367,
+        "val_accuracy": 91.55,
+        "best_epoch_accuracy": None,
+        "params": 1_288_506,
+        "params_auxiliary": 0,
+        "epochs": 200,
+        "init_channels": 16,
+        "layers": 5,
+    }
+    # By hand: stem, residual blocks, five 3×3 convolutions in each of 15 cells, classifier.
+    pixels = (32 * 32, 16 * 16, 8 * 8)
+    by_hand = 27 * 16 * pixels[0] + 64 * 10
+    by_hand += sum(5 * 5 * 9 * c * c * n for c, n in zip((16, 32, 64), pixels, strict=True))
+    by_hand += sum(n * (9 * a * 2 * a + 9 * 4 * a * a + 2 * a * a) for a, n in ((16, pixels[1]), (32, pixels[2])))
+    assert macs == by_hand
+    assert not (bench.folder.path / "trajectory.csv").exists()
+    assert not bench.folder.plots.exists()
+
+
+def test_the_data_set_and_the_training_are_chosen(path, tmp_path):
+    assert Tabular(path)(SKIP, bench_of(tmp_path, "cifar100"))["test_accuracy"] == 15.6067
+    found = Tabular(path, dataset="imagenet16_120")(SKIP, bench_of(tmp_path, "digits"))
+    assert (found["dataset"], found["test_accuracy"]) == ("imagenet16_120", 16.3222)
+    assert found["params"] == 73_306 + 110 * 64 + 110  # 120 classes
+    assert "val_accuracy" not in found
+    found = Tabular(path, epochs=12)(SKIP, bench_of(tmp_path))
+    assert (found["epochs"], found["test_accuracy"]) == (12, 36.84)
+
+
+def note(folder, *genotypes, attempts=None):
+    for index, found in enumerate(genotypes):
+        folder.append_genotype(
+            {
+                "epoch": index - 1,
+                "search_epoch": index - 1,
+                "attempt": attempts[index] if attempts else 0,
+                "genotype": found and found.to_dict(),
+                "mixing": {},
+            }
+        )
+
+
+def test_trajectory(path, tmp_path):
+    bench = bench_of(tmp_path)
+    note(bench.folder, BEST, BEST, SKIP, NONE, attempts=[0, 0, 0, 1])
+    with bench.folder.genotypes.open("a") as file:
+        file.write('{"epoch": 3, "genot')  # a kill left half a line
+    Tabular(path)(SKIP, bench)
+    with (bench.folder.path / "trajectory.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["epoch", "search_epoch", "attempt", "test_accuracy", "arch_str"]
+    assert [(row["epoch"], row["test_accuracy"], row["arch_str"]) for row in rows] == [
+        ("-1", "94.3633", BEST.arch_str),
+        ("0", "94.3633", BEST.arch_str),
+        ("1", "54.2967", SKIP.arch_str),
+        ("2", "", NONE.arch_str),  # an empty cell of the table
+    ]
+    svg = (bench.folder.plots / "trajectory.svg").read_text()
+    for text in ("test accuracy (%)", "epochs of the search", "best in the table: 94.36 %", "selected: 54.30 %"):
+        assert text in svg
+
+
+def test_a_search_that_tells_no_genotypes_has_no_trajectory(path, tmp_path):
+    bench = bench_of(tmp_path)
+    note(bench.folder, None, None)
+    Tabular(path)(SKIP, bench)
+    assert not (bench.folder.path / "trajectory.csv").exists()
+
+
+def refusals(path, tmp_path):
+    balanced = Classification(metric="balanced_accuracy")
+    return {
+        "no table": (lambda: Tabular().check(bench_of(tmp_path)), r"evaluation\.path=null"),
+        "other data": (
+            lambda: Tabular(path).check(bench_of(tmp_path, "digits")),
+            r"evaluation\.dataset=null: .*data=digits; .*evaluation\.dataset=cifar10",
+        ),
+        "no column": (
+            lambda: Tabular(path, epochs=12).check(bench_of(tmp_path, "cifar100")),
+            r"has no column cifar100_test_12, only cifar10_test_200, ",
+        ),
+        "other space": (
+            lambda: Tabular(path).check(bench_of(tmp_path, space=build_space("s3"))),
+            r"space=s3: its genotypes have no arch_str .*space=nasbench201",
+        ),
+        "other metric": (
+            lambda: Tabular(path).check(bench_of(tmp_path, objective=balanced)),
+            r"objective\.metric=balanced_accuracy: .*use objective\.metric=accuracy",
+        ),
+        "not in the table": (
+            lambda: Tabular(path)(
+                nl.Genotype.from_arch_str(SKIP.arch_str.replace("skip_connect~2", "none~2")), bench_of(tmp_path)
+            ),
+            r"none~2\| is not among its 3 architectures",
+        ),
+        "empty cell": (lambda: Tabular(path)(NONE, bench_of(tmp_path)), r"cifar10_test_200 is empty for \|none~0\|"),
+    }
+
+
+@pytest.mark.parametrize(
+    "case", ["no table", "other data", "no column", "other space", "other metric", "not in the table", "empty cell"]
+)
+def test_mistakes_are_one_line(case, path, tmp_path):
+    call, words = refusals(path, tmp_path)[case]
+    with pytest.raises(ConfigError, match=words) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def imported(name):
+    """Modules that a module of ours imports, by its text."""
+    spec = find_spec(name)
+    for node in ast.walk(ast.parse(Path(spec.origin).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+def test_it_does_without_lightning():
+    found, waiting = set(), ["nas_lightning.evaluation.tabular"]
+    while waiting:
+        name = waiting.pop()
+        new = {other for other in imported(name) if other.startswith("nas_lightning.")} - found
+        assert not any(other.split(".")[0] in ("lightning", "hydra") for other in imported(name))
+        found |= new
+        waiting += new
+    assert "nas_lightning.run_folder" in found
+    assert not any(name.startswith("nas_lightning.lightning") for name in found)
+
+
+def test_a_search_that_is_looked_up(tiny, path):
+    """From the command line's words to the summary."""
+    words = [word for word in tiny if not word.startswith(("evaluation.", "space="))]
+    words += ["space=nasbench201", "search.layers=1", "search.epochs=1"]
+    words += ["evaluation=tabular", f"evaluation.path={path}", "evaluation.dataset=cifar10"]
+    config = nl.compose(words)
+    found = nl.evaluate(config, genotype=BEST.arch_str)
+    assert found.test_accuracy == 94.3633
+    assert found.summary["evaluation"]["recipe"] == "tabular"
+    saved = json.loads((found.run_dir / "genotype.json").read_text())
+    assert saved["arch_str"] == BEST.arch_str
+    with pytest.raises(nl.ConfigError, match="does not belong to space 'nasbench201'"):
+        nl.evaluate(config, genotype="darts_v2")
