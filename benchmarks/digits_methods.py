@@ -5,13 +5,10 @@
 """
 
 import argparse
-import json
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.members import run_all
+
 SPACES = ("s3", "s2")
 TWO_SEEDS = (
     "darts", "darts_es", "sdarts_rs", "noisy_darts", "darts_2nd", "darts_ada", "noisy_darts_nfa", "rs_ws",
@@ -22,24 +19,17 @@ OWN = {"rdarts_l2": ["hypergradient=first_order"], "rdarts_dp": ["hypergradient=
 """Four second-order searches a run would take as long as all the rest."""
 
 
-def members() -> list[tuple[str, str, int]]:
-    """Method, space and seed of each run, the seeds that every method has first."""
+def members() -> list[tuple[str, list[str]]]:
+    """Folder and overrides of each run, the seeds that every method has first."""
     first = [(method, space, seed) for method in TWO_SEEDS for space in SPACES for seed in (0, 1)]
-    return first + [(method, space, seed) for method in FOUR_SEEDS for space in SPACES for seed in (2, 3)]
-
-
-def run(member: tuple[str, str, int], folder: Path) -> str:
-    """Run a member, or what is left of it; returns a line on how it ended."""
-    method, space, seed = member
-    home = folder / f"{method}-{space}-seed{seed}"
-    if (home / "summary.json").exists() and json.loads((home / "summary.json").read_text())["evaluation"]:
-        return f"{home.name}: finished before"
-    words = [f"method={method}", f"space={space}", f"seed={seed}", f"hydra.run.dir={home}", "experiment=digits_short"]
-    words += OWN.get(method, [])
-    if (home / "config.yaml").exists():
-        words = [f"resume={home}"]
-    ended = subprocess.run([sys.executable, ROOT / "run.py", *words], capture_output=True, text=True, check=False)
-    return f"{home.name}: {'done' if ended.returncode == 0 else f'exit {ended.returncode}: {ended.stderr.strip()}'}"
+    more = [(method, space, seed) for method in FOUR_SEEDS for space in SPACES for seed in (2, 3)]
+    return [
+        (
+            f"{method}-{space}-seed{seed}",
+            [f"method={method}", f"space={space}", f"seed={seed}", "experiment=digits_short", *OWN.get(method, [])],
+        )
+        for method, space, seed in first + more
+    ]
 
 
 def main() -> None:
@@ -47,10 +37,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; each takes one core")
     parser.add_argument("--folder", type=Path, default=Path("outputs/digits_methods"), help="where the runs are")
     arguments = parser.parse_args()
-    folder = arguments.folder.resolve()
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        for line in pool.map(lambda member: run(member, folder), members()):
-            print(line, flush=True)
+    run_all(members(), arguments.folder, arguments.jobs)
 
 
 if __name__ == "__main__":

@@ -238,7 +238,7 @@ MISTAKES = {
     "unknown flag": (lambda p: ["--confg-dir", "x"], "--confg-dir"),
     "mistake beside --cfg": (lambda p: ["--cfg", "job", "space=s9"], "space=s9: no such option"),
     "callback of another kind": (lambda p: ["+callbacks.x._target_=torch.nn.ReLU"], "consists of Callbacks"),
-    "resume of nothing": (lambda p: [f"resume={p}"], "no run to continue"),
+    "resume of nothing": (lambda p: [f"resume={p}"], "there is no run"),
 }
 
 
@@ -363,7 +363,7 @@ def test_kill_and_resume_end_like_an_undisturbed_run(tiny, tmp_path, num_workers
         ("checkpoints/last.ckpt", "is damaged"),
         ("checkpoints/evaluation/last.ckpt", "is damaged"),
         ("summary.json", "is damaged"),
-        ("config.yaml", "no run to continue"),
+        ("config.yaml", "there is no run"),
     ],
 )
 def test_damaged_folders_are_reported(tiny, capsys, name, words):

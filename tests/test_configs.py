@@ -38,6 +38,9 @@ def test_every_yaml_composes_and_binds(group, name):
     elif group == "method_data":
         method, _, data = name.rpartition("_")
         overrides = [f"method={method}", f"data={data}"]
+    elif group == "space_data":
+        space, _, data = name.rpartition("_")
+        overrides = [f"space={space}", f"data={data}"]
     config = nl.compose(overrides)
     bench = Workbench(as_dict(config), RunFolder("unused"))
     for part in PARTS:
@@ -45,7 +48,11 @@ def test_every_yaml_composes_and_binds(group, name):
             bench.build(part, bench.plain[part])
     for parts in PART_LISTS:
         bench.build_named(parts)
-    assert bench.config.task in ("pipeline", "search", "evaluate", "report", "list")
+    for part in ("convert", "analysis"):
+        if bench.plain[part] is not None:
+            bench.build(part, bench.plain[part])
+    tasks = ("pipeline", "search", "select", "evaluate", "analyse", "report", "convert", "list")
+    assert bench.config.task in tasks
 
 
 @pytest.mark.parametrize(("group", "name"), YAMLS, ids="/".join)
@@ -174,6 +181,9 @@ WRONG = {
     ),
     "part that is there": (["+callbacks=curvature"], r"callbacks\.curvature is in the list already"),
     "bad sweep name": (["sweep=a/b"], r"sweep=a/b"),
+    "unknown analysis": (["analysis=strenght"], r"analysis=strenght: no such option; nearest: strength"),
+    "rows of the analysis": (["analysis=strength", "analysis.rows=some"], r"analysis\.rows=some: .*allowed: 'all'"),
+    "depth of a network": (["analysis=shuffling", "analysis.networks.vgg.depth=2"], r"depth=2: must be at least 3"),
     **{f"trainer.{key}": ([f"trainer.{key}=1"], rf"trainer\.{key}=1: refused, ") for key in REFUSED_TRAINER_KEYS},
 }
 
@@ -260,3 +270,8 @@ def test_compose_inside_a_running_hydra_job_leaves_it_alone():
         before = GlobalHydra.instance().hydra
         compose(["seed=4"])
         assert GlobalHydra.instance().hydra is before
+
+
+def test_a_benchmark_string_needs_only_the_shells_quotes():
+    text = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|"
+    assert nl.compose(["space=nasbench201", f"genotype={text}"]).genotype == text

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from nas_lightning.errors import ConfigError, DataError, GenotypeError, NasLightningError
     from nas_lightning.functional import count_parameters
     from nas_lightning.spaces import Choice, Genotype, genotype
-    from nas_lightning.tasks import EvaluationResult, SearchResult, build_space, evaluate, resume, search
+    from nas_lightning.tasks import (
+        EvaluationResult,
+        SearchResult,
+        analyse,
+        build_space,
+        evaluate,
+        resume,
+        search,
+        select,
+    )
 
 __version__ = "0.1.0"
 
@@ -30,6 +39,7 @@ __all__ = [
     "GenotypeError",
     "NasLightningError",
     "SearchResult",
+    "analyse",
     "build_space",
     "compose",
     "count_parameters",
@@ -39,10 +49,11 @@ __all__ = [
     "hypergradients",
     "resume",
     "search",
+    "select",
 ]
 
 _HOMES = {
-    "tasks": ("EvaluationResult", "SearchResult", "build_space", "evaluate", "resume", "search"),
+    "tasks": ("EvaluationResult", "SearchResult", "analyse", "build_space", "evaluate", "resume", "search", "select"),
     "composition": ("compose",),
     "curvature": ("EigenvalueStopping",),
     "errors": ("ConfigError", "DataError", "GenotypeError", "NasLightningError"),

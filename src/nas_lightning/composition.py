@@ -26,10 +26,11 @@ def conf_dir() -> Path:
 
 
 def rewrite(overrides: Sequence[str]) -> list[str]:
-    """Two conveniences that plain Hydra does not have.
+    """Conveniences that plain Hydra does not have.
 
-    `trainer.X=…` passes every Trainer argument, also those that the YAML does not list, and `+callbacks=mine` adds
-    a named part to a list (`callbacks`, `regularizer`, `control`, `logger`) without dropping the others.
+    `trainer.X=…` passes every Trainer argument, also those that the YAML does not list; `+callbacks=mine` adds a named
+    part to a list (`callbacks`, `regularizer`, `control`, `logger`) without dropping the others; a NAS-Bench-201 string
+    needs no quotes beyond the shell's.
 
     >>> rewrite(["trainer.max_steps=3", "+callbacks=mine", "seed=1"])
     ['++trainer.max_steps=3', '+callbacks@callbacks.mine=mine', 'seed=1']
@@ -38,12 +39,40 @@ def rewrite(overrides: Sequence[str]) -> list[str]:
     for override in overrides:
         if override.startswith("trainer."):
             override = f"++{override}"
+        if override.startswith("genotype=|"):
+            override = f"genotype='{override.partition('=')[2]}'"
         added = re.fullmatch(rf"\+({'|'.join(PART_LISTS)})=([A-Za-z0-9_]+)", override)
         if added:
             group, name = added.groups()
             override = f"+{group}@{group}.{name}={name}"
         rewritten.append(override)
     return rewritten
+
+
+SELECT_KEYS = ("task", "run", "epoch", "selector", "trainer", "logger", "threads", "trusted", "sweep", "hydra")
+"""What may be said to `task=select`: everything else is what the other run was searched with."""
+
+
+ANALYSE_KEYS = ("task", "run", "runs", "epoch", "analysis", "trainer", "trusted", "sweep", "hydra")
+"""Likewise to `task=analyse`."""
+
+
+def check_overrides_of_select(overrides: Sequence[str]) -> None:
+    """Refuse what `task=select` and `task=analyse` would not listen to.
+
+    Raises:
+        ConfigError: Such an override.
+    """
+    for task, allowed in (("select", SELECT_KEYS), ("analyse", ANALYSE_KEYS)):
+        if f"task={task}" not in overrides:
+            continue
+        for override in overrides:
+            key = re.split(r"[.=@]", override.lstrip("+~"))[0]
+            if key not in allowed:
+                raise ConfigError(
+                    f"{override}: task={task} keeps the configuration of the run that it looks at; only"
+                    f" {', '.join(allowed)} may be given"
+                )
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:

@@ -19,7 +19,7 @@ Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 EvenCount = Annotated[int, Field(ge=2, multiple_of=2)]
-Schedule = Literal["cosine", "exponential", "linear"]
+Schedule = Literal["cosine", "exponential", "linear", "constant"]
 
 Part = dict[str, Any]
 """A section with a `_target_`; checked against the signature of the target."""
@@ -58,6 +58,7 @@ class WeightsConfig(Section):
     lr_min: NonNegative = Field(description="learning rate that the cosine ends at")
     schedule: Schedule
     warmup_epochs: CountOrZero = Field(description="epochs of linear learning-rate warm-up")
+    restart: bool = Field(description="each stage starts at the full rate again and falls along the rest of the curve")
     momentum: Fraction
     nesterov: bool
     weight_decay: NonNegative
@@ -70,7 +71,7 @@ class ArchConfig(Section):
     lr: Positive
     betas: tuple[Fraction, Fraction]
     weight_decay: NonNegative
-    warmup_epochs: CountOrZero = Field(description="first epochs in which only the weights train")
+    warmup_epochs: CountOrZero = Field(description="first epochs of each stage in which only the weights train")
     clip: Positive | None = Field(description="largest L2 norm of the architecture gradient; null: no clipping")
 
 
@@ -143,14 +144,16 @@ class CandidatesConfig(Section):
 class RootConfig(Section):
     """The whole configuration."""
 
-    task: Literal["pipeline", "search", "evaluate", "report", "list"]
+    task: Literal["pipeline", "search", "select", "evaluate", "analyse", "report", "convert", "list"]
     method: str
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(description="everything random")
     engine: Literal["reference"]
     threads: Count | None = Field(description="CPU threads of one operation; null: as many as torch takes")
     sweep: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(description="folder of a sweep's members")
     genotype: str | None
-    runs: str | list[str] | None = Field(description="glob of run folders, for task=report")
+    run: str | None = Field(description="run folder whose supernet task=select or analyse takes")
+    epoch: Annotated[int, Field(ge=0)] | None = Field(description="its search epoch; null: the last one")
+    runs: str | list[str] | None = Field(description="glob of run folders, for task=report or analyse")
     trusted: list[str] = Field(description="further packages that targets may come from")
     space: Part
     relaxation: Part
@@ -166,6 +169,8 @@ class RootConfig(Section):
     candidates: CandidatesConfig
     data: Part
     evaluation: Part
+    convert: Part | None = Field(default=None, description="what task=convert does")
+    analysis: Part | None = Field(default=None, description="what task=analyse does")
     trainer: Part
 
 
@@ -179,9 +184,10 @@ class LoaderConfig(Section):
     """Keys of `data` that the loaders read, whatever the source."""
 
     num_workers: CountOrZero = Field(default=0, description="processes that load images")
-    split: Literal["halves_by_order", "stratified"] = Field(
+    split: Literal["halves_by_order", "stratified", "benchmark"] = Field(
         default="stratified", description="how the search halves are cut"
     )
+    split_file: str | None = Field(default=None, description="JSON file with the images of each half, for benchmark")
     val_fraction: Fraction = Field(
         default=0.0, description="share of the training images that becomes a validation split of its own"
     )
@@ -197,7 +203,7 @@ def validate(config: Mapping[str, Any]) -> RootConfig:
     problems: list[str] = []
     trusted = config.get("trusted")
     trusted = tuple(trusted) if isinstance(trusted, list) else ()
-    for name in PARTS:
+    for name in (*PARTS, "convert", "analysis"):
         if isinstance(config.get(name), Mapping):
             problems += check_part(name, config[name], trusted, LoaderConfig if name == "data" else None)
     for name in PART_LISTS:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_check
 from torch import Generator, Tensor, nn
 
 if TYPE_CHECKING:
+    from nas_lightning.decisions import Decisions
     from nas_lightning.spaces.choices import Active, Choice, Mixing
     from nas_lightning.spaces.genotypes import Genotype
 
@@ -25,6 +26,10 @@ Item = TypeVar("Item")
 def plainly(items: Sequence[Item], title: str) -> Iterable[Item]:
     """The items, without showing progress."""
     return items
+
+
+def silently(line: str) -> None:
+    """Shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +104,30 @@ class SearchSpace(Protocol):
         """Raise GenotypeError where the genotype cannot be built in this space."""
         ...
 
+    def check_image_size(self, image_size: int, layers: int, stem: str) -> None:
+        """Raise ConfigError where networks of this space cannot take images of that side."""
+        ...
+
+    def variant(self, **changes: Any) -> "SearchSpace":
+        """A copy with other attributes: `partial_channels`, `edge_weights`."""
+        ...
+
 
 class Relaxation(Protocol):
-    """How architecture parameters become mixing weights."""
+    """How architecture parameters become mixing weights.
+
+    A relaxation with a method `in_weight_step`, of the signature of `__call__`, is asked by it in the weight step.
+    """
 
     def init(self, choices: "Mapping[str, Choice]", generator: Generator | None = None) -> Tensors:
         """Fresh architecture parameters; the relaxation remembers the choices' masks."""
+        ...
+
+    def restrict(self, kept: Tensors) -> None:
+        """From now on only these options take part: boolean [R, O] by choice, in place of an earlier restriction.
+
+        The others weigh exactly 0, the kept ones of a row sum to 1; a row of which nothing is kept is all zeros.
+        """
         ...
 
     def __call__(self, arch: Tensors, epoch: int = 0, generator: Generator | None = None) -> "Mixing":
@@ -215,6 +238,24 @@ class Regularizer(Protocol):
         ...
 
 
+BatchNormMode = Literal["eval", "train"]
+"""Statistics of batch normalisation: the running ones, or those of the batch; in either case no buffer moves."""
+
+
+class Measure(Protocol):
+    """What the one-shot model does on `val` for any mixing weights: always the same images, no gradients."""
+
+    def __call__(
+        self,
+        mixing: "Mixing",
+        active: "Active | None" = None,
+        batches: int | range | None = None,
+        batch_norm: BatchNormMode = "eval",
+    ) -> float:
+        """A number for all of `val`, for its first `batches` batches, or for those of a range (modulo how many)."""
+        ...
+
+
 @dataclass(frozen=True)
 class OneShot:
     """A trained supernet as a selector sees it.
@@ -224,27 +265,53 @@ class OneShot:
         relaxation: How `arch` becomes mixing weights.
         arch: Architecture parameters by choice, each [R, O].
         seed: The run's seed; a selector keys its own draws by it.
-        accuracy: (mixing, active, batches) → metric on the first `batches` batches of `val`, or on all of it for
-            None; always the same images, running statistics, no gradients. Larger is better.
+        accuracy: The metric of the objective; larger is better.
+        loss: Its loss; smaller is better.
+        decisions: What is settled already; a selector may settle more.
         track: Shows progress over a sequence: track(items, title).
+        tell: Shows a line.
     """
 
     space: SearchSpace
     relaxation: Relaxation
     arch: Tensors
     seed: int
-    accuracy: "Callable[[Mixing, Active | None, int | None], float]"
+    accuracy: Measure
+    loss: Measure | None = None
+    decisions: "Decisions | None" = None
     track: Callable[[Sequence[Any], str], Iterable[Any]] = plainly
+    tell: Callable[[str], None] = silently
+
+    @property
+    def strengths(self) -> "Mixing":
+        """The relaxation's mean with what is decided, each [R, O]."""
+        mean = self.relaxation.mean(self.arch)
+        return mean if self.decisions is None else self.decisions.fixed(mean)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The stage of a selector that trains: the search goes on between its decisions.
+
+    Args:
+        epochs: Epochs of the stage.
+        overrides: Dotted keys of the configuration and their values in this stage.
+    """
+
+    epochs: int
+    overrides: dict[str, Any]
 
 
 class Selector(Protocol):
     """How a genotype is derived.
 
-    For a selector with the attribute `needs_supernet = False` nothing is trained.
+    For a selector with the attribute `needs_supernet = False` nothing is trained. A selector with a method
+    `tuning(space, search) -> Tuning | None` (`search`: the section of the configuration) has a stage of its own after
+    those of the search, and a method `decide(one_shot, epoch) -> bool`, called before each of its epochs.
     """
 
-    def __call__(self, space: SearchSpace, relaxation: Relaxation, arch: Tensors) -> "Genotype | None":
-        """The genotype of the architecture parameters alone, noted after every epoch; None if they do not tell."""
+    def __call__(self, space: SearchSpace, strengths: "Mixing") -> "Genotype | None":
+        """The genotype of the mean mixing weights alone, noted after every epoch; None if they do not tell."""
         ...
 
     def select(self, one_shot: OneShot) -> "Genotype":

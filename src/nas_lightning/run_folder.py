@@ -4,7 +4,7 @@ import csv
 import json
 import platform
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,11 @@ class RunFolder:
         return self.path / "curvature.csv"
 
     @property
+    def analysis(self) -> Path:
+        """Table of an analysis."""
+        return self.path / "analysis.csv"
+
+    @property
     def candidates(self) -> Path:
         """Run folders of the members of `candidates`."""
         return self.path / "candidates"
@@ -99,8 +104,11 @@ class RunFolder:
         except OSError as error:
             raise ConfigError(f"hydra.run.dir={self}: cannot be written ({error.strerror})") from error
 
-    def config(self) -> dict[str, Any]:
+    def config(self, key: str = "resume") -> dict[str, Any]:
         """The configuration of the run that the folder holds.
+
+        Args:
+            key: What names the folder on the command line, for the message.
 
         Raises:
             ConfigError: The folder holds no run.
@@ -108,9 +116,9 @@ class RunFolder:
         try:
             config = yaml.safe_load((self.path / "config.yaml").read_text())
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ConfigError(f"resume={self}: no run to continue there ({' '.join(str(error).split())})") from error
+            raise ConfigError(f"{key}={self}: there is no run ({' '.join(str(error).split())})") from error
         if not isinstance(config, dict):
-            raise ConfigError(f"resume={self}: config.yaml there is not a configuration")
+            raise ConfigError(f"{key}={self}: config.yaml there is not a configuration")
         return config
 
     def summary(self) -> dict[str, Any]:
@@ -176,19 +184,36 @@ class RunFolder:
         """All rows of curvature.csv, as text."""
         return _read(self.curvature)
 
+    def save_analysis(self, rows: Sequence[Row]) -> None:
+        """Write analysis.csv: what was measured so far; a kill leaves the old or the new table."""
+        _write_table(self.analysis, rows)
+
+    def read_analysis(self) -> list[dict[str, str]]:
+        """All rows of analysis.csv, as text."""
+        return _read(self.analysis)
+
     def append_genotype(self, row: Row) -> None:
         """Add a line to genotypes.jsonl."""
         with self.genotypes.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
+    def save_decisions(self, rows: Sequence[Row]) -> None:
+        """Write decisions.csv: what was settled before the end, in order."""
+        if rows:
+            _write_table(self.path / "decisions.csv", rows)
+
     def truncate(self, phase: str, first_epoch: int) -> None:
-        """Drop the rows of a phase from `first_epoch` on: the epochs that a resumed run is about to repeat."""
+        """Drop the rows of a phase from `first_epoch` on: the epochs that a resumed run is about to repeat.
+
+        The search and the selection after it count their epochs on, so they are cut together.
+        """
+        evaluation = phase == "evaluation"
 
         def keep(row: Mapping[str, Any]) -> bool:
-            return row["phase"] != phase or int(row["epoch"]) < first_epoch
+            return (row["phase"] == "evaluation") != evaluation or int(row["epoch"]) < first_epoch
 
         _cut(self.metrics, keep)
-        if phase != "search":
+        if evaluation:
             return
         _cut(self.curvature, lambda row: int(row["epoch"]) < first_epoch)
         if self.genotypes.exists():

@@ -33,7 +33,17 @@ def linear(epoch: int, epochs: int, start: float, end: float = 0.0, tail: int = 
     return end + (start - end) * fraction
 
 
-SCHEDULES: dict[str, Callable[..., float]] = {"cosine": cosine, "exponential": exponential, "linear": linear}
+def constant(epoch: int, epochs: int, start: float, end: float = 0.0) -> float:
+    """`start` at every epoch (fine-tuning in DARTS-PT)."""
+    return start
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {
+    "cosine": cosine,
+    "exponential": exponential,
+    "linear": linear,
+    "constant": constant,
+}
 
 
 def learning_rate(name: str, epoch: int, epochs: int, start: float, end: float = 0.0, warmup_epochs: int = 0) -> float:
@@ -41,6 +51,24 @@ def learning_rate(name: str, epoch: int, epochs: int, start: float, end: float =
     if epoch < warmup_epochs:
         return start * (epoch + 1) / warmup_epochs
     return SCHEDULES[name](epoch, epochs, start, end)
+
+
+def restarted(rate: float, at_restart: float, start: float, end: float = 0.0) -> float:
+    """A rate of a falling schedule when the rest of the curve is stretched to begin at `start` again.
+
+    That is what the second stage of the released DrNAS code does on today's PyTorch, whose cosine is a recursion: the
+    new optimizer begins at the full rate and falls by the factors of the old curve.
+
+    Args:
+        rate: What the schedule says now.
+        at_restart: What it said in the first epoch of the stage.
+        start: Rate that the stage begins at.
+        end: Rate that the schedule runs towards.
+
+    >>> round(restarted(cosine(26, 50, 0.1), cosine(25, 50, 0.1), 0.1), 4)
+    0.0937
+    """
+    return start if at_restart == end else end + (start - end) * (rate - end) / (at_restart - end)
 
 
 def drop_path_in_search(epoch: int, epochs: int, maximum: float) -> float:

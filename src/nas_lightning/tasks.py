@@ -15,12 +15,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from nas_lightning import reports
-from nas_lightning.composition import as_dict
+from nas_lightning.composition import as_dict, options
 from nas_lightning.configs import RootConfig, validate
 from nas_lightning.draws import seeded_generator
 from nas_lightning.errors import ConfigError
+from nas_lightning.lightning.analyses import analysis_bench, run_analysis, start_analysis
 from nas_lightning.lightning.candidates import member_benches, run_candidates
-from nas_lightning.lightning.searching import check_search, run_search
+from nas_lightning.lightning.one_shot import track_progress
+from nas_lightning.lightning.searching import check_search, origin_checkpoint, run_search
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.protocols import SearchSpace
 from nas_lightning.run_folder import RunFolder, git_commit, versions
@@ -77,6 +79,23 @@ def search(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
     return SearchResult(folder.genotype(), summary, folder.path)
 
 
+def select(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
+    """Derive a genotype from the supernet of another run.
+
+    Args:
+        cfg: A configuration from `compose(["task=select", "run=FOLDER", "selector=perturbation", …])`.
+        run_dir: Folder of this run; None takes outputs/<date>/<time>.
+
+    Raises:
+        ConfigError: The configuration, the other run or the folder cannot be used.
+    """
+    folder = RunFolder(run_dir or _new_folder().path)
+    bench = _bench(_selection_config({**_plain(cfg), "task": "select"}), folder)
+    _start(bench)
+    summary = _search(bench)
+    return SearchResult(folder.genotype(), summary, folder.path)
+
+
 def evaluate(
     cfg: Config, genotype: Genotype | str | None = None, run_dir: str | Path | None = None
 ) -> EvaluationResult:
@@ -118,6 +137,21 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     return _run_phases(bench)
 
 
+def analyse(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
+    """Look at finished searches; returns the section `analysis` of the summary.
+
+    Args:
+        cfg: A configuration from `compose(["task=analyse", "analysis=strength", "run=FOLDER", …])`.
+        run_dir: Folder of this run; None takes outputs/<date>/<time>.
+
+    Raises:
+        ConfigError: The configuration, the runs or the folder cannot be used.
+    """
+    bench = analysis_bench({**_plain(cfg), "task": "analyse"}, RunFolder(run_dir or _new_folder().path))
+    start_analysis(bench)
+    return run_analysis(bench)["analysis"]
+
+
 # Tasks --------------------------------------------------------------------------------------------------------
 
 
@@ -127,7 +161,14 @@ def run_task(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any] | N
     if root.task == "report":
         _report(root, folder)
         return None
-    bench = _bench(config, folder)
+    if root.task == "convert":
+        _convert(_bench(config, folder))
+        return None
+    if root.task == "analyse":
+        bench = analysis_bench(config, folder)
+        start_analysis(bench)
+        return run_analysis(bench)
+    bench = _bench(_selection_config(config) if root.task == "select" else config, folder)
     if root.task == "evaluate":
         _given_genotype(bench)  # refused before anything is written
     _start(bench)
@@ -136,10 +177,12 @@ def run_task(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any] | N
 
 def _run_phases(bench: Workbench, show: bool = True) -> dict[str, Any]:
     """The phases that are not done yet."""
+    if bench.config.task == "analyse":
+        return run_analysis(bench)
     folder = bench.folder
     task = bench.config.task
     summary = folder.summary()
-    if task in ("pipeline", "search") and summary["search"] is None:
+    if task in ("pipeline", "search", "select") and summary["search"] is None:
         summary = _search(bench)
     if task in ("pipeline", "evaluate") and summary["evaluation"] is None:
         if task == "evaluate" and not (folder.path / "genotype.json").exists():
@@ -170,6 +213,9 @@ def _start(bench: Workbench) -> None:
             check_search(candidate)
         for member in members:
             member.build("evaluation", member.plain["evaluation"]).check(member)
+    if bench.config.task == "select":
+        check_search(bench)
+        origin_checkpoint(bench)
     if bench.config.task in ("pipeline", "evaluate"):
         bench.build("evaluation", bench.plain["evaluation"]).check(bench)
     bench.trainer("check", 1, bench.folder.checkpoints, max_epochs=1)  # a Trainer refuses much by itself
@@ -198,7 +244,20 @@ def _label(bench: Workbench) -> str:
 
 def _comparable_hash(plain: Mapping[str, Any]) -> str:
     """Hash of everything in the configuration that two runs must share to be averaged over."""
-    left_out = ("seed", "threads", "task", "genotype", "runs", "sweep", "trusted", "trainer", "logger", "callbacks")
+    left_out = (
+        "seed",
+        "threads",
+        "task",
+        "genotype",
+        "run",
+        "runs",
+        "analysis",
+        "sweep",
+        "trusted",
+        "trainer",
+        "logger",
+        "callbacks",
+    )
     shared = {key: value for key, value in plain.items() if key not in left_out}
     if plain["control"]:  # what steers the search follows what was measured
         shared["callbacks"] = plain["callbacks"]
@@ -236,6 +295,33 @@ def _report(root: RootConfig, folder: RunFolder) -> None:
     folder.path.mkdir(parents=True, exist_ok=True)
     for path in reports.write(table, folder.path):
         Console().print(f"written: {path}", highlight=False)
+
+
+SELECTED = ("selector", "trainer", "logger", "threads", "epoch", "trusted", "sweep")
+"""What `task=select` takes from its own command; everything else is what the other run was searched with."""
+
+
+def _selection_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The other run's configuration with this command's selector.
+
+    Raises:
+        ConfigError: No other run is named, or it cannot be used.
+    """
+    if config["run"] is None:
+        raise ConfigError("run=null: task=select needs the folder of a search; give run=outputs/DATE/TIME")
+    source = RunFolder(config["run"])
+    merged = {**source.config("run"), **{key: config[key] for key in SELECTED}}
+    merged |= {"task": "select", "run": str(source.path), "candidates": config["candidates"]}
+    validate(merged)
+    return merged
+
+
+def _convert(bench: Workbench) -> None:
+    """Make a plain file of a benchmark's official ones."""
+    if bench.config.convert is None:
+        raise ConfigError(f"convert=null: task=convert needs to know what; choose {' or '.join(options('convert'))}")
+    target = bench.build("convert", bench.config.convert)(track_progress)
+    Console().print(f"written: {target}", highlight=False, soft_wrap=True)
 
 
 def _given_genotype(bench: Workbench, name: str | None = None) -> Genotype:

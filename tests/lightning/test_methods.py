@@ -7,18 +7,37 @@ import torch
 import lightning as L
 import nas_lightning as nl
 from cases import CONF, SPACES
-from nas_lightning.lightning.selection import OneShotAccuracy
+from nas_lightning.lightning.one_shot import OneShotModel
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.tasks import resume
 
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
-REFUSED = {("noisy_darts", "s4")}
+REFUSED = {("noisy_darts", "s4"), ("noisy_darts_pt", "s4")}
 QUICK = {
     "rdarts_l2": ["candidates.values=[3e-4,81e-4]", "candidates.epochs=1"],
     "rdarts_dp": ["candidates.values=[[0.0,0.0],[0.4,1.0]]", "candidates.epochs=1"],
     "random_search": ["candidates.values=2", "candidates.epochs=1"],
     "rs_ws": ["selector.candidates=4", "selector.finalists=2", "selector.batches=1"],
     "sdarts_adv": ["perturbation.steps=2"],
+    "rsps": ["selector.candidates=4", "selector.batches=1"],
+    "setn": ["selector.candidates=4", "selector.batches=1"],
+    "drnas_progressive": [
+        "search.stages=[{name: a, epochs: 1}, {name: b, epochs: 1, overrides:"
+        " {control.progressive_shrinking.options: 2, regularizer.partial_channels.divisor: 1}}]",
+        "regularizer.partial_channels.divisor=2",
+        "search.epochs=2",
+        "search.arch.warmup_epochs=0",
+    ],
+}
+QUICK |= {m: ["regularizer.partial_channels.divisor=2"] for m in ("pc_darts", "pc_sdarts_rs", "pc_sdarts_adv")}
+QUICK["pc_sdarts_adv"].append("perturbation.steps=2")
+QUICK |= {
+    m: ["selector.tune_epochs=1", "selector.epochs=1", "selector.batches=1"]
+    for m in ("darts_pt", "darts_pt_fixed_alpha", "sdarts_rs_pt", "noisy_darts_pt")
+}
+QUICK |= {
+    m: ["control.greedy_decisions.first_epoch=0", "control.greedy_decisions.interval=1"]
+    for m in ("sgas", "sgas_cri2", "sgas_pt")
 }
 
 
@@ -45,8 +64,13 @@ def test_every_method(method, tiny, tmp_path):
     run(method, "s5" if method != "noisy_darts" else "s4", tiny, tmp_path / "run")
 
 
+@pytest.mark.parametrize("method", [m for m in METHODS if not m.startswith("rdarts")])  # those search several times
+def test_every_method_on_nasbench201(method, tiny, tmp_path):
+    run(method, "nasbench201", [*tiny, "search.layers=1"], tmp_path / "run")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("space", [*SPACES, "nasbench201"])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_on_every_space(method, space, tiny, tmp_path):
     run(method, space, tiny, tmp_path / "run")
@@ -151,7 +175,7 @@ def test_what_cannot_make_sense_is_refused(overrides, told, tiny, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-class SelectionImages(OneShotAccuracy):
+class SelectionImages(OneShotModel):
     """Keeps what the selection looks at."""
 
     seen: list[torch.Tensor] = []  # noqa: RUF012 - shared on purpose
@@ -165,7 +189,7 @@ class SelectionImages(OneShotAccuracy):
 
 def test_selection_sees_all_classes_and_the_same_images_after_a_resume(tiny, tmp_path, monkeypatch):
     """Its first batch is shuffled even where images are sorted by class, and cut out as in the last epoch."""
-    monkeypatch.setattr("nas_lightning.lightning.selection.OneShotAccuracy", SelectionImages)
+    monkeypatch.setattr("nas_lightning.lightning.selection.OneShotModel", SelectionImages)
     images = np.load(next(word for word in tiny if word.startswith("data.path=")).partition("=")[2])
     arrays = {name: images[name] for name in images}
     order = np.argsort(arrays["y_train"], kind="stable")

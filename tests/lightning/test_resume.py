@@ -114,7 +114,7 @@ def test_allowed_overrides(tiny, tmp_path):
 
 
 def test_folder_without_a_run(tmp_path):
-    with pytest.raises(nl.ConfigError, match="no run to continue"):
+    with pytest.raises(nl.ConfigError, match="there is no run"):
         nl.resume(tmp_path)
 
 

@@ -36,7 +36,7 @@ def test_against_exponentials(name):
             key: torch.randn(value.shape, generator=seeded(seed), dtype=torch.float64) * 2
             for key, value in relaxation.init(space.choices).items()
         }
-        found = Magnitude()(space, relaxation, arch)
+        found = Magnitude()(space, relaxation.mean(arch))
         assert found.cells == {key: by_hand(choice, arch[key]) for key, choice in space.choices.items()}
         assert found.space == name
 
@@ -45,12 +45,12 @@ def test_the_mass_of_none_weakens_an_edge():
     space, relaxation = build_space("s3"), Softmax()
     arch = {key: torch.zeros(14, 3) for key in relaxation.init(space.choices)}
     arch["normal"][9:, 2] = torch.tensor([1.0, 0.9, 0.5, 0.4, 0.3])  # sep_conv_3x3 into node 5
-    assert Magnitude()(space, relaxation, arch).cells["normal"][-2:] == (
+    assert Magnitude()(space, relaxation.mean(arch)).cells["normal"][-2:] == (
         (5, "sep_conv_3x3", 0),
         (5, "sep_conv_3x3", 1),
     )
     arch["normal"][9, 0] = 3.0  # the strongest logit stands beside a strong `none`
-    assert Magnitude()(space, relaxation, arch).cells["normal"][-2:] == (
+    assert Magnitude()(space, relaxation.mean(arch)).cells["normal"][-2:] == (
         (5, "sep_conv_3x3", 1),
         (5, "sep_conv_3x3", 2),
     )
@@ -63,7 +63,7 @@ def test_the_mean_of_the_relaxation_is_what_counts():
 
     space = build_space("s2")
     arch = {key: torch.tensor([[2.0, 1.0]]).repeat(14, 1) for key in space.choices}
-    plain = Magnitude()(space, Softmax(), arch)
+    plain = Magnitude()(space, Softmax().mean(arch))
     assert {op for _, op, _ in plain.cells["normal"]} == {"skip_connect"}
-    turned = Magnitude()(space, Reversed(), arch)
+    turned = Magnitude()(space, Reversed().mean(arch))
     assert {op for _, op, _ in turned.cells["normal"]} == {"sep_conv_3x3"}

@@ -44,4 +44,4 @@ def test_none_is_left_out_unless_asked_for():
 def test_the_architecture_parameters_do_not_tell():
     space = build_space("s1")
     shot = one_shot(space)
-    assert RandomGenotype()(space, shot.relaxation, shot.arch) is None
+    assert RandomGenotype()(space, shot.strengths) is None

@@ -1,12 +1,14 @@
 """Random search against a plain loop, with an accuracy that is a known function of the path."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 import torch
 
 from cases import build_space, images, seeded, tiny_supernet
 from nas_lightning import draws
+from nas_lightning.decisions import Decisions
 from nas_lightning.errors import ConfigError
 from nas_lightning.functional import evaluating
 from nas_lightning.protocols import OneShot
@@ -30,12 +32,13 @@ class Shot:
         self.space, self.levels = build_space(name), levels
         self.calls, self.titles = [], []
         arch = Uniform().init(self.space.choices)
-        self.one_shot = OneShot(self.space, Softmax(), arch, seed, self.accuracy, self.track)
+        self.one_shot = OneShot(self.space, Softmax(), arch, seed, self.accuracy, track=self.track)
 
     def value(self, word, batches):
         return scattered(f"{word} {batches is None}", self.levels)
 
-    def accuracy(self, mixing, active, batches):
+    def accuracy(self, mixing, active=None, batches=None, batch_norm="eval"):
+        assert batch_norm == "eval"
         assert all(torch.equal(active[name], mixing[name] == 1) for name in mixing)
         assert all(active[name].any() and not active[name].all() for name in mixing)
         word = spelled(self.space.genotype_of(mixing))
@@ -164,6 +167,53 @@ def test_a_real_supernet():
     assert found == space.genotype_of(min(paths, key=loss))
 
 
+def test_without_finalists_the_few_batches_decide():
+    for seed in range(4):
+        shot = Shot(seed=seed, levels=20)  # many ties: the first drawn wins
+        found = RandomSearch(candidates=30, finalists=0, rounds=2).select(shot.one_shot)
+        drawn = shot.drawn(0, 30) + shot.drawn(1, 30)
+        top = max(shot.value(word, 10) for word in drawn)
+        assert spelled(found) == next(word for word in drawn if shot.value(word, 10) == top)
+        assert shot.few() == list(dict.fromkeys(drawn))
+        assert shot.full() == []
+        assert [length for _, length in shot.titles] == [30, 30]
+
+
+def test_fresh_batches():
+    """Candidate i has batches of its own, whatever was drawn before; finalists see all of them."""
+    shot = Shot()
+    RandomSearch(candidates=4, finalists=2, batches=3, rounds=2, fresh_batches=True).select(shot.one_shot)
+    ranges = [range(3 * i, 3 * i + 3) for i in range(8)]
+    given = [batches for _, batches in shot.calls]
+    assert given == [*ranges[:4], None, None, *ranges[4:], None, None]
+    small = Shot("s5")
+    RandomSearch(candidates=60, finalists=0, batches=1, fresh_batches=True).select(small.one_shot)
+    drawn = small.drawn(0, 60)
+    firsts = [drawn.index(word) for word in dict.fromkeys(drawn)]
+    assert len(firsts) < 60  # a path that comes again is not scored again
+    assert [batches for _, batches in small.calls] == [range(i, i + 1) for i in firsts]
+
+
+def test_only_what_is_open_is_drawn():
+    shot = Shot("s3")
+    decisions = Decisions(shot.space.choices)
+    kept = torch.ones(14, 3, dtype=torch.bool)
+    kept[:, 0] = False  # no `none`, and on the last edge but one operation
+    kept[13, 1] = False
+    decisions.shrink("normal", kept)
+    decisions.prune("normal", 12)
+    one_shot = replace(shot.one_shot, decisions=decisions)
+    RandomSearch(candidates=40, finalists=0).select(one_shot)
+    words = [dict(eval(word))["normal"] for word, _ in shot.calls]
+    edges = {edge for word in words for edge in word}
+    assert not any(op == "none" or (node, source) == (5, 3) for node, op, source in edges)
+    assert {op for node, op, source in edges if (node, source) == (5, 4)} == {"sep_conv_3x3"}
+    assert any("none" in repr(dict(eval(word))["reduce"]) for word, _ in shot.calls)
+    untouched = Shot("s3")
+    RandomSearch(candidates=5, finalists=0).select(replace(untouched.one_shot, decisions=Decisions(shot.space.choices)))
+    assert untouched.few() == untouched.drawn(0, 5)
+
+
 def test_more_finalists_than_candidates():
     with pytest.raises(ConfigError, match=r"selector\.finalists=11: .*selector\.candidates=10; use sel") as caught:
         RandomSearch(candidates=10, finalists=11)
@@ -174,7 +224,5 @@ def test_more_finalists_than_candidates():
 def test_the_architecture_parameters_tell_magnitude_only():
     space, relaxation = build_space("s3"), Softmax(init_std=1.0)
     arch = relaxation.init(space.choices, seeded(0))
-    assert RandomSearch()(space, relaxation, arch) is None
-    shot = OneShot(space, relaxation, arch, 0, lambda *_: 0.0)
-    best = space.genotype(relaxation(arch))
-    assert Magnitude()(space, relaxation, arch) == Magnitude().select(shot) == best
+    assert RandomSearch()(space, relaxation.mean(arch)) is None
+    assert Magnitude()(space, relaxation.mean(arch)) == space.genotype(relaxation(arch))

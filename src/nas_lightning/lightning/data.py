@@ -13,9 +13,10 @@ import torch
 from lightning.pytorch import LightningDataModule
 from pydantic import Field
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, DistributedSampler
 
 from nas_lightning.data.base import ImageData
+from nas_lightning.data.benchmark_split import benchmark_split
 from nas_lightning.data.keyed import KeyedDataset, order
 from nas_lightning.data.splits import SearchSplit, SplitMethod, search_split
 from nas_lightning.draws import hashed_seed
@@ -42,8 +43,19 @@ class _KeyedDataModule(LightningDataModule):
         split: SplitMethod,
         val_fraction: float,
         cutout: int,
+        split_file: str | None,
     ) -> None:
         super().__init__()
+        if split == "benchmark" and val_fraction:
+            raise DataError(
+                f"data.val_fraction={val_fraction}: data.split=benchmark says itself which images are which; use"
+                " data.val_fraction=0"
+            )
+        if split != "benchmark" and split_file is not None:
+            raise DataError(
+                f"data.split_file={split_file}: is read with data.split=benchmark only, not with data.split={split};"
+                " use data.split=benchmark"
+            )
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
@@ -51,6 +63,7 @@ class _KeyedDataModule(LightningDataModule):
         self.split_method: SplitMethod = split
         self.val_fraction = val_fraction
         self.cutout = cutout
+        self.split_file = split_file
 
     first_pass = 0
     """Passes made before this fit: a later stage of a search goes on from them."""
@@ -74,9 +87,18 @@ class _KeyedDataModule(LightningDataModule):
         self.data.prepare()
 
     def _search_split(self) -> SearchSplit:
-        """The indices of the training images that belong to train, arch and val."""
+        """Which images belong to train, arch and val."""
         self.data.prepare()
+        if self.split_method == "benchmark":
+            return benchmark_split(self.split_file, self.data.train_labels, self.data.test_labels)
         return search_split(self.data.train_labels, self.split_method, val_fraction=self.val_fraction)
+
+    def _searched(self, split: SearchSplit, augment: bool, cutout: int = 0) -> Dataset[Item]:
+        """What the indices of the split are of: the training images, followed by the test images where it has some."""
+        train = self.data.dataset("train", augment, cutout)
+        if split.held_out is None:
+            return train
+        return ConcatDataset([train, self.data.dataset("test", augment, cutout)])
 
     def _train_length(self, count: int) -> int:
         """Images used in a pass: all, less a lone one in the last batch, which BatchNorm would refuse."""
@@ -119,11 +141,13 @@ class SearchData(_KeyedDataModule):
         batch_size: images of either stream in a step, in each process.
         seed: of the run; decides the order and the augmentation, not the split.
         num_workers: processes that load images; 0 loads in the training process.
-        split: `stratified` or `halves_by_order`, see `nas_lightning.data.search_split`.
+        split: `stratified` or `halves_by_order`, see `nas_lightning.data.search_split`; `benchmark`, see
+            `nas_lightning.data.benchmark_split`.
         val_fraction: share of the training images set aside for val; 0: val is the arch half.
         augment_val: whether the arch half, when it serves as val, is augmented as in the published searches;
             images that were set aside never are.
         cutout: side, in pixels, of the square that augmentation blanks; 0 is off.
+        split_file: for `benchmark`, the file with its lists of images.
     """
 
     def __init__(
@@ -136,8 +160,9 @@ class SearchData(_KeyedDataModule):
         val_fraction: Fraction = 0.0,
         augment_val: bool = True,
         cutout: Count = 0,
+        split_file: str | None = None,
     ) -> None:
-        super().__init__(data, batch_size, seed, num_workers, split, val_fraction, cutout)
+        super().__init__(data, batch_size, seed, num_workers, split, val_fraction, cutout, split_file)
         self.augment_val = augment_val
 
     def setup(self, stage: str) -> None:
@@ -153,8 +178,8 @@ class SearchData(_KeyedDataModule):
                 f"search.batch_size={self.batch_size} is more than the {len(self.split.arch)} images of the arch half,"
                 f" whose batches are always full: give at most that, e.g. search.batch_size={len(self.split.arch)}"
             )
-        self.augmented = self.data.dataset("train", augment=True, cutout=self.cutout)
-        self.plain = self.data.dataset("train", augment=False)
+        self.augmented = self._searched(self.split, augment=True, cutout=self.cutout)
+        self.plain = self._searched(self.split, augment=False)
 
     def train_dataloader(self) -> dict[str, DataLoader[Any]]:
         """Both streams, with equally many batches."""
@@ -202,11 +227,12 @@ class EvaluationData(_KeyedDataModule):
         seed: of the run; decides the order and the augmentation.
         num_workers: processes that load images; 0 loads in the training process.
         cutout: side, in pixels, of the square that augmentation blanks; 0 is off.
-        images: `full` trains on all training images and looks at the test part. `search_halves`, for choosing
-            among candidates, trains on the train half of the search and looks at its val part, not augmented:
-            the test part is not touched.
+        images: `full` trains on all training images and looks at the test part, or at what a benchmark's split
+            leaves of it. `search_halves`, for choosing among candidates, trains on the train half of the search and
+            looks at its val part, not augmented: the test part is not touched.
         split: as for the search, used by `search_halves`.
         val_fraction: likewise.
+        split_file: as for the search.
     """
 
     def __init__(
@@ -219,8 +245,9 @@ class EvaluationData(_KeyedDataModule):
         images: Literal["full", "search_halves"] = "full",
         split: SplitMethod = "stratified",
         val_fraction: Fraction = 0.0,
+        split_file: str | None = None,
     ) -> None:
-        super().__init__(data, batch_size, seed, num_workers, split, val_fraction, cutout)
+        super().__init__(data, batch_size, seed, num_workers, split, val_fraction, cutout, split_file)
         self.images = images
 
     def setup(self, stage: str) -> None:
@@ -231,9 +258,12 @@ class EvaluationData(_KeyedDataModule):
             self.held_out = self.data.dataset("test", augment=False)
             self.train_indices = np.arange(len(self.data.train_labels))
             self.held_out_indices = np.arange(len(self.data.test_labels))
+            if self.split_method == "benchmark":
+                rest = self._search_split().held_out
+                self.held_out_indices = self.held_out_indices if rest is None else rest
         else:
             split = self._search_split()
-            self.held_out = self.data.dataset("train", augment=False)
+            self.held_out = self._searched(split, augment=False)
             self.train_indices, self.held_out_indices = split.train, split.val
 
     def train_dataloader(self) -> DataLoader[Any]:

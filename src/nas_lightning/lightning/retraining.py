@@ -3,20 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
-
 import lightning as L
 from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.evaluation.recipe import Recipe
-from nas_lightning.functional import count_parameters
+from nas_lightning.functional import count_macs, count_parameters
 from nas_lightning.lightning.callbacks import Cost, InterruptAtEpochEnd
 from nas_lightning.lightning.data import EvaluationData
 from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.lightning.workbench import Workbench, callback_of, out_of_time
 from nas_lightning.spaces.genotypes import Genotype
-from nas_lightning.spaces.macro import check_image_size
 from nas_lightning.spaces.network import auxiliary_fits
 
 
@@ -30,7 +25,7 @@ class Retraining(Recipe):
         Raises:
             ConfigError: The image size or the recipe do not fit the network or the images.
         """
-        check_image_size(bench.data.image_size, self.layers, self.stem)
+        bench.space.check_image_size(bench.data.image_size, self.layers, self.stem)
         self._images(bench).setup("fit")
 
     def _images(self, bench: Workbench) -> EvaluationData:
@@ -101,15 +96,3 @@ class Retraining(Recipe):
             "layers": self.layers,
             "seconds": cost.report()["seconds"],
         }
-
-
-@torch.no_grad()
-def count_macs(network: nn.Module, in_channels: int, image_size: int) -> int:
-    """Multiply-accumulates of one image through convolutions and linear layers, in evaluation mode."""
-    device = next(network.parameters()).device
-    mode = network.training
-    network.eval()
-    with FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, in_channels, image_size, image_size, device=device))
-    network.train(mode)
-    return counter.get_total_flops() // 2

@@ -16,6 +16,7 @@ from torch.func import functional_call
 import lightning as L
 from nas_lightning import draws
 from nas_lightning.configs import SearchConfig
+from nas_lightning.decisions import Decisions, held_rows
 from nas_lightning.functional import evaluating, frozen_batch_stats
 from nas_lightning.hypergradients import SGDStep
 from nas_lightning.lightning.state import Measured, Rollback, go_back, load_state, state_of
@@ -30,7 +31,7 @@ from nas_lightning.protocols import (
     Selector,
     Tensors,
 )
-from nas_lightning.schedules import learning_rate
+from nas_lightning.schedules import learning_rate, restarted
 from nas_lightning.spaces.choices import Active, Mixing
 from nas_lightning.spaces.genotypes import Genotype
 
@@ -58,7 +59,10 @@ class SearchModule(L.LightningModule):
         search_epoch: Position on all schedules; a rollback rewinds it.
         attempt: How often the search was rolled back.
         num_steps: Weight steps taken.
+        decisions: What is settled of the architecture so far.
         stage: Index of the stage.
+        phase: `search`, or `selection` in the stage of a selector that trains.
+        first_epoch: The search epoch at which the stage starts.
         last_epoch: The search epoch at which the stage ends (not run any more).
         epoch_offset: Lightning epochs of the stages before, so that rows count on.
         optimizer_states: States to start the two optimizers from; set by `transfer`.
@@ -96,10 +100,13 @@ class SearchModule(L.LightningModule):
         self.settings = settings
         self.seed = seed
         self.arch: Tensors = relaxation.init(space.choices, draws.seeded_generator(seed, "architecture"))
+        self.decisions = Decisions(space.choices)
         self.search_epoch = 0
         self.attempt = 0
         self.num_steps = 0
         self.stage = 0
+        self.phase = "search"
+        self.first_epoch = 0
         self.last_epoch = settings.epochs
         self.epoch_offset = 0
         self.optimizer_states: list[dict[str, Any]] | None = None
@@ -137,12 +144,32 @@ class SearchModule(L.LightningModule):
         """Of the weights and of the architecture parameters, as Lightning wants them stepped."""
         return self.optimizers()  # type: ignore[return-value]
 
+    @property
+    def position(self) -> int:
+        """Where schedules stand: the search epoch, or the last one of the search in a stage that comes after it."""
+        return self.search_epoch if self.phase == "search" else max(0, self.first_epoch - 1)
+
+    def settle(self, decisions: Mapping[str, Any] | None = None) -> None:
+        """Tell the relaxation what was decided, after taking over such a state if one is given."""
+        if decisions is not None:
+            self.decisions.load_state_dict(decisions)
+        if hasattr(self.relaxation, "restrict"):
+            self.relaxation.restrict(self.decisions.kept)
+
     def mixing(self, arch: Tensors, pass_name: str) -> tuple[Mixing, Active | None]:
         """Mixing weights and active options of one pass: equal passes of a step draw the same numbers."""
-        device = next(iter(arch.values())).device
-        rng = draws.seeded_generator(self.seed, self.num_steps, pass_name, "mixing", device=device)
-        mixing = self.relaxation(arch, self.search_epoch, rng)
-        return mixing, self.relaxation.active(mixing)
+        # Drawn on the CPU: the same numbers on every device.
+        rng = draws.seeded_generator(self.seed, self.num_steps, pass_name, "mixing")
+        relax = self.relaxation
+        if pass_name == "weights":
+            relax = getattr(relax, "in_weight_step", relax)
+        mixing = relax(arch, self.position, rng)
+        return self.decisions.fixed(mixing), self.decisions.active(self.relaxation.active(mixing))
+
+    def mean(self, arch: Tensors | None = None) -> tuple[Mixing, Active | None]:
+        """Deterministic mixing weights and active options: for validation, curvature and selection."""
+        mixing = self.relaxation.mean(self.arch if arch is None else arch)
+        return self.decisions.fixed(mixing), self.decisions.active(self.relaxation.active(mixing))
 
     def loss_of(self, batch: Batch, pass_name: str, penalty: bool = False) -> Loss:
         """The loss of a batch as a pure function of weights and architecture parameters."""
@@ -187,7 +214,9 @@ class SearchModule(L.LightningModule):
             )
         for name, a in self.arch.items():
             a.grad = found[name]
-        optimizer.step()
+        plain = self.optimizers(use_pl_optimizer=False)[1]  # type: ignore[index]
+        with held_rows(plain, {self.arch[name]: rows for name, rows in self.decisions.decided.items()}):
+            optimizer.step()
         optimizer.zero_grad()
         self.log("arch_loss", loss, on_step=False, on_epoch=True, batch_size=len(arch_batch[0]))
 
@@ -207,8 +236,10 @@ class SearchModule(L.LightningModule):
             return self.objective.loss(outputs, targets)
 
         rng = draws.seeded_generator(self.seed, self.num_steps, "perturbation", device=self.device)
-        epsilon = self.perturbation.epsilon(self.search_epoch, self.settings.epochs)
-        mixing = self.perturbation(mixing, loss_of_mixing, self.space.choices, epsilon, rng, self.reduce)
+        epoch = self.search_epoch if self.phase == "search" else self.first_epoch
+        epsilon = self.perturbation.epsilon(epoch, self.settings.epochs)
+        choices = self.decisions.narrowed(self.space.choices)
+        mixing = self.decisions.fixed(self.perturbation(mixing, loss_of_mixing, choices, epsilon, rng, self.reduce))
 
         with draws.keyed(self.seed, self.num_steps, "weights", self.global_rank):
             outputs = self.supernet(images, mixing, active)
@@ -230,28 +261,31 @@ class SearchModule(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Set every schedule from the absolute search epoch."""
-        weights = self.settings.weights
-        lr = learning_rate(
-            weights.schedule,
-            self.search_epoch,
-            self.settings.epochs,
-            weights.lr,
-            weights.lr_min,
-            weights.warmup_epochs,
-        )
+        lr = self.learning_rate(self.search_epoch)
+        if self.settings.weights.restart and self.first_epoch > 0:
+            weights = self.settings.weights
+            lr = restarted(lr, self.learning_rate(self.first_epoch), weights.lr, weights.lr_min)
         for group in self.optimizers(use_pl_optimizer=False)[0].param_groups:  # type: ignore[index]
             group["lr"] = lr
             group["weight_decay"] = self.weight_decay
         for part in self.regularizers.values():
-            part.at_epoch(self.search_epoch)
+            part.at_epoch(self.position)
         self.curvature = None
         self.log("lr", lr)
+
+    def learning_rate(self, epoch: int) -> float:
+        """What the schedule of the weights says of a search epoch."""
+        weights = self.settings.weights
+        return learning_rate(
+            weights.schedule, epoch, self.settings.epochs, weights.lr, weights.lr_min, weights.warmup_epochs
+        )
 
     def training_step(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
         """An architecture step and a weight step, in the order that `search.order` names."""
         batch = {stream: self.seen(images, stream) for stream, images in batch.items()}
         self.arch_batch = batch["arch"]
-        learns_arch = self.hypergradient.learns and self.search_epoch >= self.settings.arch.warmup_epochs
+        warm = self.search_epoch - self.first_epoch >= self.settings.arch.warmup_epochs
+        learns_arch = self.hypergradient.learns and warm
         if learns_arch and self.settings.order == "arch_first":
             self.arch_step(batch["train"], batch["arch"])
         self.weight_step(batch["train"])
@@ -275,9 +309,9 @@ class SearchModule(L.LightningModule):
         if getattr(self.trainer.datamodule, "val_is_augmented", False):  # type: ignore[attr-defined]
             batch = self.seen(batch, f"val {batch_idx}")
         images, targets = batch
-        mixing = self.relaxation.mean(self.arch)
+        mixing, active = self.mean()
         with draws.keyed(self.seed, self.num_steps, f"val {batch_idx}", self.global_rank):
-            outputs = self.supernet(images, mixing, self.relaxation.active(mixing))
+            outputs = self.supernet(images, mixing, active)
         self.val_metric.update(outputs, targets)
         self.log("val_loss", self.objective.loss(outputs, targets), batch_size=len(images), sync_dist=True)
 
@@ -303,7 +337,7 @@ class SearchModule(L.LightningModule):
         """Metrics of the epoch besides the logged ones: accuracy on train, entropy of the mixing weights in nats."""
         value = {"train_accuracy": 100 * float(self.train_metric.compute())}
         self.train_metric.reset()
-        for name, weights in self.relaxation.mean(self.arch).items():
+        for name, weights in self.mean()[0].items():
             value[f"entropy/{name}"] = float(torch.special.entr(weights.detach()).sum(dim=1).mean())
         value["weight_decay"] = self.weight_decay
         for part in self.regularizers.values():
@@ -312,7 +346,7 @@ class SearchModule(L.LightningModule):
 
     def genotype(self) -> Genotype | None:
         """The genotype of the current architecture parameters, where they alone tell it."""
-        return self.selector(self.space, self.relaxation, self.arch)
+        return self.selector(self.space, self.mean()[0])
 
     # State ----------------------------------------------------------------------------------------------------
 

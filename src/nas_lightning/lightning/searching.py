@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.lightning.callbacks import Cost, EpochCheckpoint, InterruptAtEpochEnd
 from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.search import SearchModule
-from nas_lightning.lightning.selection import select
-from nas_lightning.lightning.stages import SearchState, Stage, plan_stages, transfer
+from nas_lightning.lightning.selection import SelectionTuning, select
+from nas_lightning.lightning.stages import SearchState, Stage, plan_stages, selection_stage, shapes_of, transfer
 from nas_lightning.lightning.workbench import Workbench, callback_of, out_of_time
 from nas_lightning.reports import save_curvature, save_genotype
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.spaces.genotypes import Genotype
-from nas_lightning.spaces.macro import check_image_size
+from nas_lightning.spaces.widening import plan_widening
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
     regularizers = bench.build_named("regularizer", {"epochs": settings.epochs, "image_size": data.image_size})
     for part in regularizers.values():
         space = part.build(space)
-    check_image_size(data.image_size, settings.layers, settings.stem)
+    space.check_image_size(data.image_size, settings.layers, settings.stem)
     supernet = space.supernet(
         data.num_classes,
         data.in_channels,
@@ -60,7 +61,7 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
     module = SearchModule(
         space,
         supernet,
-        bench.build("relaxation", bench.plain["relaxation"]),
+        bench.build("relaxation", bench.plain["relaxation"], {"epochs": settings.epochs}),
         bench.build("hypergradient", bench.plain["hypergradient"]),
         bench.build("perturbation", bench.plain["perturbation"]),
         regularizers,
@@ -69,14 +70,27 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
         settings,
         config.seed,
     )
-    module.stage, module.last_epoch = stage.index, stage.last_epoch
+    module.stage, module.phase = stage.index, stage.phase
+    module.first_epoch, module.last_epoch = stage.first_epoch, stage.last_epoch
+    module.settle()
     return module
 
 
-def stages_of(bench: Workbench) -> list[Stage]:
-    """The stages of the search; none where the selector needs no trained supernet."""
+def stages_of(bench: Workbench, until: int | None = None) -> list[Stage]:
+    """The stages of the search; none where the selector needs no trained supernet.
+
+    Args:
+        bench: The parts of the run.
+        until: Index of the last stage that was searched, whose configuration a selector's own stage has; None is all.
+    """
     selector = bench.build("selector", bench.plain["selector"])
-    return plan_stages(bench.plain, bench.config.search) if getattr(selector, "needs_supernet", True) else []
+    if not getattr(selector, "needs_supernet", True):
+        return []
+    stages = plan_stages(bench.plain, bench.config.search)[: None if until is None else until + 1]
+    if hasattr(selector, "tuning"):
+        tuning = selector.tuning(bench.space, bench.config.search)
+        stages += [selection_stage(stages[-1], tuning)] if tuning is not None else []
+    return stages
 
 
 def bench_of(bench: Workbench, stage: Stage) -> Workbench:
@@ -94,7 +108,7 @@ def check_search(bench: Workbench) -> None:
     if bench.plain["control"] and not stages:
         name = next(iter(bench.plain["control"]))
         raise ConfigError(f"control.{name}: no supernet is trained that it could steer; remove it, ~control.{name}")
-    shapes: dict[str, torch.Size] | None = None
+    previous: SearchModule | None = None
     for stage in stages:
         stage_bench = bench_of(bench, stage)
         search_data(stage_bench).setup("fit")
@@ -102,6 +116,8 @@ def check_search(bench: Workbench) -> None:
         watching = list(stage_bench.build_named("callbacks").values())
         _check_learning(module)
         controls = stage_bench.build_named("control")
+        if stage.phase == "selection":
+            controls = {}
         if controls and not module.hypergradient.learns:
             raise ConfigError(
                 f"control.{next(iter(controls))}: nothing is learnt that it could steer; remove it,"
@@ -112,6 +128,12 @@ def check_search(bench: Workbench) -> None:
             raise ConfigError(
                 f"control: {' and '.join(going_back)} would both go back; keep one, ~control.{going_back[1]}"
             )
+        deciding = [name for name, control in controls.items() if getattr(control, "decides", False)]
+        if going_back and deciding:
+            raise ConfigError(
+                f"control: {deciding[0]} makes decisions for good, {going_back[0]} would go back behind them; keep one,"
+                f" ~control.{going_back[0]}"
+            )
         if going_back and stage_bench.config.search.stages is not None:
             raise ConfigError(
                 f"control.{going_back[0]}: a search in stages cannot go back, it might have to enter an earlier stage;"
@@ -120,10 +142,9 @@ def check_search(bench: Workbench) -> None:
         for control in controls.values():
             if hasattr(control, "check"):
                 control.check(module, watching)
-        found = {name: tensor.shape for name, tensor in module.state_dict().items()}
-        if shapes is not None and found != shapes:
-            raise ConfigError(f"search.stages: stage {stage.name} has another supernet than the one before")
-        shapes = found
+        if previous is not None and shapes_of(previous.supernet) != shapes_of(module.supernet):
+            plan_widening(previous.supernet, module.supernet, draws.seeded_generator(0))  # refuses what cannot grow
+        previous = module
 
 
 def _check_learning(module: SearchModule) -> None:
@@ -147,7 +168,8 @@ def _check_learning(module: SearchModule) -> None:
             f" {type(module.selector).__name__} could read; use selector=random_search, or"
             " hypergradient=first_order"
         )
-    if module.perturbation.epsilon(module.settings.epochs - 1, module.settings.epochs) > 0:
+    drawn = module.relaxation.active(mixing) is not None
+    if drawn and module.perturbation.epsilon(module.settings.epochs - 1, module.settings.epochs) > 0:
         raise ConfigError("perturbation: drawn paths are not perturbed; use perturbation=none")
 
 
@@ -158,7 +180,9 @@ def search_data(bench: Workbench) -> SearchData:
 
 
 def run_search(bench: Workbench) -> Searched:
-    """Search, or go on searching where the run folder's checkpoint left off, and derive the genotype.
+    """Search, or go on where the run folder's checkpoint left off, and derive the genotype.
+
+    With `task=select` the search is that of another run, up to the epoch of one of its checkpoints.
 
     Raises:
         ConfigError: Parts that do not fit each other or the images.
@@ -167,48 +191,100 @@ def run_search(bench: Workbench) -> Searched:
     folder = bench.folder
     path = folder.checkpoints / "last.ckpt"
     saved = folder.checkpoint("last.ckpt")
-    if saved is None and folder.read_metrics():
+    origin: RunFolder | None = None
+    until: int | None = None
+    if bench.config.task == "select":
+        origin = RunFolder(bench.config.run or "")
+        saved = saved or origin_checkpoint(bench)
+        until = saved["search"]["stage"] - (saved["search"]["phase"] == "selection")
+    elif saved is None and folder.read_metrics():
         log.warning("no checkpoint in %s: the search starts again", folder)
-    cost = Cost()
+    cost, tuning_cost = Cost(), Cost("selection")
     state: SearchState | None = None
     module: SearchModule | None = None
-    for stage in stages_of(bench):
+    searched = 0
+    stage_bench = bench
+    for stage in stages_of(bench, until):
         if saved is not None and stage.index < saved["search"]["stage"]:
             continue
+        if stage.phase == "search" and state is not None and (origin is not None or state.stopped):
+            continue
         stage_bench = bench_of(bench, stage)
-        module = build_module(stage_bench, stage)
-        if saved is not None and (saved["search"]["stopped"] or saved["search"]["search_epoch"] >= stage.last_epoch):
-            state = _restore_finished(module, saved, cost)
+        before, module = module, build_module(stage_bench, stage)
+        ended = False
+        if saved is not None:
+            at = saved["search"]
+            ended = at["stopped"] or at["search_epoch"] >= at["last_epoch"]
+            ended |= origin is not None and stage.phase == "search"
+        if saved is not None and ended:
+            state = _restore_finished(module, saved, (cost, tuning_cost))
         else:
             if state is not None:
-                transfer(state, module)
+                transfer(state, module, before.supernet if before is not None else None)
             if saved is not None:  # Lightning restores the module only after it has asked for the loaders
                 module.epoch_offset = saved["search"]["epoch_offset"]
-            state = _fit(stage_bench, module, cost, path if saved is not None else None, state)
+            if stage.phase == "selection" and saved is None:
+                _keep_searched(folder, module.search_epoch)
+            resumed = path if saved is not None else None
+            state = _fit(stage_bench, module, (cost, tuning_cost), resumed, state)
+        searched = module.search_epoch if stage.phase == "search" else module.first_epoch
         saved = None
-        if state.stopped:
-            break
     data: SearchData | None = None
     if state is not None:
-        data = search_data(bench)
+        data = search_data(stage_bench)
         data.setup("fit")
         data.first_pass = state.epoch_offset
+    batches = state.controls.get("SelectionTuning", {}).get("batches", 0) if state is not None else 0
     try:
-        genotype, selection = select(bench, module, data)
+        genotype, selection = select(bench, module, data, tuning_cost.seconds, batches)
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped in the selection; continue with resume={folder}") from error
     folder.save_genotype(genotype)
     save_genotype(genotype, folder.plots)
-    save_curvature(folder.curvature, folder.plots)
+    if origin is None:
+        save_curvature(folder.curvature, folder.plots)
     search = {
-        "epochs": module.search_epoch if module is not None else 0,
+        "epochs": searched,
         **cost.report(),
         "device": device_name(bench.plain["trainer"]),
         "precision": str(bench.plain["trainer"].get("precision") or "32-true"),
         "engine": bench.config.engine,
-        **_found_in_tables(folder, module.search_epoch - 1 if module is not None else -1),
+        **_found_in_tables(origin or folder, searched - 1),
     }
     return Searched(genotype, search, selection)
+
+
+def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
+    """The checkpoint of another run that `task=select` takes its supernet from.
+
+    Raises:
+        ConfigError: The run has none of that epoch.
+    """
+    folder, epoch = RunFolder(bench.config.run or ""), bench.config.epoch
+    kept = sorted(int(path.stem.partition("=")[2]) for path in folder.checkpoints.glob("epoch=*.ckpt"))
+    last = folder.checkpoint("last.ckpt")
+    searched = last is not None and last["search"].get("phase", "search") == "search"
+    if last is not None and searched and epoch in (None, last["search"]["search_epoch"]):
+        return last
+    if epoch is None and kept:
+        epoch = kept[-1]
+    saved = folder.checkpoint(f"epoch={epoch}.ckpt")
+    if saved is None:
+        there = [*kept, *([last["search"]["search_epoch"]] if last is not None and searched else [])]
+        raise ConfigError(
+            f"epoch={epoch}: {folder} keeps no supernet of that search epoch; allowed:"
+            f" {', '.join(map(str, sorted(set(there)))) or 'none at all'}; a search keeps more with search.snapshots=10"
+        )
+    return saved
+
+
+def _keep_searched(folder: RunFolder, epoch: int) -> None:
+    """Keep the supernet of the search beside that of the selection, which writes last.ckpt from now on."""
+    last, kept = folder.checkpoints / "last.ckpt", folder.checkpoints / f"epoch={epoch}.ckpt"
+    if last.exists() and not kept.exists():
+        copy = kept.with_name(kept.name + ".tmp")
+        shutil.copyfile(last, copy)
+        copy.replace(kept)
 
 
 def _found_in_tables(folder: RunFolder, last: int) -> dict[str, Any]:
@@ -241,23 +317,33 @@ def _found_in_tables(folder: RunFolder, last: int) -> dict[str, Any]:
 
 
 def _fit(
-    bench: Workbench, module: SearchModule, cost: Cost, resume_from: Path | None, before: SearchState | None
+    bench: Workbench,
+    module: SearchModule,
+    costs: tuple[Cost, Cost],
+    resume_from: Path | None,
+    before: SearchState | None,
 ) -> SearchState:
     """Train one stage and return what it leaves."""
     settings = bench.config.search
     watching = list(bench.build_named("callbacks").values())
     controls = bench.build_named("control")
+    if module.phase == "selection":
+        controls = {"selection": SelectionTuning(module.selector)}
     for control in controls.values():
         if before is not None and control.state_key in before.controls:
             control.load_state_dict(before.controls[control.state_key])
+        if resume_from is None and hasattr(control, "at_stage_start"):
+            control.at_stage_start(module)
     reach = max((c.reach(module, watching) for c in controls.values() if hasattr(c, "reach")), default=0)
+    # Of the search alone: `task=select` takes its supernet from what is kept.
+    snapshots = settings.snapshots if module.phase == "search" else None
     trainer = bench.trainer(
-        "search",
-        epochs=settings.epochs,
+        module.phase,
+        epochs=settings.epochs if module.phase == "search" else module.last_epoch,
         checkpoints=bench.folder.checkpoints,
         max_epochs=-1,
-        checkpoint=EpochCheckpoint(bench.folder.checkpoints, settings.snapshots, reach),
-        extra=[cost],
+        checkpoint=EpochCheckpoint(bench.folder.checkpoints, snapshots, reach),
+        extra=costs,
         steering=list(controls.values()),
         watching=watching,
     )
@@ -276,11 +362,12 @@ def _fit(
     )
 
 
-def _restore_finished(module: SearchModule, saved: dict[str, Any], cost: Cost) -> SearchState:
+def _restore_finished(module: SearchModule, saved: dict[str, Any], costs: tuple[Cost, Cost]) -> SearchState:
     """The state of a stage that had ended when the run was cut off."""
     module.load_state_dict(saved["state_dict"])
     module.on_load_checkpoint(saved)
-    cost.load_state_dict(saved["callbacks"]["Cost"])
+    for cost in costs:
+        cost.load_state_dict(saved["callbacks"][cost.state_key])
     return _state_of(module, saved["optimizer_states"], module.epoch_offset + saved["epoch"] + 1, saved["callbacks"])
 
 
@@ -297,6 +384,7 @@ def _state_of(
         epoch_offset=epoch_offset,
         changed=dict(module.changed),
         stopped=module.stopped,
+        decisions=module.decisions.state_dict(),
         controls=controls,
     )
 

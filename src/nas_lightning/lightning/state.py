@@ -61,9 +61,13 @@ def state_of(module: "SearchModule") -> dict[str, Any]:
         "attempt": module.attempt,
         "num_steps": module.num_steps,
         "stage": module.stage,
+        "phase": module.phase,
+        "first_epoch": module.first_epoch,
+        "last_epoch": module.last_epoch,
         "epoch_offset": module.epoch_offset,
         "changed": dict(module.changed),
         "stopped": module.stopped,
+        "decisions": module.decisions.state_dict(),
     }
 
 
@@ -73,8 +77,11 @@ def load_state(module: "SearchModule", state: dict[str, Any]) -> None:
     module.search_epoch = state["search_epoch"]
     module.attempt = state["attempt"]
     module.num_steps = state["num_steps"]
+    module.first_epoch = state["first_epoch"]
+    module.last_epoch = state["last_epoch"]
     module.epoch_offset = state["epoch_offset"]
     module.stopped = state["stopped"]
+    module.settle(state["decisions"])
     for key, value in state["changed"].items():
         change_value(module, key, value)
 
@@ -144,6 +151,7 @@ def go_back(module: "SearchModule", rollback: Rollback) -> None:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if getattr(callback, "goes_back", False):
             callback.load_state_dict(saved["callbacks"][callback.state_key])
+    module.settle(saved["search"]["decisions"])
     module.search_epoch = rollback.epoch + 1
     module.attempt += 1
     for key, value in rollback.changes.items():

@@ -177,7 +177,6 @@ class Workbench:
             steering: Its control, which decides on what the watching callbacks found.
             watching: The section `callbacks`, where it was built already.
         """
-        torch.set_num_threads(self.config.threads or DEFAULT_THREADS)
         callbacks = [
             RandomState(),
             *extra,
@@ -188,10 +187,22 @@ class Workbench:
             InterruptAtEpochEnd(),
             checkpoint or EpochCheckpoint(checkpoints),
         ]
+        logger = list(self.build_named("logger").values()) or False
+        return self.plain_trainer(callbacks, max_epochs, logger=logger)
+
+    def plain_trainer(self, callbacks: Sequence[L.Callback], max_epochs: int, **others: Any) -> L.Trainer:
+        """A Trainer with these callbacks only; every value of the `trainer` section passes through.
+
+        Args:
+            callbacks: In the order in which they run.
+            max_epochs: Lightning's own limit; -1 where the module ends the fit.
+            others: Further arguments, which count more than the section's.
+        """
+        torch.set_num_threads(self.config.threads or DEFAULT_THREADS)
         ours = {
             "max_epochs": max_epochs,
-            "callbacks": callbacks,
-            "logger": list(self.build_named("logger").values()) or False,
+            "callbacks": list(callbacks),
+            **others,
             "default_root_dir": str(self.folder.path),
             # Loaders are functions of the epoch, so they are asked for anew each epoch.
             "reload_dataloaders_every_n_epochs": 1,

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nas_lightning.reports.drawing import save_svg
 
-_PHASES = ("search", "evaluation")
+_PHASES = ("search", "selection", "evaluation")
 
 # Column -> (its name in the legend, colour). One colour means one set of images in both panels.
 _LOSSES = {
@@ -31,7 +31,7 @@ _FEW_EPOCHS = 25  # up to here every epoch gets a dot, so that a run of one epoc
 
 
 def save_curves(metrics_csv: Path, folder: Path) -> list[Path]:
-    """Writes `search.svg` and `evaluation.svg`: losses on the left, accuracies on the right, by epoch.
+    """Writes `search.svg`, `selection.svg` and `evaluation.svg`: losses on the left, accuracies on the right, by epoch.
 
     Args:
         metrics_csv: Table with the columns `phase`, `epoch` and any of `attempt`, the losses and the

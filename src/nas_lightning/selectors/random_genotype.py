@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from nas_lightning import draws
-from nas_lightning.protocols import OneShot, Relaxation, SearchSpace, Tensors
+from nas_lightning.protocols import OneShot, SearchSpace
+from nas_lightning.spaces.choices import Mixing
 from nas_lightning.spaces.genotypes import Genotype
 
 
@@ -23,7 +24,7 @@ class RandomGenotype:
         self.index = index
         self.none = none
 
-    def __call__(self, space: SearchSpace, relaxation: Relaxation, arch: Tensors) -> None:
+    def __call__(self, space: SearchSpace, strengths: Mixing) -> None:
         """None: the architecture parameters do not tell."""
         return
 

@@ -1,9 +1,11 @@
 """Random search with weight sharing: drawn paths are compared with the supernet's weights.
 
 Source: Li & Talwalkar, Random search and reproducibility for NAS (UAI 2019), section 3.3 and supplement; the number of
-candidates and the two passes are those of the released code. Unlike there, all candidates see the same batches (the
-released code lets one iterator run on, so that part of their order is that of the batches) and a path that is drawn
-again is not scored again and takes one place among the finalists. Left out: different batches for each candidate.
+candidates and the two passes are those of the released code. Unlike there, all candidates see the same batches unless
+`fresh_batches` is set (the released code lets one iterator run on, so that part of their order is that of the batches)
+and a path that is drawn again is not scored again and takes one place among the finalists.
+As RSPS in NAS-Bench-201 (Dong & Yang, ICLR 2020, and its released code): candidates=100, finalists=0,
+fresh_batches=true and batches of 512 images in all.
 """
 
 from typing import Annotated
@@ -12,9 +14,11 @@ from pydantic import Field
 
 from nas_lightning import draws
 from nas_lightning.errors import ConfigError
-from nas_lightning.protocols import OneShot, Relaxation, SearchSpace, Tensors
+from nas_lightning.protocols import OneShot, SearchSpace
+from nas_lightning.selectors.paths import batches_of, score_path
 from nas_lightning.spaces.choices import Mixing
 from nas_lightning.spaces.genotypes import Genotype
+from nas_lightning.spaces.sampling import sample_path
 
 Key = tuple[bytes, ...]
 
@@ -24,12 +28,15 @@ class RandomSearch:
 
     Args:
         candidates: Paths drawn in a round.
-        finalists: How many of them are scored on all of `val`; of equals the one drawn first.
-        batches: Batches of `val` that all candidates are scored on.
+        finalists: How many of them are scored on all of `val`; of equals the one drawn first. 0: none is, the best on
+            the few batches wins.
+        batches: Batches of `val` that each candidate is scored on.
         rounds: How often this is repeated with fresh paths; max(1, ⌊steps of the search / 10000⌋) in the released code.
         best_over_rounds: Return the best winner of all rounds, as in the supplement. Otherwise the first round's, as
             the released code does; the rounds that it then runs to no effect are not run.
         none: Whether the operation `none` is drawn like any other.
+        fresh_batches: Score each candidate on batches of its own, one after the other in the order of `val`, instead
+            of all on the first ones.
 
     Raises:
         ConfigError: More finalists than candidates.
@@ -38,11 +45,12 @@ class RandomSearch:
     def __init__(
         self,
         candidates: Annotated[int, Field(ge=1)] = 1000,
-        finalists: Annotated[int, Field(ge=1)] = 10,
+        finalists: Annotated[int, Field(ge=0)] = 10,
         batches: Annotated[int, Field(ge=1)] = 10,
         rounds: Annotated[int, Field(ge=1)] = 1,
         best_over_rounds: bool = True,
         none: bool = True,
+        fresh_batches: bool = False,
     ) -> None:
         if finalists > candidates:
             raise ConfigError(
@@ -54,18 +62,18 @@ class RandomSearch:
         self.batches = batches
         self.rounds = rounds if best_over_rounds else 1
         self.none = none
+        self.fresh_batches = fresh_batches
 
-    def __call__(self, space: SearchSpace, relaxation: Relaxation, arch: Tensors) -> None:
+    def __call__(self, space: SearchSpace, strengths: Mixing) -> None:
         """None: the architecture parameters do not tell."""
         return
 
     def select(self, one_shot: OneShot) -> Genotype:
-        """The genotype of the path with the best metric on all of `val`.
+        """The genotype of the path with the best metric on all of `val`, or on the few batches without finalists.
 
         Of equals the one of the earlier round, then the one that did better on the few batches, as released. The
         draws depend on the seed, the round and the index only: more candidates begin with the same ones.
         """
-        space = one_shot.space
         paths: dict[Key, Mixing] = {}
         few: dict[Key, float] = {}  # metrics by path: every path is scored once on the few batches …
         full: dict[Key, float] = {}  # … and once on all of them
@@ -73,22 +81,24 @@ class RandomSearch:
             part = f", round {number + 1} of {self.rounds}" if self.rounds > 1 else ""
             drawn: dict[Key, None] = {}  # the distinct paths of this round, first drawn first
             for index in one_shot.track(range(self.candidates), f"random search{part}"):
-                rng = draws.seeded_generator(one_shot.seed, "random search", number, index)
-                path = space.sample(rng, self.none)
+                path = self._draw(one_shot, number, index)
                 key = tuple(weights.cpu().numpy().tobytes() for weights in path.values())
                 drawn[key] = None
                 if key not in few:
                     paths[key] = path
-                    few[key] = _score(one_shot, path, self.batches)
-            best = sorted(drawn, key=few.__getitem__, reverse=True)[: self.finalists]  # stable, also in reverse
-            for key in one_shot.track(best, f"finalists on all of val{part}"):
-                if key not in full:
-                    full[key] = _score(one_shot, paths[key], None)
-        return space.genotype_of(paths[max(full, key=full.__getitem__)])  # max keeps the first of equals
+                    batches = batches_of(number * self.candidates + index, self.batches, self.fresh_batches)
+                    few[key] = score_path(one_shot, path, batches)
+            if self.finalists:
+                best = sorted(drawn, key=few.__getitem__, reverse=True)[: self.finalists]  # stable, also in reverse
+                for key in one_shot.track(best, f"finalists on all of val{part}"):
+                    if key not in full:
+                        full[key] = score_path(one_shot, paths[key], None)
+        deciding = full if self.finalists else few
+        return one_shot.space.genotype_of(paths[max(deciding, key=deciding.__getitem__)])  # the first of equals
 
-
-def _score(one_shot: OneShot, path: Mixing, batches: int | None) -> float:
-    """Metric of a path on the first batches of `val`, with nothing computed but what is on the path."""
-    device = next(iter(one_shot.arch.values())).device
-    path = {name: weights.to(device) for name, weights in path.items()}
-    return one_shot.accuracy(path, {name: weights > 0 for name, weights in path.items()}, batches)
+    def _draw(self, one_shot: OneShot, number: int, index: int) -> Mixing:
+        """A candidate of a round, among what the search has left open."""
+        rng = draws.seeded_generator(one_shot.seed, "random search", number, index)
+        if one_shot.decisions is None or one_shot.decisions.open:
+            return one_shot.space.sample(rng, self.none)
+        return sample_path(one_shot.space.choices, rng, self.none, one_shot.decisions.kept)

@@ -17,7 +17,7 @@ class EpochCheckpoint(Checkpoint):
     checkpoint callbacks last, so the file holds what every other callback left.
 
     Args:
-        folder: Where to save.
+        folder: Where to save. `epoch=K.ckpt` is the state after K search epochs.
         snapshots: Keep `epoch=K.ckpt` after every so many search epochs; None keeps none.
         reach: Keep the last so many search epochs besides, for a control that may go back to them.
     """

@@ -11,21 +11,29 @@ import lightning as L
 
 
 class Cost(L.Callback):
-    """Counts seconds of training epochs (validation within them included) and images; survives a resume."""
+    """Counts seconds of training epochs (validation within them included) and images; survives a resume.
 
-    def __init__(self) -> None:
+    Args:
+        phase: `selection` counts in the stage of a selector only, `search` in the other stages.
+    """
+
+    def __init__(self, phase: str = "search") -> None:
+        self.phase = phase
         self.seconds = 0.0
         self.images = 0
         self._started: float | None = None
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
-        self._started = time.perf_counter()
+        if self._counts(pl_module):
+            self._started = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the images of all streams."""
+        if not self._counts(pl_module):
+            return
         streams = batch.values() if isinstance(batch, dict) else [batch]
         self.images += trainer.world_size * sum(len(images) for images, *_ in streams)
 
@@ -34,6 +42,14 @@ class Cost(L.Callback):
         if self._started is not None:
             self.seconds += time.perf_counter() - self._started
             self._started = None
+
+    def _counts(self, module: L.LightningModule) -> bool:
+        return (getattr(module, "phase", "search") == "selection") == (self.phase == "selection")
+
+    @property
+    def state_key(self) -> str:
+        """Name in the checkpoint."""
+        return "Cost" if self.phase == "search" else f"Cost of {self.phase}"
 
     def state_dict(self) -> dict[str, Any]:
         """Totals so far."""

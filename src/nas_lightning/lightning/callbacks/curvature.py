@@ -48,7 +48,7 @@ class CurvatureTracking(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Measure where it is due."""
-        if not hasattr(pl_module, "arch") or not pl_module.hypergradient.learns:
+        if getattr(pl_module, "phase", None) != "search" or not pl_module.hypergradient.learns:
             return
         epoch = pl_module.search_epoch
         on_grid = epoch % self.interval == 0
@@ -63,9 +63,9 @@ class CurvatureTracking(L.Callback):
         frozen = {name: weight.detach() for name, weight in module.supernet.named_parameters()}
 
         def loss_of_arch(arch: Tensors) -> Tensor:
-            mixing = module.relaxation.mean(arch)
+            mixing, active = module.mean(arch)
             with draws.keyed(module.seed, module.num_steps, "curvature", module.global_rank):
-                outputs = functional_call(module.supernet, frozen, (images, mixing, module.relaxation.active(mixing)))
+                outputs = functional_call(module.supernet, frozen, (images, mixing, active))
             return module.objective.loss(outputs, targets)
 
         with evaluating(module.supernet) if self.mode == "eval" else nullcontext():

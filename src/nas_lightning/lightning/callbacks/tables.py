@@ -70,5 +70,5 @@ class Tables(L.Callback):
 
     def _genotype(self, module: Any, position: dict[str, int]) -> None:
         genotype = module.genotype()
-        mixing = {name: weights.tolist() for name, weights in module.relaxation.mean(module.arch).items()}
+        mixing = {name: weights.tolist() for name, weights in module.mean()[0].items()}
         self.folder.append_genotype({**position, "genotype": genotype and genotype.to_dict(), "mixing": mixing})

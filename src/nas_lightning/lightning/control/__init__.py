@@ -1,6 +1,8 @@
-"""Parts that steer a search: Lightning callbacks that act at the end of an epoch. One idea a file."""
+"""What steers a search, as callbacks that run after those that only watch. One idea a file."""
 
 from nas_lightning.lightning.control.adaptive_rollback import AdaptiveRollback
 from nas_lightning.lightning.control.curvature_stopping import CurvatureStopping
+from nas_lightning.lightning.control.greedy_decisions import GreedyDecisions
+from nas_lightning.lightning.control.progressive_shrinking import ProgressiveShrinking
 
-__all__ = ["AdaptiveRollback", "CurvatureStopping"]
+__all__ = ["AdaptiveRollback", "CurvatureStopping", "GreedyDecisions", "ProgressiveShrinking"]

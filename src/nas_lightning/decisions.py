@@ -1,0 +1,166 @@
+"""What a search has settled before its end: options that are out, rows that are decided, edges that are gone.
+
+Decisions stand between the relaxation and the supernet. Progressive shrinking (DrNAS) drops options; greedy search
+(SGAS) and perturbation-based selection (DARTS-PT) decide one row after the other and prune the edges that a node does
+not keep. All of them say it here; relaxations, perturbations and supernets only read it.
+Shapes: R rows and O options of a choice.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas_lightning.spaces.choices import Active, Choice, Mixing
+
+
+class Decisions:
+    """The options that are still open, by choice of kind `op`; other choices are never decided.
+
+    Args:
+        choices: The choices of the space.
+
+    Attributes:
+        kept: Boolean [R, O]: options that are still open. A decided row has one, a pruned row none.
+        decided: Boolean [R]: rows that are settled, pruned ones included.
+        history: What was decided, in order: plain dictionaries, the rows of decisions.csv.
+    """
+
+    def __init__(self, choices: Mapping[str, Choice]) -> None:
+        self.choices = {name: choice for name, choice in choices.items() if choice.kind == "op"}
+        self.kept = {name: choice.mask.clone() for name, choice in self.choices.items()}
+        self.decided = {name: torch.zeros(choice.num_rows, dtype=torch.bool) for name, choice in self.choices.items()}
+        self.history: list[dict[str, Any]] = []
+
+    # Deciding -------------------------------------------------------------------------------------------------
+
+    def decide(self, name: str, row: int, option: int, **told: Any) -> None:
+        """Settle a row on one option; `told` goes to the history."""
+        assert self.kept[name][row, option]
+        self.kept[name][row] = False
+        self.kept[name][row, option] = True
+        self.decided[name][row] = True
+        self._note("operation", name, row, self.choices[name].options[row][option], told)
+
+    def prune(self, name: str, row: int, **told: Any) -> None:
+        """Remove an edge."""
+        self.kept[name][row] = False
+        self.decided[name][row] = True
+        self._note("pruned", name, row, "", told)
+
+    def shrink(self, name: str, keep: Tensor) -> None:
+        """Drop options from undecided rows: those outside of `keep`, boolean [R, O]."""
+        narrowed = self.kept[name] & keep
+        assert narrowed.any(dim=1)[~self.decided[name]].all()
+        self.kept[name] = torch.where(self.decided[name][:, None], self.kept[name], narrowed)
+
+    def _note(self, kind: str, name: str, row: int, option: str, told: dict[str, Any]) -> None:
+        choice = self.choices[name]
+        edge = {"choice": name, "row": row, "source": choice.sources[row], "node": choice.nodes[row]}
+        self.history.append({"kind": kind, **edge, "option": option, **told})
+
+    # Reading --------------------------------------------------------------------------------------------------
+
+    @property
+    def open(self) -> bool:
+        """Whether nothing was decided at all: then a search is what it is without decisions, bit for bit."""
+        return all(torch.equal(self.kept[name], choice.mask) for name, choice in self.choices.items())
+
+    @property
+    def settled(self) -> bool:
+        """Whether every row is decided."""
+        return all(bool(rows.all()) for rows in self.decided.values())
+
+    def undecided(self, name: str) -> list[int]:
+        """Rows of a choice that are not settled, in index order."""
+        return [row for row, settled in enumerate(self.decided[name].tolist()) if not settled]
+
+    def present(self, name: str, node: int) -> list[int]:
+        """Rows that enter a node and are not pruned, in index order."""
+        rows = self.choices[name].rows_of_node[node]
+        return [row for row in rows if self.kept[name][row].any()]
+
+    def selectable(self, name: str) -> Tensor:
+        """Boolean [R, O]: options that are open and that a genotype may hold."""
+        return self.kept[name] & self.choices[name].selectable
+
+    def fixed(self, mixing: Mixing) -> Mixing:
+        """Mixing weights with what was decided: 0 for what is out, 1 for the option of a decided row.
+
+        No gradient reaches a decided row.
+        """
+        if self.open:
+            return mixing
+        fixed = dict(mixing)
+        for name, kept in self.kept.items():
+            weights = mixing[name]
+            kept = kept.to(weights.device)
+            settled = self.decided[name].to(weights.device)[:, None]
+            fixed[name] = torch.where(settled, kept.to(weights.dtype), weights * kept)
+        return fixed
+
+    def active(self, active: Active | None = None) -> Active | None:
+        """Which options are computed: the given ones, or all, as far as they are open; None for all there are."""
+        if self.open:
+            return active
+        if active is None:
+            return {name: kept.clone() for name, kept in self.kept.items()}
+        return active | {name: active[name] & kept.to(active[name].device) for name, kept in self.kept.items()}
+
+    def narrowed(self, choices: Mapping[str, Choice]) -> Mapping[str, Choice]:
+        """The choices with masks of the open options only; a pruned row shows its first option."""
+        if self.open:
+            return choices
+        narrowed = dict(choices)
+        for name, kept in self.kept.items():
+            mask = kept.clone()
+            mask[~kept.any(dim=1), 0] = True
+            narrowed[name] = replace(self.choices[name])
+            narrowed[name].__dict__["mask"] = mask  # in place of what the cached property would compute
+        return narrowed
+
+    # State ----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain tensors, dictionaries and numbers."""
+        return {
+            "kept": {name: kept.clone() for name, kept in self.kept.items()},
+            "decided": {name: rows.clone() for name, rows in self.decided.items()},
+            "history": [dict(row) for row in self.history],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self.kept = {name: kept.clone() for name, kept in state["kept"].items()}
+        self.decided = {name: rows.clone() for name, rows in state["decided"].items()}
+        self.history = [dict(row) for row in state["history"]]
+
+
+@contextmanager
+def held_rows(optimizer: torch.optim.Optimizer, rows: Mapping[Tensor, Tensor]) -> Iterator[None]:
+    """Within the block the optimizer may step: the given rows and their optimizer state stay as they are, to the bit.
+
+    Args:
+        optimizer: Whose state by parameter has tensors of the parameter's shape (moments) among others.
+        rows: Boolean [R] by parameter [R, O]: the rows to hold.
+    """
+    held = [(tensor, rows[tensor].to(tensor.device)) for tensor in rows if rows[tensor].any()]
+    values = [tensor.detach()[mask].clone() for tensor, mask in held]
+    moments = [
+        {key: moment[mask].clone() for key, moment in _moments(optimizer, tensor).items()} for tensor, mask in held
+    ]
+    yield
+    with torch.no_grad():
+        for (tensor, mask), value, before in zip(held, values, moments, strict=True):
+            tensor[mask] = value
+            for key, moment in _moments(optimizer, tensor).items():
+                moment[mask] = before.get(key, torch.zeros_like(moment[mask]))
+
+
+def _moments(optimizer: torch.optim.Optimizer, tensor: Tensor) -> dict[str, Tensor]:
+    """What the optimizer keeps for a parameter, entry by entry."""
+    state = optimizer.state.get(tensor, {})
+    return {key: value for key, value in state.items() if isinstance(value, Tensor) and value.shape == tensor.shape}

@@ -1,0 +1,103 @@
+"""What analyses share: what one must offer, and the supernet of another run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+import lightning as L
+from nas_lightning.errors import Interrupted
+from nas_lightning.lightning.callbacks import InterruptAtEpochEnd
+from nas_lightning.lightning.search import SearchModule
+from nas_lightning.lightning.searching import bench_of, build_module, origin_checkpoint, stages_of
+from nas_lightning.lightning.stages import selection_stage
+from nas_lightning.lightning.workbench import Workbench, callback_of, out_of_time
+from nas_lightning.protocols import Tuning
+
+QUIET: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0}
+"""Arguments of the Trainers of an analysis: nothing is logged, saved or validated on the way."""
+
+
+class Analysis(Protocol):
+    """Looks at finished searches. Its files are `analysis.csv` and `plots/` of its own run folder."""
+
+    of_supernet: bool
+    """Whether it needs the supernet of the run that `run` names: then it sees that run's configuration."""
+
+    def check(self, bench: Workbench) -> None:
+        """Raise ConfigError for what cannot be analysed, before anything is written."""
+        ...
+
+    def __call__(self, bench: Workbench) -> dict[str, Any]:
+        """Measure what `analysis.csv` does not hold yet; returns the section `analysis` of the summary."""
+        ...
+
+
+class Origin:
+    """The supernet of the run that `run` and `epoch` name, anew whenever it is asked for.
+
+    Args:
+        bench: The parts of that run.
+
+    Attributes:
+        epoch: Search epochs that the supernet was trained for.
+        passes: How often the training images were passed through.
+
+    Raises:
+        ConfigError: The run keeps no such supernet.
+    """
+
+    def __init__(self, bench: Workbench) -> None:
+        self._bench = bench
+        self._saved = origin_checkpoint(bench)
+        self._stage = stages_of(bench)[self._saved["search"]["stage"]]
+        self.epoch: int = self._saved["search"]["search_epoch"]
+        self.passes: int = self._saved["search"]["epoch_offset"] + self._saved["epoch"] + 1
+
+    def module(
+        self, epochs: int = 0, overrides: Mapping[str, Any] | None = None, momentum: bool = True
+    ) -> tuple[Workbench, SearchModule]:
+        """The search module as it was saved, and its parts; schedules stand where they stood.
+
+        Args:
+            epochs: For how many epochs it may be trained on.
+            overrides: Dotted keys of the configuration and other values for them.
+            momentum: Whether the weight optimizer goes on from its momentum.
+        """
+        stage = selection_stage(self._stage, Tuning(epochs, dict(overrides or {})))
+        bench = bench_of(self._bench, stage)
+        module = build_module(bench, stage)
+        module.load_state_dict(self._saved["state_dict"])
+        module.on_load_checkpoint(self._saved)
+        sgd, adam = self._saved["optimizer_states"]
+        module.optimizer_states = [sgd if momentum else {**sgd, "state": {}}, adam]
+        module.first_epoch, module.last_epoch, module.stopped = self.epoch, self.epoch + epochs, False
+        for part in module.regularizers.values():
+            part.at_epoch(module.position)
+        return bench, module
+
+
+def fit(bench: Workbench, trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule) -> None:
+    """Train.
+
+    Raises:
+        Interrupted: The user stopped it, or `trainer.max_time` is over; the analysis can be resumed.
+    """
+    interrupt = callback_of(trainer, InterruptAtEpochEnd)
+    with interrupt.listening():
+        trainer.fit(module, datamodule=data)
+    if interrupt.requested or out_of_time(trainer):
+        raise Interrupted(f"stopped in the analysis; continue with resume={bench.folder}")
+
+
+def show_table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]], caption: str | None = None) -> None:
+    """Print a table, the first column left, the others right; it is as wide as it needs to be."""
+    table = Table(title=title, caption=caption)
+    for index, name in enumerate(header):
+        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
+    console = Console()
+    console.width = max(console.width, Console(width=1000).measure(table).maximum)
+    console.print(table)

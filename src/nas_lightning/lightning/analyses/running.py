@@ -1,0 +1,77 @@
+"""From `task=analyse` to a run folder with a table, a figure and a summary."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from nas_lightning.composition import options
+from nas_lightning.errors import ConfigError, Interrupted
+from nas_lightning.lightning.analyses.base import QUIET, Analysis
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.run_folder import RunFolder, git_commit, versions
+
+TAKEN = ("analysis", "trainer", "epoch", "runs", "trusted", "sweep", "candidates")
+"""What `task=analyse` takes from its own command where it looks at a supernet; all else is what that run had."""
+
+
+def analysis_bench(config: Mapping[str, Any], folder: RunFolder) -> Workbench:
+    """The parts of an analysis: those of the run that it looks at, where it looks at a supernet.
+
+    Raises:
+        ConfigError: No analysis or no run is named, or it cannot be used.
+    """
+    if config["analysis"] is None:
+        raise ConfigError(
+            "analysis=null: task=analyse needs to know which; choose"
+            f" {' or '.join(f'analysis={name}' for name in options('analysis'))}"
+        )
+    bench = Workbench(config, folder)
+    if not _analysis_of(bench).of_supernet:
+        return bench
+    if config["run"] is None:
+        raise ConfigError("run=null: this analysis needs the supernet of a search; give run=outputs/DATE/TIME")
+    source = RunFolder(config["run"])
+    merged = {**source.config("run"), **{key: config[key] for key in TAKEN}}
+    return Workbench({**merged, "task": "analyse", "run": str(source.path)}, folder)
+
+
+def start_analysis(bench: Workbench) -> None:
+    """Refuse what cannot be analysed, then make the folder this run's own.
+
+    Raises:
+        ConfigError: Such an analysis, or a folder that holds a run.
+    """
+    analysis = _analysis_of(bench)
+    analysis.check(bench)
+    about: dict[str, Any] = {}
+    if analysis.of_supernet:
+        bench.plain_trainer([], max_epochs=1, **QUIET)  # a Trainer refuses much by itself
+        objective = bench.objective
+        about = {
+            "method": bench.config.method,
+            "space": bench.space.name,
+            "data": bench.data.name,
+            "seed": bench.config.seed,
+            "objective": {"metric": objective.metric, "unit": objective.unit, "direction": objective.direction},
+        }
+    bench.folder.claim(bench.plain)
+    bench.folder.update_summary(task="analyse", **about, versions=versions(), git_commit=git_commit())
+
+
+def run_analysis(bench: Workbench) -> dict[str, Any]:
+    """Analyse, or go on where the folder's table ends; returns the summary.
+
+    Raises:
+        Interrupted: The user stopped it; the folder can be resumed.
+    """
+    try:
+        found = _analysis_of(bench)(bench)
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped in the analysis; continue with resume={bench.folder}") from error
+    Console().print(f"run folder: {bench.folder}", highlight=False, soft_wrap=True)
+    return bench.folder.update_summary(analysis=found)
+
+
+def _analysis_of(bench: Workbench) -> Analysis:
+    return bench.build("analysis", bench.config.analysis or {})

@@ -1,0 +1,242 @@
+"""What a trained network loses when parts of it change places: a supernet little, a plain network everything.
+
+Source: Wang et al., Rethinking architecture selection in differentiable NAS (ICLR 2021), Table 2.1 of Wang's thesis:
+DARTS' supernet 88.44 → 81.09 ± 1.87 %, a ResNet 93.86 → 83.20 ± 2.03 %, a VGG 92.69 → 9.83 ± 0.33 %. It is the evidence
+that the edges of a supernet estimate one feature map, as the blocks of a ResNet do. There is no public code of it; the
+networks and their recipe are ours, and so is how often is swapped.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+import lightning as L
+from nas_lightning import draws
+from nas_lightning.analyses import VGG, ResNet, edges_swapped, equal_pairs, search_cells, swapped
+from nas_lightning.analyses.figures import save_shuffling
+from nas_lightning.analyses.networks import Staged
+from nas_lightning.analyses.swaps import Pair, draw_pair, edge_pairs
+from nas_lightning.errors import ConfigError
+from nas_lightning.evaluation.recipe import Recipe
+from nas_lightning.functional import evaluating
+from nas_lightning.lightning.analyses.base import QUIET, Origin, fit, show_table
+from nas_lightning.lightning.callbacks import InterruptAtEpochEnd, LiveDisplay
+from nas_lightning.lightning.data import EvaluationData
+from nas_lightning.lightning.evaluation import EvaluationModule
+from nas_lightning.lightning.workbench import Workbench
+
+Size = dict[Literal["channels", "depth"], Annotated[int, Field(ge=3)]]
+NETWORKS: dict[str, type[Staged]] = {"resnet": ResNet, "vgg": VGG}
+SUPERNET, NOTHING = "supernet", "nothing"
+MOVING, STAYING = "edges and weights", "edges alone"
+
+
+class Shuffling:
+    """Swaps two parts of every cell or stage at random, again and again, and measures without any training.
+
+    In the supernet two edges of equal stride change places in every cell, each cell having its own pair: all candidate
+    operations, once with their mixing weights and once without. In the networks that are trained beside it, it is two
+    residual blocks (ResNet) or two layers of convolution, normalisation and ReLU (VGG) of equal shape in every stage.
+    Batch normalisation takes its running statistics.
+
+    As published, accuracies are those of the test images. They select nothing and steer nothing.
+
+    Args:
+        repetitions: How often is swapped; the thesis does not say.
+        networks: What to train beside the supernet: `channels` of the first stage and `depth`, blocks or layers a
+            stage, each at least 3.
+        images: What these are trained on: `full`, all training images, or `search_halves`, the half that the weights of
+            the supernet were trained on.
+        epochs: Epochs of that training: SGD with Nesterov momentum 0.9 and a cosine to 0.
+        batch_size: Images a step.
+        lr: Learning rate of the first epoch.
+        weight_decay: L2 coefficient.
+        seed: Of what is swapped; None is the run's.
+    """
+
+    of_supernet = True
+
+    def __init__(
+        self,
+        networks: dict[Literal["resnet", "vgg"], Size],
+        repetitions: Annotated[int, Field(ge=2)] = 10,
+        images: Literal["full", "search_halves"] = "full",
+        epochs: Annotated[int, Field(ge=1)] = 100,
+        batch_size: Annotated[int, Field(ge=1)] = 128,
+        lr: Annotated[float, Field(gt=0)] = 0.1,
+        weight_decay: Annotated[float, Field(ge=0)] = 5e-4,
+        seed: Annotated[int, Field(ge=0)] | None = None,
+    ) -> None:
+        for name, size in networks.items():
+            missing = [key for key in ("channels", "depth") if key not in size]
+            if missing:
+                key = f"analysis.networks.{name}.{missing[0]}"
+                raise ConfigError(f"{key} is missing; give it on the command line: {key}=16")
+        self.networks = networks
+        self.repetitions = repetitions
+        self.images: Literal["full", "search_halves"] = images
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.seed = seed
+
+    def check(self, bench: Workbench) -> None:
+        """Refuse a supernet that is not there or has nothing to swap, and images that are missing.
+
+        Raises:
+            ConfigError: Such a thing.
+        """
+        _, module = Origin(bench).module()
+        if not any(edge_pairs(cell, module.decisions.kept[cell.choice.name]) for cell in search_cells(module.supernet)):
+            raise ConfigError(f"run={bench.config.run}: no cell of its supernet has two edges that could change places")
+        if not len(self._test_images(bench)):
+            raise ConfigError(f"run={bench.config.run}: there are no test images to measure on; give another run")
+        self._data(bench, self.images).setup("fit")
+
+    def __call__(self, bench: Workbench) -> dict[str, Any]:
+        """Measure the networks that the table does not hold yet; table, figure, means and deviations."""
+        start = time.perf_counter()
+        origin = Origin(bench)
+        rows: list[dict[str, Any]] = [dict(row) for row in bench.folder.read_analysis()]
+        for name in (SUPERNET, *self.networks):
+            if any(row["network"] == name for row in rows):  # a network's rows are written together
+                continue
+            found = self._supernet(bench, origin) if name == SUPERNET else self._network(bench, name)
+            rows += [
+                {"network": name, "swapped": what, "repetition": number, "test_accuracy": round(accuracy, 4)}
+                for what, accuracies in found.items()
+                for number, accuracy in enumerate(accuracies)
+            ]
+            bench.folder.save_analysis(rows)
+        frame = pd.DataFrame(rows).astype({"test_accuracy": float})
+        save_shuffling(rows, bench.folder.plots)
+        told = [
+            {
+                "network": network,
+                "swapped": what,
+                "repetitions": len(same) if what != NOTHING else 0,
+                "test_accuracy_mean": round(float(same.mean()), 4),
+                "test_accuracy_std": round(float(same.std()), 4) if len(same) > 1 else None,
+            }
+            for (network, what), same in frame.groupby(["network", "swapped"], sort=False)["test_accuracy"]
+        ]
+        show_table(
+            "parts swapped at random, without training",
+            ["network", "swapped", "test accuracy, %"],
+            [
+                [
+                    str(row["network"]),
+                    str(row["swapped"]),
+                    f"{row['test_accuracy_mean']:.2f}"
+                    + ("" if row["test_accuracy_std"] is None else f" ± {row['test_accuracy_std']:.2f}"),
+                ]
+                for row in told
+            ],
+            f"{self.repetitions} repetitions; the test images select nothing here",
+        )
+        seconds = round(time.perf_counter() - start, 3)
+        about = {"name": "shuffling", "run": bench.config.run, "epoch": origin.epoch, "seconds": seconds}
+        return {**about, "networks": told}
+
+    # Measuring ------------------------------------------------------------------------------------------------
+
+    def _supernet(self, bench: Workbench, origin: Origin) -> dict[str, list[float]]:
+        """Accuracies of the supernet by what was swapped."""
+        _, module = origin.module()
+        trainer = bench.plain_trainer([], max_epochs=1, **QUIET)
+        module = module.to(trainer.strategy.root_device)
+        means, active = module.mean()
+        mixing = {name: weights.detach().to(trainer.strategy.root_device) for name, weights in means.items()}
+        cells = search_cells(module.supernet)
+        pairs = [edge_pairs(cell, module.decisions.kept[cell.choice.name]) for cell in cells]
+
+        def measured() -> float:
+            return self._accuracy(bench, trainer, module.supernet, lambda x: module.supernet(x, mixing, active))
+
+        found: dict[str, list[float]] = {NOTHING: [measured()], MOVING: [], STAYING: []}
+        for repetition in range(self.repetitions):
+            drawn = self._drawn(bench, repetition, pairs)
+            with edges_swapped(cells, drawn, mixing, active):
+                found[MOVING].append(measured())
+            with edges_swapped(cells, drawn):
+                found[STAYING].append(measured())
+        return found
+
+    def _network(self, bench: Workbench, name: str) -> dict[str, list[float]]:
+        """Accuracies of a network that is trained for this."""
+        data, seed, size = bench.data, bench.config.seed, self.networks[name]  # type: ignore[index]
+        L.seed_everything(seed, workers=True, verbose=False)
+        network = NETWORKS[name](data.num_classes, data.in_channels, data.image_size, size["channels"], size["depth"])
+        recipe = Recipe(
+            name,
+            self.epochs,
+            self.batch_size,
+            size["channels"],
+            size["depth"],
+            self.lr,
+            nesterov=True,
+            weight_decay=self.weight_decay,
+            clip=None,
+            auxiliary=0.0,
+            drop_path=0.0,
+            cutout=0,
+            images=self.images,
+        )
+        module = EvaluationModule(network, bench.objective, recipe, seed)
+        callbacks = [LiveDisplay(name, self.epochs), InterruptAtEpochEnd()]
+        trainer = bench.plain_trainer(callbacks, max_epochs=self.epochs, **QUIET)
+        fit(bench, trainer, module, self._data(bench, self.images))
+        network = network.to(trainer.strategy.root_device)
+        stages: list[Any] = list(network.stages)
+        pairs = [equal_pairs([unit.shape for unit in stage]) for stage in stages]
+
+        def measured() -> float:
+            return self._accuracy(bench, trainer, network, network)
+
+        found: dict[str, list[float]] = {NOTHING: [measured()], network.unit: []}
+        for repetition in range(self.repetitions):
+            with ExitStack() as stack:
+                for stage, pair in zip(stages, self._drawn(bench, repetition, pairs), strict=True):
+                    if pair is not None:
+                        stack.enter_context(swapped(stage, *pair))
+                found[network.unit].append(measured())
+        return found
+
+    def _drawn(self, bench: Workbench, repetition: int, pairs: Sequence[list[Pair]]) -> list[Pair | None]:
+        """A pair of every cell or stage."""
+        seed = bench.config.seed if self.seed is None else self.seed
+        return [
+            draw_pair(possible, draws.seeded_generator(seed, "parts to swap", repetition, index))
+            for index, possible in enumerate(pairs)
+        ]
+
+    def _accuracy(
+        self, bench: Workbench, trainer: L.Trainer, network: nn.Module, forward: Callable[[Tensor], Tensor]
+    ) -> float:
+        """The metric on the test images, in its unit."""
+        device = trainer.strategy.root_device
+        metric = bench.objective.new_metric().to(device)
+        for index, (images, targets) in enumerate(self._test_images(bench)):
+            scope = draws.keyed(bench.config.seed, 0, f"test {index}")
+            with torch.no_grad(), evaluating(network), trainer.precision_plugin.forward_context(), scope:
+                outputs = forward(images.to(device))
+            metric.update(outputs, targets.to(device))
+        return 100 * float(metric.compute())
+
+    def _data(self, bench: Workbench, images: Literal["full", "search_halves"]) -> EvaluationData:
+        loaders = bench.loaders.model_dump(exclude={"augment_val"})
+        return EvaluationData(bench.data, self.batch_size, bench.config.seed, images=images, **loaders)
+
+    def _test_images(self, bench: Workbench) -> DataLoader[Any]:
+        """Batches of the test images, in index order."""
+        data = self._data(bench, "full")
+        data.setup("test")
+        return data.test_dataloader()

@@ -1,0 +1,277 @@
+"""The mixing weights of operations against their strength: the accuracy with an edge fixed to each, at convergence.
+
+Source: Wang et al., Rethinking architecture selection in differentiable NAS (ICLR 2021), section 3; figures 2.1 (three
+edges of DARTS' space) and 2.2 (all edges of S2's normal cell) of Wang's thesis. There is no public code of it. Ours
+are: the rate of fine-tuning (that of the method's own selection), what convergence means, the two numbers of a row.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+
+import lightning as L
+from nas_lightning import draws
+from nas_lightning.analyses import Agreement, Patience, agreement
+from nas_lightning.analyses.figures import save_strength
+from nas_lightning.errors import ConfigError
+from nas_lightning.lightning.analyses.base import QUIET, Origin, fit, show_table
+from nas_lightning.lightning.callbacks import InterruptAtEpochEnd
+from nas_lightning.lightning.data import SearchData
+from nas_lightning.lightning.one_shot import OneShotModel, tell, track_progress
+from nas_lightning.lightning.search import SearchModule
+from nas_lightning.lightning.searching import search_data
+from nas_lightning.lightning.workbench import Workbench
+
+Row = Annotated[int, Field(ge=0)]
+
+
+class Strength:
+    """Fixes one row of a choice to each of its options in turn and trains the rest of the supernet to convergence.
+
+    Every option starts from the same copy of the supernet and sees the same images in the same order. The row is fixed
+    in all cells of that type; the weights, with new momentum, and the architecture parameters of the other rows train
+    on. After each epoch, and before the first, the accuracy on `val` is measured with running statistics, always on the
+    same images. The accuracy of an option is the best of these.
+
+    τ and agreement count the options that a genotype may hold: `none` in S3 is measured and drawn, but nothing chooses
+    it.
+
+    Args:
+        choice: The choice; None is the first one of operations (`normal`, `cell`).
+        rows: How many rows, drawn at random; or their numbers; or `all`. Rows that the search has decided are no
+            candidates.
+        lr: Constant learning rate of the weights.
+        patience: Epochs without a better accuracy after which training ends.
+        epochs: At most so many; 0 measures without any training.
+        train_arch: Whether the architecture parameters go on learning.
+        seed: Of the random rows; None is the run's.
+    """
+
+    of_supernet = True
+
+    def __init__(
+        self,
+        choice: str | None = None,
+        rows: Annotated[int, Field(ge=1)] | Annotated[list[Row], Field(min_length=1)] | Literal["all"] = 3,
+        lr: Annotated[float, Field(gt=0)] = 2.5e-3,
+        patience: Annotated[int, Field(ge=1)] = 3,
+        epochs: Annotated[int, Field(ge=0)] = 20,
+        train_arch: bool = True,
+        seed: Annotated[int, Field(ge=0)] | None = None,
+    ) -> None:
+        self.choice = choice
+        self.rows = rows
+        self.lr = lr
+        self.patience = patience
+        self.epochs = epochs
+        self.train_arch = train_arch
+        self.seed = seed
+
+    def check(self, bench: Workbench) -> None:
+        """Refuse a supernet, a choice or rows that are not there.
+
+        Raises:
+            ConfigError: Such a thing.
+        """
+        _, module = Origin(bench).module(self.epochs, self._overrides())
+        self._chosen(module)
+        search_data(bench).setup("fit")
+
+    def __call__(self, bench: Workbench) -> dict[str, Any]:
+        """Measure the options that the table does not hold yet; table, figure, numbers."""
+        origin = Origin(bench)
+        _, module = origin.module()
+        name, rows = self._chosen(module)
+        choice, kept = module.decisions.choices[name], module.decisions.kept[name]
+        weights = module.mean()[0][name].detach().cpu()
+        images = search_data(bench)  # without a trainer: the same augmentation in all epochs
+        images.setup("fit")
+        images.first_pass = origin.passes
+
+        table: list[dict[str, Any]] = [dict(row) for row in bench.folder.read_analysis()]
+        done = {(row["choice"], int(row["row"]), row["option"]) for row in table}
+        wanted = [(row, option) for row in rows for option in range(len(choice.options[row])) if kept[row, option]]
+        left = [(row, option) for row, option in wanted if (name, row, choice.options[row][option]) not in done]
+        for row, option in track_progress(left, "strength: options to measure") if left else ():
+            start = time.perf_counter()
+            accuracy, epochs = self._converged(origin, name, row, option, images)
+            measured = {
+                "choice": name,
+                "row": row,
+                "source": choice.sources[row],
+                "node": choice.nodes[row],
+                "option": choice.options[row][option],
+                "weight": round(float(weights[row, option]), 6),
+                "accuracy": round(accuracy, 4),
+                "epochs": epochs,
+                "seconds": round(time.perf_counter() - start, 3),
+            }
+            table.append(measured)
+            bench.folder.save_analysis(table)
+            tell(
+                f"strength: {_edge(measured)}, {measured['option']}: {accuracy:.2f} % after {epochs} epochs"
+                f" (weight {measured['weight']:.3f})"
+            )
+        table = [_numbers(row) for row in table]
+        for line in table:
+            options = module.decisions.choices[line["choice"]].options[line["row"]]
+            selectable = module.decisions.choices[line["choice"]].selectable[line["row"]]
+            line["selectable"] = bool(selectable[options.index(line["option"])])
+        save_strength(table, bench.folder.plots)
+        return self._told(bench, origin, table)
+
+    def _overrides(self) -> dict[str, Any]:
+        """The stage of fine-tuning, as differences to the search."""
+        overrides: dict[str, Any] = {
+            "search.stages": None,
+            "search.weights.lr": self.lr,
+            "search.weights.lr_min": 0.0,
+            "search.weights.schedule": "constant",
+            "search.weights.warmup_epochs": 0,
+            "search.weights.restart": False,
+            "search.arch.warmup_epochs": 0,
+            "control": {},
+        }
+        if not self.train_arch:
+            overrides["hypergradient"] = {"_target_": "nas_lightning.hypergradients.Nothing"}
+        return overrides
+
+    def _chosen(self, module: SearchModule) -> tuple[str, list[int]]:
+        """Name of the choice and the rows, in index order.
+
+        Raises:
+            ConfigError: There is no such choice, no such row, or the search has decided it.
+        """
+        choices = module.decisions.choices
+        name = self.choice or next(iter(choices))
+        if name not in choices:
+            raise ConfigError(
+                f"analysis.choice={name}: no such choice; allowed: {', '.join(choices)}; write"
+                f" analysis.choice={next(iter(choices))}"
+            )
+        number, undecided = choices[name].num_rows, module.decisions.undecided(name)
+        hint = f"allowed: {', '.join(map(str, undecided)) or 'none at all'}; write analysis.rows=all"
+        if isinstance(self.rows, list):
+            for row in self.rows:
+                if row not in undecided:
+                    reason = "was decided by the search" if row < number else f"is none of the {number} of '{name}'"
+                    raise ConfigError(f"analysis.rows={self.rows}: row {row} {reason}; {hint}")
+            return name, sorted(set(self.rows))
+        count = len(undecided) if self.rows == "all" else int(self.rows)
+        if not undecided or count > len(undecided):
+            raise ConfigError(
+                f"analysis.rows={self.rows}: '{name}' has {len(undecided)} rows that are not decided; {hint}"
+            )
+        seed = module.seed if self.seed is None else self.seed
+        order = torch.randperm(len(undecided), generator=draws.seeded_generator(seed, "rows to analyse", name))
+        return name, sorted(undecided[index] for index in order[:count].tolist())
+
+    def _converged(self, origin: Origin, name: str, row: int, option: int, images: SearchData) -> tuple[float, int]:
+        """Best accuracy with a row fixed to an option, and the epochs that were trained."""
+        bench, module = origin.module(self.epochs, self._overrides(), momentum=False)
+        module.decisions.decide(name, row, option)
+        module.settle()
+        patience = Patience(self.patience)
+        end = AtConvergence(patience, images)
+        trainer = bench.plain_trainer([end, InterruptAtEpochEnd()], max_epochs=-1, **QUIET)
+        end.measure(trainer, module)
+        if self.epochs:
+            data = search_data(bench)
+            data.first_pass = origin.passes
+            fit(bench, trainer, module, data)
+        return patience.best, module.search_epoch - module.first_epoch
+
+    def _told(self, bench: Workbench, origin: Origin, table: list[dict[str, Any]]) -> dict[str, Any]:
+        """The numbers, which are shown on the way."""
+        edges: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        for line in table:
+            edges.setdefault((line["choice"], line["row"]), []).append(line)
+        rows: list[dict[str, Any]] = []
+        for lines in edges.values():
+            counted = [line for line in lines if line["selectable"]]
+            if counted:
+                found = agreement(*([line[key] for line in counted] for key in ("option", "weight", "accuracy")))
+                rows.append({**{key: lines[0][key] for key in ("choice", "row", "source", "node")}, **_plain(found)})
+        taus = [row["kendall_tau"] for row in rows if row["kendall_tau"] is not None]
+        agreeing = sum(row["agrees"] for row in rows)
+        section = {
+            "name": "strength",
+            "run": bench.config.run,
+            "epoch": origin.epoch,
+            "seconds": round(sum(line["seconds"] for line in table), 3),
+            "kendall_tau": round(sum(taus) / len(taus), 4) if taus else None,
+            "top1_agreement": round(100 * agreeing / len(rows), 2) if rows else None,
+            "by_weight": _counts(rows, "by_weight"),
+            "by_accuracy": _counts(rows, "by_accuracy"),
+            "rows": rows,
+        }
+        show_table(
+            f"strength of operations, supernet after {origin.epoch} epochs",
+            ["edge", "by weight", "by accuracy", "agree", "Kendall τ"],
+            [
+                [
+                    _edge(row),
+                    row["by_weight"],
+                    row["by_accuracy"],
+                    "yes" if row["agrees"] else "no",
+                    "–" if row["kendall_tau"] is None else f"{row['kendall_tau']:.2f}",
+                ]
+                for row in rows
+            ],
+            f"{agreeing} of {len(rows)} rows agree"
+            + (f"; mean Kendall τ {section['kendall_tau']:.2f}" if taus else ""),
+        )
+        return section
+
+
+class AtConvergence(L.Callback):
+    """Ends a fit when the accuracy on `val` has stopped getting better.
+
+    Args:
+        patience: Remembers the best.
+        images: The images that are always measured on, set up.
+    """
+
+    def __init__(self, patience: Patience, images: SearchData) -> None:
+        self.patience = patience
+        self.images = images
+
+    def measure(self, trainer: L.Trainer, module: SearchModule) -> bool:
+        """Measure once; says whether that is the end."""
+        model = OneShotModel(module, self.images, trainer)
+        mixing, active = module.mean()
+        return self.patience.update(model.accuracy({n: w.detach() for n, w in mixing.items()}, active))
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Measure, and end the stage where nothing better has come."""
+        pl_module.stopped = self.measure(trainer, pl_module)
+
+
+def _edge(row: Mapping[str, Any]) -> str:
+    return f"{row['choice']}, {row['source']} → {row['node']}"
+
+
+def _plain(found: Agreement) -> dict[str, Any]:
+    return {
+        "by_weight": found.by_weight,
+        "by_accuracy": found.by_accuracy,
+        "agrees": found.agrees,
+        "kendall_tau": found.kendall_tau,
+    }
+
+
+def _counts(rows: list[dict[str, Any]], key: str) -> dict[str, int]:
+    """How often each option is chosen, the most frequent first."""
+    chosen = [row[key] for row in rows]
+    return dict(sorted(((name, chosen.count(name)) for name in dict.fromkeys(chosen)), key=lambda pair: -pair[1]))
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table as it was before it was written."""
+    whole, fractions = ("row", "source", "node", "epochs"), ("weight", "accuracy", "seconds")
+    return {
+        key: int(value) if key in whole else float(value) if key in fractions else value for key, value in row.items()
+    }

@@ -1,0 +1,147 @@
+"""Greedy decisions (SGAS): one edge after the other gets its operation while the search goes on."""
+
+import logging
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+import lightning as L
+from nas_lightning.errors import ConfigError
+from nas_lightning.lightning.one_shot import OneShotModel, one_shot_of
+from nas_lightning.protocols import OneShot
+from nas_lightning.selectors.certainty import Criterion, edge_scores
+from nas_lightning.selectors.perturbation import selectable_options, undecided_mean, worth_by_masking
+
+log = logging.getLogger(__name__)
+
+Epochs = Annotated[int, Field(ge=0)]
+
+
+class GreedyDecisions(L.Callback):
+    """At the end of some epochs decides the readiest edge of each cell type; a node with enough edges loses the others.
+
+    A decided edge is its operation with weight one; its architecture parameters and their optimizer state stay as they
+    are, to the bit. Both kinds of cell decide in the same epochs.
+
+    Source: Li et al., SGAS (CVPR 2020), released code: after epochs 9, 14, … 44 of 50, batches 8 larger each time. With
+    `operation=perturbation` the edge is SGAS' choice and its operation DARTS-PT's (Wang et al., 2021, section 4.2; not
+    in its released code). Left out: freezing by `requires_grad`, which is the same.
+
+    Args:
+        criterion: Criterion 1: importance × certainty; criterion 2: also × stability.
+        first_epoch: Search epoch after which the first decision is made.
+        interval: Search epochs between two decisions.
+        batch_growth: Images by which a batch grows with each decision.
+        history: Epochs that the stability looks back.
+        scale_over: Rows over which scores are scaled: `all`, as released, or the `undecided` ones.
+        operation: How the edge's operation is chosen: `magnitude`, or `perturbation` by masking on all of `val`.
+    """
+
+    decides = True
+    name = "control.greedy_decisions"
+
+    def __init__(
+        self,
+        criterion: Criterion = "importance_certainty",
+        first_epoch: Epochs = 9,
+        interval: Annotated[int, Field(ge=1)] = 5,
+        batch_growth: Annotated[int, Field(ge=0)] = 8,
+        history: Annotated[int, Field(ge=1)] = 4,
+        scale_over: Literal["all", "undecided"] = "all",
+        operation: Literal["magnitude", "perturbation"] = "magnitude",
+    ) -> None:
+        self.criterion: Criterion = criterion
+        self.first_epoch = first_epoch
+        self.interval = interval
+        self.batch_growth = batch_growth
+        self.history = history
+        self.scale_over = scale_over
+        self.operation = operation
+        self.num_decided = 0
+        self.seen: dict[str, list[Tensor]] = {}
+
+    def check(self, module: Any, callbacks: list[Any]) -> None:
+        """Say where the decisions do not fit into the search.
+
+        Raises:
+            ConfigError: No decision would ever be made.
+        """
+        epochs = module.settings.epochs
+        due = len(range(self.first_epoch, epochs, self.interval))
+        if due == 0:
+            raise ConfigError(
+                f"{self.name}.first_epoch={self.first_epoch}: the search has epochs 0 to {epochs - 1}; use"
+                f" {self.name}.first_epoch=0 or more search.epochs"
+            )
+        needed = max(
+            sum(min(choice.keep or len(rows), len(rows)) for rows in choice.rows_of_node.values())
+            for choice in module.decisions.choices.values()
+        )
+        if due < needed:
+            log.warning("%s: %d of %d decisions fit into %d search epochs", self.name, due, needed, epochs)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Batches as large as they had become."""
+        self._grow(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Decide where it is due, and remember the distributions of this epoch."""
+        epoch, decisions = pl_module.search_epoch, pl_module.decisions
+        one_shot = one_shot_of(pl_module, OneShotModel(pl_module, trainer.datamodule, trainer))  # type: ignore[attr-defined]
+        weights = undecided_mean(one_shot)
+        due = epoch >= self.first_epoch and (epoch - self.first_epoch) % self.interval == 0
+        decided = False
+        for name, choice in decisions.choices.items():
+            undecided = decisions.undecided(name)
+            rows = list(range(choice.num_rows)) if self.scale_over == "all" else undecided
+            if not rows:
+                continue
+            history = self.seen.setdefault(name, [])
+            scores, q = edge_scores(weights[name], choice, history, self.criterion, rows)
+            candidates = [row for row in undecided if decisions.selectable(name)[row].any()]
+            if due and candidates:
+                row = max(candidates, key=scores.tolist().__getitem__)  # max keeps the first of equals
+                self._decide(one_shot, name, row, q, float(scores[row]), epoch)
+                decided = True
+            self.seen[name] = [*history, q][-self.history :]
+        if decided:
+            self.num_decided += 1
+            pl_module.settle()
+            self._grow(trainer, pl_module)
+
+    def _decide(self, one_shot: OneShot, name: str, row: int, q: Tensor, score: float, epoch: int) -> None:
+        decisions = one_shot.decisions
+        assert decisions is not None
+        choice = decisions.choices[name]
+        options = selectable_options(decisions, name, row, none=False)
+        if self.operation == "perturbation":
+            worth = worth_by_masking(one_shot, name, [(row, option) for option in options])
+            sign = -1
+        else:
+            sign = 1
+            worth = [float(q[row, option]) for option in options]
+        best = options[max(range(len(options)), key=worth.__getitem__)]
+        told = ", ".join(f"{choice.options[row][o]} {sign * w:.6g}" for o, w in zip(options, worth, strict=True))
+        decisions.decide(name, row, best, epoch=epoch, measured=told)
+        edge = f"{choice.sources[row]} → {choice.nodes[row]}"
+        one_shot.tell(f"decided: {name}, {edge} is {choice.options[row][best]} (score {score:.4f}; {told})")
+        rows = choice.rows_of_node[choice.nodes[row]]
+        settled = [r for r in rows if decisions.decided[name][r] and decisions.kept[name][r].any()]
+        if choice.keep is not None and len(settled) == choice.keep:
+            for other in rows:
+                if not decisions.decided[name][other]:
+                    decisions.prune(name, other, epoch=epoch, measured="")
+
+    def _grow(self, trainer: L.Trainer, module: Any) -> None:
+        """The loaders of the next epoch take larger batches."""
+        trainer.datamodule.batch_size = module.settings.batch_size + self.batch_growth * self.num_decided  # type: ignore[attr-defined]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Decisions made and distributions seen."""
+        return {"num_decided": self.num_decided, "seen": {name: list(seen) for name, seen in self.seen.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from them."""
+        self.num_decided = state_dict["num_decided"]
+        self.seen = {name: list(seen) for name, seen in state_dict["seen"].items()}

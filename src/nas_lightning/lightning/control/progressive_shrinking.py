@@ -1,0 +1,54 @@
+"""Progressive shrinking (DrNAS): a stage of the search begins with fewer options an edge."""
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+
+import lightning as L
+from nas_lightning.errors import ConfigError
+
+
+class ProgressiveShrinking(L.Callback):
+    """At the start of a stage keeps the strongest options of each row, by the mean mixing weights.
+
+    Kept options keep their architecture parameters and moments; the others are not sampled or computed any more. The
+    channels are another part's: `regularizer.partial_channels`, whose supernet grows where a stage makes it wider.
+
+    Source: Chen et al., DrNAS (ICLR 2021), section 3.4 and released code, which goes on sampling the dropped options
+    and renormalises: the same distribution, with more noise in the gradients of what is dropped.
+
+    Args:
+        options: Options that each row keeps from this stage on; None keeps all. Of equals the earlier one is kept.
+    """
+
+    decides = True
+    name = "control.progressive_shrinking"
+
+    def __init__(self, options: Annotated[int, Field(ge=1)] | None = None) -> None:
+        self.options = options
+
+    def check(self, module: Any, callbacks: list[Any]) -> None:
+        """Refuse to shrink before anything was learnt.
+
+        Raises:
+            ConfigError: The first stage would shrink.
+        """
+        if self.options is not None and module.stage == 0:
+            raise ConfigError(
+                f"{self.name}.options={self.options}: nothing is learnt yet when the first stage begins; give it to a"
+                f" later one, search.stages=[…, {{name: …, epochs: …, overrides: {{{self.name}.options:"
+                f" {self.options}}}}}]"
+            )
+
+    def at_stage_start(self, module: Any) -> None:
+        """Drop the weakest options; called once a stage, not where it is resumed."""
+        if self.options is None:
+            return
+        strengths, _ = module.mean()
+        for name, kept in module.decisions.kept.items():
+            weights = strengths[name].detach().cpu().masked_fill(~kept, -1.0)
+            strongest = weights.argsort(dim=1, descending=True, stable=True)[:, : self.options]
+            keep = torch.zeros_like(kept).scatter(1, strongest, True)
+            module.decisions.shrink(name, keep)
+        module.settle()

@@ -1,0 +1,135 @@
+"""The one-shot model on `val`: what selectors and decisions measure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+import lightning as L
+from nas_lightning import draws
+from nas_lightning.functional import batch_statistics, evaluating
+from nas_lightning.lightning.data import SearchData
+from nas_lightning.lightning.search import SearchModule
+from nas_lightning.protocols import BatchNormMode, OneShot
+from nas_lightning.spaces.choices import Active, Mixing
+
+
+class OneShotModel:
+    """Metric and loss of the one-shot model on `val` for any mixing weights: always the same images.
+
+    Args:
+        module: The searched module.
+        data: The images of the search, set up.
+        trainer: Whose device and precision are used.
+
+    Attributes:
+        batches: Batches evaluated so far.
+    """
+
+    def __init__(self, module: SearchModule, data: SearchData, trainer: L.Trainer) -> None:
+        self.module = module
+        self.data = data
+        self.device = trainer.strategy.root_device
+        self.forward_context = trainer.precision_plugin.forward_context
+        self.batches = 0
+        self._few: list[tuple[Tensor, Tensor]] = []
+
+    def accuracy(
+        self,
+        mixing: Mixing,
+        active: Active | None = None,
+        batches: int | range | None = None,
+        batch_norm: BatchNormMode = "eval",
+    ) -> float:
+        """Metric in its unit; larger is better: see `Measure`."""
+        objective = self.module.objective
+        metric = objective.new_metric().to(self.device)
+        for outputs, targets in self._outputs(mixing, active, batches, batch_norm):
+            metric.update(outputs, targets)
+        value = 100 * float(metric.compute())
+        return value if objective.direction == "max" else -value
+
+    def loss(
+        self,
+        mixing: Mixing,
+        active: Active | None = None,
+        batches: int | range | None = None,
+        batch_norm: BatchNormMode = "eval",
+    ) -> float:
+        """Mean loss an image; smaller is better: see `Measure`."""
+        mean = MeanMetric().to(self.device)
+        for outputs, targets in self._outputs(mixing, active, batches, batch_norm):
+            mean.update(self.module.objective.loss(outputs, targets), weight=len(targets))
+        return float(mean.compute())
+
+    def _outputs(
+        self, mixing: Mixing, active: Active | None, batches: int | range | None, batch_norm: BatchNormMode
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Outputs and labels, batch by batch; the supernet's mode and buffers stay as they were."""
+        module = self.module.to(self.device)
+        mixing = {name: weights.to(self.device) for name, weights in mixing.items()}
+        mode = evaluating if batch_norm == "eval" else batch_statistics
+        for index, (images, targets) in self._val(batches):
+            scope = draws.keyed(module.seed, 0, f"selection {index}")
+            with torch.no_grad(), mode(module.supernet), self.forward_context(), scope:
+                outputs = module.supernet(images.to(self.device), mixing, active)
+            self.batches += 1
+            yield outputs, targets.to(self.device)
+
+    @property
+    def passes(self) -> float:
+        """Passes over the whole of `val` so far."""
+        return round(self.batches / self._number, 2)
+
+    @property
+    def _number(self) -> int:
+        return len(self.data.selection_dataloader())
+
+    def _val(self, batches: int | range | None) -> Iterable[tuple[int, tuple[Tensor, Tensor]]]:
+        """Those batches and their numbers: some, which are kept, or all of them, which might not fit into memory."""
+        if batches is None:
+            return enumerate(self._loaded())
+        wanted = range(min(batches, self._number)) if isinstance(batches, int) else batches
+        numbers = [index % self._number for index in wanted]
+        if numbers and len(self._few) <= max(numbers):
+            self._few = list(islice(self._loaded(), max(numbers) + 1))
+        return [(index, self._few[index]) for index in numbers]
+
+    def _loaded(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for index, batch in enumerate(self.data.selection_dataloader()):
+            yield self.module.seen(batch, f"selection {index}") if self.data.val_is_augmented else batch
+
+
+def one_shot_of(module: SearchModule, model: OneShotModel) -> OneShot:
+    """The trained supernet as a selector sees it."""
+    arch = {name: a.detach() for name, a in module.arch.items()}
+    return OneShot(
+        module.space,
+        module.relaxation,
+        arch,
+        module.seed,
+        model.accuracy,
+        model.loss,
+        module.decisions,
+        track_progress,
+        tell,
+    )
+
+
+def tell(line: str) -> None:
+    """A line on the terminal."""
+    Console().print(line, highlight=False, soft_wrap=True)
+
+
+def track_progress(items: Sequence[Any], title: str) -> Iterable[Any]:
+    """A bar on a terminal, a line elsewhere."""
+    console = Console()
+    if console.is_terminal:
+        return track(items, description=title, console=console)
+    console.print(f"{title}: {len(items)}", highlight=False)
+    return items

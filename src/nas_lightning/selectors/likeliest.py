@@ -1,0 +1,192 @@
+"""The likeliest paths compared with the supernet's weights (SETN).
+
+Source: Dong & Yang, SETN (ICCV 2019), and its released code for NAS-Bench-201, which lists all 15,625 architectures.
+Here the k likeliest are found without listing any others, so that any space will do.
+Shapes: R rows and O options of a choice.
+"""
+
+import heapq
+import math
+from collections.abc import Iterator, Sequence
+from itertools import combinations, islice
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from nas_lightning.errors import ConfigError, GenotypeError
+from nas_lightning.protocols import OneShot, SearchSpace
+from nas_lightning.selectors.paths import batches_of, score_path
+from nas_lightning.spaces.choices import Choice, Mixing
+from nas_lightning.spaces.genotypes import Genotype
+
+Edges = tuple[tuple[int, int], ...]
+"""Taken edges of a choice: (row, option) each."""
+
+
+def best_sums(lists: Sequence[Sequence[float]]) -> Iterator[tuple[float, tuple[int, ...]]]:
+    """Sums of one number of each list, largest first, with the places of the numbers; of equals the first places.
+
+    Lazy: the next sum costs a heap operation a list, however many there are. A place tuple is reached from just one
+    other, the one whose last place that is not 0 is one less; its sum is at least as large.
+
+    Args:
+        lists: Numbers, largest first in each; minus infinity is one.
+
+    >>> [(round(total, 1), places) for total, places in best_sums([[0.0, -0.5], [0.0, -0.3, -0.4]])][:4]
+    [(0.0, (0, 0)), (-0.3, (0, 1)), (-0.4, (0, 2)), (-0.5, (1, 0))]
+    """
+    if not all(lists):
+        return
+    heap = [(-_sum(numbers[0] for numbers in lists), (0,) * len(lists))]
+    while heap:
+        negative, places = heapq.heappop(heap)
+        yield -negative, places
+        last = max((i for i, place in enumerate(places) if place), default=0)
+        for i in range(last, len(lists)):
+            if places[i] + 1 < len(lists[i]):
+                changed = (*places[:i], places[i] + 1, *places[i + 1 :])
+                total = _sum(numbers[place] for numbers, place in zip(lists, changed, strict=True))
+                heapq.heappush(heap, (-total, changed))
+
+
+def _sum(numbers: Iterator[float]) -> float:
+    """The exact sum, rounded once: it never grows where a number shrinks."""
+    return math.fsum(numbers)
+
+
+def likeliest_edges(
+    choice: Choice, strengths: Sequence[Sequence[float]], limit: int
+) -> list[list[tuple[float, Edges]]]:
+    """What can be chosen independently of each other in a choice: for each, the likeliest alternatives first.
+
+    A node that keeps fewer edges than can enter it chooses distinct edges and an option of each at once; elsewhere
+    every edge chooses for itself.
+
+    Args:
+        choice: The table.
+        strengths: Probability of each option, R rows of O; options of probability 0 are out.
+        limit: How many alternatives are of interest.
+
+    Returns:
+        For each group its alternatives (Σ log p, edges), at most `limit`.
+    """
+    allowed = choice.selectable.tolist()
+    ranked: dict[int, list[tuple[float, int]]] = {}  # by row, the options that it can take
+    for row, probabilities in enumerate(strengths):
+        options = [(math.log(p), o) for o, p in enumerate(probabilities) if p > 0 and allowed[row][o]]
+        ranked[row] = sorted(options, key=lambda option: -option[0])  # stable: the first of equals
+    groups: list[list[tuple[float, Edges]]] = []
+    for rows in choice.rows_of_node.values():
+        eligible = [row for row in rows if ranked[row]]
+        keep = len(eligible) if choice.keep is None else min(choice.keep, len(eligible))
+        if keep == len(eligible):
+            groups += [[(p, ((row, option),)) for p, option in ranked[row][:limit]] for row in eligible]
+        else:
+            subsets = [_alternatives(subset, ranked) for subset in combinations(eligible, keep)]
+            merged = heapq.merge(*subsets, key=lambda alternative: -alternative[0])
+            groups.append(list(islice(merged, limit)))
+    return groups
+
+
+def _alternatives(rows: Sequence[int], ranked: dict[int, list[tuple[float, int]]]) -> Iterator[tuple[float, Edges]]:
+    """An option of each of these rows, likeliest first."""
+    for total, places in best_sums([[p for p, _ in ranked[row]] for row in rows]):
+        yield total, tuple((row, ranked[row][place][1]) for row, place in zip(rows, places, strict=True))
+
+
+def likeliest_paths(space: SearchSpace, strengths: Mixing, count: int) -> list[Mixing]:
+    """The likeliest architectures of a space, likeliest first.
+
+    The probability of an architecture is the product of those of its operations; which edges a node keeps is no
+    choice of its own.
+
+    Args:
+        space: The space.
+        strengths: Probabilities of the options by choice, each [R, O]; 0 for what is out.
+        count: How many.
+
+    Returns:
+        Paths by choice, each [R, O] on the CPU: zeros and ones for operations, the strengths themselves for choices
+        of another kind. Fewer than `count` where there are no more.
+
+    Raises:
+        GenotypeError: A strength is not a number.
+    """
+    groups: list[tuple[str, list[tuple[float, Edges]]]] = []
+    for name, choice in space.choices.items():
+        if torch.isnan(strengths[name]).any():
+            raise GenotypeError(
+                f"the strengths of '{name}' are not numbers: the search diverged; lower search.weights.lr or"
+                " search.arch.lr, or set search.weights.clip"
+            )
+        if choice.kind == "op":
+            table = strengths[name].detach().double().cpu().tolist()
+            groups += [(name, group) for group in likeliest_edges(choice, table, count)]
+    paths: list[Mixing] = []
+    for _, places in islice(best_sums([[p for p, _ in group] for _, group in groups]), count):
+        path = {
+            name: torch.zeros(choice.num_rows, choice.num_options)
+            if choice.kind == "op"
+            else strengths[name].detach().cpu()
+            for name, choice in space.choices.items()
+        }
+        for (name, group), place in zip(groups, places, strict=True):
+            for row, option in group[place][1]:
+                path[name][row, option] = 1.0
+        paths.append(path)
+    return paths
+
+
+class Likeliest:
+    """The best by the metric of the supernet on `val` among the likeliest architectures.
+
+    Args:
+        candidates: How many architectures are compared.
+        batches: Batches of `val` that each is scored on; null is all of it.
+        fresh_batches: Score each on batches of its own, one after the other in the order of `val`, as released,
+            instead of all on the first ones.
+
+    Raises:
+        ConfigError: Fresh batches where each is scored on all of `val`.
+    """
+
+    def __init__(
+        self,
+        candidates: Annotated[int, Field(ge=1)] = 100,
+        batches: Annotated[int, Field(ge=1)] | None = 8,
+        fresh_batches: bool = True,
+    ) -> None:
+        if fresh_batches and batches is None:
+            raise ConfigError(
+                "selector.fresh_batches=true: with selector.batches=null each candidate sees all of val;"
+                " use selector.fresh_batches=false"
+            )
+        self.candidates = candidates
+        self.batches = batches
+        self.fresh_batches = fresh_batches
+
+    def __call__(self, space: SearchSpace, strengths: Mixing) -> Genotype:
+        """The genotype of the likeliest architecture.
+
+        Raises:
+            GenotypeError: A strength is not a number.
+        """
+        return space.genotype_of(likeliest_paths(space, strengths, 1)[0])
+
+    def select(self, one_shot: OneShot) -> Genotype:
+        """The genotype of the best candidate, of equals the likelier one.
+
+        Raises:
+            GenotypeError: A strength is not a number.
+        """
+        paths = likeliest_paths(one_shot.space, one_shot.strengths, self.candidates)
+        scores = [
+            score_path(
+                one_shot,
+                paths[index],
+                None if self.batches is None else batches_of(index, self.batches, self.fresh_batches),
+            )
+            for index in one_shot.track(range(len(paths)), "likeliest architectures")
+        ]
+        return one_shot.space.genotype_of(paths[scores.index(max(scores))])
