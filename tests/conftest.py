@@ -55,3 +55,17 @@ def tiny(images_file, tmp_path, monkeypatch):
 def tracked(tiny):
     """The same with the curvature tracked, which takes longer."""
     return [override for override in tiny if override != "~callbacks.curvature"]
+
+
+@pytest.fixture(scope="session")
+def searched(images_file, tmp_path_factory):
+    """Run folder of a finished search in S3 with two nodes: two epochs, both kept; `val` is not augmented."""
+    import nas_lightning as nl
+
+    folder = tmp_path_factory.mktemp("searched") / "run"
+    data = ["data=arrays", f"data.path={images_file}", "data.augment_val=false", "~callbacks.curvature"]
+    learning = ["search.snapshots=1", "search.arch.lr=0.3", "search.weights.lr=0.1"]
+    nl.search(
+        nl.compose([*data, *TINY_SIZES, *learning, "space=s3", "space.num_nodes=2", "trainer=cpu"]), run_dir=folder
+    )
+    return folder

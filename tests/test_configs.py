@@ -275,3 +275,45 @@ def test_compose_inside_a_running_hydra_job_leaves_it_alone():
 def test_a_benchmark_string_needs_only_the_shells_quotes():
     text = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|"
     assert nl.compose(["space=nasbench201", f"genotype={text}"]).genotype == text
+
+
+PUBLISHED_SEARCHES = {
+    # channels, cells, epochs, batch, rates of weights and architecture, warm-up of the architecture
+    ("pc_darts", "cifar10"): (16, 8, 50, 256, 0.1, 0.0, 6e-4, 15),
+    ("pc_sdarts_rs", "cifar10"): (16, 8, 50, 256, 0.1, 0.0, 6e-4, 15),
+    ("pc_darts", "imagenet"): (16, 8, 50, 1024, 0.5, 0.0, 6e-3, 35),
+    ("pc_sdarts_adv", "imagenet"): (16, 8, 50, 1024, 0.5, 0.0, 6e-3, 35),
+    ("drnas_progressive", "cifar10"): (36, 20, 50, 64, 0.1, 0.0, 6e-4, 10),
+    ("drnas_progressive", "imagenet"): (48, 14, 50, 512, 0.5, 0.0, 6e-3, 10),
+    ("sgas", "cifar10"): (16, 8, 50, 64, 0.025, 0.001, 3e-4, 0),
+    ("darts_pt", "cifar10"): (16, 8, 50, 64, 0.025, 0.001, 3e-4, 0),
+}
+
+
+@pytest.mark.parametrize(("method", "data"), PUBLISHED_SEARCHES)
+def test_published_searches_of_the_methods(method, data):
+    search = nl.compose([f"method={method}", f"data={data}"]).search
+    weights, arch = search.weights, search.arch
+    found = (search.init_channels, search.layers, search.epochs, search.batch_size)
+    found += (weights.lr, weights.lr_min, arch.lr, arch.warmup_epochs)
+    assert found == PUBLISHED_SEARCHES[method, data]
+
+
+def test_published_values_of_the_parts():
+    pc = nl.compose(["method=pc_darts", "data=cifar10"])
+    assert (pc.regularizer.partial_channels.divisor, pc.space.name) == (4, "darts")
+    assert nl.compose(["method=pc_darts", "data=imagenet"]).regularizer.partial_channels.divisor == 2
+    gdas = nl.compose(["method=gdas", "data=cifar10"])
+    assert (gdas.relaxation.start, gdas.relaxation.end, gdas.search.layers) == (10.0, 0.1, 5)
+    assert nl.compose(["method=snas", "data=cifar10"]).relaxation.end == 1.0
+    greedy = nl.compose(["method=sgas", "data=cifar10"]).control.greedy_decisions
+    assert (greedy.first_epoch, greedy.interval, greedy.batch_growth, greedy.history) == (9, 5, 8, 4)
+    for data, divisors in (("cifar10", (6, 4)), ("imagenet", (6, 3))):
+        config = nl.compose(["method=drnas_progressive", f"data={data}"])
+        overrides = config.search.stages[1].overrides
+        found = (config.regularizer.partial_channels.divisor, overrides["regularizer.partial_channels.divisor"])
+        assert found == divisors
+        assert overrides["control.progressive_shrinking.options"] == 4
+    recipe = nl.compose(["evaluation=cifar_drnas"]).evaluation
+    assert (recipe.batch_size, recipe.drop_path, recipe.epochs) == (64, 0.3, 600)
+    assert nl.compose(["evaluation=cifar_pc_darts"]).evaluation.drop_path == 0.3

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cases import build_space, images, random_mixing, seeded, tiny_supernet
-from nas_lightning.decisions import Decisions, held_rows
+from nas_lightning.decisions import Decisions, held_entries
 from nas_lightning.spaces import CellSpace, NasBench201Space
 
 RAGGED = CellSpace(
@@ -207,7 +207,7 @@ def test_what_is_out_does_not_reach_the_supernet():
         assert all(weight.grad is not None for weight in cell.edges[1].operations[2].parameters())
 
 
-# Rows that are held while an optimizer steps --------------------------------------------------------------------
+# Rows that are held while an optimizer steps ----------------------------------------------------------------------
 
 
 def plain_adam(value, gradients, lr, betas, decay, moments=(0.0, 0.0), steps=0):
@@ -223,7 +223,7 @@ def plain_adam(value, gradients, lr, betas, decay, moments=(0.0, 0.0), steps=0):
 
 
 @pytest.mark.parametrize("before", [0, 3])  # without a state before the first held step, and with one
-def test_held_rows_stay_to_the_bit_and_the_others_are_plain_adam(before):
+def test_held_entries_stay_to_the_bit_and_the_others_are_plain_adam(before):
     rng = seeded(0)
     lr, betas, decay = 0.01, (0.5, 0.999), 0.1
     arch = torch.randn(4, 3, generator=rng, dtype=torch.float64).requires_grad_()
@@ -244,7 +244,7 @@ def test_held_rows_stay_to_the_bit_and_the_others_are_plain_adam(before):
         if frozen is None:
             moments = adam.state.get(arch) or {"exp_avg": torch.zeros(4, 3), "exp_avg_sq": torch.zeros(4, 3)}
             frozen = [x.detach().clone()[held] for x in (arch, moments["exp_avg"], moments["exp_avg_sq"])]
-        with held_rows(adam, {arch: held, other: torch.zeros(2, dtype=torch.bool)}):
+        with held_entries(adam, {arch: held, other: torch.zeros(2, dtype=torch.bool)}):
             adam.step()
         found = (arch, adam.state[arch]["exp_avg"], adam.state[arch]["exp_avg_sq"])
         assert all(torch.equal(x.detach()[held].double(), y.double()) for x, y in zip(found, frozen, strict=True))
@@ -268,7 +268,7 @@ def test_the_moments_go_on_where_a_row_is_let_go_again():
     adam = torch.optim.Adam([arch], lr=0.1)
     for hold in ([False, False], [False, True], [False, False]):
         arch.grad = torch.full((2, 1), 0.5, dtype=torch.float64)
-        with held_rows(adam, {arch: torch.tensor(hold)}):
+        with held_entries(adam, {arch: torch.tensor(hold)}):
             adam.step()
     value, moments = plain_adam(1.0, [0.5], 0.1, (0.9, 0.999), 0.0)
     value, _ = plain_adam(value, [0.5], 0.1, (0.9, 0.999), 0.0, moments, steps=2)
@@ -280,8 +280,23 @@ def test_sgd_with_momentum_is_held_too():
     sgd = torch.optim.SGD([weight], lr=0.1, momentum=0.9, weight_decay=0.1)
     for _ in range(3):
         weight.grad = torch.ones(3, 2)
-        with held_rows(sgd, {weight: torch.tensor([True, False, False])}):
+        with held_entries(sgd, {weight: torch.tensor([True, False, False])}):
             sgd.step()
     assert torch.equal(weight[0], torch.ones(2))
     assert torch.equal(sgd.state[weight]["momentum_buffer"][0], torch.zeros(2))
     assert (weight[1:] < 1).all()
+
+
+def test_shrinking_narrows_what_is_offered_and_deciding_does_not():
+    space = build_space("s3")
+    decisions = Decisions(space.choices)
+    keep = torch.ones(14, 3, dtype=torch.bool)
+    keep[:, 1] = False
+    decisions.decide("normal", 0, 1)
+    decisions.shrink("normal", keep)
+    decisions.decide("normal", 1, 2)
+    assert decisions.offered["normal"][0].tolist() == [True, True, True]  # settled before
+    assert decisions.offered["normal"][1:].tolist() == [[True, False, True]] * 13
+    again = Decisions(space.choices)
+    again.load_state_dict(decisions.state_dict())
+    assert torch.equal(again.offered["normal"], decisions.offered["normal"])

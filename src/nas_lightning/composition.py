@@ -49,7 +49,7 @@ def rewrite(overrides: Sequence[str]) -> list[str]:
     return rewritten
 
 
-SELECT_KEYS = ("task", "run", "epoch", "selector", "trainer", "logger", "threads", "trusted", "sweep", "hydra")
+SELECT_KEYS = ("task", "run", "epoch", "selector", "trainer", "logger", "trusted", "sweep", "hydra")
 """What may be said to `task=select`: everything else is what the other run was searched with."""
 
 

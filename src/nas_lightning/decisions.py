@@ -20,18 +20,25 @@ from nas_lightning.spaces.choices import Active, Choice, Mixing
 class Decisions:
     """The options that are still open, by choice of kind `op`; other choices are never decided.
 
+    Where edges have weights, those of pruned edges go to the edges that are left.
+
     Args:
         choices: The choices of the space.
 
     Attributes:
         kept: Boolean [R, O]: options that are still open. A decided row has one, a pruned row none.
+        offered: Boolean [R, O]: options that shrinking has left, whatever is decided among them.
         decided: Boolean [R]: rows that are settled, pruned ones included.
         history: What was decided, in order: plain dictionaries, the rows of decisions.csv.
     """
 
     def __init__(self, choices: Mapping[str, Choice]) -> None:
         self.choices = {name: choice for name, choice in choices.items() if choice.kind == "op"}
+        self.edges = {
+            name: c for name, c in choices.items() if c.kind == "edge" and name.removesuffix("_edge") in choices
+        }
         self.kept = {name: choice.mask.clone() for name, choice in self.choices.items()}
+        self.offered = {name: choice.mask.clone() for name, choice in self.choices.items()}
         self.decided = {name: torch.zeros(choice.num_rows, dtype=torch.bool) for name, choice in self.choices.items()}
         self.history: list[dict[str, Any]] = []
 
@@ -53,9 +60,11 @@ class Decisions:
 
     def shrink(self, name: str, keep: Tensor) -> None:
         """Drop options from undecided rows: those outside of `keep`, boolean [R, O]."""
+        settled = self.decided[name][:, None]
         narrowed = self.kept[name] & keep
-        assert narrowed.any(dim=1)[~self.decided[name]].all()
-        self.kept[name] = torch.where(self.decided[name][:, None], self.kept[name], narrowed)
+        assert (narrowed.any(dim=1, keepdim=True) | settled).all()
+        self.kept[name] = torch.where(settled, self.kept[name], narrowed)
+        self.offered[name] = torch.where(settled, self.offered[name], self.offered[name] & keep)
 
     def _note(self, kind: str, name: str, row: int, option: str, told: dict[str, Any]) -> None:
         choice = self.choices[name]
@@ -86,6 +95,24 @@ class Decisions:
     def selectable(self, name: str) -> Tensor:
         """Boolean [R, O]: options that are open and that a genotype may hold."""
         return self.kept[name] & self.choices[name].selectable
+
+    @property
+    def held(self) -> dict[str, Tensor]:
+        """Boolean [R, O]: architecture parameters that no step may move, those of decided rows and dropped options."""
+        return {name: self.decided[name][:, None] | ~self.offered[name] for name in self.choices}
+
+    @property
+    def restriction(self) -> dict[str, Tensor]:
+        """What a relaxation may give weight to, boolean [R, O] by choice: the open options, and the edges present."""
+        restriction = dict(self.kept)
+        for name, choice in self.edges.items():
+            rows_of_node = self.choices[name.removesuffix("_edge")].rows_of_node
+            present = choice.mask.clone()
+            for row, node in enumerate(choice.nodes):
+                for place, edge in enumerate(rows_of_node[node]):
+                    present[row, place] = self.kept[name.removesuffix("_edge")][edge].any()
+            restriction[name] = present
+        return restriction
 
     def fixed(self, mixing: Mixing) -> Mixing:
         """Mixing weights with what was decided: 0 for what is out, 1 for the option of a decided row.
@@ -128,6 +155,7 @@ class Decisions:
         """Plain tensors, dictionaries and numbers."""
         return {
             "kept": {name: kept.clone() for name, kept in self.kept.items()},
+            "offered": {name: offered.clone() for name, offered in self.offered.items()},
             "decided": {name: rows.clone() for name, rows in self.decided.items()},
             "history": [dict(row) for row in self.history],
         }
@@ -135,19 +163,20 @@ class Decisions:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         self.kept = {name: kept.clone() for name, kept in state["kept"].items()}
+        self.offered = {name: offered.clone() for name, offered in state["offered"].items()}
         self.decided = {name: rows.clone() for name, rows in state["decided"].items()}
         self.history = [dict(row) for row in state["history"]]
 
 
 @contextmanager
-def held_rows(optimizer: torch.optim.Optimizer, rows: Mapping[Tensor, Tensor]) -> Iterator[None]:
-    """Within the block the optimizer may step: the given rows and their optimizer state stay as they are, to the bit.
+def held_entries(optimizer: torch.optim.Optimizer, entries: Mapping[Tensor, Tensor]) -> Iterator[None]:
+    """Within the block the optimizer may step: the given entries and their state stay as they are, to the bit.
 
     Args:
         optimizer: Whose state by parameter has tensors of the parameter's shape (moments) among others.
-        rows: Boolean [R] by parameter [R, O]: the rows to hold.
+        entries: Boolean [R, O] by parameter [R, O], or [R] for whole rows: what to hold.
     """
-    held = [(tensor, rows[tensor].to(tensor.device)) for tensor in rows if rows[tensor].any()]
+    held = [(tensor, mask.to(tensor.device)) for tensor, mask in entries.items() if mask.any()]
     values = [tensor.detach()[mask].clone() for tensor, mask in held]
     moments = [
         {key: moment[mask].clone() for key, moment in _moments(optimizer, tensor).items()} for tensor, mask in held

@@ -116,7 +116,8 @@ class SearchSpace(Protocol):
 class Relaxation(Protocol):
     """How architecture parameters become mixing weights.
 
-    A relaxation with a method `in_weight_step`, of the signature of `__call__`, is asked by it in the weight step.
+    A relaxation with a method `in_weight_step`, of the signature of `__call__`, is asked by it in the weight step; one
+    with a method `strengths`, of the signature of `mean`, is asked by it for what genotypes are derived from.
     """
 
     def init(self, choices: "Mapping[str, Choice]", generator: Generator | None = None) -> Tensors:
@@ -238,12 +239,22 @@ class Regularizer(Protocol):
         ...
 
 
+def strengths_of(relaxation: Relaxation, arch: Tensors) -> "Mixing":
+    """The relaxation's `strengths` where it has a method of that name, else its mean; each [R, O]."""
+    found: Mixing = getattr(relaxation, "strengths", relaxation.mean)(arch)
+    return found
+
+
 BatchNormMode = Literal["eval", "train"]
 """Statistics of batch normalisation: the running ones, or those of the batch; in either case no buffer moves."""
 
 
 class Measure(Protocol):
-    """What the one-shot model does on `val` for any mixing weights: always the same images, no gradients."""
+    """What the one-shot model does on `val` for any mixing weights: the same images for all of them, no gradients.
+
+    Raises:
+        GenotypeError: Its outputs are not numbers.
+    """
 
     def __call__(
         self,
@@ -283,10 +294,16 @@ class OneShot:
     tell: Callable[[str], None] = silently
 
     @property
-    def strengths(self) -> "Mixing":
-        """The relaxation's mean with what is decided, each [R, O]."""
+    def mean(self) -> "Mixing":
+        """The relaxation's mean with what is decided, each [R, O]: what the supernet is run with."""
         mean = self.relaxation.mean(self.arch)
         return mean if self.decisions is None else self.decisions.fixed(mean)
+
+    @property
+    def strengths(self) -> "Mixing":
+        """By what options and edges are compared, with what is decided, each [R, O]."""
+        strengths = strengths_of(self.relaxation, self.arch)
+        return strengths if self.decisions is None else self.decisions.fixed(strengths)
 
 
 @dataclass(frozen=True)
@@ -311,7 +328,7 @@ class Selector(Protocol):
     """
 
     def __call__(self, space: SearchSpace, strengths: "Mixing") -> "Genotype | None":
-        """The genotype of the mean mixing weights alone, noted after every epoch; None if they do not tell."""
+        """The genotype of the strengths alone, noted after every epoch; None if they do not tell."""
         ...
 
     def select(self, one_shot: OneShot) -> "Genotype":

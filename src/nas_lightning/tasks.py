@@ -21,8 +21,9 @@ from nas_lightning.draws import seeded_generator
 from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.analyses import analysis_bench, run_analysis, start_analysis
 from nas_lightning.lightning.candidates import member_benches, run_candidates
+from nas_lightning.lightning.checking import check_search
 from nas_lightning.lightning.one_shot import track_progress
-from nas_lightning.lightning.searching import check_search, origin_checkpoint, run_search
+from nas_lightning.lightning.searching import origin_checkpoint, run_search
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.protocols import SearchSpace
 from nas_lightning.run_folder import RunFolder, git_commit, versions
@@ -297,7 +298,7 @@ def _report(root: RootConfig, folder: RunFolder) -> None:
         Console().print(f"written: {path}", highlight=False)
 
 
-SELECTED = ("selector", "trainer", "logger", "threads", "epoch", "trusted", "sweep")
+SELECTED = ("selector", "trainer", "logger", "epoch", "trusted", "sweep")
 """What `task=select` takes from its own command; everything else is what the other run was searched with."""
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ def test_published_size():
 
 def test_vgg_is_its_convolutions():
     widths = [3, 16, *[16] * 3, *[32] * 3, *[64] * 3]  # the stem, then three layers a stage
-    convolutions = sum(9 * a * b + 2 * b for a, b in zip(widths, widths[1:], strict=False))
+    convolutions = sum(9 * a * b + 2 * b for a, b in pairwise(widths))
     assert count_parameters(VGG(10, 3, 32, channels=16, depth=3)) == convolutions + 64 * 10 + 10
 
 

@@ -9,7 +9,7 @@ from nas_lightning.analyses import edges_swapped, equal_pairs, search_cells, swa
 from nas_lightning.analyses.swaps import draw_pair, edge_pairs
 from nas_lightning.spaces import NasBench201Space
 
-PAIR = (3, 7)  # both of stride 1, in the normal cell and in the reduction cell
+PAIR = (4, 8)  # both of stride 1, in the normal cell and in the reduction cell
 
 
 def test_pairs_of_equal_kind():
@@ -26,11 +26,13 @@ def test_swapped_changes_the_order_and_changes_it_back():
     first, middle, last = parts
     x = torch.randn(5, 2, generator=seeded(0))
     before = parts(x)
-    with pytest.raises(ZeroDivisionError), swapped(parts, 0, 2):
+    with swapped(parts, 0, 2):
         assert list(parts) == [last, middle, first]
         assert torch.equal(parts(x), first(middle(last(x))))
         with swapped(parts, 0, 2):  # twice is as before
             assert torch.equal(parts(x), before)
+    assert list(parts) == [first, middle, last]
+    with pytest.raises(ZeroDivisionError), swapped(parts, 0, 2):
         raise ZeroDivisionError
     assert list(parts) == [first, middle, last]
 
@@ -111,8 +113,8 @@ def test_equal_edges_can_be_swapped_without_a_trace(supernet):
         before = supernet(x, given)
         with edges_swapped(cells, [PAIR] * len(cells), inside):
             assert torch.equal(supernet(x, given), before)
-    with edges_swapped(cells, [PAIR] * len(cells), mixing):
-        assert not torch.allclose(supernet(x, mixing), supernet(x, equal))
+    with edges_swapped(cells, [PAIR] * len(cells), mixing):  # weights that differ leave a trace when they move
+        assert not torch.allclose(supernet(x, mixing), before)
 
 
 def test_cells_have_pairs_of_their_own(supernet):

@@ -14,9 +14,9 @@ import lightning as L
 import nas_lightning as nl
 from nas_lightning import tasks
 from nas_lightning.composition import as_dict, check_overrides_of_select
+from nas_lightning.lightning.building import build_module, stages_of
 from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.one_shot import OneShotModel
-from nas_lightning.lightning.searching import build_module, stages_of
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.schedules import cosine
@@ -251,7 +251,7 @@ def test_killed_after_the_last_epoch_it_goes_on_to_the_genotype(whole, tmp_path)
     same_outcome(whole[0], tmp_path / "cut")
 
 
-# task=select --------------------------------------------------------------------------------------------------------
+# task=select ------------------------------------------------------------------------------------------------------
 
 
 def same_selection(first, second):
@@ -278,12 +278,11 @@ def test_select_from_another_run_is_the_selection_of_one_run(searched, whole, tm
     assert before == {path: path.read_bytes() for path in searched[0].rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("epoch", [[], ["epoch=2"]])
-def test_select_from_a_run_that_has_selected_takes_the_end_of_its_search(whole, tmp_path, epoch):
-    """Not the last checkpoint, nor a snapshot of the selection."""
+def test_select_from_a_run_that_has_selected_takes_the_end_of_its_search(whole, tmp_path):
+    """Not the last checkpoint, which is one of the selection."""
     forget()
-    select([f"run={whole[0]}", *TUNED, "selector.tune_epochs=0", *epoch], tmp_path / "again")
-    magnitude = select([f"run={whole[0]}", "selector=magnitude", *epoch], tmp_path / "magnitude")
+    select([f"run={whole[0]}", *TUNED, "selector.tune_epochs=0"], tmp_path / "again")
+    magnitude = select([f"run={whole[0]}", "selector=magnitude", "epoch=2"], tmp_path / "magnitude")
     arch = checkpoint(whole[0], "epoch=2")["search"]["arch"]
     expected = Magnitude()(module_space(whole[1]), {name: torch.softmax(a, dim=-1) for name, a in arch.items()})
     assert magnitude["genotype"] == expected.to_dict()
@@ -299,9 +298,10 @@ def module_space(overrides):
 
 
 def test_select_by_magnitude_is_the_runs_own_genotype(searched, tmp_path):
-    summary = select([f"run={searched[0]}", "selector=magnitude"], tmp_path / "last")
-    assert summary["genotype"] == RunFolder(searched[0]).genotype().to_dict()
-    assert summary["task"] == "select"
+    with undrawn():
+        result = nl.select(nl.compose([*SELECT, f"run={searched[0]}", "selector=magnitude"]), tmp_path / "last")
+    assert result.genotype == RunFolder(searched[0]).genotype()
+    assert (result.summary["task"], result.run_dir) == ("select", tmp_path / "last")
     noted = [json.loads(line) for line in (searched[0] / "genotypes.jsonl").read_text().splitlines()]
     summary = select([f"run={searched[0]}", "selector=magnitude", "epoch=1"], tmp_path / "first")
     assert summary["genotype"] == noted[1]["genotype"]
@@ -312,7 +312,14 @@ def test_select_by_magnitude_is_the_runs_own_genotype(searched, tmp_path):
 def test_selection_of_an_earlier_epoch_trains_from_there(searched, tmp_path):
     """The architecture is fixed on demand; schedules stand where the search stood, not where it would have ended."""
     forget()
-    overrides = [f"run={searched[0]}", *TUNED, "epoch=1", "selector.train_arch=false", "selector.epochs=2"]
+    overrides = [
+        f"run={searched[0]}",
+        *TUNED,
+        "epoch=1",
+        "selector.train_arch=false",
+        "selector.epochs=2",
+        "selector.batches=1",
+    ]
     select(overrides, tmp_path / "selected")
     assert column(tmp_path / "selected", "phase", str) == ["selection"] * 2
     assert column(tmp_path / "selected", "search_epoch", int) == [1, 2]
@@ -360,7 +367,7 @@ def test_a_run_that_kept_nothing(searched, tmp_path):
         select([f"run={tmp_path / 'bare'}", "selector=magnitude"], tmp_path / "run")
 
 
-# After an early stop ------------------------------------------------------------------------------------------------
+# After an early stop ----------------------------------------------------------------------------------------------
 
 STOPPED = [
     "method=darts",
@@ -372,6 +379,7 @@ STOPPED = [
     *(f"control.curvature_stopping.{value}" for value in ("window=1", "delta=1", "offset=1", "start_epoch=0")),
     *TUNED,
     "selector.epochs=2",
+    "selector.batches=1",
 ]
 """Stops at epoch 2 and takes the supernet of epoch 1."""
 

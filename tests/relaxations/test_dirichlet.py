@@ -249,3 +249,15 @@ def test_second_order_hypergradient_goes_through_the_sample(exact):
     found, _ = unrolled(loss(0), loss(1), dict(net.named_parameters()), arch, step, lambda t: t, exact=exact)
     assert found["normal"].isfinite().all()
     assert found["normal"].ne(0).any()
+
+
+def test_genotypes_are_derived_from_the_softmax_as_released():
+    """Two edges whose order differs between softmax(α) and the distribution's mean."""
+    choice = Choice("cell", "op", (tuple("abcdefg"),) * 2, (0, 1), (2, 2), keep=1)
+    relaxation = Dirichlet()
+    relaxation.init({"cell": choice})
+    alpha = torch.tensor([[2.0, 0, 0, 0, 0, 0, 0], [0.5, -1, -1, -1, -1, -1, -1]], dtype=torch.float64)
+    strengths, mean = relaxation.strengths({"cell": alpha})["cell"], relaxation.mean({"cell": alpha})["cell"]
+    assert torch.allclose(strengths, alpha.exp() / alpha.exp().sum(dim=1, keepdim=True))
+    assert strengths[0, 0] > strengths[1, 0]
+    assert mean[0, 0] < mean[1, 0]

@@ -200,7 +200,7 @@ def test_defaults_are_the_released_ones():
     assert fixed["hypergradient"]["_target_"].endswith(".Nothing")
 
 
-# none -----------------------------------------------------------------------------------------------------------
+# none -------------------------------------------------------------------------------------------------------------
 
 
 def none_hurts_most(name, row, options, there):

@@ -161,7 +161,7 @@ def test_a_real_supernet():
             mixing = {name: weights.double() for name, weights in mixing.items()}
             return float(torch.nn.functional.cross_entropy(net(x, mixing, active), targets))
 
-    shot = OneShot(space, relaxation, relaxation.init(space.choices), 3, lambda m, a, _: -loss(m, a))
+    shot = OneShot(space, relaxation, relaxation.init(space.choices), 3, lambda m, a, *_: -loss(m, a))
     found = RandomSearch(candidates=15, finalists=15).select(shot)
     paths = [space.sample(draws.seeded_generator(3, "random search", 0, index)) for index in range(15)]
     assert found == space.genotype_of(min(paths, key=loss))

@@ -12,15 +12,19 @@ from torchmetrics import MeanMetric
 
 import lightning as L
 from nas_lightning import draws
+from nas_lightning.errors import GenotypeError
 from nas_lightning.functional import batch_statistics, evaluating
 from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.protocols import BatchNormMode, OneShot
 from nas_lightning.spaces.choices import Active, Mixing
 
+KEPT_BYTES = 2**30
+"""Images of `val` that are kept in memory, so that they are read and augmented once for all masks of a decision."""
+
 
 class OneShotModel:
-    """Metric and loss of the one-shot model on `val` for any mixing weights: always the same images.
+    """Metric and loss of the one-shot model on `val` for any mixing weights: the same images for all of them.
 
     Args:
         module: The searched module.
@@ -37,7 +41,8 @@ class OneShotModel:
         self.device = trainer.strategy.root_device
         self.forward_context = trainer.precision_plugin.forward_context
         self.batches = 0
-        self._few: list[tuple[Tensor, Tensor]] = []
+        self._kept: list[tuple[Tensor, Tensor]] = []
+        self._rest: Iterator[tuple[Tensor, Tensor]] | None = None
 
     def accuracy(
         self,
@@ -78,6 +83,11 @@ class OneShotModel:
             scope = draws.keyed(module.seed, 0, f"selection {index}")
             with torch.no_grad(), mode(module.supernet), self.forward_context(), scope:
                 outputs = module.supernet(images.to(self.device), mixing, active)
+            if not outputs.isfinite().all():
+                raise GenotypeError(
+                    "selector: the supernet's outputs are not numbers, the search diverged; lower search.weights.lr or"
+                    " search.arch.lr, or set search.weights.clip"
+                )
             self.batches += 1
             yield outputs, targets.to(self.device)
 
@@ -91,14 +101,26 @@ class OneShotModel:
         return len(self.data.selection_dataloader())
 
     def _val(self, batches: int | range | None) -> Iterable[tuple[int, tuple[Tensor, Tensor]]]:
-        """Those batches and their numbers: some, which are kept, or all of them, which might not fit into memory."""
+        """Those batches and their numbers; they are kept, unless all are wanted and might not fit into memory."""
         if batches is None:
-            return enumerate(self._loaded())
+            if not self._fits():
+                return enumerate(self._loaded())
+            batches = self._number
         wanted = range(min(batches, self._number)) if isinstance(batches, int) else batches
         numbers = [index % self._number for index in wanted]
-        if numbers and len(self._few) <= max(numbers):
-            self._few = list(islice(self._loaded(), max(numbers) + 1))
-        return [(index, self._few[index]) for index in numbers]
+        self._keep(max(numbers, default=-1) + 1)
+        return [(index, self._kept[index]) for index in numbers]
+
+    def _keep(self, count: int) -> None:
+        """Have the first so many batches, each loaded once."""
+        if self._rest is None:
+            self._rest = self._loaded()
+        self._kept += islice(self._rest, max(0, count - len(self._kept)))
+
+    def _fits(self) -> bool:
+        """Whether all of `val` may be kept: up to `KEPT_BYTES`, judged by its first batch."""
+        self._keep(1)
+        return self._number * self._kept[0][0].nbytes <= KEPT_BYTES
 
     def _loaded(self) -> Iterator[tuple[Tensor, Tensor]]:
         for index, batch in enumerate(self.data.selection_dataloader()):

@@ -16,7 +16,7 @@ from torch.func import functional_call
 import lightning as L
 from nas_lightning import draws
 from nas_lightning.configs import SearchConfig
-from nas_lightning.decisions import Decisions, held_rows
+from nas_lightning.decisions import Decisions, held_entries
 from nas_lightning.functional import evaluating, frozen_batch_stats
 from nas_lightning.hypergradients import SGDStep
 from nas_lightning.lightning.state import Measured, Rollback, go_back, load_state, state_of
@@ -30,6 +30,7 @@ from nas_lightning.protocols import (
     SearchSpace,
     Selector,
     Tensors,
+    strengths_of,
 )
 from nas_lightning.schedules import learning_rate, restarted
 from nas_lightning.spaces.choices import Active, Mixing
@@ -154,7 +155,7 @@ class SearchModule(L.LightningModule):
         if decisions is not None:
             self.decisions.load_state_dict(decisions)
         if hasattr(self.relaxation, "restrict"):
-            self.relaxation.restrict(self.decisions.kept)
+            self.relaxation.restrict(self.decisions.restriction)
 
     def mixing(self, arch: Tensors, pass_name: str) -> tuple[Mixing, Active | None]:
         """Mixing weights and active options of one pass: equal passes of a step draw the same numbers."""
@@ -215,7 +216,7 @@ class SearchModule(L.LightningModule):
         for name, a in self.arch.items():
             a.grad = found[name]
         plain = self.optimizers(use_pl_optimizer=False)[1]  # type: ignore[index]
-        with held_rows(plain, {self.arch[name]: rows for name, rows in self.decisions.decided.items()}):
+        with held_entries(plain, {self.arch[name]: held for name, held in self.decisions.held.items()}):
             optimizer.step()
         optimizer.zero_grad()
         self.log("arch_loss", loss, on_step=False, on_epoch=True, batch_size=len(arch_batch[0]))
@@ -346,7 +347,7 @@ class SearchModule(L.LightningModule):
 
     def genotype(self) -> Genotype | None:
         """The genotype of the current architecture parameters, where they alone tell it."""
-        return self.selector(self.space, self.mean()[0])
+        return self.selector(self.space, self.decisions.fixed(strengths_of(self.relaxation, self.arch)))
 
     # State ----------------------------------------------------------------------------------------------------
 

@@ -9,19 +9,17 @@ from typing import Any
 
 import torch
 
-import lightning as L
-from nas_lightning import draws
 from nas_lightning.errors import ConfigError, Interrupted
+from nas_lightning.lightning.building import bench_of, build_module, planned_again, search_data, stages_of
 from nas_lightning.lightning.callbacks import Cost, EpochCheckpoint, InterruptAtEpochEnd
 from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.selection import SelectionTuning, select
-from nas_lightning.lightning.stages import SearchState, Stage, plan_stages, selection_stage, shapes_of, transfer
+from nas_lightning.lightning.stages import SearchState, transfer
 from nas_lightning.lightning.workbench import Workbench, callback_of, out_of_time
 from nas_lightning.reports import save_curvature, save_genotype
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.spaces.genotypes import Genotype
-from nas_lightning.spaces.widening import plan_widening
 
 log = logging.getLogger(__name__)
 
@@ -33,150 +31,6 @@ class Searched:
     genotype: Genotype
     search: dict[str, Any]
     selection: dict[str, Any]
-
-
-def build_module(bench: Workbench, stage: Stage) -> SearchModule:
-    """The search module of a stage, with a supernet initialised from the seed.
-
-    Raises:
-        ConfigError: Parts that do not fit each other or the images.
-    """
-    config, data = bench.config, bench.data
-    L.seed_everything(config.seed, workers=True, verbose=False)
-    space = bench.space
-    settings = config.search
-    regularizers = bench.build_named("regularizer", {"epochs": settings.epochs, "image_size": data.image_size})
-    for part in regularizers.values():
-        space = part.build(space)
-    space.check_image_size(data.image_size, settings.layers, settings.stem)
-    supernet = space.supernet(
-        data.num_classes,
-        data.in_channels,
-        settings.init_channels,
-        settings.layers,
-        settings.stem,
-        engine=config.engine,
-    )
-    supernet.attach(tuple(regularizers.values()))  # type: ignore[operator]
-    module = SearchModule(
-        space,
-        supernet,
-        bench.build("relaxation", bench.plain["relaxation"], {"epochs": settings.epochs}),
-        bench.build("hypergradient", bench.plain["hypergradient"]),
-        bench.build("perturbation", bench.plain["perturbation"]),
-        regularizers,
-        bench.build("selector", bench.plain["selector"]),
-        bench.objective,
-        settings,
-        config.seed,
-    )
-    module.stage, module.phase = stage.index, stage.phase
-    module.first_epoch, module.last_epoch = stage.first_epoch, stage.last_epoch
-    module.settle()
-    return module
-
-
-def stages_of(bench: Workbench, until: int | None = None) -> list[Stage]:
-    """The stages of the search; none where the selector needs no trained supernet.
-
-    Args:
-        bench: The parts of the run.
-        until: Index of the last stage that was searched, whose configuration a selector's own stage has; None is all.
-    """
-    selector = bench.build("selector", bench.plain["selector"])
-    if not getattr(selector, "needs_supernet", True):
-        return []
-    stages = plan_stages(bench.plain, bench.config.search)[: None if until is None else until + 1]
-    if hasattr(selector, "tuning"):
-        tuning = selector.tuning(bench.space, bench.config.search)
-        stages += [selection_stage(stages[-1], tuning)] if tuning is not None else []
-    return stages
-
-
-def bench_of(bench: Workbench, stage: Stage) -> Workbench:
-    """The parts as a stage sees them; data are read again only where the stage changes something."""
-    return bench if stage.config == bench.plain else bench.variant(stage.config)
-
-
-def check_search(bench: Workbench) -> None:
-    """Refuse what cannot be searched before anything is written or trained.
-
-    Raises:
-        ConfigError: Parts that do not fit each other or the images.
-    """
-    stages = stages_of(bench)
-    if bench.plain["control"] and not stages:
-        name = next(iter(bench.plain["control"]))
-        raise ConfigError(f"control.{name}: no supernet is trained that it could steer; remove it, ~control.{name}")
-    previous: SearchModule | None = None
-    for stage in stages:
-        stage_bench = bench_of(bench, stage)
-        search_data(stage_bench).setup("fit")
-        module = build_module(stage_bench, stage)
-        watching = list(stage_bench.build_named("callbacks").values())
-        _check_learning(module)
-        controls = stage_bench.build_named("control")
-        if stage.phase == "selection":
-            controls = {}
-        if controls and not module.hypergradient.learns:
-            raise ConfigError(
-                f"control.{next(iter(controls))}: nothing is learnt that it could steer; remove it,"
-                f" ~control.{next(iter(controls))}, or choose another hypergradient than none"
-            )
-        going_back = [name for name, control in controls.items() if getattr(control, "goes_back", False)]
-        if len(going_back) > 1:
-            raise ConfigError(
-                f"control: {' and '.join(going_back)} would both go back; keep one, ~control.{going_back[1]}"
-            )
-        deciding = [name for name, control in controls.items() if getattr(control, "decides", False)]
-        if going_back and deciding:
-            raise ConfigError(
-                f"control: {deciding[0]} makes decisions for good, {going_back[0]} would go back behind them; keep one,"
-                f" ~control.{going_back[0]}"
-            )
-        if going_back and stage_bench.config.search.stages is not None:
-            raise ConfigError(
-                f"control.{going_back[0]}: a search in stages cannot go back, it might have to enter an earlier stage;"
-                " use search.stages=null"
-            )
-        for control in controls.values():
-            if hasattr(control, "check"):
-                control.check(module, watching)
-        if previous is not None and shapes_of(previous.supernet) != shapes_of(module.supernet):
-            plan_widening(previous.supernet, module.supernet, draws.seeded_generator(0))  # refuses what cannot grow
-        previous = module
-
-
-def _check_learning(module: SearchModule) -> None:
-    """Refuse combinations in which the architecture cannot be learnt, or is read without having been.
-
-    Raises:
-        ConfigError: Such a combination.
-    """
-    arch = {name: a.detach().requires_grad_() for name, a in module.arch.items()}
-    mixing = module.relaxation(arch, 0, draws.seeded_generator(0))
-    if module.hypergradient.learns:
-        if not any(weights.requires_grad for weights in mixing.values()):
-            raise ConfigError(
-                f"relaxation: {type(module.relaxation).__name__} has nothing to learn; use hypergradient=none, or"
-                " method=rs_ws"
-            )
-        return
-    if module.genotype() is not None:
-        raise ConfigError(
-            f"hypergradient: {type(module.hypergradient).__name__} learns no architecture that selector"
-            f" {type(module.selector).__name__} could read; use selector=random_search, or"
-            " hypergradient=first_order"
-        )
-    drawn = module.relaxation.active(mixing) is not None
-    if drawn and module.perturbation.epsilon(module.settings.epochs - 1, module.settings.epochs) > 0:
-        raise ConfigError("perturbation: drawn paths are not perturbed; use perturbation=none")
-
-
-def search_data(bench: Workbench) -> SearchData:
-    """The images of a search."""
-    settings = bench.config.search
-    return SearchData(bench.data, settings.batch_size, bench.config.seed, **bench.loaders.model_dump())
 
 
 def run_search(bench: Workbench) -> Searched:
@@ -209,6 +63,10 @@ def run_search(bench: Workbench) -> Searched:
             continue
         if stage.phase == "search" and state is not None and (origin is not None or state.stopped):
             continue
+        if stage.phase == "selection" and state is not None:
+            stage = planned_again(bench, stage, state)
+            if stage.first_epoch == stage.last_epoch:  # everything is decided, or as good as
+                continue
         stage_bench = bench_of(bench, stage)
         before, module = module, build_module(stage_bench, stage)
         ended = False
@@ -234,7 +92,7 @@ def run_search(bench: Workbench) -> Searched:
         data = search_data(stage_bench)
         data.setup("fit")
         data.first_pass = state.epoch_offset
-    batches = state.controls.get("SelectionTuning", {}).get("batches", 0) if state is not None else 0
+    batches = sum(control.get("batches", 0) for control in state.controls.values()) if state is not None else 0
     try:
         genotype, selection = select(bench, module, data, tuning_cost.seconds, batches)
     except KeyboardInterrupt as error:
@@ -263,6 +121,12 @@ def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
     folder, epoch = RunFolder(bench.config.run or ""), bench.config.epoch
     kept = sorted(int(path.stem.partition("=")[2]) for path in folder.checkpoints.glob("epoch=*.ckpt"))
     last = folder.checkpoint("last.ckpt")
+    if epoch is None and folder.summary()["search"] is None:
+        at = 0 if last is None else last["search"]["search_epoch"]
+        raise ConfigError(
+            f"run={folder}: its search is not finished, {at} epochs are; go on with resume={folder}, or take what is"
+            f" there, epoch={at}"
+        )
     searched = last is not None and last["search"].get("phase", "search") == "search"
     if last is not None and searched and epoch in (None, last["search"]["search_epoch"]):
         return last

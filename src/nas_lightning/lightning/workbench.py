@@ -86,7 +86,7 @@ class Workbench:
             accepted = inspect.signature(target).parameters
             arguments |= {k: v for k, v in fill.items() if k in accepted and arguments.get(k) is None}
         try:
-            return target(**{key: self._argument(f"{path}.{key}", value) for key, value in arguments.items()})
+            return target(**{key: self._argument(f"{path}.{key}", value, fill) for key, value in arguments.items()})
         except ConfigError:
             raise
         except Exception as error:  # of any library's or user's own kind; the traceback goes to run.log
@@ -94,11 +94,11 @@ class Workbench:
             reason = " ".join(str(error).split())
             raise ConfigError(f"{path}: {target.__name__} refuses its arguments ({reason})") from error
 
-    def _argument(self, path: str, value: Any) -> Any:
+    def _argument(self, path: str, value: Any, fill: Mapping[str, Any] | None) -> Any:
         if isinstance(value, Mapping) and "_target_" in value:
             if value.get("_partial_"):
                 return instantiate(value, _convert_="all")
-            return self.build(path, value)
+            return self.build(path, value, fill)
         return value
 
     def build_named(self, group: str, fill: Mapping[str, Any] | None = None) -> dict[str, Any]:

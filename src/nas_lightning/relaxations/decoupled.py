@@ -25,6 +25,7 @@ class Decoupled:
     def __init__(self, weights: Relaxation, arch: Relaxation) -> None:
         self.weights = weights
         self.arch = arch
+        self.none: bool = getattr(weights, "none", True)  # whether the weights' paths hold the operation `none`
 
     def init(self, choices: Mapping[str, Choice], generator: Generator | None = None) -> Tensors:
         """The architecture parameters of `arch`, each [R, O]."""

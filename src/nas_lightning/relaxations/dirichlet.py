@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from nas_lightning.protocols import Tensors
-from nas_lightning.relaxations.masks import Logits
+from nas_lightning.relaxations.masks import Logits, masked_softmax
 from nas_lightning.spaces.choices import Mixing
 
 SMALLEST = 1e-4
@@ -45,8 +45,11 @@ class Dirichlet(Logits):
                alone; it goes with search.arch.weight_decay=0;
         none   nothing; set search.arch.weight_decay=0 as well.
 
-    Source: Chen et al., DrNAS (ICLR 2021), and its released code. Unlike there, validation and selection take the
-    mean of the distribution instead of one sample a batch, and the concentrations have a lower bound, below which
+    Genotypes are derived from softmax(α), as in the released code: its order of options is that of the mean, its order
+    of edges is not. A choice of another kind than `op` (edge weights) is drawn, too.
+
+    Source: Chen et al., DrNAS (ICLR 2021), and its released code. Unlike there, validation takes the mean of the
+    distribution instead of one sample a batch, and the concentrations have a lower bound, below which
     the gradient of α is 0: without it they become exactly 0. Where all of a row are that small, the sampler returns
     equal weights more often than it should. Samples are drawn on the CPU in double precision, whatever the device.
 
@@ -85,6 +88,10 @@ class Dirichlet(Logits):
             beta, kept = self._concentration(name, logits)
             mixing[name] = _over_its_sum(torch.where(kept, beta, 0))
         return mixing
+
+    def strengths(self, arch: Tensors) -> Mixing:
+        """softmax(α) by choice, each [R, O], over the options that take part: what genotypes are derived from."""
+        return {name: masked_softmax(logits, self._mask(name, logits.device)) for name, logits in arch.items()}
 
     def penalty(self, arch: Tensors) -> Tensor | None:
         """The anchor's term where it is `kl`, a scalar; otherwise None."""

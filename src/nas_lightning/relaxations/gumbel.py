@@ -32,7 +32,9 @@ class Gumbel(Logits):
     Source, hard: Dong & Yang, GDAS (CVPR 2019), and its released code for NAS-Bench-201, τ from 10 to 0.1. Soft:
     Xie et al., SNAS (ICLR 2019), as DrNAS' released code has it for NAS-Bench-201, τ from 10 to 1. Edges are
     weighted, not chosen: a choice of another kind than `op` is soft also where operations are hard. Noise that is
-    not finite is drawn again, as released. Left out: SNAS' resource regulariser.
+    not finite is drawn again, as released. Operations that are not drawn have no gradient, so that SGD leaves them
+    alone, where the released code lets them decay and drift on with their momentum. Left out: SNAS' resource
+    regulariser.
 
     Args:
         hard: One option a row instead of a mixture.
@@ -109,7 +111,7 @@ class Gumbel(Logits):
         active: Active = {}
         for name, choice in self._choices.items():
             weights = mixing[name]
-            active[name] = weights > 0 if choice.kind == "op" else self._kept[name].to(weights.device)
+            active[name] = ~(weights <= 0) if choice.kind == "op" else self._kept[name].to(weights.device)
             if choice.kind == "op" and (active[name].sum(dim=-1) > 1).any():
                 return None  # a mixture
         return active

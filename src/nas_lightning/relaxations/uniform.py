@@ -41,7 +41,7 @@ class Uniform(Masked):
 
     def active(self, mixing: Mixing) -> Active | None:
         """What has a weight, each boolean [R, O]; None where that is every option there is, as with `mean`."""
-        active = {name: mixing[name] > 0 for name in self._choices}
+        active = {name: ~(mixing[name] <= 0) for name in self._choices}  # what is no number is shown, not left out
         every = all(torch.equal(active[name].cpu(), kept) for name, kept in self._kept.items())
         return None if every else active
 

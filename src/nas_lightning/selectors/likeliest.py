@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 
 from nas_lightning.errors import ConfigError, GenotypeError
-from nas_lightning.protocols import OneShot, SearchSpace
+from nas_lightning.protocols import BatchNormMode, OneShot, SearchSpace
 from nas_lightning.selectors.paths import batches_of, score_path
 from nas_lightning.spaces.choices import Choice, Mixing
 from nas_lightning.spaces.genotypes import Genotype
@@ -146,6 +146,8 @@ class Likeliest:
         batches: Batches of `val` that each is scored on; null is all of it.
         fresh_batches: Score each on batches of its own, one after the other in the order of `val`, as released,
             instead of all on the first ones.
+        batch_norm: Statistics of batch normalisation while scoring: `eval`, the running ones, or `train`, those of the
+            batch (the benchmark's code without tracked statistics).
 
     Raises:
         ConfigError: Fresh batches where each is scored on all of `val`.
@@ -156,6 +158,7 @@ class Likeliest:
         candidates: Annotated[int, Field(ge=1)] = 100,
         batches: Annotated[int, Field(ge=1)] | None = 8,
         fresh_batches: bool = True,
+        batch_norm: BatchNormMode = "train",
     ) -> None:
         if fresh_batches and batches is None:
             raise ConfigError(
@@ -165,6 +168,7 @@ class Likeliest:
         self.candidates = candidates
         self.batches = batches
         self.fresh_batches = fresh_batches
+        self.batch_norm: BatchNormMode = batch_norm
 
     def __call__(self, space: SearchSpace, strengths: Mixing) -> Genotype:
         """The genotype of the likeliest architecture.
@@ -186,6 +190,7 @@ class Likeliest:
                 one_shot,
                 paths[index],
                 None if self.batches is None else batches_of(index, self.batches, self.fresh_batches),
+                self.batch_norm,
             )
             for index in one_shot.track(range(len(paths)), "likeliest architectures")
         ]

@@ -1,20 +1,23 @@
 """Paths through a trained supernet, scored one by one: what selectors that compare architectures share."""
 
-from nas_lightning.protocols import OneShot
+from nas_lightning.protocols import BatchNormMode, OneShot
 from nas_lightning.spaces.choices import Mixing
 
 
-def score_path(one_shot: OneShot, path: Mixing, batches: int | range | None) -> float:
+def score_path(
+    one_shot: OneShot, path: Mixing, batches: int | range | None, batch_norm: BatchNormMode = "eval"
+) -> float:
     """Metric of a path on batches of `val`, with nothing computed but what is on the path.
 
     Args:
         one_shot: The trained supernet.
         path: By choice [R, O], on any device; what is zero is not computed.
         batches: The first so many batches, those of a range, or all for None.
+        batch_norm: Statistics: the running ones, which average over all paths and fit none, or those of the batch.
     """
     device = next(iter(one_shot.arch.values())).device
     path = {name: weights.to(device) for name, weights in path.items()}
-    return one_shot.accuracy(path, {name: weights > 0 for name, weights in path.items()}, batches)
+    return one_shot.accuracy(path, {name: weights > 0 for name, weights in path.items()}, batches, batch_norm)
 
 
 def batches_of(index: int, batches: int, fresh: bool) -> int | range:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from nas_lightning import draws
 from nas_lightning.decisions import Decisions
+from nas_lightning.errors import GenotypeError
 from nas_lightning.protocols import BatchNormMode, OneShot, SearchSpace, Tuning
 from nas_lightning.spaces.choices import Choice, Mixing
 from nas_lightning.spaces.genotypes import Genotype
@@ -78,10 +79,17 @@ class Perturbation:
         """None: the mixing weights do not tell."""
         return
 
-    def tuning(self, space: SearchSpace, search: Any) -> Tuning | None:
-        """The stage: constant rate, new momentum, warm-ups and controls over; None where nothing is tuned."""
-        needed = self.tune_epochs * (_num_decisions(Decisions(space.choices)) - 1)
-        epochs = needed if self.epochs is None else self.epochs
+    def tuning(self, space: SearchSpace, search: Any, decisions: Decisions | None = None) -> Tuning | None:
+        """The stage: constant rate, new momentum, warm-ups and controls over; None where nothing is tuned.
+
+        Args:
+            space: What is searched.
+            search: The section of the configuration.
+            decisions: What is settled already; None for nothing.
+        """
+        left = _num_left(Decisions(space.choices) if decisions is None else decisions)
+        needed = self.tune_epochs * max(0, left - 1)
+        epochs = needed if self.epochs is None or not left else self.epochs
         overrides: dict[str, Any] = {
             "search.stages": None,
             "search.weights.lr": self.lr or search.weights.lr / 10,
@@ -104,16 +112,21 @@ class Perturbation:
             epoch: Of the stage, from 0.
         """
         assert one_shot.decisions is not None
-        needed = _num_decisions(one_shot.decisions)
-        due = min(epoch // self.tune_epochs + 1, needed) if self.tune_epochs else needed
-        done = needed - _num_left(one_shot.decisions)
-        for _ in range(done, due):
+        before = len(one_shot.decisions.history)
+        due = epoch // self.tune_epochs + 1 if self.tune_epochs else _num_left(one_shot.decisions)
+        while _num_left(one_shot.decisions) and _next_round(one_shot.decisions) < due:
             self._decide_once(one_shot, epoch)
-        return due > done
+        return len(one_shot.decisions.history) > before
 
     def select(self, one_shot: OneShot) -> Genotype:
         """What is left to decide, then the genotype."""
         assert one_shot.decisions is not None
+        for strengths in one_shot.strengths.values():
+            if strengths.isnan().any():
+                raise GenotypeError(
+                    "the strengths are not numbers: the search diverged; lower search.weights.lr or search.arch.lr, or"
+                    " set search.weights.clip"
+                )
         while _num_left(one_shot.decisions):
             self._decide_once(one_shot)
         return one_shot.space.genotype(one_shot.strengths)
@@ -125,6 +138,7 @@ class Perturbation:
         decisions = one_shot.decisions
         assert decisions is not None
         operations = any(map(decisions.undecided, decisions.choices))
+        told = {"epoch": epoch, "round": _next_round(decisions)}
         for name in decisions.choices:
             # Draws depend on what is decided already, so that a resumed epoch repeats them.
             seed = one_shot.seed if self.seed is None else self.seed
@@ -134,26 +148,26 @@ class Perturbation:
                 continue
             chosen = open_[int(torch.randint(len(open_), (), generator=rng))]
             if operations:
-                self._decide_operation(one_shot, name, chosen, epoch)
+                self._decide_operation(one_shot, name, chosen, told)
             else:
-                self._decide_edges(one_shot, name, chosen, epoch)
+                self._decide_edges(one_shot, name, chosen, told)
 
-    def _decide_operation(self, one_shot: OneShot, name: str, row: int, epoch: int | None) -> None:
+    def _decide_operation(self, one_shot: OneShot, name: str, row: int, told: dict[str, Any]) -> None:
         decisions = one_shot.decisions
         assert decisions is not None
         options = decisions.choices[name].options[row]
         candidates = selectable_options(decisions, name, row, self.none)
         if not candidates:  # an edge that offers nothing but `none`, where no genotype may hold that
-            decisions.prune(name, row, epoch=epoch, measured="")
+            decisions.prune(name, row, **told, measured="")
             return
         scores = self._worth(one_shot, name, [(row, option) for option in candidates])
         best = max(range(len(candidates)), key=scores.__getitem__)  # max keeps the first of equals
-        told = self._told([options[o] for o in candidates], scores)
-        decisions.decide(name, row, candidates[best], epoch=epoch, measured=told)
+        measured = self._told([options[o] for o in candidates], scores)
+        decisions.decide(name, row, candidates[best], **told, measured=measured)
         where = f"{name}, {decisions.choices[name].sources[row]} → {decisions.choices[name].nodes[row]}"
-        one_shot.tell(f"selection: {where} is {options[candidates[best]]} ({self._measured}: {told})")
+        one_shot.tell(f"selection: {where} is {options[candidates[best]]} ({self._measured}: {measured})")
 
-    def _decide_edges(self, one_shot: OneShot, name: str, node: int, epoch: int | None) -> None:
+    def _decide_edges(self, one_shot: OneShot, name: str, node: int, told: dict[str, Any]) -> None:
         decisions = one_shot.decisions
         assert decisions is not None
         choice = decisions.choices[name]
@@ -161,11 +175,11 @@ class Perturbation:
             scores = self._worth(one_shot, name, [(row, None) for row in rows])
             ranked = sorted(range(len(rows)), key=lambda i: -scores[i])  # stable: the lower source wins among equals
             dropped = ranked[choice.keep :] if self.topology == "one_shot" else ranked[-1:]
-            told = self._told([str(choice.sources[row]) for row in rows], scores)
+            measured = self._told([str(choice.sources[row]) for row in rows], scores)
             for index in sorted(dropped):
-                decisions.prune(name, rows[index], epoch=epoch, measured=told)
+                decisions.prune(name, rows[index], **told, measured=measured)
             kept = ", ".join(str(choice.sources[row]) for row in decisions.present(name, node))
-            one_shot.tell(f"selection: {name}, node {node} keeps its edges from {kept} ({self._measured}: {told})")
+            one_shot.tell(f"selection: {name}, node {node} keeps its edges from {kept} ({self._measured}: {measured})")
 
     @property
     def _measured(self) -> str:
@@ -209,15 +223,15 @@ def worth_by_masking(
     """
     decisions = one_shot.decisions
     assert decisions is not None
-    strengths = one_shot.strengths
+    mean = one_shot.mean
     scores: list[float] = []
     for row, option in masks:
-        weights = strengths[name].clone()
+        weights = mean[name].clone()
         active = {choice: kept.clone() for choice, kept in decisions.kept.items()}
         where = slice(None) if option is None else option
         weights[row, where] = 0
         active[name][row, where] = False
-        candidate = {**strengths, name: weights}
+        candidate = {**mean, name: weights}
         if criterion == "accuracy":
             scores.append(-one_shot.accuracy(candidate, active, batches, batch_norm))
         else:
@@ -235,14 +249,15 @@ def selectable_options(decisions: Decisions, name: str, row: int, none: bool = T
 
 
 def undecided_mean(one_shot: OneShot) -> Mixing:
-    """The mean mixing weights as if nothing had been decided, each [R, O]."""
+    """The mean mixing weights as if nothing had been decided among the options that are offered, each [R, O]."""
     decisions, relaxation = one_shot.decisions, one_shot.relaxation
     if decisions is None or not hasattr(relaxation, "restrict"):
         return relaxation.mean(one_shot.arch)
-    relaxation.restrict({name: choice.mask for name, choice in decisions.choices.items()})
-    mean = relaxation.mean(one_shot.arch)
-    relaxation.restrict(decisions.kept)
-    return mean
+    relaxation.restrict(decisions.offered)
+    try:
+        return relaxation.mean(one_shot.arch)
+    finally:
+        relaxation.restrict(decisions.restriction)
 
 
 def edge_strengths(choice: Choice, weights: Tensor | None) -> list[float]:
@@ -268,13 +283,13 @@ def _crowded(decisions: Decisions, name: str) -> list[int]:
     return [node for node in choice.rows_of_node if len(decisions.present(name, node)) > choice.keep]
 
 
-def _num_decisions(decisions: Decisions) -> int:
-    """Decisions from the start: an operation of every choice each time, then a node of every choice."""
-    fresh = Decisions(decisions.choices)
-    return _num_left(fresh)
+def _next_round(decisions: Decisions) -> int:
+    """Number of the next decision of this stage: what was decided during the search before it has none."""
+    return 1 + max((row["round"] for row in decisions.history if "round" in row), default=-1)
 
 
 def _num_left(decisions: Decisions) -> int:
+    """Decisions that are left: an operation of every choice each time, then a node of every choice."""
     names = decisions.choices
     operations = max(len(decisions.undecided(name)) for name in names)
     return operations + max(len(_crowded(decisions, name)) for name in names)

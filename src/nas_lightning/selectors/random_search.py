@@ -14,7 +14,7 @@ from pydantic import Field
 
 from nas_lightning import draws
 from nas_lightning.errors import ConfigError
-from nas_lightning.protocols import OneShot, SearchSpace
+from nas_lightning.protocols import BatchNormMode, OneShot, SearchSpace
 from nas_lightning.selectors.paths import batches_of, score_path
 from nas_lightning.spaces.choices import Mixing
 from nas_lightning.spaces.genotypes import Genotype
@@ -34,9 +34,11 @@ class RandomSearch:
         rounds: How often this is repeated with fresh paths; max(1, ⌊steps of the search / 10000⌋) in the released code.
         best_over_rounds: Return the best winner of all rounds, as in the supplement. Otherwise the first round's, as
             the released code does; the rounds that it then runs to no effect are not run.
-        none: Whether the operation `none` is drawn like any other.
+        none: Whether the operation `none` is drawn like any other; None: as the relaxation does.
         fresh_batches: Score each candidate on batches of its own, one after the other in the order of `val`, instead
             of all on the first ones.
+        batch_norm: Statistics of batch normalisation while scoring: `eval`, the running ones, as released for DARTS'
+            space, or `train`, those of the batch.
 
     Raises:
         ConfigError: More finalists than candidates.
@@ -49,8 +51,9 @@ class RandomSearch:
         batches: Annotated[int, Field(ge=1)] = 10,
         rounds: Annotated[int, Field(ge=1)] = 1,
         best_over_rounds: bool = True,
-        none: bool = True,
+        none: bool | None = None,
         fresh_batches: bool = False,
+        batch_norm: BatchNormMode = "eval",
     ) -> None:
         if finalists > candidates:
             raise ConfigError(
@@ -63,6 +66,7 @@ class RandomSearch:
         self.rounds = rounds if best_over_rounds else 1
         self.none = none
         self.fresh_batches = fresh_batches
+        self.batch_norm: BatchNormMode = batch_norm
 
     def __call__(self, space: SearchSpace, strengths: Mixing) -> None:
         """None: the architecture parameters do not tell."""
@@ -87,18 +91,19 @@ class RandomSearch:
                 if key not in few:
                     paths[key] = path
                     batches = batches_of(number * self.candidates + index, self.batches, self.fresh_batches)
-                    few[key] = score_path(one_shot, path, batches)
+                    few[key] = score_path(one_shot, path, batches, self.batch_norm)
             if self.finalists:
                 best = sorted(drawn, key=few.__getitem__, reverse=True)[: self.finalists]  # stable, also in reverse
                 for key in one_shot.track(best, f"finalists on all of val{part}"):
                     if key not in full:
-                        full[key] = score_path(one_shot, paths[key], None)
+                        full[key] = score_path(one_shot, paths[key], None, self.batch_norm)
         deciding = full if self.finalists else few
         return one_shot.space.genotype_of(paths[max(deciding, key=deciding.__getitem__)])  # the first of equals
 
     def _draw(self, one_shot: OneShot, number: int, index: int) -> Mixing:
         """A candidate of a round, among what the search has left open."""
         rng = draws.seeded_generator(one_shot.seed, "random search", number, index)
+        none = getattr(one_shot.relaxation, "none", True) if self.none is None else self.none
         if one_shot.decisions is None or one_shot.decisions.open:
-            return one_shot.space.sample(rng, self.none)
-        return sample_path(one_shot.space.choices, rng, self.none, one_shot.decisions.kept)
+            return one_shot.space.sample(rng, none)
+        return sample_path(one_shot.space.choices, rng, none, one_shot.decisions.kept)

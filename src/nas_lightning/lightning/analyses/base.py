@@ -1,5 +1,6 @@
 """What analyses share: what one must offer, and the supernet of another run."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -8,9 +9,10 @@ from rich.table import Table
 
 import lightning as L
 from nas_lightning.errors import Interrupted
+from nas_lightning.lightning.building import bench_of, build_module, stages_of
 from nas_lightning.lightning.callbacks import InterruptAtEpochEnd
 from nas_lightning.lightning.search import SearchModule
-from nas_lightning.lightning.searching import bench_of, build_module, origin_checkpoint, stages_of
+from nas_lightning.lightning.searching import origin_checkpoint
 from nas_lightning.lightning.stages import selection_stage
 from nas_lightning.lightning.workbench import Workbench, callback_of, out_of_time
 from nas_lightning.protocols import Tuning
@@ -70,7 +72,7 @@ class Origin:
         module = build_module(bench, stage)
         module.load_state_dict(self._saved["state_dict"])
         module.on_load_checkpoint(self._saved)
-        sgd, adam = self._saved["optimizer_states"]
+        sgd, adam = copy.deepcopy(self._saved["optimizer_states"])  # optimizers go on with the tensors they are given
         module.optimizer_states = [sgd if momentum else {**sgd, "state": {}}, adam]
         module.first_epoch, module.last_epoch, module.stopped = self.epoch, self.epoch + epochs, False
         for part in module.regularizers.values():

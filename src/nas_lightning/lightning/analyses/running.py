@@ -21,7 +21,7 @@ def analysis_bench(config: Mapping[str, Any], folder: RunFolder) -> Workbench:
     Raises:
         ConfigError: No analysis or no run is named, or it cannot be used.
     """
-    if config["analysis"] is None:
+    if config.get("analysis") is None:
         raise ConfigError(
             "analysis=null: task=analyse needs to know which; choose"
             f" {' or '.join(f'analysis={name}' for name in options('analysis'))}"

@@ -49,7 +49,7 @@ class SkipGap:
         told = [{"run": str(run), **_correlations(same)} for run, same in frame.groupby("run", sort=False)]
         together = _correlations(frame)
         show_table(
-            "weight of skip_connect − mean weight of convolutions, against accuracy on val",
+            "skip gap against accuracy on val",
             ["run", "epochs", "first gap", "last gap", "Pearson r", "Spearman ρ"],
             [
                 [

@@ -18,11 +18,11 @@ from nas_lightning.analyses import Agreement, Patience, agreement
 from nas_lightning.analyses.figures import save_strength
 from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.analyses.base import QUIET, Origin, fit, show_table
+from nas_lightning.lightning.building import search_data
 from nas_lightning.lightning.callbacks import InterruptAtEpochEnd
 from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.one_shot import OneShotModel, tell, track_progress
 from nas_lightning.lightning.search import SearchModule
-from nas_lightning.lightning.searching import search_data
 from nas_lightning.lightning.workbench import Workbench
 
 Row = Annotated[int, Field(ge=0)]
@@ -76,18 +76,18 @@ class Strength:
         Raises:
             ConfigError: Such a thing.
         """
-        _, module = Origin(bench).module(self.epochs, self._overrides())
+        stage, module = Origin(bench).module(self.epochs, self._overrides())
         self._chosen(module)
-        search_data(bench).setup("fit")
+        search_data(stage).setup("fit")
 
     def __call__(self, bench: Workbench) -> dict[str, Any]:
         """Measure the options that the table does not hold yet; table, figure, numbers."""
         origin = Origin(bench)
-        _, module = origin.module()
+        stage, module = origin.module()
         name, rows = self._chosen(module)
         choice, kept = module.decisions.choices[name], module.decisions.kept[name]
         weights = module.mean()[0][name].detach().cpu()
-        images = search_data(bench)  # without a trainer: the same augmentation in all epochs
+        images = search_data(stage)  # without a trainer: the same augmentation in all epochs
         images.setup("fit")
         images.first_pass = origin.passes
 

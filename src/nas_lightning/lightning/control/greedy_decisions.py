@@ -35,7 +35,8 @@ class GreedyDecisions(L.Callback):
         batch_growth: Images by which a batch grows with each decision.
         history: Epochs that the stability looks back.
         scale_over: Rows over which scores are scaled: `all`, as released, or the `undecided` ones.
-        operation: How the edge's operation is chosen: `magnitude`, or `perturbation` by masking on all of `val`.
+        operation: How the edge's operation is chosen: `magnitude`, or `perturbation`, by the metric on all of `val`
+            without it, with the batch's statistics.
     """
 
     decides = True
@@ -59,16 +60,23 @@ class GreedyDecisions(L.Callback):
         self.scale_over = scale_over
         self.operation = operation
         self.num_decided = 0
+        self.batches = 0
         self.seen: dict[str, list[Tensor]] = {}
 
     def check(self, module: Any, callbacks: list[Any]) -> None:
         """Say where the decisions do not fit into the search.
 
         Raises:
-            ConfigError: No decision would ever be made.
+            ConfigError: No decision would ever be made, or the first before anything is learnt.
         """
         epochs = module.settings.epochs
         due = len(range(self.first_epoch, epochs, self.interval))
+        warmup = module.settings.arch.warmup_epochs
+        if self.first_epoch < warmup:
+            raise ConfigError(
+                f"{self.name}.first_epoch={self.first_epoch}: the architecture is not trained before epoch {warmup};"
+                f" use {self.name}.first_epoch={warmup} or search.arch.warmup_epochs=0"
+            )
         if due == 0:
             raise ConfigError(
                 f"{self.name}.first_epoch={self.first_epoch}: the search has epochs 0 to {epochs - 1}; use"
@@ -88,7 +96,8 @@ class GreedyDecisions(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Decide where it is due, and remember the distributions of this epoch."""
         epoch, decisions = pl_module.search_epoch, pl_module.decisions
-        one_shot = one_shot_of(pl_module, OneShotModel(pl_module, trainer.datamodule, trainer))  # type: ignore[attr-defined]
+        model = OneShotModel(pl_module, trainer.datamodule, trainer)  # type: ignore[attr-defined]
+        one_shot = one_shot_of(pl_module, model)
         weights = undecided_mean(one_shot)
         due = epoch >= self.first_epoch and (epoch - self.first_epoch) % self.interval == 0
         decided = False
@@ -105,6 +114,7 @@ class GreedyDecisions(L.Callback):
                 self._decide(one_shot, name, row, q, float(scores[row]), epoch)
                 decided = True
             self.seen[name] = [*history, q][-self.history :]
+        self.batches += model.batches
         if decided:
             self.num_decided += 1
             pl_module.settle()
@@ -139,9 +149,11 @@ class GreedyDecisions(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Decisions made and distributions seen."""
-        return {"num_decided": self.num_decided, "seen": {name: list(seen) for name, seen in self.seen.items()}}
+        seen = {name: list(seen) for name, seen in self.seen.items()}
+        return {"num_decided": self.num_decided, "batches": self.batches, "seen": seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from them."""
         self.num_decided = state_dict["num_decided"]
+        self.batches = state_dict["batches"]
         self.seen = {name: list(seen) for name, seen in state_dict["seen"].items()}

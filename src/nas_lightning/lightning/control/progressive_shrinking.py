@@ -19,7 +19,8 @@ class ProgressiveShrinking(L.Callback):
     and renormalises: the same distribution, with more noise in the gradients of what is dropped.
 
     Args:
-        options: Options that each row keeps from this stage on; None keeps all. Of equals the earlier one is kept.
+        options: Options that each row keeps from this stage on; None keeps all. Of equals the earlier one is kept. One
+            of them at least is an option that a genotype may hold.
     """
 
     decides = True
@@ -50,5 +51,11 @@ class ProgressiveShrinking(L.Callback):
             weights = strengths[name].detach().cpu().masked_fill(~kept, -1.0)
             strongest = weights.argsort(dim=1, descending=True, stable=True)[:, : self.options]
             keep = torch.zeros_like(kept).scatter(1, strongest, True)
+            # A row of `none` alone could not be derived where a genotype may not hold it: its last place goes to the
+            # strongest option that can be.
+            real = module.decisions.selectable(name)
+            for row in ((~(keep & real).any(dim=1)) & real.any(dim=1)).nonzero()[:, 0].tolist():
+                keep[row, strongest[row, -1]] = False
+                keep[row, weights[row].masked_fill(~real[row], -1.0).argmax()] = True
             module.decisions.shrink(name, keep)
         module.settle()

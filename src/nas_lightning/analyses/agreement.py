@@ -1,0 +1,53 @@
+"""Whether the mixing weights of an edge rank its operations as their strength does.
+
+Source: Wang et al., Rethinking architecture selection in differentiable NAS (ICLR 2021), figures 2.1 and 2.2 of the
+thesis. The numbers are ours; the figures are bars.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy.stats import kendalltau
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How two rankings of the options of a row agree.
+
+    Args:
+        by_weight: The option of the largest mixing weight.
+        by_accuracy: The option of the highest accuracy.
+        kendall_tau: Kendall's τ_b of weights and accuracies, from −1 to 1; None where either has one value only.
+    """
+
+    by_weight: str
+    by_accuracy: str
+    kendall_tau: float | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both choose the same option."""
+        return self.by_weight == self.by_accuracy
+
+
+def agreement(options: Sequence[str], weights: Sequence[float], accuracies: Sequence[float]) -> Agreement:
+    """Compare two rankings of one row.
+
+    Of equal weights the first option counts; of equal accuracies the one of larger weight, as no measurement speaks
+    against it.
+
+    Args:
+        options: Names, at least one.
+        weights: Mixing weights.
+        accuracies: Accuracies with the row fixed to each option.
+
+    >>> agreement(["skip", "sep"], [0.7, 0.3], [85.0, 88.0])
+    Agreement(by_weight='skip', by_accuracy='sep', kendall_tau=-1.0)
+    """
+    indices = range(len(options))
+    by_weight = max(indices, key=lambda i: weights[i])
+    by_accuracy = max(indices, key=lambda i: (accuracies[i], weights[i]))
+    tau: float | None = None
+    if len(set(weights)) > 1 and len(set(accuracies)) > 1:
+        tau = round(float(kendalltau(weights, accuracies).statistic), 6)
+    return Agreement(options[by_weight], options[by_accuracy], tau)

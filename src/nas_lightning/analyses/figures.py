@@ -1,0 +1,195 @@
+"""The figures of the analyses, from the rows of their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from nas_lightning.reports.drawing import save_svg
+
+Rows = Sequence[Mapping[str, Any]]
+
+_GRID, _INK = "#E5E5E5", "#222222"
+# The option that a measure chooses, and the others: dark and light of one colour.
+_WEIGHT, _ACCURACY = ("#0072B2", "#A6CDE4"), ("#D55E00", "#F2C5A5")
+_OTHER = "#D0D0D0"
+_CONDITIONS = ("#0072B2", "#D55E00", "#E69F00")  # a network as it is, then what was swapped
+_MARKERS = "osD^vP*X"
+_MANY = 4  # rows of a choice; more stand in two columns
+_ROOM = 0.3  # of the range of the accuracies, left of the lowest and right of the highest
+
+
+def save_strength(rows: Rows, folder: Path) -> Path:
+    """Writes `strength.svg`: for every row the mixing weights of its options beside the accuracies with it fixed.
+
+    In each panel the longest bar is dark. Accuracies share an axis that does not start at 0.
+
+    Args:
+        rows: `choice`, `row`, `source`, `node`, `option`, `weight`, `accuracy` (percent), and `selectable`: whether a
+            genotype may hold the option; bars of others are grey.
+        folder: Where the figure goes; made if it is missing.
+    """
+    frame = pd.DataFrame(rows)
+    edges = [same for _, same in frame.groupby(["choice", "row"], sort=False)]
+    columns = 1 if len(edges) <= _MANY else 2
+    lines = -(-len(edges) // columns)
+    longest = max(map(len, edges))
+    height = lines * (0.2 * longest + 0.42) + 0.9
+    figure = Figure(figsize=(6.6 * columns, height), layout="constrained", facecolor="white")
+    figure.suptitle("mixing weight and strength of the operations (dark: the largest)", weight="bold", size=11)
+    grid = figure.add_gridspec(lines, 2 * columns)
+    span = float(frame["accuracy"].max() - frame["accuracy"].min()) or 1.0
+    limits = float(frame["accuracy"].min()) - _ROOM * span, float(frame["accuracy"].max()) + _ROOM * span
+    heaviest = float(frame["weight"].max())
+    for index, edge in enumerate(edges):
+        line, column = index % lines, 2 * (index // lines)
+        last = line == lines - 1 or index == len(edges) - 1
+        first = edge.iloc[0]
+        left = figure.add_subplot(grid[line, column])
+        _bars(left, edge, "weight", _WEIGHT, (0.0, 1.25 * heaviest), ".3f")
+        left.set_yticks(range(len(edge)), edge["option"], size=8)
+        left.set_title(f"{first['choice']} cell, {first['source']} → {first['node']}", size=9, loc="left")
+        right = figure.add_subplot(grid[line, column + 1])
+        _bars(right, edge, "accuracy", _ACCURACY, limits, ".2f")
+        right.set_yticks([])
+        if last:
+            left.set_xlabel("mean mixing weight", size=8.5)
+            right.set_xlabel("accuracy on val (%), axis not from 0", size=8.5)
+        else:
+            left.set_xticklabels([])
+            right.set_xticklabels([])
+    return _save(figure, folder, "strength")
+
+
+def _bars(
+    axes: Axes, edge: pd.DataFrame, name: str, colours: tuple[str, str], limits: tuple[float, float], form: str
+) -> None:
+    """One bar an option with its value at the end, the first option on top."""
+    values = edge[name].astype(float).tolist()
+    selectable = edge["selectable"].tolist()
+    longest = max((value for value, counts in zip(values, selectable, strict=True) if counts), default=None)
+    shades = [
+        _OTHER if not counts else colours[0] if value == longest else colours[1]
+        for value, counts in zip(values, selectable, strict=True)
+    ]
+    axes.barh(range(len(values)), [value - limits[0] for value in values], left=limits[0], color=shades, height=0.72)
+    for index, value in enumerate(values):
+        axes.annotate(
+            f"{value:{form}}", (value, index), xytext=(3, 0), textcoords="offset points", va="center", size=7.5
+        )
+    axes.set_xlim(limits)
+    axes.invert_yaxis()
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="y", length=0)
+    _plain(axes, "x")
+
+
+def save_shuffling(rows: Rows, folder: Path) -> Path:
+    """Writes `shuffling.svg`: test accuracy of every network as it is and with parts in each other's places.
+
+    Bars are means, their ends ± one standard deviation, dots the repetitions.
+
+    Args:
+        rows: `network`, `swapped` (what changed places), `test_accuracy` (percent); of each network first `nothing`.
+        folder: Where the figure goes; made if it is missing.
+    """
+    frame = pd.DataFrame(rows).astype({"test_accuracy": float})
+    groups: list[tuple[str, str, list[float]]] = [
+        (str(network), str(what), same["test_accuracy"].tolist())
+        for (network, what), same in frame.groupby(["network", "swapped"], sort=False)
+    ]
+    figure = Figure(figsize=(1.4 + 1.3 * len(groups), 3.9), layout="constrained", facecolor="white")
+    figure.suptitle("parts swapped at random, without training", weight="bold", size=11)
+    axes = figure.add_subplot()
+    places: list[float] = []
+    colours: list[str] = []
+    before, condition = None, 0
+    for network, _, _ in groups:  # networks stand apart
+        places.append((places[-1] + (1.0 if network == before else 1.5)) if places else 0.0)
+        condition = condition + 1 if network == before else 0
+        colours.append(_CONDITIONS[condition % len(_CONDITIONS)])
+        before = network
+    for x, colour, (_, _, accuracies) in zip(places, colours, groups, strict=True):
+        average = mean(accuracies)
+        std = stdev(accuracies) if len(accuracies) > 1 else 0.0
+        axes.bar(x, average, width=0.8, color=colour, alpha=0.85)
+        told = f"{average:.1f}"
+        if len(accuracies) > 1:
+            axes.errorbar(x, average, std, color=_INK, capsize=5, linewidth=1.4)
+            spread = [x + 0.5 * (index / (len(accuracies) - 1) - 0.5) for index in range(len(accuracies))]
+            axes.plot(spread, accuracies, "o", color="white", markeredgecolor=_INK, markersize=3, markeredgewidth=0.7)
+            told += f" ± {std:.1f}"
+        top = max(average + std, *accuracies)
+        axes.annotate(told, (x, top), xytext=(0, 5), textcoords="offset points", ha="center", size=8.5)
+    labels = [f"{network}\n{'as it is' if what == 'nothing' else what}" for network, what, _ in groups]
+    axes.set_xticks(places, labels, size=8.5)
+    axes.set_ylabel("test accuracy (%)")
+    axes.set_ylim(0, 108)
+    axes.set_yticks(range(0, 101, 20))
+    axes.tick_params(axis="x", length=0)
+    _plain(axes, "y")
+    return _save(figure, folder, "shuffling")
+
+
+def save_skip_gap(rows: Rows, folder: Path) -> Path:
+    """Writes `skip_gap.svg`: how much skip connections outweigh convolutions against the accuracy of the supernet.
+
+    A point is an epoch; its colour tells which, its marker the run.
+
+    Args:
+        rows: `run`, `epoch`, `skip_gap`, `val_accuracy` (percent).
+        folder: Where the figure goes; made if it is missing.
+    """
+    frame = pd.DataFrame(rows)
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained", facecolor="white")
+    figure.suptitle("skip connections against convolutions, epoch by epoch", weight="bold", size=11)
+    axes = figure.add_subplot()
+    runs = list(frame.groupby("run", sort=False))
+    first, last = int(frame["epoch"].min()) + 1, int(frame["epoch"].max()) + 1
+    points = None
+    for index, (run, same) in enumerate(runs):
+        points = axes.scatter(
+            same["val_accuracy"].astype(float),
+            same["skip_gap"].astype(float),
+            c=same["epoch"] + 1,
+            cmap="viridis",
+            vmin=first,
+            vmax=max(last, first + 1),
+            s=34,
+            marker=_MARKERS[index % len(_MARKERS)],
+            edgecolors=_INK,
+            linewidths=0.5,
+            label=str(run),
+        )
+    axes.axhline(0, color="#7F7F7F", linestyle="--", linewidth=1)
+    axes.set_xlabel("accuracy of the supernet on val (%)")
+    axes.set_ylabel("weight of skip_connect\n− mean weight of convolutions")
+    axes.margins(0.06)
+    _plain(axes, "both")
+    assert points is not None  # the table has rows
+    bar = figure.colorbar(points, ax=axes, label="epochs of the search")
+    bar.locator = MaxNLocator(integer=True)
+    bar.update_ticks()
+    if 1 < len(runs) <= len(_MARKERS):
+        figure.legend(frameon=False, fontsize=8, ncols=2, loc="outside lower center")
+    return _save(figure, folder, "skip_gap")
+
+
+def _plain(axes: Axes, grid: str) -> None:
+    """Grid behind, no frame above and on the right."""
+    axes.grid(axis=grid, color=_GRID, linewidth=0.8)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _save(figure: Figure, folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return save_svg(figure, folder / f"{name}.svg")

@@ -1,0 +1,97 @@
+"""What cannot be searched is refused before anything is written or trained."""
+
+from nas_lightning import draws
+from nas_lightning.errors import ConfigError
+from nas_lightning.lightning.building import bench_of, build_module, search_data, stages_of
+from nas_lightning.lightning.search import SearchModule
+from nas_lightning.lightning.stages import shapes_of
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.spaces.widening import plan_widening
+
+
+def check_search(bench: Workbench) -> None:
+    """Refuse what cannot be searched before anything is written or trained.
+
+    Raises:
+        ConfigError: Parts that do not fit each other or the images.
+    """
+    stages = stages_of(bench)
+    if bench.plain["control"] and not stages:
+        name = next(iter(bench.plain["control"]))
+        raise ConfigError(f"control.{name}: no supernet is trained that it could steer; remove it, ~control.{name}")
+    previous: SearchModule | None = None
+    for stage in stages:
+        stage_bench = bench_of(bench, stage)
+        search_data(stage_bench).setup("fit")
+        module = build_module(stage_bench, stage)
+        _check_learning(module)
+        if stage.phase == "search":
+            _check_controls(stage_bench, module)
+            warmup, length = module.settings.arch.warmup_epochs, module.last_epoch - module.first_epoch
+            if module.hypergradient.learns and warmup >= length:
+                raise ConfigError(
+                    f"search.arch.warmup_epochs={warmup}: counts in each stage, and {stage.name} has {length} epochs,"
+                    " so the architecture would never be trained there; use fewer, or a longer stage"
+                )
+        if previous is not None and shapes_of(previous.supernet) != shapes_of(module.supernet):
+            plan_widening(previous.supernet, module.supernet, draws.seeded_generator(0))  # refuses what cannot grow
+        previous = module
+
+
+def _check_controls(bench: Workbench, module: SearchModule) -> None:
+    """Refuse controls that cannot steer this search, or not together.
+
+    Raises:
+        ConfigError: Such a control.
+    """
+    controls = bench.build_named("control")
+    if controls and not module.hypergradient.learns:
+        raise ConfigError(
+            f"control.{next(iter(controls))}: nothing is learnt that it could steer; remove it,"
+            f" ~control.{next(iter(controls))}, or choose another hypergradient than none"
+        )
+    going_back = [name for name, control in controls.items() if getattr(control, "goes_back", False)]
+    if len(going_back) > 1:
+        raise ConfigError(f"control: {' and '.join(going_back)} would both go back; keep one, ~control.{going_back[1]}")
+    deciding = [name for name, control in controls.items() if getattr(control, "decides", False)]
+    if going_back and deciding:
+        raise ConfigError(
+            f"control: {deciding[0]} makes decisions for good, {going_back[0]} would go back behind them; keep one,"
+            f" ~control.{going_back[0]}"
+        )
+    if going_back and bench.config.search.stages is not None:
+        raise ConfigError(
+            f"control.{going_back[0]}: a search in stages cannot go back, it might have to enter an earlier stage;"
+            " use search.stages=null"
+        )
+    watching = list(bench.build_named("callbacks").values())
+    for control in controls.values():
+        if hasattr(control, "check"):
+            control.check(module, watching)
+
+
+def _check_learning(module: SearchModule) -> None:
+    """Refuse combinations in which the architecture cannot be learnt, or is read without having been.
+
+    Raises:
+        ConfigError: Such a combination.
+    """
+    arch = {name: a.detach().requires_grad_() for name, a in module.arch.items()}
+    mixing = module.relaxation(arch, 0, draws.seeded_generator(0))
+    in_weight_step = getattr(module.relaxation, "in_weight_step", module.relaxation)(arch, 0, draws.seeded_generator(0))
+    drawn = module.relaxation.active(in_weight_step) is not None
+    if drawn and module.perturbation.epsilon(module.settings.epochs - 1, module.settings.epochs) > 0:
+        raise ConfigError("perturbation: drawn paths are not perturbed; use perturbation=none")
+    if module.hypergradient.learns:
+        if not any(weights.requires_grad for weights in mixing.values()):
+            raise ConfigError(
+                f"relaxation: {type(module.relaxation).__name__} has nothing to learn; use hypergradient=none, or"
+                " method=rs_ws"
+            )
+        return
+    if module.genotype() is not None:
+        raise ConfigError(
+            f"hypergradient: {type(module.hypergradient).__name__} learns no architecture that selector"
+            f" {type(module.selector).__name__} could read; use selector=random_search, or"
+            " hypergradient=first_order"
+        )
