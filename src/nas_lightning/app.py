@@ -124,7 +124,7 @@ def _resume(path: str, overrides: Sequence[str]) -> None:
 def _run_hydra(arguments: Arguments) -> None:
     """Validate, then let Hydra make the folders and run the job or the sweep."""
     overrides = composing.rewrite(arguments.overrides)
-    composing.check_overrides_of_select(arguments.overrides)
+    composing.check_overrides_of_another_run(arguments.overrides)
     if arguments.config_dir is not None:
         overrides.append(composing.search_path(arguments.config_dir))
     if "--hydra-help" not in arguments.flags:

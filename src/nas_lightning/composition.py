@@ -57,7 +57,7 @@ ANALYSE_KEYS = ("task", "run", "runs", "epoch", "analysis", "trainer", "trusted"
 """Likewise to `task=analyse`."""
 
 
-def check_overrides_of_select(overrides: Sequence[str]) -> None:
+def check_overrides_of_another_run(overrides: Sequence[str]) -> None:
     """Refuse what `task=select` and `task=analyse` would not listen to.
 
     Raises:

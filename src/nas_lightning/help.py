@@ -13,6 +13,7 @@ EXAMPLES = (
     ("run.py method=sdarts_rs +regularizer=drop_path", "another method, and a part that it does not have"),
     ("run.py method=darts candidates.key=seed candidates.values=[1,2,3,4]", "the best of four searches"),
     ("run.py task=evaluate genotype=darts_v2 space=darts data=cifar10", "train a published genotype"),
+    ("run.py task=select run=outputs/DATE/TIME selector=perturbation", "another selector on that supernet"),
     ("run.py data=image_folder data.path=PHOTOS", "your own photos, one folder a class"),
     ("run.py -m seed=0,1,2", "a sweep; then: run.py task=report runs='multirun/**'"),
     ("run.py resume=outputs/DATE/TIME", "continue a run where it was cut off"),
