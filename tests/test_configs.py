@@ -49,7 +49,7 @@ def test_every_yaml_composes_and_binds(group, name):
     for parts in PART_LISTS:
         bench.build_named(parts)
     for part in ("convert", "analysis"):
-        if bench.plain[part] is not None:
+        if bench.plain.get(part) is not None:
             bench.build(part, bench.plain[part])
     tasks = ("pipeline", "search", "select", "evaluate", "analyse", "report", "convert", "list")
     assert bench.config.task in tasks

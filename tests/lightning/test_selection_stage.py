@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import lightning as L
 import nas_lightning as nl
 from nas_lightning import tasks
-from nas_lightning.composition import as_dict, check_overrides_of_select
+from nas_lightning.composition import as_dict, check_overrides_of_another_run
 from nas_lightning.lightning.building import build_module, stages_of
 from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.one_shot import OneShotModel
@@ -355,8 +355,10 @@ def test_mistakes_of_select(searched, whole, tmp_path, monkeypatch, overrides, t
 @pytest.mark.parametrize("override", ["seed=3", "search.epochs=9", "~callbacks.look", "+regularizer=noise", "space=s2"])
 def test_what_select_would_not_listen_to_is_refused(override):
     with pytest.raises(nl.ConfigError, match="task=select keeps the configuration of the run"):
-        check_overrides_of_select(["task=select", "run=x", "selector=perturbation", "selector.tune_epochs=1", override])
-    check_overrides_of_select(["task=search", override])
+        check_overrides_of_another_run(
+            ["task=select", "run=x", "selector=perturbation", "selector.tune_epochs=1", override]
+        )
+    check_overrides_of_another_run(["task=search", override])
 
 
 def test_a_run_that_kept_nothing(searched, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 import nas_lightning as nl
 from analysed import analysis_config
-from nas_lightning.composition import as_dict, check_overrides_of_select
+from nas_lightning.composition import as_dict, check_overrides_of_another_run
 from nas_lightning.lightning.analyses import analysis_bench
 from nas_lightning.reports import collect
 from nas_lightning.run_folder import RunFolder
@@ -53,10 +53,10 @@ def test_a_report_passes_over_analyses(searched, tmp_path):
 
 
 def test_overrides_that_it_would_not_listen_to():
-    check_overrides_of_select(["task=analyse", "analysis=strength", "analysis.lr=1", "run=a", "epoch=3", "runs=b"])
-    check_overrides_of_select(["task=search", "space=s2"])
+    check_overrides_of_another_run(["task=analyse", "analysis=strength", "analysis.lr=1", "run=a", "epoch=3", "runs=b"])
+    check_overrides_of_another_run(["task=search", "space=s2"])
     for word in ("space=s2", "seed=3", "logger=x", "+regularizer=cutout", "search.epochs=3", "threads=2"):
         with pytest.raises(nl.ConfigError, match=r"task=analyse keeps the configuration of the run .*analysis"):
-            check_overrides_of_select(["task=analyse", "run=a", word])
+            check_overrides_of_another_run(["task=analyse", "run=a", word])
     with pytest.raises(nl.ConfigError, match=r"analysis=strength: task=select keeps"):
-        check_overrides_of_select(["task=select", "run=a", "analysis=strength"])
+        check_overrides_of_another_run(["task=select", "run=a", "analysis=strength"])
