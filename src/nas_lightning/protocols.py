@@ -319,6 +319,28 @@ class Tuning:
     overrides: dict[str, Any]
 
 
+def tuning_overrides(lr: float, train_arch: bool = True) -> dict[str, Any]:
+    """What differs from the search while its supernet is fine-tuned: a constant rate, no warm-ups, no controls.
+
+    Args:
+        lr: Learning rate of the weights.
+        train_arch: Whether the architecture parameters go on learning.
+    """
+    overrides: dict[str, Any] = {
+        "search.stages": None,
+        "search.weights.lr": lr,
+        "search.weights.lr_min": 0.0,
+        "search.weights.schedule": "constant",
+        "search.weights.warmup_epochs": 0,
+        "search.weights.restart": False,
+        "search.arch.warmup_epochs": 0,
+        "control": {},
+    }
+    if not train_arch:
+        overrides["hypergradient"] = {"_target_": "nas_lightning.hypergradients.Nothing"}
+    return overrides
+
+
 class Selector(Protocol):
     """How a genotype is derived.
 

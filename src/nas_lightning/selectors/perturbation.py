@@ -23,7 +23,7 @@ from torch import Tensor
 from nas_lightning import draws
 from nas_lightning.decisions import Decisions
 from nas_lightning.errors import GenotypeError
-from nas_lightning.protocols import BatchNormMode, OneShot, SearchSpace, Tuning
+from nas_lightning.protocols import BatchNormMode, OneShot, SearchSpace, Tuning, tuning_overrides
 from nas_lightning.spaces.choices import Choice, Mixing
 from nas_lightning.spaces.genotypes import Genotype
 
@@ -90,18 +90,7 @@ class Perturbation:
         left = _num_left(Decisions(space.choices) if decisions is None else decisions)
         needed = self.tune_epochs * max(0, left - 1)
         epochs = needed if self.epochs is None or not left else self.epochs
-        overrides: dict[str, Any] = {
-            "search.stages": None,
-            "search.weights.lr": self.lr or search.weights.lr / 10,
-            "search.weights.lr_min": 0.0,
-            "search.weights.schedule": "constant",
-            "search.weights.warmup_epochs": 0,
-            "search.weights.restart": False,
-            "search.arch.warmup_epochs": 0,
-            "control": {},
-        }
-        if not self.train_arch:
-            overrides["hypergradient"] = {"_target_": "nas_lightning.hypergradients.Nothing"}
+        overrides = tuning_overrides(self.lr or search.weights.lr / 10, self.train_arch)
         return Tuning(epochs, overrides) if epochs else None
 
     def decide(self, one_shot: OneShot, epoch: int) -> bool:

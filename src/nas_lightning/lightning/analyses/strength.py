@@ -24,6 +24,7 @@ from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.one_shot import OneShotModel, tell, track_progress
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.protocols import tuning_overrides
 
 Row = Annotated[int, Field(ge=0)]
 
@@ -125,19 +126,7 @@ class Strength:
 
     def _overrides(self) -> dict[str, Any]:
         """The stage of fine-tuning, as differences to the search."""
-        overrides: dict[str, Any] = {
-            "search.stages": None,
-            "search.weights.lr": self.lr,
-            "search.weights.lr_min": 0.0,
-            "search.weights.schedule": "constant",
-            "search.weights.warmup_epochs": 0,
-            "search.weights.restart": False,
-            "search.arch.warmup_epochs": 0,
-            "control": {},
-        }
-        if not self.train_arch:
-            overrides["hypergradient"] = {"_target_": "nas_lightning.hypergradients.Nothing"}
-        return overrides
+        return tuning_overrides(self.lr, self.train_arch)
 
     def _chosen(self, module: SearchModule) -> tuple[str, list[int]]:
         """Name of the choice and the rows, in index order.
