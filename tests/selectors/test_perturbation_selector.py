@@ -321,8 +321,12 @@ def test_nas_bench_201_as_released():
     ("arguments", "epochs", "expected"),
     [
         ({"tune_epochs": 2, "epochs": 5}, 5, [(0, 1, 0), (2, 2, 0), (4, 3, 0), ("end", 14, 3)]),
-        ({"tune_epochs": 0, "epochs": 2}, 2, [(0, 14, 3)]),
-        ({"tune_epochs": 1, "epochs": 20}, 20, [(i, min(14, i + 1), max(0, i - 13)) for i in range(17)]),
+        # More epochs than the decisions need are not run: they would tune for nothing.
+        (
+            {"tune_epochs": 1, "epochs": 20},
+            16,
+            [*((i, min(14, i + 1), max(0, i - 13)) for i in range(16)), ("end", 14, 3)],
+        ),
     ],
 )
 def test_other_schedules(arguments, epochs, expected):
@@ -332,7 +336,7 @@ def test_other_schedules(arguments, epochs, expected):
     assert decisions_by_epoch(selector, shot, epochs) == expected
 
 
-@pytest.mark.parametrize("arguments", [{"tune_epochs": 0}, {"epochs": 0}])
+@pytest.mark.parametrize("arguments", [{"tune_epochs": 0}, {"epochs": 0}, {"tune_epochs": 0, "epochs": 2}])
 def test_without_tuning_there_is_no_stage(arguments):
     assert Perturbation(**arguments).tuning(build_space("s2"), SEARCH) is None
 

@@ -136,7 +136,7 @@ def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
     if saved is None:
         there = [*kept, *([last["search"]["search_epoch"]] if last is not None and searched else [])]
         raise ConfigError(
-            f"epoch={epoch}: {folder} keeps no supernet of that search epoch; allowed:"
+            f"epoch={'null' if epoch is None else epoch}: {folder} keeps no supernet of that search epoch; allowed:"
             f" {', '.join(map(str, sorted(set(there)))) or 'none at all'}; a search keeps more with search.snapshots=10"
         )
     return saved

@@ -38,8 +38,8 @@ class Perturbation:
             ablation of the paper).
         criterion: What is measured on `val`: the metric, or the loss.
         tune_epochs: Epochs of fine-tuning between two decisions.
-        epochs: Epochs of fine-tuning in all; None is what the decisions need. With fewer the last decisions come in
-            the last epoch or after it: the released code for NAS-Bench-201 has its sixth decision after 24 epochs.
+        epochs: Epochs of fine-tuning in all, at most; None is what the decisions need. With fewer the last decisions
+            come in the last epoch or after it: the released code for NAS-Bench-201 has its sixth after 24 epochs.
         lr: Constant learning rate of the weights; None is a tenth of the search's.
         train_arch: Whether the architecture parameters go on learning (not for `hypergradient=none`).
         batch_norm: Statistics while masking: `train` (of the batch, as released) or `eval` (running).
@@ -89,7 +89,7 @@ class Perturbation:
         """
         left = _num_left(Decisions(space.choices) if decisions is None else decisions)
         needed = self.tune_epochs * max(0, left - 1)
-        epochs = needed if self.epochs is None or not left else self.epochs
+        epochs = needed if self.epochs is None else min(self.epochs, needed)  # more would tune for nothing
         overrides = tuning_overrides(self.lr or search.weights.lr / 10, self.train_arch)
         return Tuning(epochs, overrides) if epochs else None
 
