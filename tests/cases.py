@@ -11,6 +11,8 @@ from nas_lightning.spaces import CellSpace, Genotype, Mixing
 from nas_lightning.spaces.supernet import CellSupernet
 
 CONF = Path(__file__).parents[1] / "conf"
+REAL_TABLE = Path(__file__).resolve().parents[2] / "shared" / "data" / "nasbench201_accuracies.csv.gz"
+"""The accuracies of NAS-Bench-201, where they lie beside the checkout; tests that need them skip where they do not."""
 SPACES = ("darts", "darts_nonone", "s1", "s2", "s3", "s4", "s5")
 """Every cell space under conf/space."""
 TINY = {"num_classes": 3, "in_channels": 3, "init_channels": 4, "layers": 4}

@@ -3,16 +3,15 @@
 import gzip
 import json
 from itertools import product
-from pathlib import Path
 
 import pytest
 
 import nas_lightning as nl
+from cases import REAL_TABLE
 from nas_lightning.spaces import NasBench201Space, genotype
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 SKIP = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
-REAL = Path("/work/shared/data/nasbench201_accuracies.csv.gz")
 
 
 def written(ops):
@@ -139,8 +138,8 @@ def test_other_genotypes_have_none(name):
         NasBench201Space().validate(OTHERS[name])
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the table of accuracies is local only")
+@pytest.mark.skipif(not REAL_TABLE.exists(), reason="the table of accuracies is local only")
 def test_the_strings_of_the_benchmark_are_these():
-    with gzip.open(REAL, "rt") as file:
+    with gzip.open(REAL_TABLE, "rt") as file:
         found = {line.split(",")[1] for line in file} - {"arch_str"}
     assert found == {written(ops) for ops in product(OPS, repeat=6)}

@@ -1,7 +1,6 @@
 """Supernet and discrete network of NAS-Bench-201 against loops over torch.nn.functional; published sizes."""
 
 import gzip
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import nas_lightning as nl
-from cases import images, random_mixing, seeded
+from cases import REAL_TABLE, images, random_mixing, seeded
 from nas_lightning import draws
 from nas_lightning.errors import ConfigError, GenotypeError
 from nas_lightning.regularizers import Hooks
@@ -21,7 +20,6 @@ EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
 TINY = {"num_classes": 3, "in_channels": 3, "init_channels": 4, "layers": 2}
 SPACE = NasBench201Space()
 MIXED = "|nor_conv_1x1~0|+|avg_pool_3x3~0|none~1|+|skip_connect~0|nor_conv_3x3~1|avg_pool_3x3~2|"
-REAL = Path("/work/shared/data/nasbench201_accuracies.csv.gz")
 
 
 def build(make, *arguments, seed=0, **sizes):
@@ -290,9 +288,9 @@ def test_parameters_by_hand():
         assert nl.count_parameters(network) == closed_form(text, 100)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the table of accuracies is local only")
+@pytest.mark.skipif(not REAL_TABLE.exists(), reason="the table of accuracies is local only")
 def test_parameters_are_the_published_ones():
-    with gzip.open(REAL, "rt") as file:
+    with gzip.open(REAL_TABLE, "rt") as file:
         lines = [line.split(",") for line in file][1:]
     assert all(round(closed_form(text) / 1e6, 6) == float(params) for _, text, _, params, *_ in lines)
     for _, text, _, params, *_ in lines[::1500]:
