@@ -222,6 +222,21 @@ class RunFolder:
             _write(self.genotypes, "".join(json.dumps(row) + "\n" for row in kept))
 
 
+def config_of_another_run(config: Mapping[str, Any], taken: Sequence[str]) -> dict[str, Any]:
+    """The configuration of the run that `run` names, for the task of this command.
+
+    Args:
+        config: This command's configuration.
+        taken: The sections that come from it; everything else is what the other run had.
+
+    Raises:
+        ConfigError: The folder holds no run.
+    """
+    source = RunFolder(config["run"])
+    own = {key: config[key] for key in (*taken, "task")}
+    return {**source.config("run"), **own, "run": str(source.path)}
+
+
 def _append(path: Path, row: Row) -> None:
     rows = _read(path)
     columns = list(rows[0]) if rows else []

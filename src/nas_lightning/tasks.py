@@ -26,7 +26,7 @@ from nas_lightning.lightning.one_shot import track_progress
 from nas_lightning.lightning.searching import origin_checkpoint, run_search
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.protocols import SearchSpace
-from nas_lightning.run_folder import RunFolder, git_commit, versions
+from nas_lightning.run_folder import RunFolder, config_of_another_run, git_commit, versions
 from nas_lightning.spaces import Genotype, genotype
 
 log = logging.getLogger(__name__)
@@ -298,7 +298,7 @@ def _report(root: RootConfig, folder: RunFolder) -> None:
         Console().print(f"written: {path}", highlight=False)
 
 
-SELECTED = ("selector", "trainer", "logger", "epoch", "trusted", "sweep")
+SELECTED = ("selector", "trainer", "logger", "epoch", "trusted", "sweep", "candidates")
 """What `task=select` takes from its own command; everything else is what the other run was searched with."""
 
 
@@ -310,9 +310,7 @@ def _selection_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     if config["run"] is None:
         raise ConfigError("run=null: task=select needs the folder of a search; give run=outputs/DATE/TIME")
-    source = RunFolder(config["run"])
-    merged = {**source.config("run"), **{key: config[key] for key in SELECTED}}
-    merged |= {"task": "select", "run": str(source.path), "candidates": config["candidates"]}
+    merged = config_of_another_run(config, SELECTED)
     validate(merged)
     return merged
 

@@ -9,7 +9,7 @@ from nas_lightning.composition import options
 from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.lightning.analyses.base import QUIET, Analysis
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder, git_commit, versions
+from nas_lightning.run_folder import RunFolder, config_of_another_run, git_commit, versions
 
 TAKEN = ("analysis", "trainer", "epoch", "runs", "trusted", "sweep", "candidates")
 """What `task=analyse` takes from its own command where it looks at a supernet; all else is what that run had."""
@@ -31,9 +31,7 @@ def analysis_bench(config: Mapping[str, Any], folder: RunFolder) -> Workbench:
         return bench
     if config["run"] is None:
         raise ConfigError("run=null: this analysis needs the supernet of a search; give run=outputs/DATE/TIME")
-    source = RunFolder(config["run"])
-    merged = {**source.config("run"), **{key: config[key] for key in TAKEN}}
-    return Workbench({**merged, "task": "analyse", "run": str(source.path)}, folder)
+    return Workbench(config_of_another_run(config, TAKEN), folder)
 
 
 def start_analysis(bench: Workbench) -> None:
