@@ -149,7 +149,7 @@ WRONG = {
     "momentum": (["search.weights.momentum=1.5"], r"search\.weights\.momentum=1\.5: must be less than 1"),
     "three betas": (["search.arch.betas=[1,2,3]"], r"search\.arch\.betas"),
     "order": (["search.order=both"], r"search\.order=both: allowed: 'arch_first' or 'weights_first'"),
-    "engine": (["engine=warp"], r"engine=warp: allowed: 'reference'"),
+    "engine": (["engine=warp"], r"engine=warp: allowed: 'auto', 'fast' or 'reference'"),
     "unknown op": (["space.operations=[sep_conv_9x9]"], r"unknown operation sep_conv_9x9; allowed: none, max_pool"),
     "unknown method": (["method=dart"], r"method=dart: no such option; nearest: darts, .*; allowed: darts, "),
     "unknown space": (["space=s33"], r"space=s33: no such option; nearest: s3"),

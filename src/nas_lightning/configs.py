@@ -147,7 +147,7 @@ class RootConfig(Section):
     task: Literal["pipeline", "search", "select", "evaluate", "analyse", "report", "convert", "list"]
     method: str
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(description="everything random")
-    engine: Literal["reference"]
+    engine: Literal["auto", "fast", "reference"]
     threads: Count | None = Field(description="CPU threads of one operation; null: as many as torch takes")
     sweep: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(description="folder of a sweep's members")
     genotype: str | None

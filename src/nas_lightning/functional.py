@@ -2,11 +2,32 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
+
+_plain: ContextVar[bool] = ContextVar("plain_autograd", default=False)
+
+
+@contextmanager
+def plain_autograd() -> Iterator[None]:
+    """Within the block forward passes use torch's own operators only, for who differentiates their gradients again.
+
+    Gradients by hand can be differentiated, too, but the plain formula is then computed a second time.
+    """
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+def autograd_is_plain() -> bool:
+    """Whether such a block is open."""
+    return _plain.get()
 
 
 @contextmanager

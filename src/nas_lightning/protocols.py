@@ -70,7 +70,7 @@ class SearchSpace(Protocol):
         init_channels: int = 16,
         layers: int = 8,
         stem: str = "cifar",
-        engine: Any = "reference",
+        engine: str = "auto",
     ) -> nn.Module:
         """The supernet: `supernet(inputs, mixing, active=None)` → outputs."""
         ...

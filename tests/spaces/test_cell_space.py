@@ -364,7 +364,7 @@ def test_construction_mistakes():
 
 def test_unknown_engine_and_stem():
     space = build_space("s2")
-    with pytest.raises(ConfigError, match=r"engine=warp: unknown; allowed: reference"):
+    with pytest.raises(ConfigError, match=r"engine=warp: unknown; allowed: auto, fast, reference"):
         space.supernet(engine="warp")
     with pytest.raises(ConfigError, match=r"stem=resnet"):
         space.supernet(stem="resnet")

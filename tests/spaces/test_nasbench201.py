@@ -120,7 +120,7 @@ def test_variants():
 
 
 def test_unknown_engine():
-    with pytest.raises(ConfigError, match="engine=warp: unknown; allowed: reference"):
+    with pytest.raises(ConfigError, match="engine=warp: unknown; allowed: auto, fast, reference"):
         SPACE.supernet(engine="warp")
 
 

@@ -13,6 +13,7 @@ from nas_lightning import draws
 from nas_lightning.errors import ConfigError, GenotypeError
 from nas_lightning.regularizers import Hooks
 from nas_lightning.spaces import NasBench201Space, genotype, nasbench201_networks
+from nas_lightning.spaces.mixed import Mix
 from nas_lightning.spaces.operations import Identity
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -169,7 +170,8 @@ def test_with_nothing_active_the_cell_is_zeros():
     nothing = {"cell": torch.zeros(6, 5, dtype=torch.bool)}
     assert torch.isfinite(net(images(), random_mixing(SPACE), nothing)).all()
     cell = net.cells[0]
-    assert torch.equal(cell(images(channels=4), torch.ones(6, 5), [[False] * 5] * 6, ()), torch.zeros(4, 4, 8, 8))
+    mix = Mix(torch.ones(6, 5), [[False] * 5] * 6)
+    assert torch.equal(cell(images(channels=4), mix), torch.zeros(4, 4, 8, 8))
 
 
 def test_gradients_of_the_mixing():

@@ -10,8 +10,8 @@ from nas_lightning.errors import ConfigError
 from nas_lightning.functional import count_parameters
 from nas_lightning.protocols import EdgeInfo
 from nas_lightning.regularizers import Hooks
-from nas_lightning.spaces.partial import channel_shuffle, check_divisor, with_bypass
-from nas_lightning.spaces.supernet import MixedOperation
+from nas_lightning.spaces.mixed import MixedOperation
+from nas_lightning.spaces.partial import bypass, channel_shuffle, check_divisor, join
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(8, 2), (8, 4), (12, 3), (12, 6), (6, 1), (6, 6)])
@@ -40,12 +40,12 @@ def test_bypass_channel_by_channel(stride, divisor):
     channels = width * divisor
     x = images(2, 4, channels)
     mixed = images(2, 4 // stride, width, seed=1)
-    bypass = x if stride == 1 else pooled(x)
-    y = with_bypass(mixed, x, stride, divisor)
+    beside = x if stride == 1 else pooled(x)
+    y = join(mixed, bypass(x, mixed.shape[1], stride), divisor)
     assert y.shape == (2, channels, 4 // stride, 4 // stride)
     for place in range(channels):
         member, group = divmod(place, divisor)  # K groups of `width` channels, the first of them the mixed ones
-        expected = mixed[:, member] if group == 0 else bypass[:, group * width + member]
+        expected = mixed[:, member] if group == 0 else beside[:, group * width + member]
         assert torch.equal(y[:, place], expected)
 
 
@@ -80,7 +80,8 @@ def test_operations_see_the_first_channels_and_the_edge_is_whole(stride, divisor
     assert {channels for _, _, channels in recorder.ops} == {width}
     assert torch.equal(recorder.edges[0], y)
     part = sum(weight * operation(x[:, :width]) for weight, operation in zip(weights, mixed.operations, strict=True))
-    torch.testing.assert_close(y, with_bypass(part, x, stride, divisor), rtol=0, atol=1e-12)
+    expected = join(part, bypass(x, part.shape[1], stride), divisor)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
     assert y.shape == (4, 8, size, size)
 
 

@@ -8,9 +8,9 @@ from cases import build_space, images, random_mixing, seeded, tiny_supernet
 from nas_lightning.errors import ConfigError
 from nas_lightning.protocols import EdgeInfo
 from nas_lightning.spaces import CellSpace
+from nas_lightning.spaces.mixed import MixedOperation
 from nas_lightning.spaces.nasbench201 import NasBench201Space
 from nas_lightning.spaces.operations import FactorizedReduce
-from nas_lightning.spaces.supernet import MixedOperation
 from nas_lightning.spaces.widening import grow, plan_widening, widen
 
 NORMS = ("weight", "bias", "running_mean", "running_var")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas_lightning.functional import frozen_batch_stats
+from nas_lightning.functional import frozen_batch_stats, plain_autograd
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +140,7 @@ def hessian_products(loss_of_arch: LossOfArch, arch: Arch, module: nn.Module | N
         stack.enter_context(torch.random.fork_rng(devices=devices))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
+        stack.enter_context(plain_autograd())
         for kind in {a.device.type for a in given}:
             stack.enter_context(torch.autocast(kind, enabled=False))
         if module is not None:

@@ -10,12 +10,14 @@ does not see, so the two can differ by tens of percent; with a radius too small 
 Left out: the dependence through clipping, which the released code does not unroll either.
 """
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from nas_lightning.functional import plain_autograd
 from nas_lightning.hypergradients.inner import gradients
 from nas_lightning.protocols import InnerStep, Loss, Reduce, Tensors
 
@@ -53,7 +55,8 @@ def unrolled(
     constant = {name: a.detach() for name, a in arch.items()}
     alpha = list(arch.values())
 
-    loss = train_loss(leaves, arch if exact else constant)
+    with plain_autograd() if exact else nullcontext():
+        loss = train_loss(leaves, arch if exact else constant)
     inner = gradients(loss, list(leaves.values()), create_graph=exact)
     reduced = reduce([g.detach() for g in inner])
     with torch.no_grad():

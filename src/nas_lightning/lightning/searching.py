@@ -19,6 +19,7 @@ from nas_lightning.lightning.stages import SearchState, transfer
 from nas_lightning.lightning.workbench import Workbench, callback_of, out_of_time
 from nas_lightning.reports import save_curvature, save_genotype
 from nas_lightning.run_folder import RunFolder
+from nas_lightning.spaces.engines import engine_named
 from nas_lightning.spaces.genotypes import Genotype
 
 log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def run_search(bench: Workbench) -> Searched:
         **cost.report(),
         "device": device_name(bench.plain["trainer"]),
         "precision": str(bench.plain["trainer"].get("precision") or "32-true"),
-        "engine": bench.config.engine,
+        "engine": engine_named(bench.config.engine),
         **_found_in_tables(origin or folder, searched - 1),
     }
     return Searched(genotype, search, selection)

@@ -66,9 +66,13 @@ class DropPath(Hooks, nn.Module):
         epochs = known_epochs(self.epochs, "drop_path")
         self.probability = drop_path_in_search(min(search_epoch, epochs - 1), epochs, self.maximum)
 
+    def acts_on_edges(self) -> bool:
+        """In training, once some are dropped."""
+        return self.training and self.probability > 0
+
     def on_edge(self, y: Tensor, edge: EdgeInfo) -> Tensor:
         """[B, C, H, W] → the same, zero for the dropped images, out of place."""
-        if not self.training:
+        if not self.acts_on_edges():
             return y
         return drop_path(y, self.probability, "drop path", edge.cell, edge.row)
 

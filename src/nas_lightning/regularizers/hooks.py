@@ -29,6 +29,14 @@ class Hooks:
         """The same output."""
         return y
 
+    def acts_on(self, op: str) -> bool:
+        """Whether `on_op` may now change, or wants to see, the output of this operation: else it need not be called."""
+        return type(self).on_op is not Hooks.on_op
+
+    def acts_on_edges(self) -> bool:
+        """Whether `on_edge` may now change, or wants to see, the outputs of edges: else it need not be called."""
+        return type(self).on_edge is not Hooks.on_edge
+
     def on_images(self, images: Tensor) -> Tensor:
         """The same images."""
         return images

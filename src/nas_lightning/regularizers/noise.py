@@ -104,8 +104,12 @@ class Noise(Hooks, nn.Module):
         """λ of the rows of a choice, [R]."""
         return softplus(self._start + self.rho[choice])
 
-    def _acts_on(self, op: str) -> bool:
+    def _is_noisy(self, op: str) -> bool:
         return op == "skip_connect" if self.operations == "skip_connect" else op != "none"
+
+    def acts_on(self, op: str) -> bool:
+        """In training, on the operations that are noisy."""
+        return self.training and self._is_noisy(op)
 
     def build(self, space: SearchSpace) -> SearchSpace:
         """The same space; makes the learnable parameters of its choices.
@@ -119,7 +123,7 @@ class Noise(Hooks, nn.Module):
         if self.learnable:
             self._start = self.std + math.log(-math.expm1(-self.std))  # softplus of this is std
             for name, choice in space.choices.items():
-                rows = [row for row, options in enumerate(choice.options) if any(map(self._acts_on, options))]
+                rows = [row for row, options in enumerate(choice.options) if any(map(self._is_noisy, options))]
                 if choice.kind == "op" and rows:
                     self._rows[name] = rows
                     self.rho[name] = nn.Parameter(torch.zeros(choice.num_rows))
@@ -137,7 +141,7 @@ class Noise(Hooks, nn.Module):
 
     def on_op(self, y: Tensor, op: str, edge: EdgeInfo) -> Tensor:
         """[B, C, H, W] → the same with noise, out of place."""
-        if not (self.training and self._acts_on(op)):
+        if not self.acts_on(op):
             return y
         key = ("output noise", edge.cell, edge.row, op)
         std = self._strength(edge.choice)[edge.row] if self.learnable else self.std

@@ -42,8 +42,12 @@ class SkipDropPath(Hooks, nn.Module):
         require_skip_connect(space, "skip_drop_path", "+regularizer=drop_path (drop-path on whole edges)")
         return space
 
+    def acts_on(self, op: str) -> bool:
+        """On skip connections, in evaluation mode only as released."""
+        return op == "skip_connect" and (self.training or self.in_validation)
+
     def on_op(self, y: Tensor, op: str, edge: EdgeInfo) -> Tensor:
         """[B, C, H, W] → the same, zero for the dropped images where `op` is skip_connect."""
-        if op != "skip_connect" or not (self.training or self.in_validation):
+        if not self.acts_on(op):
             return y
         return drop_path(y, self.probability, "skip drop path", edge.cell, edge.row)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from itertools import combinations
 from math import prod
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import torch
 from pydantic import Field
@@ -20,10 +20,7 @@ from nas_lightning.spaces.sampling import sample_path
 from nas_lightning.spaces.supernet import CellSupernet
 
 CELL_TYPES = ("normal", "reduce")
-Engine = Literal["reference"]
 Operations = Sequence[str] | Mapping[str, Sequence[Sequence[str]]]
-
-_SUPERNETS: dict[str, type[CellSupernet]] = {"reference": CellSupernet}
 
 
 class CellSpace:
@@ -126,7 +123,7 @@ class CellSpace:
         init_channels: int = 16,
         layers: int = 8,
         stem: str = "cifar",
-        engine: Engine = "reference",
+        engine: str = "auto",
     ) -> CellSupernet:
         """The supernet of this space; see `CellSupernet`.
 
@@ -134,9 +131,7 @@ class CellSpace:
             ConfigError: An unknown engine, a channel count that is odd or that `partial_channels` does not divide, or
                 an unknown stem.
         """
-        if engine not in _SUPERNETS:
-            raise ConfigError(f"engine={engine}: unknown; allowed: {', '.join(_SUPERNETS)}")
-        return _SUPERNETS[engine](self, num_classes, in_channels, init_channels, layers, stem)
+        return CellSupernet(self, num_classes, in_channels, init_channels, layers, stem, engine)
 
     def network(
         self,

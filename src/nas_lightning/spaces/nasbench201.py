@@ -7,7 +7,7 @@ Shapes: E = 6 edges, O = 5 operations.
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Generator, Tensor
@@ -19,10 +19,6 @@ from nas_lightning.spaces.genotypes import NASBENCH201, Genotype
 from nas_lightning.spaces.nasbench201_macro import INIT_CHANNELS, LAYERS, STAGES, check_stem
 from nas_lightning.spaces.nasbench201_networks import NasBench201Network, NasBench201Supernet
 from nas_lightning.spaces.sampling import sample_path
-
-Engine = Literal["reference"]
-
-_SUPERNETS: dict[str, type[NasBench201Supernet]] = {"reference": NasBench201Supernet}
 
 
 class NasBench201Space:
@@ -87,7 +83,7 @@ class NasBench201Space:
         init_channels: int = INIT_CHANNELS,
         layers: int = LAYERS,
         stem: str = "cifar",
-        engine: Engine = "reference",
+        engine: str = "auto",
     ) -> NasBench201Supernet:
         """The supernet of this space, with `layers` cells a stage; see `NasBench201Supernet`.
 
@@ -95,9 +91,7 @@ class NasBench201Space:
             ConfigError: An unknown engine, a channel count that is odd or that `partial_channels` does not divide, or
                 another stem than `cifar`.
         """
-        if engine not in _SUPERNETS:
-            raise ConfigError(f"engine={engine}: unknown; allowed: {', '.join(_SUPERNETS)}")
-        return _SUPERNETS[engine](self, num_classes, in_channels, init_channels, layers, stem)
+        return NasBench201Supernet(self, num_classes, in_channels, init_channels, layers, stem, engine)
 
     def network(
         self,

@@ -15,58 +15,31 @@ from torch import Tensor, nn
 
 from nas_lightning.protocols import EdgeInfo, Regularizer
 from nas_lightning.spaces.choices import Active, Choice, Mixing
+from nas_lightning.spaces.engines import engine_of, layout_of
 from nas_lightning.spaces.genotypes import Genotype
+from nas_lightning.spaces.mixed import Engine, Mix, MixedCell
 from nas_lightning.spaces.nasbench201_macro import INIT_CHANNELS, LAYERS, Skeleton, build_cell_operation
-from nas_lightning.spaces.operations import Identity, Zero, drop_path
+from nas_lightning.spaces.operations import Identity, drop_path
 from nas_lightning.spaces.partial import check_divisor
-from nas_lightning.spaces.supernet import CellSupernet, MixedOperation
+from nas_lightning.spaces.supernet import CellSupernet
 
 if TYPE_CHECKING:
     from nas_lightning.spaces.nasbench201 import NasBench201Space
 
 
-class SearchCell201(nn.Module):
+class SearchCell201(MixedCell):
     """A cell in which every edge is a mixed operation; a node is the sum of its edges, the output the last node."""
 
-    def __init__(self, choice: Choice, cell: int, channels: int, partial_channels: int) -> None:
-        super().__init__()
-        self.choice = choice
-        self.edges = nn.ModuleList()
-        for row, (source, node) in enumerate(zip(choice.sources, choice.nodes, strict=True)):
-            edge = EdgeInfo(choice.name, cell, row, source, node, 1, channels // partial_channels)
-            self.edges.append(MixedOperation(choice.options[row], edge, partial_channels, build_cell_operation))
-        self.nothing = Zero(stride=1)  # what a node is without inputs
+    def __init__(self, choice: Choice, cell: int, channels: int, partial_channels: int, engine: Engine) -> None:
+        edges = [
+            EdgeInfo(choice.name, cell, row, source, node, 1, channels // partial_channels)
+            for row, (source, node) in enumerate(zip(choice.sources, choice.nodes, strict=True))
+        ]
+        super().__init__(choice, edges, partial_channels, engine, build_cell_operation)
 
-    def forward(
-        self,
-        x: Tensor,
-        weights: Tensor,
-        active: list[list[bool]],
-        regularizers: tuple[Regularizer, ...],
-        offsets: Tensor | None = None,
-    ) -> Tensor:
-        """One cell's forward pass.
-
-        Args:
-            x: Output of the layer before, [B, C, H, W].
-            weights: Mixing weights [E, O].
-            active: Which options are computed at all, [E][O].
-            regularizers: They see the outputs of operations and edges.
-            offsets: What is added to each edge's weighted sum, [E].
-
-        Returns:
-            [B, C, H, W].
-        """
-        nodes = [x]
-        for rows in self.choice.rows_of_node.values():
-            total: Tensor | None = None
-            for row in rows:
-                offset = None if offsets is None else offsets[row]
-                y = self.edges[row](nodes[self.choice.sources[row]], weights[row], active[row], regularizers, offset)
-                if y is not None:
-                    total = y if total is None else total + y
-            nodes.append(self.nothing(x) if total is None else total)
-        return nodes[-1]
+    def forward(self, x: Tensor, mix: Mix) -> Tensor:
+        """Output of the layer before [B, C, H, W], and how the edges are mixed → [B, C, H, W]."""
+        return self.nodes([x], mix)[-1]
 
 
 class NasBench201Supernet(Skeleton):
@@ -79,10 +52,11 @@ class NasBench201Supernet(Skeleton):
         init_channels: Channels C of the first stage; even.
         layers: Cells a stage.
         stem: Only `cifar`.
+        engine: How the nodes of its cells are computed: `auto`, `fast` or `reference`.
 
     Raises:
-        ConfigError: An odd channel count, one that the space's divisor of partial channels does not divide, or another
-            stem.
+        ConfigError: An unknown engine, an odd channel count, one that the space's divisor of partial channels does not
+            divide, or another stem.
     """
 
     def __init__(
@@ -93,15 +67,17 @@ class NasBench201Supernet(Skeleton):
         init_channels: int = INIT_CHANNELS,
         layers: int = LAYERS,
         stem: str = "cifar",
+        engine: str = "reference",
     ) -> None:
         check_divisor(init_channels, space.partial_channels)
         (choice,) = space.choices.values()
 
         def build_cell(cell: int, channels: int) -> SearchCell201:
-            return SearchCell201(choice, cell, channels, space.partial_channels)
+            return SearchCell201(choice, cell, channels, space.partial_channels, engine_of(engine))
 
         super().__init__(build_cell, num_classes, in_channels, init_channels, layers, stem)
         self.choices = space.choices
+        self.layout = layout_of(engine)
         self.name = choice.name
         self.regularizers: tuple[Regularizer, ...] = ()
 
@@ -120,8 +96,8 @@ class NasBench201Supernet(Skeleton):
             Logits [B, num_classes].
         """
         flags = (self.choices[self.name].mask if active is None else active[self.name]).tolist()
-        weights, offsets = mixing[self.name], mixing.get(f"{self.name}.offset")
-        return self.through(inputs, lambda cell, x: cell(x, weights, flags, self.regularizers, offsets))
+        mix = Mix(mixing[self.name], flags, self.regularizers, mixing.get(f"{self.name}.offset"))
+        return self.through(self.layout(inputs), lambda cell, x: cell(x, mix))
 
 
 class DiscreteCell201(nn.Module):

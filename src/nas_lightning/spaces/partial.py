@@ -45,19 +45,29 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
-def with_bypass(mixed: Tensor, x: Tensor, stride: int, divisor: int) -> Tensor:
+def bypass(x: Tensor, channels: int, stride: int) -> Tensor:
+    """What bypasses the operations of an edge.
+
+    Args:
+        x: The input of the edge, [B, C, H, W].
+        channels: C/K: how many go through the operations.
+        stride: 1 or 2; with 2 the bypass is a 2×2 max pool.
+
+    Returns:
+        [B, C − C/K, H / stride, W / stride].
+    """
+    return max_pool2d(x[:, channels:], 2) if stride == 2 else x[:, channels:]
+
+
+def join(mixed: Tensor, beside: Tensor, divisor: int) -> Tensor:
     """Join the mixed channels with those that bypass the operations, and shuffle them in K groups.
 
     Args:
-        mixed: What the operations make of the first C/K channels, [B, C/K, H / stride, W / stride].
-        x: The input of the edge, [B, C, H, W].
-        stride: 1 or 2; with 2 the bypass is a 2×2 max pool.
+        mixed: What the operations make of the first C/K channels, [B, C/K, H, W].
+        beside: The others, [B, C − C/K, H, W].
         divisor: K.
 
     Returns:
-        [B, C, H / stride, W / stride].
+        [B, C, H, W].
     """
-    bypass = x[:, mixed.shape[1] :]
-    if stride == 2:
-        bypass = max_pool2d(bypass, 2)
-    return channel_shuffle(torch.cat([mixed, bypass], dim=1), divisor)
+    return channel_shuffle(torch.cat([mixed, beside], dim=1), divisor)

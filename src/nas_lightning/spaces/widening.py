@@ -22,8 +22,8 @@ import torch
 from torch import Generator, Size, Tensor, nn
 
 from nas_lightning.errors import ConfigError
+from nas_lightning.spaces.mixed import MixedOperation
 from nas_lightning.spaces.operations import FactorizedReduce
-from nas_lightning.spaces.supernet import MixedOperation
 
 Indices = tuple[Tensor | None, ...]
 """For each dimension, of which old entry every new one is a copy; None leaves the dimension, as do missing ones."""

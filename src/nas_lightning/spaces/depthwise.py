@@ -1,0 +1,104 @@
+"""Depthwise convolutions where torch's own are slow.
+
+On the CPU the gradient of a depthwise kernel of width 5 takes over ten times as long as that of width 3 (oneDNN, AVX2);
+it is put together from those of its columns 0 to 2 and 3 to 4. A dilated depthwise convolution is a dense one on the
+phases of the image: even and odd rows and columns apart, each a quarter of the image.
+Shapes: B images, C channels, K the (odd) side of the kernel.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas_lightning.spaces.normed_sums import by_hand
+
+_FAST_WIDTH = 3
+
+
+def depthwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """What the undilated depthwise convolution makes of [B, C, H, W]."""
+    return _convolve(x, convolution.weight, convolution.stride[0], (convolution.kernel_size[0] - 1) // 2)
+
+
+def dilated_by_phases(convolution: nn.Conv2d, phases: Tensor) -> Tensor:
+    """What a depthwise convolution of dilation 2 and stride 1 makes of an image; both as phases [4·B, C, H/2, W/2]."""
+    return _convolve(phases, convolution.weight, 1, (convolution.kernel_size[0] - 1) // 2)
+
+
+def dilated_by_even(convolution: nn.Conv2d, even: Tensor) -> Tensor:
+    """What a depthwise convolution of dilation 2 and stride 2 makes of an image.
+
+    It only ever sees even rows and columns: `even` [B, C, H/2, W/2] → the same shape.
+    """
+    return _convolve(even, convolution.weight, 1, (convolution.kernel_size[0] - 1) // 2)
+
+
+def to_phases(x: Tensor) -> Tensor:
+    """[B, C, H, W] with even H and W → [4·B, C, H/2, W/2], phase by phase, in channels_last.
+
+    >>> to_phases(torch.arange(16.0).view(1, 1, 4, 4))[1]
+    tensor([[[ 1.,  3.],
+             [ 9., 11.]]])
+    """
+    B, C, H, W = x.shape
+    y = x.permute(0, 2, 3, 1).reshape(B, H // 2, 2, W // 2, 2, C).permute(2, 4, 0, 1, 3, 5)
+    return y.reshape(4 * B, H // 2, W // 2, C).permute(0, 3, 1, 2)
+
+
+def from_phases(matrix: Tensor, phases: torch.Size) -> Tensor:
+    """The matrix [4·B·H/2·W/2, C] of phases of shape `phases` → that of the images, [B·H·W, C]."""
+    B, H, W = phases[0] // 4, phases[2], phases[3]
+    return matrix.view(2, 2, B, H, W, -1).permute(2, 3, 0, 4, 1, 5).reshape(len(matrix), -1)
+
+
+def _convolve(x: Tensor, kernel: Tensor, stride: int, padding: int) -> Tensor:
+    if by_hand(x) and kernel.shape[-1] > _FAST_WIDTH and kernel.requires_grad and torch.is_grad_enabled():
+        return _Depthwise.apply(x, kernel, stride, padding)
+    return F.conv2d(x, kernel, None, stride, padding, 1, len(kernel))
+
+
+class _Depthwise(torch.autograd.Function):
+    """x [B, C, H, W] and kernel [C, 1, K, K] → [B, C, H / stride, W / stride]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: Tensor, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(x, kernel)
+        ctx.stride, ctx.padding = stride, padding
+        return F.conv2d(x, kernel, None, stride, padding, 1, len(kernel))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        x, kernel = ctx.saved_tensors
+        wants_x, wants_kernel, *_ = ctx.needs_input_grad
+        whole = wants_kernel and torch.is_grad_enabled()  # then the gradient is differentiated again
+        of_x, of_kernel = _backward(grad, x, kernel, ctx.stride, (ctx.padding, ctx.padding), (wants_x, whole))
+        if wants_kernel and not whole:
+            of_kernel = torch.cat(
+                [
+                    _of_columns(grad, x, kernel[..., first : first + _FAST_WIDTH], first, ctx.stride, ctx.padding)
+                    for first in range(0, kernel.shape[-1], _FAST_WIDTH)
+                ],
+                dim=-1,
+            )
+        return of_x, of_kernel, None, None
+
+
+def _of_columns(grad: Tensor, x: Tensor, columns: Tensor, first: int, stride: int, padding: int) -> Tensor:
+    """Gradient of neighbouring columns of a kernel: that of a narrower kernel on a shifted image."""
+    width = (grad.shape[-1] - 1) * stride + columns.shape[-1]
+    left = padding - first
+    shifted = F.pad(x, (left, width - left - x.shape[-1]))  # negative where the image is cropped
+    of_columns = _backward(grad, shifted, columns, stride, (padding, 0), (False, True))[1]
+    assert of_columns is not None
+    return of_columns
+
+
+def _backward(
+    grad: Tensor, x: Tensor, kernel: Tensor, stride: int, padding: tuple[int, int], wanted: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of input and kernel of a depthwise convolution, as far as they are wanted."""
+    return torch.ops.aten.convolution_backward(
+        grad, x, kernel, None, [stride, stride], padding, [1, 1], False, [0, 0], len(kernel), [*wanted, False]
+    )[:2]

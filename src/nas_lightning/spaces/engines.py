@@ -1,0 +1,44 @@
+"""How the supernet is computed, by the name that `engine=` takes."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from nas_lightning.errors import ConfigError
+from nas_lightning.spaces.mixed import Engine, edge_by_edge
+from nas_lightning.spaces.shared import shared
+
+ENGINES: dict[str, Engine] = {"fast": shared, "reference": edge_by_edge}
+
+
+def engine_named(name: str) -> str:
+    """The key of `ENGINES` that a name stands for: `auto` is the fastest that there is.
+
+    Raises:
+        ConfigError: It is unknown.
+    """
+    if name not in ENGINES and name != "auto":
+        raise ConfigError(f"engine={name}: unknown; allowed: auto, {', '.join(ENGINES)}")
+    return "fast" if name == "auto" else name
+
+
+def engine_of(name: str) -> Engine:
+    """The engine that a name stands for; see `engine_named`."""
+    return ENGINES[engine_named(name)]
+
+
+def layout_of(name: str) -> Callable[[Tensor], Tensor]:
+    """What images [B, C, H, W] pass through before the first layer: their memory layout carries through the network."""
+    return _as_they_are if engine_of(name) is edge_by_edge else _channels_last
+
+
+def _as_they_are(images: Tensor) -> Tensor:
+    return images
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """Channels last where kernels prefer it: on the CPU, and in low precision on tensor cores."""
+    kind = images.device.type
+    prefers = kind == "cpu" or torch.is_autocast_enabled(kind)
+    return images.contiguous(memory_format=torch.channels_last) if prefers else images
