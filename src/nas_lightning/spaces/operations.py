@@ -50,6 +50,17 @@ class Noise(nn.Module):
         return draws.normal_like(x[:, :, :: self.stride, :: self.stride].detach(), "noise", *self.key)
 
 
+class Pointwise(nn.Conv2d):
+    """A 1×1 convolution that leaves out pixels before it convolves.
+
+    On the CPU the backward pass of torch's own strided 1×1 convolution writes out of bounds in channels_last.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, Ci, H, W] → [B, Co, H / stride, W / stride]."""
+        return conv2d(x[:, :, :: self.stride[0], :: self.stride[1]], self.weight)
+
+
 class FactorizedReduce(nn.Module):
     """Halve the resolution without losing every second pixel: two 1×1 convolutions, one shifted by a pixel."""
 
@@ -70,8 +81,7 @@ class FactorizedReduce(nn.Module):
 
         Twice [B, Ci, H/2, W/2] → [B, Co, H/2, W/2].
 
-        The slices are taken first: on the CPU the backward pass of a strided 1×1 convolution over a shifted image
-        writes out of bounds in channels_last.
+        The slices are taken first; see `Pointwise`.
         """
         return torch.cat([conv2d(even, self.conv_1.weight), conv2d(odd, self.conv_2.weight)], dim=1)
 
@@ -80,7 +90,7 @@ def relu_conv_norm(in_channels: int, out_channels: int, affine: bool, size: int 
     """ReLU, convolution of an odd size that keeps the resolution at stride 1, batch normalisation."""
     return nn.Sequential(
         nn.ReLU(),
-        nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False),
+        (Pointwise if size == 1 else nn.Conv2d)(in_channels, out_channels, size, stride, padding=size // 2, bias=False),
         nn.BatchNorm2d(out_channels, affine=affine),
     )
 

@@ -24,7 +24,7 @@ from nas_lightning.protocols import Regularizer
 from nas_lightning.spaces.depthwise import depthwise, dilated_by_even, dilated_by_phases, from_phases, to_phases
 from nas_lightning.spaces.mixed import Mix, MixedCell, MixedOperation
 from nas_lightning.spaces.normed_sums import Term, by_hand, image, move, normed, normed_sum, rows, scaled_sum
-from nas_lightning.spaces.operations import FactorizedReduce, Identity, Zero
+from nas_lightning.spaces.operations import FactorizedReduce, Identity, Pointwise, Zero
 from nas_lightning.spaces.partial import bypass, join
 
 T = TypeVar("T")
@@ -279,8 +279,8 @@ def _add_convolutions(total: Sum, layers: list[nn.Module], source: Source, weigh
     else:
         layers = layers[1:]
         if not _is_depthwise(first):
-            if not layers and by_hand(source.x) and first.kernel_size == (1, 1) and first.stride == (1, 1):
-                layers, x = [first], source.relu
+            if isinstance(first, Pointwise) and not layers:
+                layers, x = [first], source.relu if first.stride == (1, 1) else source.strided(0)
             else:
                 x = first(source.relu)
         elif first.dilation == (1, 1):
@@ -310,7 +310,7 @@ def _pointwise(x: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d, weight: 
     folded = by_hand(x) and (x.shape[1] <= GRAM_CHANNELS or not norm.training)
     if folded or not by_hand(x):
         return Term(x, norm, weight, convolution.weight)
-    return Term(convolution(x), norm, weight)
+    return Term(F.conv2d(x, convolution.weight), norm, weight)
 
 
 def _total(tensors: list[Tensor]) -> Tensor:
