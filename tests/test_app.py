@@ -69,6 +69,10 @@ SEARCH_KEYS = [
     "dominant_eigenvalue",
 ]
 EVALUATION_KEYS = [
+    "images_per_second",
+    "peak_memory_mib",
+    "device",
+    "precision",
     "recipe",
     "test_accuracy",
     "test_error",

@@ -180,10 +180,18 @@ PART_LISTS = ("regularizer", "control", "callbacks", "logger")
 """Sections that are lists of named parts."""
 
 
+LOADING_KEYS = ("num_workers", "prefetch_factor", "augment_on")
+"""Keys of `data` that say how images are loaded; they change no image."""
+
+
 class LoaderConfig(Section):
     """Keys of `data` that the loaders read, whatever the source."""
 
     num_workers: CountOrZero = Field(default=0, description="processes that load images")
+    prefetch_factor: Count = Field(default=4, description="batches that each of them prepares ahead")
+    augment_on: Literal["auto", "loader", "device"] = Field(
+        default="auto", description="where images in memory are augmented, with the same result; auto: on a GPU"
+    )
     split: Literal["halves_by_order", "stratified", "benchmark"] = Field(
         default="stratified", description="how the search halves are cut"
     )

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from nas_lightning import reports
 from nas_lightning.composition import as_dict, options
-from nas_lightning.configs import RootConfig, validate
+from nas_lightning.configs import LOADING_KEYS, RootConfig, validate
 from nas_lightning.draws import seeded_generator
 from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.analyses import analysis_bench, run_analysis, start_analysis
@@ -125,7 +125,7 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
 
     Args:
         run_dir: The run folder; the configuration comes from it.
-        overrides: Only `trainer.*`, `logger` and `data.num_workers` may differ.
+        overrides: Only `trainer.*`, `logger` and how data are loaded (`LOADING_KEYS`) may differ.
 
     Raises:
         ConfigError: The folder holds no run, or an override is not allowed.
@@ -262,7 +262,7 @@ def _comparable_hash(plain: Mapping[str, Any]) -> str:
     shared = {key: value for key, value in plain.items() if key not in left_out}
     if plain["control"]:  # what steers the search follows what was measured
         shared["callbacks"] = plain["callbacks"]
-    shared["data"] = {k: v for k, v in plain["data"].items() if k not in ("num_workers", "root", "download")}
+    shared["data"] = {k: v for k, v in plain["data"].items() if k not in (*LOADING_KEYS, "root", "download")}
     return hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=4).hexdigest()
 
 
@@ -361,11 +361,12 @@ def _new_folder() -> RunFolder:
 
 def _override_resumed(config: dict[str, Any], override: str) -> None:
     key, _, text = override.lstrip("+").partition("=")
-    allowed = key.startswith("trainer.") or key == "data.num_workers" or key.split(".")[0] == "logger"
+    loading = [f"data.{name}" for name in LOADING_KEYS]
+    allowed = key.startswith("trainer.") or key in loading or key.split(".")[0] == "logger"
     if not allowed:
         raise ConfigError(
-            f"{override}: a resumed run keeps its configuration; only trainer.*, logger.* and data.num_workers may"
-            " differ, or start a new run without resume="
+            f"{override}: a resumed run keeps its configuration; only trainer.*, logger.* and {', '.join(loading)}"
+            " may differ, or start a new run without resume="
         )
     try:
         value = yaml.safe_load(text)

@@ -7,8 +7,8 @@ from sklearn.datasets import load_digits
 from torchvision.transforms import v2
 
 from nas_lightning.data import Cutout, Digits
-from nas_lightning.data.base import channel_statistics, crop_and_flip
-from nas_lightning.data.transforms import Standardise
+from nas_lightning.data.base import channel_statistics
+from nas_lightning.data.transforms import CropAndFlip, Standardise
 from nas_lightning.errors import DataError
 
 
@@ -77,7 +77,7 @@ def test_crops_shift_the_image_over_black_and_mirror_it():
     crops = [padded[:, i : i + 4, j : j + 4] for i in range(3) for j in range(3)]
     allowed = {tuple(c.flatten().tolist()) for crop in crops for c in (crop, crop.flip(-1))}
     torch.manual_seed(0)
-    transform = v2.Compose(crop_and_flip(4, padding=1))
+    transform = CropAndFlip(4, padding=1)
     seen = {tuple(transform(image).flatten().tolist()) for _ in range(400)}
     assert seen == allowed
 

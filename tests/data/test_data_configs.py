@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from nas_lightning.configs import LoaderConfig
+
 PATHS = sorted((Path(__file__).parents[2] / "conf" / "data").glob("*.yaml"))
-COMMON = {"num_workers", "split", "val_fraction", "augment_val"}
+COMMON = {"num_workers", "prefetch_factor", "augment_on", "split", "val_fraction", "augment_val"}
 SOME = {"split_file"}  # of the data sets that NAS-Bench-201 has splits for
 
 
@@ -22,6 +24,10 @@ def test_config(path):
     own = {key: value for key, value in config.items() if key not in COMMON | SOME}
     assert list(own) == list(inspect.signature(source).parameters)  # all of them, no other
     assert source(**own).name == path.stem
+    assert (config["prefetch_factor"], config["augment_on"]) == (
+        LoaderConfig().prefetch_factor,
+        LoaderConfig().augment_on,
+    )
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

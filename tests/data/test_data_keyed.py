@@ -5,9 +5,11 @@ import random
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from nas_lightning.data import Digits, KeyedDataset, order
+from nas_lightning.data import KeyedDataset, order
+from nas_lightning.data.keyed import KeyedWords
+from nas_lightning.draws import hashed_seed
 
 
 class Noise(Dataset):
@@ -20,8 +22,14 @@ class Noise(Dataset):
         return torch.tensor([torch.rand(()).item(), np.random.rand(), random.random()]), index
 
 
-def items(keyed):
-    return torch.stack([keyed[i][0] for i in range(len(keyed))])
+class Broken(Noise):
+    def __getitem__(self, index):
+        super().__getitem__(index)
+        raise IndexError
+
+
+def items(keyed, pass_number=0):
+    return torch.stack([keyed[pass_number, i, i][0] for i in range(len(keyed))])
 
 
 def states():
@@ -55,9 +63,9 @@ def test_a_shorter_order_is_the_start_of_the_whole():
 
 
 def test_items_depend_on_the_key_only():
-    one, two = KeyedDataset(Noise(), 1, 0), KeyedDataset(Noise(), 1, 0)
+    one, two = KeyedDataset(Noise(), 1), KeyedDataset(Noise(), 1)
     forward = items(one)
-    backward = torch.stack([two[i][0] for i in reversed(range(10))]).flip(0)
+    backward = torch.stack([two[0, i, i][0] for i in reversed(range(10))]).flip(0)
     assert torch.equal(forward, backward)
     assert len(forward.unique()) == 30  # each item, and each generator, has draws of its own
 
@@ -65,36 +73,43 @@ def test_items_depend_on_the_key_only():
 @pytest.mark.parametrize("other", [(2, 0, "s"), (1, 1, "s"), (1, 0, "t")])
 def test_items_differ_between_seeds_passes_and_streams(other):
     seed, pass_number, stream = other
-    one = KeyedDataset(Noise(), 1, 0, stream="s")
-    two = KeyedDataset(Noise(), seed, pass_number, stream=stream)
-    assert not torch.isclose(items(one), items(two)).any()
+    one, two = KeyedDataset(Noise(), 1, "s"), KeyedDataset(Noise(), seed, stream)
+    assert not torch.isclose(items(one), items(two, pass_number)).any()
 
 
-def test_indices_choose_items_and_repeats_are_augmented_anew():
-    keyed = KeyedDataset(Noise(), 1, 0, indices=[4, 4, 9])
-    assert len(keyed) == 3
-    assert [keyed[i][1] for i in range(3)] == [4, 4, 9]
-    assert not torch.equal(keyed[0][0], keyed[1][0])
+def test_an_image_that_comes_twice_is_augmented_anew():
+    keyed = KeyedDataset(Noise(), 1)
+    (one, first), (two, second) = keyed[0, 0, 4], keyed[0, 1, 4]
+    assert first == second == 4
+    assert not torch.equal(one, two)
 
 
 def test_batches_equal_single_items():
-    keyed = KeyedDataset(Noise(), 1, 0)
-    batch = keyed.__getitems__([2, 7, 2])
-    for position, (draws, index) in zip([2, 7, 2], batch, strict=True):
-        assert index == position
-        assert torch.equal(draws, keyed[position][0])
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_workers_change_nothing():
-    keyed = KeyedDataset(Digits().dataset("train", augment=True, cutout=4), 1, 0, indices=range(40))
-    none, two = (torch.cat([images for images, _ in DataLoader(keyed, 7, num_workers=workers)]) for workers in (0, 2))
-    assert torch.equal(none, two)
+    keyed = KeyedDataset(Noise(), 1)
+    keys = [(0, 2, 5), (0, 7, 1), (3, 2, 5)]
+    for key, (draws, index) in zip(keys, keyed.__getitems__(keys), strict=True):
+        assert index == key[2]
+        assert torch.equal(draws, keyed[key][0])
 
 
 def test_generators_are_left_as_found_even_after_a_fault():
     before = states()
-    items(KeyedDataset(Noise(), 1, 0))
+    items(KeyedDataset(Noise(), 1))
     with pytest.raises(IndexError):
-        KeyedDataset(Noise(), 1, 0)[99]
+        KeyedDataset(Broken(), 1)[0, 0, 0]
+    KeyedWords(1, "train", 3)([(0, 0, 0)])
     assert states() == before
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+def test_words_are_what_the_generator_of_torch_draws(seed):
+    keys = [(pass_number, position, 0) for pass_number in (0, 3) for position in (0, 1, 40_000)]
+    words = KeyedWords(seed, "arch", 6)(keys)
+    assert words.shape == (6, 6)
+    for row, (pass_number, position, _) in zip(words, keys, strict=True):
+        rng = torch.Generator().manual_seed(hashed_seed(seed, "arch", pass_number, position))
+        for word, side in zip(row[:4].tolist(), (9, 2, 32, 1000), strict=True):
+            assert int(torch.randint(side, (), generator=rng)) == word % side
+        for word in row[4:].tolist():
+            assert torch.rand((), generator=rng).item() == word % 2**24 / 2**24
+    assert KeyedWords(seed, "arch", 0)(keys).shape == (6, 0)

@@ -1,17 +1,18 @@
 """Loaders as pure functions of the pass, alone and under a real Trainer."""
 
+import multiprocessing
 import random
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, random_split
 
 from nas_lightning.data import Arrays, Digits
-from nas_lightning.errors import DataError
+from nas_lightning.errors import ConfigError, DataError
 from nas_lightning.lightning.data import EvaluationData, SearchData
 from nas_lightning.lightning.users_data import from_datamodule
 
@@ -240,32 +241,161 @@ class Recorder(LightningModule):
         return torch.optim.SGD([self.weight], 0.1)
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*in the `DataLoader` will be put")
-@pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.", "ignore:.*Checkpoint directory")
-@pytest.mark.filterwarnings("ignore:.*pre-optimization", "ignore:.*GPU available")
-@FORK
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_resumed_run_sees_what_the_unbroken_run_saw(digits, tmp_path, workers):
-    def fit(epochs, folder, **options):
-        recorder = Recorder()
-        trainer = Trainer(
-            max_epochs=epochs,
-            accelerator="cpu",
-            reload_dataloaders_every_n_epochs=1,
-            callbacks=ModelCheckpoint(tmp_path / folder, save_last=True, save_on_train_epoch_end=True),
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        trainer.fit(recorder, SearchData(digits, 256, seed=1, num_workers=workers), **options)
-        return recorder.seen
+def fit(data, folder=None, epochs=3, **options):
+    """What a real Trainer gives to its module."""
+    recorder = Recorder()
+    trainer = Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        reload_dataloaders_every_n_epochs=1,
+        callbacks=[ModelCheckpoint(folder, save_last=True, save_on_train_epoch_end=True)] if folder else [],
+        enable_checkpointing=folder is not None,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(recorder, data, **options)
+    return recorder.seen
 
-    whole = fit(3, "whole")
+
+QUIET = pytest.mark.filterwarnings(
+    *("ignore:.*does not have many workers", "ignore:.*in the `DataLoader` will be put"),
+    *("ignore:.*isinstance.treespec, LeafSpec.", "ignore:.*Checkpoint directory"),
+    *("ignore:.*pre-optimization", "ignore:.*GPU available"),
+)
+
+
+@QUIET
+@FORK
+@pytest.mark.parametrize(("workers", "where"), [(0, "loader"), (0, "device"), (2, "device")])
+def test_a_resumed_run_sees_what_the_unbroken_run_saw(digits, tmp_path, workers, where):
+    def seen(epochs, folder, **options):
+        data = SearchData(digits, 256, seed=1, num_workers=workers, cutout=4, augment_on=where)
+        return fit(data, tmp_path / folder, epochs, **options)
+
+    whole = seen(3, "whole")
     assert len({entry[1:] for entry in whole}) == len(whole) == 3 * (3 + 3 + 3)  # nothing comes twice
-    first = fit(2, "first")
-    rest = fit(3, "first", ckpt_path=str(tmp_path / "first" / "last.ckpt"))
+    first = seen(2, "first")
+    rest = seen(3, "first", ckpt_path=str(tmp_path / "first" / "last.ckpt"))
     assert first + rest == whole
+    assert whole == fit(SearchData(digits, 256, seed=1, cutout=4, augment_on="loader"))
+
+
+# Where images are augmented, and whose workers stay
+
+
+def under_trainer(module, epoch=0, device="cpu"):
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    module.trainer = SimpleNamespace(current_epoch=epoch, world_size=1, global_rank=0, strategy=strategy)
+    return module
+
+
+def streams(module):
+    retraining = isinstance(module, EvaluationData)
+    train = {"train": module.train_dataloader()} if retraining else module.train_dataloader()
+    return {**train, "val": module.val_dataloader(), **({"test": module.test_dataloader()} if retraining else {})}
+
+
+@FORK
+@pytest.mark.parametrize(("kind", "workers"), [(SearchData, 0), (SearchData, 2), (EvaluationData, 0)])
+def test_images_augmented_on_the_device_are_those_of_the_loader(digits, kind, workers):
+    options = {"cutout": 4, "num_workers": workers}
+    device = under_trainer(ready(kind(digits, 64, 1, augment_on="device", **options)), epoch=2)
+    loader = under_trainer(ready(kind(digits, 64, 1, augment_on="loader", **options)), epoch=2)
+    for (name, handed), finished in zip(streams(device).items(), streams(loader).values(), strict=True):
+        for batch, expected in zip(handed, finished, strict=True):
+            assert batch[0].images.dtype == torch.uint8
+            for images, labels in (
+                device.on_after_batch_transfer(batch, 0),
+                device.on_after_batch_transfer({name: batch}, 0)[name],
+                loader.on_after_batch_transfer(expected, 0),  # finished already
+            ):
+                assert torch.equal(images, expected[0])
+                assert torch.equal(labels, expected[1])
+
+
+def test_auto_augments_and_pins_for_a_gpu_only(digits):
+    for kind in (SearchData, EvaluationData):
+        for device, where in (("cpu", "loader"), ("cuda", "device")):
+            module = under_trainer(ready(kind(digits, 64, 1)), device=device)
+            for loader in streams(module).values():
+                assert loader.pin_memory == (device == "cuda")
+                assert loader.dataset.finished == (where == "loader")
+            assert not ready(kind(digits, 64, 1)).val_dataloader().pin_memory
+
+
+def test_what_is_read_without_a_trainer_is_finished(digits):
+    device, loader = (search(digits, 64, cutout=4, augment_on=where) for where in ("device", "loader"))
+    assert torch.equal(images_of(device.val_dataloader()), images_of(loader.val_dataloader()))
+    under_trainer(device, epoch=3, device="cuda"), under_trainer(loader, epoch=3)
+    assert torch.equal(device.fixed_arch_batch()[0], loader.fixed_arch_batch()[0])
+    assert device.selection_dataloader().dataset.finished
+
+
+def test_only_images_in_memory_can_be_augmented_on_the_device():
+    data = from_datamodule(Users(tensors(30), tensors(6)))
+    for kind in (SearchData, EvaluationData):
+        with pytest.raises(ConfigError, match=r"data.augment_on=device: .*Users .*use data.augment_on=auto") as raised:
+            ready(kind(data, 4, 1, augment_on="device"))
+        assert "\n" not in str(raised.value)
+        module = under_trainer(ready(kind(data, 4, 1)), device="cuda")
+        module.data.prepare()
+        assert all(not hasattr(loader.dataset, "finished") for loader in streams(module).values())
+
+
+class Watcher(Callback):
+    """Which processes load the images of each epoch."""
+
+    def __init__(self):
+        self.workers = []
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        kept = trainer.datamodule._lasting
+        self.workers.append({name: [w.pid for w in loader._iterator._workers] for name, loader in kept.items()})
+
+
+@QUIET
+@FORK
+def test_workers_are_started_once_and_let_go_at_the_end(digits, monkeypatch):
+    watcher, data = Watcher(), SearchData(digits, 256, seed=1, num_workers=2)
+    started = []
+    start = multiprocessing.Process.start
+    monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", lambda self: (started.append(1), start(self))[1])
+    monkeypatch.setattr(Recorder, "configure_callbacks", lambda self: [watcher], raising=False)
+    fit(data)
+    assert set(watcher.workers[0]) == {"train", "arch", "val"}
+    assert watcher.workers[0] == watcher.workers[1] == watcher.workers[2]
+    assert len(started) == 3 * 2
+    assert not data._lasting
+    assert not multiprocessing.active_children()
+
+
+@FORK
+def test_a_loader_that_is_being_read_is_left_alone(digits):
+    module = under_trainer(search(digits, 64, num_workers=1))
+    expected = [images for images, _ in search(digits, 64).val_dataloader()]
+    first = iter(module.val_dataloader())
+    seen = [next(first)[0]]
+    assert torch.equal(images_of(module.val_dataloader()), torch.cat(expected))
+    seen += [images for images, _ in first]
+    assert torch.equal(torch.cat(seen), torch.cat(expected))
+
+
+@FORK
+def test_lasting_loaders_follow_larger_batches_and_a_new_setup(digits):
+    module = under_trainer(search(digits, 64, num_workers=1))
+    first = module.train_dataloader()["train"]
+    list(first)
+    module.batch_size = 128
+    under_trainer(module, epoch=1)
+    second = module.train_dataloader()["train"]
+    assert second is first
+    reference = under_trainer(search(digits, 128), epoch=1).train_dataloader()["train"]
+    assert [len(labels) for _, labels in second] == [len(labels) for _, labels in reference]
+    assert torch.equal(images_of(second), images_of(reference))
+    module.setup("fit")
+    assert module.train_dataloader()["train"] is not first
 
 
 # A user's own LightningDataModule

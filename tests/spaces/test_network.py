@@ -1,16 +1,19 @@
-"""The discrete network against loops over its operations: wiring, drop-path, auxiliary head, sizes."""
+"""The discrete network against loops over its operations: wiring, drop-path, auxiliary head, sizes, memory formats."""
 
+import copy
 import warnings
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cases import SPACES, TINY, build_space, images, random_genotype
 from nas_lightning import draws
-from nas_lightning.spaces import Genotype, genotype, network
+from nas_lightning.spaces import Genotype, genotype
 from nas_lightning.spaces.network import AuxiliaryHead, auxiliary_fits
 from nas_lightning.spaces.operations import FactorizedReduce
+from nas_lightning.spaces.quick import QuickDepthwise
 
 
 def tiny_network(space, architecture, **sizes):
@@ -79,11 +82,11 @@ def test_drop_path_meets_everything_but_identities(name, monkeypatch):
     architecture = random_genotype(space, 4)
     calls = []
 
-    def half(y, probability, *key):
-        calls.append((probability, key))
-        return 0.5 * y
+    def half(x, keep, *key):  # where the released code has 0 or 1 for every image
+        calls.append((keep, key))
+        return torch.full((len(x), 1, 1, 1), 0.5 * keep, dtype=x.dtype)
 
-    monkeypatch.setattr(network, "drop_path", half)
+    monkeypatch.setattr(draws, "keep_mask", half)
     net = tiny_network(space, architecture)
     net.drop_probability = 0.3
     last = by_hand(net, architecture, images(), KINDS, spoil=lambda y: 0.5 * y)[-1]
@@ -95,7 +98,7 @@ def test_drop_path_meets_everything_but_identities(name, monkeypatch):
     )
     total = sum(len(architecture.cells[kind]) for kind in KINDS)
     assert len(calls) == total - spared
-    assert {probability for probability, _ in calls} == {0.3}
+    assert {keep for keep, _ in calls} == {0.7}
     assert len({key for _, key in calls}) == len(calls)  # a mask of its own for every path
     calls.clear()
     net.eval()(images())
@@ -109,6 +112,18 @@ def test_drop_path_meets_noise_and_pools():
     net.drop_probability = 1 - 1e-12
     with draws.keyed(0, 0, "train"):
         assert torch.equal(net(images()), net.classifier.bias.expand(4, 3))
+
+
+def test_drop_path_in_a_cell_of_identities():
+    space = build_space("s3")
+    edges = tuple((node, "skip_connect", source) for node in range(2, 6) for source in (0, 1))
+    concat = dict.fromkeys(("normal", "reduce"), (2, 3, 4, 5))
+    net = tiny_network(space, Genotype("s3", {"normal": edges, "reduce": edges}, concat))
+    expected = net(images())
+    assert [len(cell.paths) for cell in net.cells] == [0, 8, 8, 0]  # only what halves the resolution is dropped
+    net.drop_probability = 0.5
+    with draws.keyed(0, 0, "train"):
+        assert not torch.equal(net(images()), expected)
 
 
 def test_drop_path_is_keyed_and_per_image():
@@ -235,3 +250,61 @@ def test_every_operation_of_darts_can_stand_in_a_network():
     net = tiny_network(space, architecture)
     last = by_hand(net, architecture, images(), KINDS)[-1]
     torch.testing.assert_close(net(images()), net.classifier(last.mean((2, 3))), rtol=0, atol=1e-10)
+
+
+# ---------------------------------------------------------------------------------------------- memory formats
+def plainly(net):
+    """A copy in which every convolution is torch's own."""
+    net = copy.deepcopy(net)
+    for module in net.modules():
+        if isinstance(module, QuickDepthwise):
+            module.__class__ = nn.Conv2d
+    return net
+
+
+@pytest.mark.parametrize("name", [*SPACES])
+def test_channels_last_changes_nothing_but_rounding(name):
+    """Logits and all gradients, in float64, beside plain convolutions in NCHW; both halvings of the resolution."""
+    space = build_space(name)
+    net = tiny_network(space, random_genotype(space, 2), layers=3, auxiliary=True)
+    plain = plainly(net)
+    net.to(memory_format=torch.channels_last)
+    x, results = images(3, 32), []
+    for network, inputs in ((net, x.contiguous(memory_format=torch.channels_last)), (plain, x)):
+        network.drop_probability = 0.3
+        with draws.keyed(0, 0, "train"):
+            logits, auxiliary = network(inputs)
+        (logits.square().sum() + auxiliary.square().sum()).backward()
+        results.append([logits, auxiliary, *(p.grad for p in network.parameters())])
+    for a, b in zip(*results, strict=True):
+        if b is None:  # beyond noise there is no gradient
+            assert a is None
+        else:
+            torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
+    for a, b in zip(net.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+class Convolutions(TorchDispatchMode):
+    """Notes kernel side and stride of every convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.convolution.default:
+            self.seen.add((args[1].shape[-1], args[3][0]))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+def test_no_strided_convolution_has_a_kernel_of_one_pixel(stem):
+    """The backward pass of torch's own writes out of bounds in channels_last on some CPUs."""
+    space = build_space("s3")
+    net = tiny_network(space, random_genotype(space, 2), stem=stem)
+    with Convolutions() as convolutions:
+        net(images(2, 32))
+    assert any(isinstance(module, FactorizedReduce) for module in net.modules())
+    assert {(1, 1), (3, 1)} <= convolutions.seen
+    assert (1, 2) not in convolutions.seen

@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from nas_lightning.data.base import ImageData, Transform, channel_statistics, crop_and_flip
+from nas_lightning.data.base import ImageData, Transform, channel_statistics
+from nas_lightning.data.transforms import CropAndFlip
 from nas_lightning.errors import DataError
 
 PLAIN = ("x_train", "y_train", "x_test", "y_test")
@@ -60,7 +61,7 @@ class Arrays(ImageData):
         self.class_names = tuple(str(label) for label in range(self.num_classes))
 
     def _augmentation(self) -> list[Transform]:
-        return crop_and_flip(self.image_size, padding=max(1, self.image_size // 8), flip=self.flip)
+        return [CropAndFlip(self.image_size, padding=max(1, self.image_size // 8), flip=self.flip)]
 
     def _error(self, problem: str, remedy: str = "give another file, data.path=FILE.npz") -> DataError:
         return DataError(f"data.path={self.path}: {problem}: {remedy}")

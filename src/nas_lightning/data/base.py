@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from nas_lightning.data.transforms import Cutout, Standardise
+from nas_lightning.data.batched import BatchedImages
+from nas_lightning.data.transforms import BatchTransform, Cutout, Standardise
 from nas_lightning.errors import DataError
 
 Part = Literal["train", "test"]
@@ -20,10 +21,10 @@ Transform = Callable[[Any], Any]
 
 
 class LabelledImages(Dataset[tuple[Tensor, int]]):
-    """Raw images beside their labels, transformed when they are asked for.
+    """Raw images beside their labels, transformed one by one when they are asked for.
 
     Args:
-        images: uint8 tensor [N, C, H, W], or anything that gives a raw image for an index.
+        images: anything that gives a raw image for an index.
         labels: [N] int64.
         transform: makes a float32 tensor [C, H, W] of a raw image.
     """
@@ -79,7 +80,7 @@ class ImageData:
             self._prepared = True
 
     def dataset(self, part: Part, augment: bool, cutout: int = 0) -> Dataset[tuple[Tensor, int]]:
-        """Items are a normalised float32 image [C, H, W] and its label.
+        """Items are a normalised float32 image [C, H, W] and its label; `BatchedImages` where they can be.
 
         Args:
             part: the images of the training or of the test part.
@@ -93,7 +94,10 @@ class ImageData:
             *self._cutout(cutout),
         ]
         labels = self.train_labels if part == "train" else self.test_labels
-        return LabelledImages(self._images[part], labels, v2.Compose(steps))
+        images, batched = self._images[part], [step for step in steps if isinstance(step, BatchTransform)]
+        if isinstance(images, Tensor) and len(batched) == len(steps):
+            return BatchedImages([images], labels, batched)
+        return LabelledImages(images, labels, v2.Compose(steps))
 
     def _load(self) -> None:
         raise NotImplementedError
@@ -113,11 +117,6 @@ class ImageData:
                 f"give 0 (off) to {self.image_size}, e.g. evaluation.cutout={self.image_size // 2}"
             )
         return [Cutout(length)] if length else []
-
-
-def crop_and_flip(size: int, padding: int, flip: bool = True) -> list[Transform]:
-    """The usual augmentation of small images: a shifted crop, black outside, and perhaps a mirror image."""
-    return [v2.RandomCrop(size, padding=padding), *([v2.RandomHorizontalFlip()] if flip else [])]
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

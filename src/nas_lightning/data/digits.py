@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from nas_lightning.data.base import ImageData, Transform, channel_statistics, crop_and_flip
+from nas_lightning.data.base import ImageData, Transform, channel_statistics
 from nas_lightning.data.splits import stratified_cut
+from nas_lightning.data.transforms import CropAndFlip
 
 
 class Digits(ImageData):
@@ -40,4 +41,4 @@ class Digits(ImageData):
         self.class_names = tuple(str(name) for name in digits.target_names)
 
     def _augmentation(self) -> list[Transform]:
-        return crop_and_flip(8, padding=1, flip=False)
+        return [CropAndFlip(8, padding=1, flip=False)]

@@ -5,7 +5,8 @@ Source: Chrabaszcz, Loshchilov & Hutter 2017, arXiv 1707.08819 (the downsampling
 """
 
 from nas_lightning.data.arrays import Arrays
-from nas_lightning.data.base import Transform, crop_and_flip
+from nas_lightning.data.base import Transform
+from nas_lightning.data.transforms import CropAndFlip
 from nas_lightning.errors import DataError
 
 CLASSES = 120
@@ -41,4 +42,4 @@ class ImageNet16(Arrays):
         self.std = (63.22 / 255, 61.26 / 255, 65.09 / 255)
 
     def _augmentation(self) -> list[Transform]:
-        return crop_and_flip(SIDE, padding=2)
+        return [CropAndFlip(SIDE, padding=2)]

@@ -12,7 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from nas_lightning.data.batched import BatchedImages, Raw
 from nas_lightning.draws import hashed_seed
+
+Key = tuple[int, int, int]
+"""Pass number, position in the pass, and index of the image that stands there."""
 
 
 def order(
@@ -55,43 +59,86 @@ def seed_all(number: int) -> None:
     random.seed(number)
 
 
+class KeyedWords:
+    """The numbers that torch's generator would give, seeded by the key of each item of a `KeyedDataset`.
+
+    They are the generator's own, whole and of 32 bits; `randint(n)` makes `word % n` of one. numpy's RandomState is the
+    same Mersenne twister, seeded in the same way, but faster to seed; nothing global is touched.
+
+    Args:
+        seed: of the run.
+        stream: name of the use, e.g. `train`.
+        count: numbers an item.
+    """
+
+    def __init__(self, seed: int, stream: str, count: int) -> None:
+        self.key = (seed, stream)
+        self.count = count
+        self._twister = np.random.MT19937(0)  # made once: that takes as long as seeding it for 50 images
+        self._state = np.random.RandomState(self._twister)
+
+    def __call__(self, keys: Sequence[Key]) -> Tensor:
+        """int64 [B, `count`]."""
+        words = np.empty((len(keys), self.count), dtype=np.int64)
+        for row, (pass_number, position, _) in enumerate(keys if self.count else ()):
+            self._state.seed(hashed_seed(*self.key, pass_number, position) % 2**32)
+            words[row] = self._twister.random_raw(self.count)
+        return torch.from_numpy(words)
+
+
 class KeyedDataset(Dataset[tuple[Tensor, int]]):
     """A dataset whose augmentation is a pure function of (seed, stream, pass, position).
 
-    Loaders read it from front to back: the order of a pass is that of `indices`, so no sampler has to keep
-    count. An image that comes twice in a pass stands at two positions and is augmented in two ways.
+    An image that comes twice in a pass stands at two positions and is augmented in two ways.
 
     Args:
         dataset: where items come from; may draw from the global random generators of torch, numpy and python.
         seed: of the run.
-        pass_number: how many times the stream was passed through before.
-        indices: item i is that of index `indices[i]`; None: all in order.
         stream: name of the use, e.g. `train`.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset[tuple[Tensor, int]],
-        seed: int,
-        pass_number: int,
-        indices: Sequence[int] | np.ndarray | None = None,
-        stream: str = "",
-    ) -> None:
+    def __init__(self, dataset: Dataset[tuple[Tensor, int]], seed: int, stream: str = "") -> None:
         self.dataset = dataset
-        self.indices = np.arange(len(dataset)) if indices is None else np.asarray(indices)  # type: ignore[arg-type]
-        self.key = (seed, stream, pass_number)
+        self.seed = seed
+        self.stream = stream
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.dataset)  # type: ignore[arg-type]
 
-    def __getitem__(self, position: int) -> tuple[Tensor, int]:
-        return self.__getitems__([position])[0]
+    def __getitem__(self, key: Key) -> tuple[Tensor, int]:
+        return self.__getitems__([key])[0]
 
-    def __getitems__(self, positions: Sequence[int]) -> list[tuple[Tensor, int]]:
+    def __getitems__(self, keys: Sequence[Key]) -> list[tuple[Tensor, int]]:
         """A batch at once, as loaders ask for it: saving the random states costs more than seeding them."""
         with preserved_rng():
-            return [self._item(position) for position in positions]
+            return [self._item(*key) for key in keys]
 
-    def _item(self, position: int) -> tuple[Tensor, int]:
-        seed_all(hashed_seed(*self.key, position))
-        return self.dataset[int(self.indices[position])]
+    def _item(self, pass_number: int, position: int, index: int) -> tuple[Tensor, int]:
+        seed_all(hashed_seed(self.seed, self.stream, pass_number, position))
+        return self.dataset[index]
+
+
+class KeyedBatches(Dataset[tuple[Tensor | Raw, Tensor]]):
+    """The same images as those of a `KeyedDataset`, to the bit, but a whole batch at once, ready collated.
+
+    Args:
+        dataset: images in memory.
+        seed: of the run.
+        stream: name of the use, e.g. `train`.
+        finished: whether batches are augmented images, float32 [B, C, H, W]; else they are `Raw`.
+    """
+
+    def __init__(self, dataset: BatchedImages, seed: int, stream: str = "", finished: bool = True) -> None:
+        self.dataset = dataset
+        self.stream = stream
+        self.finished = finished
+        self._words = KeyedWords(seed, stream, dataset.words)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor | Raw, Tensor]:
+        """Images, and labels as int64 [B]."""
+        images, labels = self.dataset.raw([index for _, _, index in keys])
+        words = self._words(keys)
+        return self.dataset.finish(images, words) if self.finished else Raw(images, words, self.stream), labels

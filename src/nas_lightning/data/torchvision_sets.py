@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from nas_lightning.data.base import ImageData, Part, Transform, crop_and_flip
+from nas_lightning.data.base import ImageData, Part, Transform
+from nas_lightning.data.transforms import CropAndFlip
 from nas_lightning.errors import DataError
 
 
@@ -60,7 +61,7 @@ class _TorchvisionSet(ImageData):
         return np.asarray(source.targets, dtype=np.int64)
 
     def _augmentation(self) -> list[Transform]:
-        return crop_and_flip(32, padding=4)
+        return [CropAndFlip(32, padding=4)]
 
 
 class Cifar10(_TorchvisionSet):

@@ -34,6 +34,10 @@ class Recipe:
         images: `full` trains on all training images and measures on the test images. `search_halves` is for choosing
             among candidates: it trains on the train half of the search, measures on `val` and never sees the test
             images.
+        channels_last: Whether images and weights lie in memory channel by channel within a pixel; None is yes on the
+            CPU and on CUDA. Results are the same up to rounding.
+        compile: Whether training steps go through `torch.compile`: minutes of preparation, for long trainings on a
+            GPU. Results are the same up to rounding.
 
     Raises:
         ConfigError: Values that contradict each other.
@@ -58,6 +62,8 @@ class Recipe:
     cutout: Annotated[int, Field(ge=0)] = 16
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     images: Literal["full", "search_halves"] = "full"
+    channels_last: bool | None = None
+    compile: bool = False
 
     @property
     def measured_on(self) -> str:

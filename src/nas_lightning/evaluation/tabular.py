@@ -125,6 +125,7 @@ class Tabular:
             "init_channels": INIT_CHANNELS,
             "layers": LAYERS,
             "seconds": round(time.perf_counter() - start, 3),
+            **dict.fromkeys(("images_per_second", "peak_memory_mib", "device", "precision")),  # of a training
         }
 
     def _dataset(self, bench: Bench) -> str:

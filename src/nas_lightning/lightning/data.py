@@ -1,134 +1,24 @@
-"""Loaders for the search and the retraining.
+"""The images of a search and of a retraining, as Lightning wants them."""
 
-They are pure functions of the pass number, which is the trainer's current epoch: nothing has to be counted,
-saved or restored. The Trainer must be told to ask for them anew in each epoch
-(`reload_dataloaders_every_n_epochs=1`).
-"""
-
-import sys
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-import torch
-from lightning.pytorch import LightningDataModule
 from pydantic import Field
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, DistributedSampler
 
 from nas_lightning.data.base import ImageData
-from nas_lightning.data.benchmark_split import benchmark_split
-from nas_lightning.data.keyed import KeyedDataset, order
-from nas_lightning.data.splits import SearchSplit, SplitMethod, search_split
-from nas_lightning.draws import hashed_seed
+from nas_lightning.data.keyed import order
+from nas_lightning.data.loading import PassLoader
+from nas_lightning.data.splits import SplitMethod
 from nas_lightning.errors import DataError
+from nas_lightning.lightning.keyed_data import AugmentOn, KeyedDataModule
 
-Item = tuple[Tensor, int]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _KeyedDataModule(LightningDataModule):
-    """What the two kinds of data modules share: the split, and loaders without memory.
-
-    With several processes each one gets its own part of every pass, and `batch_size` counts for each process.
-    """
-
-    def __init__(
-        self,
-        data: ImageData,
-        batch_size: int,
-        seed: int,
-        num_workers: int,
-        split: SplitMethod,
-        val_fraction: float,
-        cutout: int,
-        split_file: str | None,
-    ) -> None:
-        super().__init__()
-        if split == "benchmark" and val_fraction:
-            raise DataError(
-                f"data.val_fraction={val_fraction}: data.split=benchmark says itself which images are which; use"
-                " data.val_fraction=0"
-            )
-        if split != "benchmark" and split_file is not None:
-            raise DataError(
-                f"data.split_file={split_file}: is read with data.split=benchmark only, not with data.split={split};"
-                " use data.split=benchmark"
-            )
-        self.data = data
-        self.batch_size = batch_size
-        self.seed = seed
-        self.num_workers = num_workers
-        self.split_method: SplitMethod = split
-        self.val_fraction = val_fraction
-        self.cutout = cutout
-        self.split_file = split_file
-
-    first_pass = 0
-    """Passes made before this fit: a later stage of a search goes on from them."""
-
-    @property
-    def pass_number(self) -> int:
-        """How many times the training images were passed through before; `first_pass` without a trainer."""
-        return self.first_pass + (self.trainer.current_epoch if self.trainer else 0)
-
-    @property
-    def processes(self) -> int:
-        """Among how many processes each pass is divided."""
-        return self.trainer.world_size if self.trainer else 1
-
-    def prepare_data(self) -> None:
-        """Fetches what is to be fetched, in one process."""
-        self.data.prepare()
-
-    def setup(self, stage: str) -> None:
-        """Reads the images, in every process."""
-        self.data.prepare()
-
-    def _search_split(self) -> SearchSplit:
-        """Which images belong to train, arch and val."""
-        self.data.prepare()
-        if self.split_method == "benchmark":
-            return benchmark_split(self.split_file, self.data.train_labels, self.data.test_labels)
-        return search_split(self.data.train_labels, self.split_method, val_fraction=self.val_fraction)
-
-    def _searched(self, split: SearchSplit, augment: bool, cutout: int = 0) -> Dataset[Item]:
-        """What the indices of the split are of: the training images, followed by the test images where it has some."""
-        train = self.data.dataset("train", augment, cutout)
-        if split.held_out is None:
-            return train
-        return ConcatDataset([train, self.data.dataset("test", augment, cutout)])
-
-    def _train_length(self, count: int) -> int:
-        """Images used in a pass: all, less a lone one in the last batch, which BatchNorm would refuse."""
-        per_process = -(-count // self.processes)
-        lone = per_process > 1 and per_process % self.batch_size == 1
-        return (per_process - 1) * self.processes if lone else count
-
-    def _loader(
-        self, dataset: Dataset[Item], stream: str, indices: np.ndarray, batch_size: int | None = None
-    ) -> DataLoader[Any]:
-        """Reads the dataset in the order of the indices, augmented by (seed, stream, pass, position)."""
-        keyed = KeyedDataset(dataset, self.seed, self.pass_number, indices, stream)
-        sampler: DistributedSampler[Item] | None = None
-        if self.processes > 1 and self.trainer:
-            sampler = DistributedSampler(keyed, self.processes, self.trainer.global_rank, shuffle=False)
-        # Without a generator of its own a loader would draw from the global one whenever it starts. The other
-        # ways to start workers fail under joblib's launcher.
-        fork = "fork" if self.num_workers and sys.platform == "linux" else None
-        return DataLoader(
-            keyed,
-            batch_size=batch_size or self.batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator().manual_seed(hashed_seed(self.seed, stream, self.pass_number)),
-            multiprocessing_context=fork,
-        )
-
-
-class SearchData(_KeyedDataModule):
+class SearchData(KeyedDataModule):
     """The images of a search: two streams to train on, `train` and `arch`, and `val` to look at.
 
     A training batch is `{"train": (images, labels), "arch": (images, labels)}`. An epoch passes through the
@@ -148,6 +38,10 @@ class SearchData(_KeyedDataModule):
             images that were set aside never are.
         cutout: side, in pixels, of the square that augmentation blanks; 0 is off.
         split_file: for `benchmark`, the file with its lists of images.
+        prefetch_factor: batches that each of the processes prepares ahead.
+        augment_on: where images that lie in memory are augmented: in the `loader`, or on the `device` that they are
+            trained on, after the transfer of a batch as it is stored; `auto` is a GPU, if there is one. The images
+            are the same.
     """
 
     def __init__(
@@ -161,12 +55,16 @@ class SearchData(_KeyedDataModule):
         augment_val: bool = True,
         cutout: Count = 0,
         split_file: str | None = None,
+        prefetch_factor: Positive = 4,
+        augment_on: AugmentOn = "auto",
     ) -> None:
-        super().__init__(data, batch_size, seed, num_workers, split, val_fraction, cutout, split_file)
+        super().__init__(
+            data, batch_size, seed, num_workers, split, val_fraction, cutout, split_file, prefetch_factor, augment_on
+        )
         self.augment_val = augment_val
 
     def setup(self, stage: str) -> None:
-        """Splits the images and makes the datasets; raises DataError if they do not suffice."""
+        """Splits the images and makes the datasets; raises ConfigError if they do not suffice or do not fit."""
         self.split = self._search_split()
         if self.batch_size > len(self.split.train):
             raise DataError(
@@ -180,8 +78,9 @@ class SearchData(_KeyedDataModule):
             )
         self.augmented = self._searched(self.split, augment=True, cutout=self.cutout)
         self.plain = self._searched(self.split, augment=False)
+        self._check_augment_on(self.augmented)
 
-    def train_dataloader(self) -> dict[str, DataLoader[Any]]:
+    def train_dataloader(self) -> dict[str, PassLoader]:
         """Both streams, with equally many batches."""
         length = self._train_length(len(self.split.train))
         train = order(self.split.train, self.seed, "train", self.pass_number, length)
@@ -200,25 +99,25 @@ class SearchData(_KeyedDataModule):
         """Whether `val` is the arch half with its augmentation, as published."""
         return self.augment_val and not self.val_fraction
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> PassLoader:
         """The val part in index order."""
         return self._loader(self.augmented if self.val_is_augmented else self.plain, "val", self.split.val)
 
-    def selection_dataloader(self) -> DataLoader[Any]:
+    def selection_dataloader(self) -> PassLoader:
         """The val part in one shuffled order, always the same: its first batches are of all classes."""
         dataset = self.augmented if self.val_is_augmented else self.plain
-        return self._loader(dataset, "selection", order(self.split.val, self.seed, "selection", 0))
+        return self._loader(dataset, "selection", order(self.split.val, self.seed, "selection", 0), by_trainer=False)
 
     def fixed_arch_batch(self) -> tuple[Tensor, Tensor]:
         """The same augmented images of the arch half whenever it is asked for; which ones, the seed decides."""
         size = min(self.batch_size, len(self.split.arch))
         chosen = order(self.split.arch, self.seed, "fixed arch batch", 0, size)
-        items = KeyedDataset(self.augmented, self.seed, 0, chosen, "fixed arch batch").__getitems__(range(size))
-        images, labels = zip(*items, strict=True)
-        return torch.stack(images), torch.tensor(labels)
+        loader = PassLoader(self.augmented, self.seed, "fixed arch batch").begin(0, chosen, size)
+        images, labels = next(iter(loader))
+        return images, labels
 
 
-class EvaluationData(_KeyedDataModule):
+class EvaluationData(KeyedDataModule):
     """The images on which a found network is trained from scratch.
 
     Args:
@@ -233,6 +132,8 @@ class EvaluationData(_KeyedDataModule):
         split: as for the search, used by `search_halves`.
         val_fraction: likewise.
         split_file: as for the search.
+        prefetch_factor: likewise.
+        augment_on: likewise.
     """
 
     def __init__(
@@ -246,12 +147,16 @@ class EvaluationData(_KeyedDataModule):
         split: SplitMethod = "stratified",
         val_fraction: Fraction = 0.0,
         split_file: str | None = None,
+        prefetch_factor: Positive = 4,
+        augment_on: AugmentOn = "auto",
     ) -> None:
-        super().__init__(data, batch_size, seed, num_workers, split, val_fraction, cutout, split_file)
+        super().__init__(
+            data, batch_size, seed, num_workers, split, val_fraction, cutout, split_file, prefetch_factor, augment_on
+        )
         self.images = images
 
     def setup(self, stage: str) -> None:
-        """Makes the datasets; raises DataError if the images cannot be used."""
+        """Makes the datasets; raises ConfigError if the images cannot be used."""
         self.data.prepare()
         self.augmented = self.data.dataset("train", augment=True, cutout=self.cutout)
         if self.images == "full":
@@ -265,17 +170,18 @@ class EvaluationData(_KeyedDataModule):
             split = self._search_split()
             self.held_out = self._searched(split, augment=False)
             self.train_indices, self.held_out_indices = split.train, split.val
+        self._check_augment_on(self.augmented)
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> PassLoader:
         """All training images in a fresh order, less a lone one in the last batch."""
         length = self._train_length(len(self.train_indices))
         shuffled = order(self.train_indices, self.seed, "train", self.pass_number, length)
         return self._loader(self.augmented, "train", shuffled)
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> PassLoader:
         """What is looked at after each epoch: the test part, or the val part of the search."""
         return self._loader(self.held_out, "val", self.held_out_indices)
 
-    def test_dataloader(self) -> DataLoader[Any]:
+    def test_dataloader(self) -> PassLoader:
         """The same images, for the final figures."""
         return self._loader(self.held_out, "test", self.held_out_indices)

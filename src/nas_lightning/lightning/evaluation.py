@@ -8,6 +8,7 @@ from torch import Tensor
 import lightning as L
 from nas_lightning import draws
 from nas_lightning.evaluation.recipe import Recipe
+from nas_lightning.evaluation.step import TrainingStep, lay_out_like_weights
 from nas_lightning.protocols import Objective
 from nas_lightning.schedules import drop_path_in_evaluation, learning_rate
 
@@ -25,6 +26,7 @@ class EvaluationModule(L.LightningModule):
         genotype: What the network was built from; kept in the checkpoint.
 
     Attributes:
+        step: What is computed in a step.
         best: Best held-out metric of any epoch so far. It is logged, never reported as the result.
         metric_name: `test_accuracy`, or `val_accuracy` where the recipe trains on the search halves.
     """
@@ -41,6 +43,7 @@ class EvaluationModule(L.LightningModule):
         self.network = network
         self.objective = objective
         self.recipe = recipe
+        self.step = TrainingStep(network, objective, recipe)
         self.seed = seed
         self.built_from = genotype
         self.best = float("-inf") if objective.direction == "max" else float("inf")
@@ -49,23 +52,24 @@ class EvaluationModule(L.LightningModule):
         self.train_metric = objective.new_metric()
         self.test_metric = objective.new_metric()
 
+    def setup(self, stage: str) -> None:
+        """Make the network ready for the device that it trains on."""
+        if stage == "fit":
+            self.step.prepare(self.trainer.strategy.root_device)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD with momentum on all weights."""
-        recipe = self.recipe
-        return torch.optim.SGD(
-            self.network.parameters(),
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
-        )
+        return self.step.optimizer()
+
+    def on_train_start(self) -> None:
+        """The optimizer's state is restored by now, perhaps from another device or an older version."""
+        lay_out_like_weights(self.optimizers(use_pl_optimizer=False))  # type: ignore[arg-type]
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """Clip by the recipe's norm."""
-        if self.recipe.clip is not None:
-            self.clip_gradients(optimizer, self.recipe.clip, "norm")
+        """Clip by the recipe's norm; Lightning's own clipping refuses fused optimizers under bf16-mixed."""
+        self.step.clip()
 
     def on_train_epoch_start(self) -> None:
         """Set learning rate and drop-path from the epoch."""
@@ -80,11 +84,7 @@ class EvaluationModule(L.LightningModule):
         """Loss of the main head plus the weighted loss of the auxiliary head."""
         images, targets = batch
         with draws.keyed(self.seed, self.num_steps, "evaluation", self.global_rank):
-            outputs = self.network(images)
-        logits, auxiliary = outputs if isinstance(outputs, tuple) else (outputs, None)
-        loss = self.objective.loss(logits, targets, self.recipe.label_smoothing)
-        if auxiliary is not None:
-            loss = loss + self.recipe.auxiliary * self.objective.loss(auxiliary, targets, self.recipe.label_smoothing)
+            loss, logits = self.step.loss(images, targets)
         self.num_steps += 1
         self.train_metric.update(logits.detach(), targets)
         self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(images))
@@ -94,7 +94,7 @@ class EvaluationModule(L.LightningModule):
         """Watch the held-out images after each epoch."""
         images, targets = batch
         with draws.keyed(self.seed, self.num_steps, f"test {batch_idx}", self.global_rank):
-            outputs = self.network(images)
+            outputs = self.step.outputs(images)
         self.test_metric.update(outputs, targets)
 
     def on_validation_epoch_end(self) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 import lightning as L
 from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.evaluation.recipe import Recipe
+from nas_lightning.evaluation.step import check_compiler
 from nas_lightning.functional import count_macs, count_parameters
-from nas_lightning.lightning.callbacks import Cost, InterruptAtEpochEnd
+from nas_lightning.lightning.callbacks import Cost, InterruptAtEpochEnd, hardware
 from nas_lightning.lightning.data import EvaluationData
 from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.lightning.workbench import Workbench, callback_of, out_of_time
@@ -23,10 +24,14 @@ class Retraining(Recipe):
         """Refuse what cannot be trained before anything is written.
 
         Raises:
-            ConfigError: The image size or the recipe do not fit the network or the images.
+            ConfigError: The image size or the recipe do not fit the network or the images, or nothing can be compiled
+                here.
         """
         bench.space.check_image_size(bench.data.image_size, self.layers, self.stem)
         self._images(bench).setup("fit")
+        if self.compile:
+            trainer = bench.trainer("check", 1, bench.folder.checkpoints, max_epochs=1)
+            check_compiler(trainer.strategy.root_device)
 
     def _images(self, bench: Workbench) -> EvaluationData:
         return EvaluationData(
@@ -94,5 +99,6 @@ class Retraining(Recipe):
             "epochs": epochs,
             "init_channels": self.init_channels,
             "layers": self.layers,
-            "seconds": cost.report()["seconds"],
+            **cost.report(),
+            **hardware(bench.plain["trainer"]),
         }

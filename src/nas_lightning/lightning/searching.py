@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.lightning.building import bench_of, build_module, planned_again, search_data, stages_of
-from nas_lightning.lightning.callbacks import Cost, EpochCheckpoint, InterruptAtEpochEnd
+from nas_lightning.lightning.callbacks import Cost, EpochCheckpoint, InterruptAtEpochEnd, hardware
 from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.selection import SelectionTuning, select
@@ -105,8 +103,7 @@ def run_search(bench: Workbench) -> Searched:
     search = {
         "epochs": searched,
         **cost.report(),
-        "device": device_name(bench.plain["trainer"]),
-        "precision": str(bench.plain["trainer"].get("precision") or "32-true"),
+        **hardware(bench.plain["trainer"]),
         "engine": engine_named(bench.config.engine),
         **_found_in_tables(origin or folder, searched - 1),
     }
@@ -252,11 +249,3 @@ def _state_of(
         decisions=module.decisions.state_dict(),
         controls=controls,
     )
-
-
-def device_name(trainer_part: dict[str, Any]) -> str:
-    """The GPU's name, or the kind of accelerator in words."""
-    accelerator = trainer_part.get("accelerator", "auto")
-    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
-        return torch.cuda.get_device_name()
-    return f"cpu ({torch.get_num_threads()} threads)"

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from nas_lightning.configs import LOADING_KEYS
 from nas_lightning.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ _NORMAL_CELL = ("genotype", "cells", "normal")  # lists of node, operation and s
 # Keys of config.yaml, with all below them, that do not change what is compared.
 _IGNORED = (
     *("seed", "threads", "runs", "genotype", "sweep", "trusted", "task", "trainer", "logger", "callbacks"),
-    *("data.num_workers", "data.root", "data.path", "data.download"),
+    *(f"data.{key}" for key in (*LOADING_KEYS, "root", "path", "download")),
 )
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # about ten times as fast, where there is one
 

@@ -10,36 +10,52 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from nas_lightning import draws
 from nas_lightning.spaces.genotypes import Genotype
 from nas_lightning.spaces.macro import CellPlan, Preprocess, build_stem, plan_cells
-from nas_lightning.spaces.operations import Identity, build_operation, drop_path
+from nas_lightning.spaces.operations import Identity, build_operation
+from nas_lightning.spaces.quick import quick
 
 if TYPE_CHECKING:
     from nas_lightning.spaces.cell_space import CellSpace
 
 
 class DiscreteCell(nn.Module):
-    """A cell with the operations of a genotype."""
+    """A cell with the operations of a genotype.
+
+    Attributes:
+        paths: Keys of the draws of drop-path, one for each operation that it meets: all but the identities.
+    """
 
     def __init__(self, genotype: Genotype, plan: CellPlan) -> None:
         super().__init__()
-        self.cell = plan.index
         self.concat = genotype.concat[plan.kind]
         self.preprocess = Preprocess(plan, affine=True)
         self.edges = genotype.cells[plan.kind]
         self.operations = nn.ModuleList()
         for row, (_, name, source) in enumerate(self.edges):
             stride = 2 if plan.kind == "reduce" and source < 2 else 1
-            self.operations.append(build_operation(name, plan.channels, stride, search=False, key=(plan.index, row)))
+            key = (plan.index, row)
+            self.operations.append(quick(build_operation(name, plan.channels, stride, search=False, key=key)))
+        self.paths = [
+            ("drop_path", plan.index, row)
+            for row, operation in enumerate(self.operations)
+            if not isinstance(operation, Identity)
+        ]
 
-    def forward(self, before: Tensor, last: Tensor, drop_probability: float) -> Tensor:
-        """Outputs of cells k-2 and k-1 → [B, len(concat)·C, H', W']."""
+    def forward(self, before: Tensor, last: Tensor, scales: Tensor | None = None) -> Tensor:
+        """Outputs of cells k-2 and k-1 → [B, len(concat)·C, H', W'].
+
+        `scales` [len(paths), B, 1, 1, 1] multiply the outputs of the operations that drop-path meets.
+        """
         nodes: list[Tensor | None] = [*self.preprocess(before, last)]
         nodes += [None] * (max(node for node, _, _ in self.edges) - 1)
-        for row, ((node, _, source), operation) in enumerate(zip(self.edges, self.operations, strict=True)):
+        path = 0
+        for (node, _, source), operation in zip(self.edges, self.operations, strict=True):
             y = operation(nodes[source])
-            if self.training and not isinstance(operation, Identity):
-                y = drop_path(y, drop_probability, "drop_path", self.cell, row)
+            if scales is not None and not isinstance(operation, Identity):
+                y = y * scales[path].to(y.dtype)
+                path += 1
             total = nodes[node]
             nodes[node] = y if total is None else total + y
         return torch.cat([nodes[node] for node in self.concat], dim=1)  # type: ignore[misc]
@@ -132,14 +148,24 @@ class CellNetwork(nn.Module):
 
         With an auxiliary head and in train mode: (logits, auxiliary logits).
         """
+        scales = self._drop_path(inputs) if self.training else None
         before, last = self.stem(inputs)
         auxiliary_logits: Tensor | None = None
         for index, cell in enumerate(self.cells):
-            before, last = last, cell(before, last, self.drop_probability)
+            before, last = last, cell(before, last, None if scales is None else scales[index])
             if self.training and self.auxiliary is not None and index == self.auxiliary_cell:
                 auxiliary_logits = self.auxiliary(last)
         logits = self.classifier(last.mean(dim=(2, 3)))
         return logits if auxiliary_logits is None else (logits, auxiliary_logits)
+
+    @torch.compiler.disable  # named draws cannot be traced, and the probability changes from epoch to epoch
+    def _drop_path(self, inputs: Tensor) -> list[Tensor | None] | None:
+        """For each cell [paths, B, 1, 1, 1]: 0 where an image's path is dropped, else 1 / (1 − p); None at p = 0."""
+        if self.drop_probability == 0.0:
+            return None
+        keep = 1.0 - self.drop_probability
+        masks = [[draws.keep_mask(inputs, keep, *key) for key in cell.paths] for cell in self.cells]  # type: ignore[union-attr]
+        return [torch.stack(of_cell) / keep if of_cell else None for of_cell in masks]
 
 
 def auxiliary_fits(image_size: int, stem: str) -> bool:

@@ -1,7 +1,7 @@
 """Callbacks that watch a run: tables, checkpoints, display, cost, random state, interruption."""
 
 from nas_lightning.lightning.callbacks.checkpoint import EpochCheckpoint
-from nas_lightning.lightning.callbacks.cost import Cost
+from nas_lightning.lightning.callbacks.cost import Cost, hardware
 from nas_lightning.lightning.callbacks.curvature import CurvatureTracking
 from nas_lightning.lightning.callbacks.display import LiveDisplay
 from nas_lightning.lightning.callbacks.interrupt import InterruptAtEpochEnd
@@ -16,4 +16,5 @@ __all__ = [
     "LiveDisplay",
     "RandomState",
     "Tables",
+    "hardware",
 ]

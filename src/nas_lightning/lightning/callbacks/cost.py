@@ -3,6 +3,7 @@
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ import lightning as L
 class Cost(L.Callback):
     """Counts seconds of training epochs (validation within them included) and images; survives a resume.
 
+    Of an epoch that was cut off nothing counts: it is trained again.
+
     Args:
         phase: `selection` counts in the stage of a selector only, `search` in the other stages.
     """
@@ -20,8 +23,16 @@ class Cost(L.Callback):
     def __init__(self, phase: str = "search") -> None:
         self.phase = phase
         self.seconds = 0.0
+        self.validating = 0.0
         self.images = 0
+        self.peak = 0.0
         self._started: float | None = None
+        self._validation_started: float | None = None
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """What was allocated on the GPU before does not count."""
+        if self._counts(pl_module) and pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pl_module.device)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
@@ -37,11 +48,27 @@ class Cost(L.Callback):
         streams = batch.values() if isinstance(batch, dict) else [batch]
         self.images += trainer.world_size * sum(len(images) for images, *_ in streams)
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock of the validation within an epoch."""
+        self._validation_started = None if self._started is None else time.perf_counter()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop it."""
+        if self._validation_started is not None:
+            self.validating += time.perf_counter() - self._validation_started
+            self._validation_started = None
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock."""
         if self._started is not None:
             self.seconds += time.perf_counter() - self._started
             self._started = None
+            self.peak = max(self.peak, peak_memory_mib(pl_module.device))
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """What other callbacks needed after the last epoch counts, too."""
+        if self._counts(pl_module):
+            self.peak = max(self.peak, peak_memory_mib(pl_module.device))
 
     def _counts(self, module: L.LightningModule) -> bool:
         return (getattr(module, "phase", "search") == "selection") == (self.phase == "selection")
@@ -53,26 +80,45 @@ class Cost(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Totals so far."""
-        return {"seconds": self.seconds, "images": self.images}
+        return {"seconds": self.seconds, "validating": self.validating, "images": self.images, "peak": self.peak}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from them."""
+        """Go on from them; older checkpoints hold seconds and images only."""
         self.seconds = state_dict["seconds"]
+        self.validating = state_dict.get("validating", 0.0)
         self.images = state_dict["images"]
+        self.peak = state_dict.get("peak", 0.0)
 
-    def report(self) -> dict[str, float]:
-        """`seconds`, `images_per_second`, `peak_memory_mib` (of the process, or of the GPU where one is used)."""
+    def report(self) -> dict[str, float | None]:
+        """What the summary tells.
+
+        Returns:
+            `seconds`, of training epochs with the validation in them; `images_per_second`, of all streams (a step of
+            a search reads a train batch and an arch batch) while training, without the validation; `peak_memory_mib`,
+            allocated on the GPU by this part, or resident in the process where none is used, null if nothing was
+            trained. What a resumed run did before counts.
+        """
+        training = self.seconds - self.validating
         return {
             "seconds": round(self.seconds, 3),
-            "images_per_second": round(self.images / self.seconds, 1) if self.seconds else 0.0,
-            "peak_memory_mib": round(peak_memory_mib(), 1),
+            "images_per_second": round(self.images / training, 1) if training else 0.0,
+            "peak_memory_mib": round(self.peak, 1) if self.peak else None,
         }
 
 
-def peak_memory_mib() -> float:
-    """Peak memory so far in MiB: allocated on the GPU where one was used, else resident in the process."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
-        return torch.cuda.max_memory_allocated() / 2**20
-    # Of the whole process: earlier runs of a sweep or of a notebook count too.
+def peak_memory_mib(device: torch.device) -> float:
+    """Peak memory in MiB: allocated on the GPU since the counter was reset, else resident in the process so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    # Of the whole process: what it did before, such as the search, and earlier runs of a sweep or a notebook count.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def hardware(trainer_part: Mapping[str, Any]) -> dict[str, str]:
+    """What a `trainer` section computes on: `device`, the GPU's name or the CPU's threads, and `precision`."""
+    gpu = torch.cuda.is_available() and trainer_part.get("accelerator", "auto") in ("auto", "gpu", "cuda")
+    return {
+        "device": torch.cuda.get_device_name() if gpu else f"cpu ({torch.get_num_threads()} threads)",
+        "precision": str(trainer_part.get("precision") or "32-true"),
+    }

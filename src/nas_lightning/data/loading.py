@@ -1,0 +1,125 @@
+"""Loaders that read one pass after the other through the same images, with workers that stay for the next pass."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from nas_lightning.data.batched import BatchedImages
+from nas_lightning.data.keyed import Key, KeyedBatches, KeyedDataset
+from nas_lightning.draws import hashed_seed
+
+
+class Pass(Sampler[list[Key]]):
+    """Keys of one pass in batches, for one of the processes that share it.
+
+    Where the images cannot be shared out evenly, the first ones come twice, so that all processes have equally many.
+
+    Args:
+        processes: among how many the pass is divided.
+        rank: which of them this is.
+    """
+
+    def __init__(self, processes: int = 1, rank: int = 0) -> None:
+        self.processes = processes
+        self.rank = rank
+        self.begin(0, (), 1)
+
+    def begin(self, number: int, indices: Sequence[int] | np.ndarray, batch_size: int) -> None:
+        """Say what the next iteration gives.
+
+        Args:
+            number: passes made before.
+            indices: of the images, in the order of the pass.
+            batch_size: images in each of the batches, of which the last may be smaller.
+        """
+        self.number = number
+        self.indices = np.asarray(indices)
+        self.batch_size = batch_size
+
+    @property
+    def _share(self) -> int:
+        return -(-len(self.indices) // self.processes)
+
+    def __len__(self) -> int:
+        return -(-self._share // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        number, indices, size = self.number, self.indices, self.batch_size
+        positions = (np.arange(self._share) * self.processes + self.rank) % max(1, len(indices))
+        for start in range(0, len(positions), size):
+            batch = positions[start : start + size]
+            yield [(number, *pair) for pair in zip(batch.tolist(), indices[batch].tolist(), strict=True)]
+
+
+class PassLoader(DataLoader[Any]):
+    """Batches of images augmented by (seed, stream, pass, position): a pure function of what `begin` is told.
+
+    Args:
+        dataset: where the images come from; `BatchedImages` are augmented a batch at once.
+        seed: of the run.
+        stream: name of the use, e.g. `train`.
+        num_workers: processes that load images; 0 loads in this process.
+        prefetch_factor: batches that each of them prepares ahead.
+        pin_memory: whether batches lie in memory from which a GPU copies without waiting.
+        finished: False leaves `BatchedImages` as they are stored: batches are (`Raw`, labels).
+        lasting: whether the workers stay when a pass ends, for the next one.
+        processes: among how many processes each pass is divided.
+        rank: which of them this is.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[tuple[Tensor, int]],
+        seed: int,
+        stream: str,
+        num_workers: int = 0,
+        prefetch_factor: int = 4,
+        pin_memory: bool = False,
+        finished: bool = True,
+        lasting: bool = False,
+        processes: int = 1,
+        rank: int = 0,
+    ) -> None:
+        keyed: Dataset[Any] = KeyedDataset(dataset, seed, stream)
+        collate = None
+        if isinstance(dataset, BatchedImages):
+            keyed, collate = KeyedBatches(dataset, seed, stream, finished), _as_it_is
+        super().__init__(
+            keyed,
+            batch_sampler=Pass(processes, rank),
+            num_workers=num_workers,
+            collate_fn=collate,
+            pin_memory=pin_memory,
+            # Without a generator of its own a loader would draw from the global one whenever it starts.
+            generator=torch.Generator().manual_seed(hashed_seed(seed, stream)),
+            # The other ways to start workers fail under joblib's launcher.
+            multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
+            persistent_workers=lasting and num_workers > 0,
+            prefetch_factor=prefetch_factor if num_workers else None,
+        )
+        self.source = dataset
+        self.left = 0
+        """Batches that the running iteration has not given yet."""
+
+    def begin(self, number: int, indices: Sequence[int] | np.ndarray, batch_size: int) -> "PassLoader":
+        """Say what the next iteration gives, see `Pass.begin`; returns the loader."""
+        self.batch_sampler.begin(number, indices, batch_size)  # type: ignore[union-attr]
+        return self
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        self.left = len(self)
+        return self._counted(super().__iter__())  # started here, so that workers begin before the first batch is due
+
+    def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
+        for batch in batches:
+            self.left -= 1
+            yield batch
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

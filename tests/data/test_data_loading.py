@@ -1,0 +1,79 @@
+"""Loaders: what a pass gives, to how many processes, and whose workers stay."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset, DistributedSampler
+
+from nas_lightning.data import Digits
+from nas_lightning.data.keyed import KeyedBatches
+from nas_lightning.data.loading import Pass, PassLoader
+
+FORK = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+INDICES = np.random.default_rng(0).permutation(100)[:43]
+
+
+class Noise(Dataset):
+    """Items that are no batch: they draw from torch's global generator."""
+
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        return torch.rand(3), index
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return Digits().dataset("train", augment=True, cutout=4)
+
+
+@pytest.mark.parametrize(("processes", "count"), [(1, 43), (2, 43), (3, 43), (3, 42), (3, 1), (1, 0)])
+def test_a_pass_is_shared_out_like_by_torch(processes, count):
+    for rank in range(processes):
+        sampler = Pass(processes, rank)
+        sampler.begin(6, INDICES[:count], 4)
+        batches = list(sampler)
+        expected = list(DistributedSampler(range(count), processes, rank, shuffle=False)) if count else []
+        assert [key for batch in batches for key in batch] == [(6, at, INDICES[at]) for at in expected]
+        assert all(len(batch) == 4 for batch in batches[:-1])
+        assert len(sampler) == len(batches) == -(-len(expected) // 4)
+
+
+@FORK
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("source", ["batched", "one by one"])
+def test_loaders_give_what_the_keys_say_pass_after_pass(digits, workers, source):
+    dataset = digits if source == "batched" else Noise()
+    loader = PassLoader(dataset, 3, "train", workers, lasting=True)
+    for number, size in ((0, 7), (4, 7), (4, 10)):
+        loader.begin(number, INDICES, size)
+        batches = list(loader)
+        keys = [(number, position, index) for position, index in enumerate(INDICES.tolist())]
+        assert len(loader) == len(batches) == -(-len(keys) // size)
+        if source == "batched":
+            images, labels = KeyedBatches(digits, 3, "train").__getitems__(keys)
+        else:
+            images, labels = next(iter(PassLoader(dataset, 3, "train").begin(number, INDICES, len(keys))))
+        assert torch.equal(torch.cat([batch[0] for batch in batches]), images)
+        assert torch.equal(torch.cat([batch[1] for batch in batches]), labels)
+
+
+@FORK
+@pytest.mark.parametrize("lasting", [True, False])
+def test_workers_stay_for_the_next_pass_if_they_are_to_last(digits, lasting):
+    loader = PassLoader(digits, 3, "train", 2, lasting=lasting)
+    iterators = []
+    for number in (0, 1):
+        iteration = iter(loader.begin(number, INDICES, 8))
+        assert loader.left == 6
+        iterators.append(loader._iterator)
+        assert len(list(iteration)) == 6
+        assert loader.left == 0
+    assert (iterators[0] is iterators[1] is not None) == lasting
+
+
+def test_loaders_without_workers_need_no_settings_for_them(digits):
+    loader = PassLoader(digits, 3, "train", 0, prefetch_factor=8, lasting=True)
+    assert (loader.persistent_workers, loader.prefetch_factor, loader.pin_memory) == (False, None, False)
+    assert PassLoader(digits, 3, "train", 2, prefetch_factor=8).prefetch_factor == 8
