@@ -1,15 +1,20 @@
 """Retraining against a plain loop of the published recipe."""
 
 import copy
+import csv
 import json
+from functools import partialmethod
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 import lightning as L
 import nas_lightning as nl
+from lightning_parts import CrashOnce
 from nas_lightning.composition import as_dict
+from nas_lightning.lightning import retraining
 from nas_lightning.lightning.data import EvaluationData
 from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.lightning.retraining import Retraining, count_macs
@@ -90,6 +95,72 @@ def test_last_epoch_is_the_result_and_best_is_only_logged(tiny, tmp_path):
     evaluation = json.loads((tmp_path / "run/summary.json").read_text())["evaluation"]
     assert evaluation["test_accuracy"] == pytest.approx(accuracies[-1])
     assert evaluation["best_epoch_accuracy"] == pytest.approx(max(accuracies))
+
+
+def outcome(folder):
+    """Training losses, and the last weights."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
+    return losses, RunFolder(folder).checkpoint("evaluation/last.ckpt")["state_dict"]
+
+
+def test_bf16_mixed(tiny, tmp_path):
+    """Fused steps, clipping and drop-path under autocast; weights stay in float32."""
+    words = [*tiny, "evaluation.drop_path=0.3", "evaluation.clip=0.5"]
+    for precision in ("32-true", "bf16-mixed"):
+        cfg = nl.compose([*words, f"trainer.precision={precision}"])
+        nl.evaluate(cfg, "random", run_dir=tmp_path / precision)
+    (exact, weights), (found, in_bf16) = outcome(tmp_path / "32-true"), outcome(tmp_path / "bf16-mixed")
+    assert found == pytest.approx(exact, rel=0.05)
+    assert found != exact
+    for name, weight in in_bf16.items():
+        assert weight.dtype == weights[name].dtype
+
+
+def test_layout_and_compilation_change_nothing_but_rounding(tiny, tmp_path, monkeypatch):
+    """Whole runs, compiled without a compiler; checkpoints have the same keys."""
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
+    monkeypatch.setattr(retraining, "check_compiler", lambda device: None)
+    runs = {"plain": ["evaluation.channels_last=false"], "compiled": ["evaluation.compile=true"]}
+    for name, words in runs.items():
+        cfg = nl.compose([*tiny, "evaluation.drop_path=0.3", "evaluation.layers=2", *words])
+        nl.evaluate(cfg, "random", run_dir=tmp_path / name)
+    (exact, weights), (found, compiled) = outcome(tmp_path / "plain"), outcome(tmp_path / "compiled")
+    assert found == pytest.approx(exact, rel=1e-4)
+    assert list(compiled) == list(weights)
+    for name, weight in compiled.items():
+        torch.testing.assert_close(weight, weights[name], rtol=1e-2, atol=1e-3, msg=name)
+
+
+def test_a_missing_compiler_is_found_before_anything_is_written(tiny, tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("no C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(nl.ConfigError, match=r"evaluation\.compile=true: .*no C\+\+ compiler.*compile=false"):
+        nl.evaluate(nl.compose([*tiny, "evaluation.compile=true"]), "random", run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_momentum_of_another_layout_is_resumed(tiny, tmp_path):
+    """Its momentum lies in NCHW: the resumed epoch is a whole run's up to rounding."""
+    words = [*tiny, "space=nasbench201", "evaluation.layers=1"]  # dense kernels, where the layouts differ
+    words += ["trusted=[lightning_parts]", "+callbacks.crash._target_=lightning_parts.CrashOnce"]
+    words += ["+callbacks.crash.phase=evaluation", "+callbacks.crash.epoch=1"]
+    CrashOnce.armed = False
+    nl.evaluate(nl.compose(words), "random", run_dir=tmp_path / "whole")
+    CrashOnce.armed = True
+    with pytest.raises(RuntimeError, match="the machine died"):
+        nl.evaluate(nl.compose(words), "random", run_dir=tmp_path / "cut")
+    path = tmp_path / "cut/checkpoints/evaluation/last.ckpt"
+    saved = torch.load(path, weights_only=True)
+    for state in saved["optimizer_states"][0]["state"].values():
+        state["momentum_buffer"] = state["momentum_buffer"].contiguous()
+    torch.save(saved, path)
+    nl.resume(tmp_path / "cut")
+    (_, whole), (_, cut) = outcome(tmp_path / "whole"), outcome(tmp_path / "cut")
+    for name, weight in cut.items():
+        torch.testing.assert_close(weight, whole[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_macs_by_hand():

@@ -424,6 +424,22 @@ def test_curvature_and_skip_share(tmp_path):
     assert [float(values[f"{name}_mean"]) for name in names] == pytest.approx([0.625, 125 / 3, 13.5, 1.5])
 
 
+def test_runs_with_and_without_the_cost_of_retraining(tmp_path):
+    """Older summaries tell less; they still stand in one group."""
+    cost = {
+        "seconds": 9.0,
+        "images_per_second": 100.0,
+        "peak_memory_mib": 500.0,
+        "device": "cpu",
+        "precision": "32-true",
+    }
+    amend(write_run(tmp_path / "new", 97.0), evaluation=cost, search={**cost, "peak_memory_mib": None})
+    write_run(tmp_path / "old", 96.0, seed=1)
+    summary = summarise(collect(str(tmp_path)))
+    assert only(summary)["n"] == 2
+    assert only(summary)["test_accuracy_mean"] == 96.5
+
+
 @pytest.mark.parametrize(
     "found",
     [

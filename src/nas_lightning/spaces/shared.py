@@ -248,7 +248,7 @@ class _Pass:
         elif isinstance(operation, FactorizedReduce) and _is_plain(operation.norm):
             z = operation.convolve(source.strided(0), source.strided(1))
             total.add_normed(Term(z, operation.norm, weight))
-        elif not isinstance(operation, nn.Sequential) or not _is_plain(operation[-1]):
+        elif type(operation) is not nn.Sequential or not _is_known(operation):
             total.add(operation(source.x), one)
         elif isinstance(operation[0], nn.MaxPool2d | nn.AvgPool2d) and len(operation) == 2:
             self._add_pool(total, operation[0], operation[1], source, one)  # type: ignore[arg-type]
@@ -280,20 +280,22 @@ def _add_convolutions(total: Sum, layers: list[nn.Module], source: Source, weigh
         layers = layers[1:]
         if not _is_depthwise(first):
             if isinstance(first, Pointwise) and not layers:
-                layers, x = [first], source.relu if first.stride == (1, 1) else source.strided(0)
-            else:
-                x = first(source.relu)
+                x = source.relu if first.stride == (1, 1) else source.strided(0)
+                total.add_normed(_pointwise(x, first, norm, weight))
+                return
+            x = first(source.relu)
         elif first.dilation == (1, 1):
             x = depthwise(first, source.relu)
         elif first.stride == (2, 2):
             x = dilated_by_even(first, source.strided(0))
-        elif source.x.shape[2] % 2 == 0 and source.x.shape[3] % 2 == 0:
+        elif len(layers) == 1 and _is_pointwise(layers[0]) and source.x.shape[2] % 2 == source.x.shape[3] % 2 == 0:
             x, phased = dilated_by_phases(first, source.phases), True
         else:
             x = first(source.relu)
     while layers:
         layer, *layers = layers
-        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.groups == 1:
+        if _is_pointwise(layer):
+            assert isinstance(layer, nn.Conv2d)
             if not layers:
                 total.add_normed(_pointwise(x, layer, norm, weight), phased)
                 return
@@ -321,9 +323,39 @@ def _is_depthwise(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels == layer.out_channels > 1
 
 
+def _is_pointwise(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Conv2d) and (layer.kernel_size, layer.stride, layer.groups) == ((1, 1), (1, 1), 1)
+
+
+def _is_known(operation: nn.Sequential) -> bool:
+    """Whether an operation is made of the parts that its sum takes apart, as this package builds them."""
+    return _is_plain(operation[-1]) and all(_is_known_layer(layer) for layer in operation)
+
+
+def _is_known_layer(layer: nn.Module) -> bool:
+    if _is_watched(layer):
+        return False
+    if type(layer) not in (nn.Conv2d, Pointwise):
+        return type(layer) in (nn.ReLU, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d)
+    assert isinstance(layer, nn.Conv2d)
+    side, dilation = layer.kernel_size[0], layer.dilation[0]
+    padding = dilation * (side - 1) // 2
+    return (
+        layer.bias is None
+        and side % 2 == 1
+        and dilation <= 2
+        and layer.stride in ((1, 1), (2, 2))
+        and layer.padding_mode == "zeros"
+        and (layer.kernel_size, layer.dilation, layer.padding)
+        == ((side, side), (dilation, dilation), (padding, padding))
+    )
+
+
 def _is_plain(norm: nn.Module) -> bool:
     """Whether a layer is the batch normalisation that sums are made of: neither affine nor of another kind."""
-    return type(norm) is nn.BatchNorm2d and not norm.affine and norm.momentum is not None and not _is_watched(norm)
+    if type(norm) is not nn.BatchNorm2d or norm.affine or _is_watched(norm):
+        return False
+    return norm.momentum is not None and norm.running_mean is not None
 
 
 def _is_watched(module: nn.Module) -> bool:
