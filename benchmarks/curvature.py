@@ -1,9 +1,9 @@
 """What a measurement of the curvature costs, in units of one forward-backward pass in the architecture parameters.
 
-`python -m benchmarks.curvature --help` lists the sizes; the defaults take less than a minute on one core. Other tables:
+`python -m benchmarks.curvature --help` lists the sizes; the defaults take a minute or two on one core. Other tables:
 
     --dominant    the dominant eigenvalue on the fast engine beside the Hessian of the reference, row by row; minutes
-    --full        one row of the Hessian at the size of a published search, once; tens of GB
+    --full        one row of the Hessian at the size of a published search, once; about 13 GB
 """
 
 import argparse

@@ -5,7 +5,7 @@ on `val` without it, with the statistics of the batch and the other weights as t
 anew for each decision. The naive loop has them at hand, weighs what is masked by zero and computes everything each
 time. Both must find the same accuracies.
 
-`python -m benchmarks.selection` takes a few minutes on two CPU cores.
+`python -m benchmarks.selection` takes about seven minutes on two CPU cores.
 """
 
 import argparse

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 import nas_lightning as nl
@@ -46,7 +47,7 @@ def plain_loop(network, recipe):
     """Steps in NCHW with torch's own convolutions and the plain optimizer; the losses."""
     for module in network.modules():
         if isinstance(module, QuickDepthwise):
-            module.__class__ = torch.nn.Conv2d
+            module.__class__ = nn.Conv2d
     optimizer = torch.optim.SGD(
         network.parameters(), recipe.lr, recipe.momentum, 0.0, recipe.weight_decay, recipe.nesterov, fused=False
     )
@@ -59,7 +60,7 @@ def plain_loop(network, recipe):
         loss = loss + recipe.auxiliary * cross_entropy(auxiliary, y, label_smoothing=recipe.label_smoothing)
         loss.backward()
         if recipe.clip is not None:
-            torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
         optimizer.step()
         losses.append(loss.item())
     return losses
@@ -101,6 +102,20 @@ def test_where_channels_last_is_automatic(device, wanted, found):
     assert step.channels_last == found
 
 
+def test_a_strided_convolution_of_one_pixel_stays_in_nchw_on_the_cpu():
+    """Its backward pass writes out of bounds in channels_last; a kernel of three or a stride of one do no harm."""
+    (dangerous, *harmless) = (nn.Conv2d(4, 8, size, stride) for size, stride in ((1, 2), (3, 2), (1, 1)))
+    for network, found in ((dangerous, False), (nn.Sequential(*harmless), True)):
+        step = TrainingStep(network, objective(), recipe_of())
+        step.prepare("cpu")
+        assert step.channels_last == found
+    with pytest.raises(nl.ConfigError, match=r"evaluation\.channels_last=true: .* use evaluation\.channels_last=null"):
+        TrainingStep(dangerous, objective(), recipe_of(channels_last=True)).prepare("cpu")
+    elsewhere = TrainingStep(dangerous, objective(), recipe_of())
+    elsewhere.prepare("cuda")
+    assert elsewhere.channels_last
+
+
 def test_fused_where_the_weights_are():
     network = network_of(layers=1, auxiliary=False)
     assert TrainingStep(network, objective(), recipe_of()).optimizer().param_groups[0]["fused"] is True
@@ -130,7 +145,7 @@ def test_restored_momentum_is_laid_out_like_its_weight():
     """From a run in NCHW: the fused step would mix its elements up."""
     torch.manual_seed(0)
     start, grad, momentum = torch.randn(3, 4, 6, 3, 2, dtype=torch.float64)
-    weight = torch.nn.Parameter(start.contiguous(memory_format=CHANNELS_LAST))
+    weight = nn.Parameter(start.contiguous(memory_format=CHANNELS_LAST))
     optimizer = torch.optim.SGD([weight], lr=0.5, momentum=0.9, fused=True)
     state = {"state": {0: {"momentum_buffer": momentum}}, "param_groups": optimizer.state_dict()["param_groups"]}
     optimizer.load_state_dict(state)
@@ -150,8 +165,8 @@ def compiled_graphs(monkeypatch):
         graphs.append(graph)
         return graph.forward
 
-    compile_ = torch.nn.Module.compile
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **kw: compile_(self, backend=run_as_it_is, **kw))
+    compile_ = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **kw: compile_(self, backend=run_as_it_is, **kw))
     torch.compiler.reset()
     yield graphs
     torch.compiler.reset()

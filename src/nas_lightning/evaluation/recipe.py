@@ -35,7 +35,8 @@ class Recipe:
             among candidates: it trains on the train half of the search, measures on `val` and never sees the test
             images.
         channels_last: Whether images and weights lie in memory channel by channel within a pixel; None is yes on the
-            CPU and on CUDA. Results are the same up to rounding.
+            CPU and on CUDA, unless the network has convolutions that cannot be computed so. Results are the same up to
+            rounding.
         compile: Whether training steps go through `torch.compile`: minutes of preparation, for long trainings on a
             GPU. Results are the same up to rounding.
 

@@ -9,6 +9,7 @@ from torch.nn.utils import clip_grad_norm_
 from nas_lightning.errors import ConfigError
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.protocols import Objective
+from nas_lightning.spaces.operations import FactorizedReduce, Pointwise
 
 FAST_DEVICES = ("cpu", "cuda")
 """Where channels_last and the fused optimizer are known to work and to be faster."""
@@ -35,9 +36,18 @@ class TrainingStep:
         """Lay the weights out for a device, and compile if asked for; in place, before the optimizer is made.
 
         Keys of the network's state_dict stay as they are.
+
+        Raises:
+            ConfigError: The network cannot be computed in channels_last here.
         """
-        wanted = self.recipe.channels_last
-        self.channels_last = torch.device(device).type in FAST_DEVICES if wanted is None else wanted
+        kind, wanted = torch.device(device).type, self.recipe.channels_last
+        unsafe = kind == "cpu" and _strides_over_pixels(self.network)
+        if wanted and unsafe:
+            raise ConfigError(
+                "evaluation.channels_last=true: the network has a strided 1×1 convolution, of which torch computes"
+                " wrong gradients in channels_last on the CPU; use evaluation.channels_last=null"
+            )
+        self.channels_last = kind in FAST_DEVICES and not unsafe if wanted is None else wanted
         if self.channels_last:
             self.network.to(memory_format=torch.channels_last)
         if self.recipe.compile:
@@ -100,6 +110,19 @@ def lay_out_like_weights(optimizer: torch.optim.Optimizer) -> None:
         for name, value in state.items():
             if isinstance(value, Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
                 state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
+
+
+def _strides_over_pixels(network: nn.Module) -> bool:
+    """Whether there is a convolution whose backward pass writes out of bounds in channels_last on the CPU.
+
+    Those of our operations slice the image first.
+    """
+    safe = {c for m in network.modules() if isinstance(m, FactorizedReduce) for c in (m.conv_1, m.conv_2)}
+    return any(
+        isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.stride != (1, 1)
+        for m in network.modules()
+        if not isinstance(m, Pointwise) and m not in safe
+    )
 
 
 def check_compiler(device: torch.device | str) -> None:
