@@ -1,14 +1,17 @@
 """The fast engine against the plain one: values, gradients and buffers, whatever acts inside or differentiates."""
 
+import copy
 import math
 from collections import Counter
 from contextlib import nullcontext
+from functools import cache
 
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, grad, jvp, vmap
 from torch.nn import functional as F
+from torch.nn.utils import parametrize, prune
 
 from cases import SPACES, build_space, images, random_mixing, seeded, tiny_supernet
 from nas_lightning import draws
@@ -29,6 +32,7 @@ SOME = ("none", "skip_connect", "max_pool_3x3", "sep_conv_5x5", "dil_conv_3x3")
 pytestmark = pytest.mark.slow  # some of these fail still: users' own modules, torch.func, gradients of gradients
 
 
+@cache
 def space_of(options=SOME, num_nodes=2, **changes):
     return CellSpace("mixed", options, num_nodes=num_nodes).variant(**changes)
 
@@ -44,18 +48,49 @@ def scramble(net, seed=0):
             nn.init.normal_(norm.bias, generator=rng)
 
 
-def pair(space, training=True, parts=(), seed=0, **sizes):
-    """The same supernet with the plain and with the fast engine; `parts` make regularizers."""
+def of_two_cells(net):
+    """Of three cells the first is normal and both others reduce: one of these is enough."""
+    del net.cells[2]
+    net.classifier = nn.Linear(net.classifier.in_features // 2, net.classifier.out_features)
+    for parameter in net.classifier.parameters():
+        nn.init.normal_(parameter, generator=seeded(3))
+    return net.double()
+
+
+def build_pair(space, layers, **sizes):
+    """The same supernet with the plain and with the fast engine."""
     nets = []
     for engine in ("reference", "fast"):
-        net = tiny_supernet(space, seed, engine=engine, **{"layers": 3, **sizes})
-        scramble(net, seed)
+        net = tiny_supernet(space, engine=engine, layers=layers or 3, **sizes)
+        nets.append(net if layers else of_two_cells(net))
+        scramble(net)
+    assert len({id(net.cells[0].engine) for net in nets}) == 2
+    return nets
+
+
+@cache
+def kept_pair(space, layers, sizes):
+    """To build networks takes longer than to use them."""
+    nets = build_pair(space, layers, **dict(sizes))
+    return nets, [copy.deepcopy(net.state_dict()) for net in nets]
+
+
+def pair(space, training=True, parts=(), layers=None, fresh=False, **sizes):
+    """Networks as if they were new: truly `fresh` ones where their modules are changed; `parts` make regularizers."""
+    if fresh:
+        nets = build_pair(space, layers, **sizes)
+    else:
+        nets, states = kept_pair(space, layers, tuple(sizes.items()))
+        for net, state in zip(nets, states, strict=True):
+            net.attach(())
+            net.double().requires_grad_().zero_grad()
+            net.load_state_dict(state)
+    for net in nets:
         made = tuple(part() for part in parts)
         for part in made:
             part.build(space)
         net.attach(made)
-        nets.append(net.double().train(training))
-    assert len({id(net.cells[0].engine) for net in nets}) == 2
+        net.double().train(training)
     return nets
 
 
@@ -94,18 +129,21 @@ def buffers_of(net):
 
 
 def assert_same(fast, reference, tolerance=1e-9):
+    """Equal up to the tolerance, relative to 1 or to the largest number of a tensor."""
     assert fast.keys() == reference.keys()
     assert any(value.abs().max() > 1e-3 for value in reference.values())
+    distances = {}
     for name, expected in reference.items():
-        torch.testing.assert_close(
-            fast[name], expected, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        assert fast[name].shape == expected.shape, name
+        scale = expected.abs().max().clamp(min=1)
+        distances[name] = ((fast[name] - expected).abs().max() / scale).item()
+    assert {name: d for name, d in distances.items() if not d <= tolerance} == {}
 
 
 def assert_engines_agree(space, *arguments, mixing=None, change=None, context=lambda net: nullcontext(), **named):
     """`change` does something to both networks, `context` surrounds their forward pass."""
-    keys = ("training", "parts", "seed", "layers", "init_channels", "stem")
-    nets = pair(space, **{key: named.pop(key) for key in keys if key in named})
+    keys = ("training", "parts", "layers", "init_channels", "stem")
+    nets = pair(space, fresh=change is not None, **{key: named.pop(key) for key in keys if key in named})
     mixing = mixing_of(space) if mixing is None else mixing
     found = []
     for net in nets:
@@ -119,28 +157,34 @@ def assert_engines_agree(space, *arguments, mixing=None, change=None, context=la
 
 
 # ------------------------------------------------------------------------------------------------- spaces and modes
+@cache
+def known(name):
+    return NasBench201Space() if name == "nasbench201" else build_space(name)
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", [*SPACES, "nasbench201"])
 def test_every_space(name, training):
     if name == "nasbench201":
-        assert_engines_agree(NasBench201Space(), training=training, layers=1)
+        assert_engines_agree(known("nasbench201"), training=training, layers=1)
     elif (name, training) not in {("darts", False), ("darts_nonone", True)}:  # the same operations: once is enough
-        assert_engines_agree(build_space(name), training=training)
+        assert_engines_agree(known(name), training=training)
 
 
-@pytest.mark.parametrize(
-    ("training", "context"),
-    [
-        (True, frozen_batch_stats),
-        (False, batch_statistics),
-        (True, lambda net: plain_autograd()),  # what other devices compute, too
-        (False, lambda net: plain_autograd()),
-        (True, lambda net: nullcontext()),
-        (False, lambda net: nullcontext()),
-    ],
-)
-def test_every_operation_in_every_mode(training, context):
-    assert_engines_agree(space_of(EVERY), training=training, context=context)
+@pytest.mark.parametrize("training", [True, False])
+def test_every_operation(training):
+    assert_engines_agree(space_of(EVERY), training=training)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_every_operation_the_plain_way(training):
+    """What other devices compute, too."""
+    assert_engines_agree(space_of(EVERY, 2 if training else 1), training=training, context=lambda net: plain_autograd())
+
+
+@pytest.mark.parametrize(("training", "context"), [(True, frozen_batch_stats), (False, batch_statistics)])
+def test_statistics_of_the_batch_that_move_nothing(training, context):
+    assert_engines_agree(space_of(EVERY, 1), training=training, context=context)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -149,9 +193,9 @@ def test_wide_cells_compute_their_pointwise_convolutions(monkeypatch, training):
     assert_engines_agree(space_of(EVERY), training=training)
 
 
-@pytest.mark.parametrize(("channels", "divisor"), [(2, 2), (4, 4), (6, 3)])
+@pytest.mark.parametrize(("channels", "divisor"), [(2, 2), (4, 4)])
 def test_down_to_a_single_channel(channels, divisor):
-    assert_engines_agree(space_of(EVERY, partial_channels=divisor, edge_weights=True), init_channels=channels)
+    assert_engines_agree(space_of(EVERY, 1, partial_channels=divisor, edge_weights=True), init_channels=channels)
 
 
 # ------------------------------------------------------------------------------------------------------ regularizers
@@ -245,19 +289,15 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"partial_channels": 4}, {"partial_channels": 2, "edge_weights": True}],
-    ids=["whole", "K4", "K2+edges"],
-)
+@pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("name", PARTS)
-def test_every_regularizer(name, changes):
-    space = space_of(**changes)
-    assert_engines_agree(space, parts=PARTS[name], mixing=mixing_of(space, offsets="edge_weights" in changes))
+def test_every_regularizer(name, whole):
+    space = space_of() if whole else space_of(num_nodes=1, partial_channels=2, edge_weights=True)
+    assert_engines_agree(space, parts=PARTS[name], mixing=mixing_of(space, offsets=not whole))
 
 
-@pytest.mark.parametrize("name", ["noise, both drop-paths", "a user's"])
-def test_edge_weights_alone(name):
+@pytest.mark.parametrize("name", ["none", "noise, both drop-paths", "a user's"])
+def test_edge_weights_of_many_edges(name):
     assert_engines_agree(space_of(edge_weights=True), parts=PARTS[name])
 
 
@@ -265,7 +305,7 @@ def test_edge_weights_alone(name):
     "parts", [(), (lambda: SkipDropPath(0.4, in_validation=True),), (drop_path, Noise), (Protocol,)]
 )
 def test_regularizers_in_evaluation_mode(parts):
-    space = space_of(partial_channels=2, edge_weights=True)
+    space = space_of(num_nodes=1, partial_channels=2, edge_weights=True)
     assert_engines_agree(space, training=False, parts=parts, mixing=mixing_of(space, offsets=True))
 
 
@@ -317,8 +357,7 @@ def switches(space, kind):
     return active
 
 
-@pytest.mark.parametrize("parts", [(), (Protocol,)], ids=["plain", "hooked"])
-@pytest.mark.parametrize("divisor", [1, 2])
+@pytest.mark.parametrize(("divisor", "parts"), [(1, ()), (2, (Protocol,))], ids=["plain", "partial and hooked"])
 @pytest.mark.parametrize("kind", ["random", "one-hot", "a node off", "an edge of none", "a node of none"])
 def test_switches(kind, divisor, parts):
     space = space_of(partial_channels=divisor)
@@ -345,11 +384,10 @@ def test_the_same_weights_have_a_gradient():
 
 
 # -------------------------------------------------------------------------------------------------------------- sizes
-@pytest.mark.parametrize("size", [(4, 4), (6, 6), (12, 12), (8, 12)])  # down to 1×1; odd where the image is halved
+@pytest.mark.parametrize("size", [(2, 2), (4, 4), (6, 6), (8, 12)])  # down to 1×1; odd where the image is halved
 def test_sizes(size):
-    space = space_of(("sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "max_pool_3x3"), 1)
-    layers = 1 if size == (6, 6) else 3
-    assert_engines_agree(space, torch.randn(4, 3, *size, generator=seeded(1), dtype=torch.float64), layers=layers)
+    space = space_of(("sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "max_pool_3x3"))
+    assert_engines_agree(space, torch.randn(4, 3, *size, generator=seeded(1), dtype=torch.float64))
 
 
 def test_odd_images_in_a_reduction_cell():
@@ -359,14 +397,14 @@ def test_odd_images_in_a_reduction_cell():
 @pytest.mark.parametrize("size", [(7, 7), (5, 6), (6, 5)])
 def test_odd_images_in_a_normal_cell(size):
     """Whole networks refuse them, but phases need even rows and even columns."""
-    space = space_of(EVERY)
+    space = space_of(("none", "avg_pool_3x3", "skip_connect", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"))
     plan = CellPlan(0, "normal", 4, (4, 4), False)
     x = torch.randn(3, 4, *size, generator=seeded(1), dtype=torch.float64)
     found = []
     for net in pair(space):
         torch.manual_seed(0)
         cell = SearchCell(space.choices["normal"], plan, (2, 3), 1, net.cells[0].engine).double()
-        mix = Mix(random_mixing(space)["normal"], [[True] * len(EVERY)] * 5)
+        mix = Mix(random_mixing(space)["normal"], [[True] * 6] * 5)
         with draws.keyed(0, 0, "pass"):
             y = cell(x, x.flip(0), mix)
         found.append({"y": y.detach(), **dict(enumerate(torch.autograd.grad(y.sin().sum(), list(cell.parameters()))))})
@@ -443,7 +481,7 @@ def is_in_the_middle(name):
 )  # fmt: skip
 def test_other_normalisations(change):
     assert_engines_agree(
-        space_of(("max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_5x5", "nor_conv_1x1")), change=change
+        space_of(("max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_5x5", "nor_conv_1x1"), 1), change=change
     )
 
 
@@ -529,7 +567,7 @@ OF_A_USER = {
         nn.ReLU(), nn.Conv2d(c, c, 1, s, bias=False), norm_of(c), nn.ReLU(), nn.Conv2d(c, c, 1, bias=False), norm_of(c)
     ),
     "padding behind": lambda c, s: nn.Sequential(
-        nn.ReLU(), depthwise_of(c, 3, s, padding=0), nn.Conv2d(c, c, 1, 1, 1, bias=False), norm_of(c)
+        nn.ReLU(), depthwise_of(c, 3, padding=0), nn.Conv2d(c, c, 1, 1, 1, bias=False), nn.AvgPool2d(s), norm_of(c)
     ),
     "no convolution": lambda c, s: nn.Sequential(nn.ReLU(), norm_of(c)) if s == 1 else nn.MaxPool2d(2),
     "another activation": lambda c, s: nn.Sequential(
@@ -554,9 +592,9 @@ def test_operations_of_a_user(monkeypatch, name):
     monkeypatch.setitem(
         operations.OPERATIONS, "mine", lambda channels, stride, search, key: OF_A_USER[name](channels, stride)
     )
-    space = space_of(("mine", "avg_pool_3x3", "sep_conv_3x3"))
+    space = space_of(("mine", "avg_pool_3x3", "sep_conv_3x3"), 1)
     with torch.random.fork_rng(devices=[]):
-        nets = pair(space)
+        nets = pair(space, fresh=True)
     for training in (True, False):
         reference, fast = (passed(net.train(training), random_mixing(space)) for net in nets)
         assert_same(fast, reference)
@@ -578,12 +616,15 @@ REGISTRATIONS = {
 
 
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing")
-@pytest.mark.parametrize("register", REGISTRATIONS)
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    ("target", "register"),
+    [(target, kind) for target in TARGETS for kind in ("forward", "backward")]
+    + [("operations", "forward pre"), ("edges", "backward pre")],
+)
 def test_hooks_of_modules_are_called(target, register):
-    space = space_of(("skip_connect", "avg_pool_3x3", "sep_conv_3x3", "dil_conv_3x3"))
+    space = space_of(("skip_connect", "avg_pool_3x3", "sep_conv_3x3", "dil_conv_3x3"), 1)
     counts = []
-    for net in pair(space):
+    for net in pair(space, fresh=True):
         calls = Counter()
         for name, module in net.named_modules():
             if TARGETS[target](name, module):
@@ -597,7 +638,7 @@ def test_hooks_of_modules_are_called(target, register):
 @pytest.mark.parametrize("parts", [(), (drop_path,), (Protocol,)])
 def test_what_hooks_return_counts(parts):
     def change(net):
-        for place in (net.cells[0].edges[1], net.cells[1].edges[3], net.cells[2].edges[0].operations[4]):
+        for place in (net.cells[0].edges[1], net.cells[1].edges[3], net.cells[1].edges[0].operations[4]):
             place.register_forward_hook(lambda module, inputs, y: 2 * y + 1)
         net.cells[0].edges[0].operations[0].register_forward_hook(lambda module, inputs, y: y + 1)  # `none`
 
@@ -614,11 +655,11 @@ def test_pruned_and_parametrised_kernels():
         for name, module in list(net.named_modules()):
             if ".operations." in name and isinstance(module, nn.Conv2d):
                 if name.endswith(".1"):
-                    nn.utils.prune.l1_unstructured(module, "weight", 0.3)  # computes the kernel in a hook
+                    prune.l1_unstructured(module, "weight", 0.3)  # computes the kernel in a hook
                     with torch.no_grad():
                         module.weight_orig.mul_(2)
                 else:
-                    nn.utils.parametrize.register_parametrization(module, "weight", Negative())
+                    parametrize.register_parametrization(module, "weight", Negative())
 
     assert_engines_agree(space_of(), change=change)
 
@@ -634,7 +675,7 @@ def second_gradients(outputs, leaves):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_gradients_differentiated_again(training):
-    space = space_of(("max_pool_3x3", *SOME[1:], "nor_conv_1x1"), partial_channels=2)
+    space = space_of((*SOME[1:], "avg_pool_3x3", "nor_conv_1x1"), partial_channels=2)
     found = []
     for net in pair(space, training):
         mixing = leaves_of(random_mixing(space))
@@ -658,9 +699,9 @@ def test_gradients_differentiated_again_after_the_mode_has_changed(before):
 @pytest.fixture(name="losses")
 def _losses():
     """For each engine the network, its architecture parameters, and the loss of one batch."""
-    space, labels = space_of(EVERY[:-1], 1), torch.tensor([0, 1, 2, 0])
+    space, labels = space_of(num_nodes=1), torch.tensor([0, 1, 2, 0])
     found = []
-    for net in pair(space, layers=2):
+    for net in pair(space):
         arch = {name: 0.3 * weights.log() for name, weights in random_mixing(space).items()}
 
         def loss(arch, net=net, x=images(), weights=None):  # noqa: B008
@@ -716,6 +757,7 @@ def batched(arch):
     return {name: torch.stack([a, -a, 2 * a]) for name, a in arch.items()}
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # torch's own, of its formulas for forward mode
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("transform", TRANSFORMS)
 def test_transforms_of_torch_func(losses, transform, training):
@@ -742,6 +784,7 @@ def test_gradients_of_each_image(losses):
     assert_same(found[1], found[0])
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
 def test_forward_mode(losses):
     found = []
     for net, arch, loss in losses:
@@ -764,7 +807,7 @@ def test_a_batched_backward_pass(losses):
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("training", [True, False])
 def test_without_gradients(mode, training):
-    space, found = space_of(EVERY), []
+    space, found = space_of(EVERY, 1), []
     for net in pair(space, training):
         with mode(), draws.keyed(0, 0, "pass"):
             outputs = net(images(), random_mixing(space))
@@ -789,8 +832,8 @@ def test_two_passes_before_one_backward_pass_and_a_graph_that_is_kept():
 
 
 def test_weights_and_buffers_from_outside():
-    space, found = space_of(), []
-    other = tiny_supernet(space, 5, layers=3)
+    space, found = space_of(num_nodes=1), []
+    other = of_two_cells(tiny_supernet(space, 5, layers=3))
     scramble(other, 5)
     for training in (True, False):
         for net in pair(space, training):
@@ -814,27 +857,27 @@ def test_weights_that_change_before_the_backward_pass_are_noticed():
         mixing = leaves_of(random_mixing(space))
         outputs = net(images(), mixing)
         with torch.no_grad():
-            net.cells[2].edges[0].operations[3][2].weight.add_(1)
+            net.cells[1].edges[0].operations[3][2].weight.add_(1)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             outputs.sum().backward()
 
 
 @pytest.mark.parametrize(
     "frozen",
-    [lambda i: True, lambda i: i % 2 == 0, lambda i: i % 2 == 1, lambda i: i % 5 > 0],
-    ids=["all", "even", "odd", "most"],
+    [lambda i: True, lambda i: i % 2 == 0, lambda i: i % 2 == 1],
+    ids=["all", "even", "odd"],
 )
 def test_frozen_weights(frozen):
     def change(net):
         for number, parameter in enumerate(net.parameters()):
             parameter.requires_grad_(not frozen(number))
 
-    assert_engines_agree(space_of(("nor_conv_1x1", *SOME[1:])), change=change)
+    assert_engines_agree(space_of(("nor_conv_1x1", *SOME[1:]), 1), change=change)
 
 
 @pytest.mark.parametrize("wanted", ["mixing", "one choice", "images", "weights", "one kernel", "one depthwise kernel"])
 def test_gradients_of_some(wanted):
-    space, found = space_of(), []
+    space, found = space_of(num_nodes=1), []
     for net in pair(space):
         net.requires_grad_(wanted == "weights")
         mixing, x = random_mixing(space), images()
@@ -844,8 +887,8 @@ def test_gradients_of_some(wanted):
             "one choice": [mixing["reduce"]],
             "images": [x],
             "weights": list(weights.values()),
-            "one kernel": [weights["cells.1.edges.3.operations.3.6.weight"]],
-            "one depthwise kernel": [weights["cells.1.edges.3.operations.3.5.weight"]],
+            "one kernel": [weights["cells.1.edges.1.operations.3.6.weight"]],
+            "one depthwise kernel": [weights["cells.1.edges.1.operations.3.5.weight"]],
         }[wanted]
         for leaf in leaves:
             leaf.requires_grad_()
@@ -862,8 +905,7 @@ def distance(found, truth, part):
     return ((flat[0] - flat[1]).norm() / flat[1].norm()).item()
 
 
-@pytest.mark.parametrize("offset", [0.0, 1.0])
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("training", "offset"), [(True, 0.0), (True, 1.0), (False, 0.0)])
 def test_rounding_in_single_precision(training, offset):
     space = space_of(EVERY[:-1], partial_channels=2)
     mixing = random_mixing(space)
@@ -890,7 +932,7 @@ def test_mixing_weights_of_another_precision(net_type, mixing_type):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("parts", [(), (Noise, drop_path)])
 def test_autocast(training, parts):
-    space = space_of(("nor_conv_3x3", "avg_pool_3x3", *SOME), partial_channels=2, edge_weights=True)
+    space = space_of(("nor_conv_3x3", "avg_pool_3x3", *SOME), 1, partial_channels=2, edge_weights=True)
     mixing = mixing_of(space, offsets=True)
     truth = passed(pair(space, training, parts)[0], mixing)
     reference, fast = (
@@ -911,12 +953,28 @@ def test_autocast(training, parts):
 
 def test_half_precision_on_large_values():
     """Sums of squares over many pixels pass the largest number of float16."""
-    space = space_of(("skip_connect", "sep_conv_3x3"), 1)
+    space = space_of(("skip_connect", "sep_conv_3x3"))
     mixing = {name: x.half() for name, x in random_mixing(space).items()}
-    mixing |= {f"{name}.offset": torch.full((2,), 8.0).half() for name in space.choices}
+    mixing |= {f"{name}.offset": torch.full((5,), 8.0).half() for name in space.choices}
     outputs = []
-    for net in pair(space, layers=2, init_channels=2):
+    for net in pair(space, init_channels=2):
         with torch.no_grad():
             outputs.append(net.half()(images(32, 32).half(), mixing))
     assert outputs[0].isfinite().all()
     assert outputs[1].isfinite().all()
+
+
+@pytest.mark.parametrize("way", [nullcontext, plain_autograd], ids=["by hand", "plain"])
+@pytest.mark.parametrize("parts", [(), (Noise, drop_path, Protocol)], ids=["plain", "hooked"])
+def test_networks_in_half_precision(parts, way):
+    """As with `trainer.precision=bf16-true`: weights and images alike."""
+    space = space_of(("nor_conv_3x3", "avg_pool_3x3", *SOME), 1, partial_channels=2, edge_weights=True)
+    mixing = mixing_of(space, offsets=True)
+    truth = passed(pair(space, parts=parts)[0], mixing)
+    low = {name: x.bfloat16() for name, x in mixing.items()}
+    reference, fast = (
+        passed(net.bfloat16(), low, images().bfloat16(), context=way) for net in pair(space, parts=parts)
+    )
+    assert fast["outputs"].dtype == torch.bfloat16
+    for part in ("outputs", "gradient", "buffer"):
+        assert distance(fast, truth, part) <= 2 * distance(reference, truth, part) + 1e-3

@@ -40,5 +40,5 @@ def _as_they_are(images: Tensor) -> Tensor:
 def _channels_last(images: Tensor) -> Tensor:
     """Channels last where kernels prefer it: on the CPU, and in low precision on tensor cores."""
     kind = images.device.type
-    prefers = kind == "cpu" or torch.is_autocast_enabled(kind)
+    prefers = kind == "cpu" or (kind == "cuda" and torch.is_autocast_enabled(kind))
     return images.contiguous(memory_format=torch.channels_last) if prefers else images

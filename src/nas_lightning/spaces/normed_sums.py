@@ -100,20 +100,27 @@ def normed(norm: nn.BatchNorm2d, x: Tensor, weight: Tensor | None = None, moves:
 
     Without `moves` the running statistics stay as they are.
     """
-    tracks = norm.training and norm.track_running_stats and moves
+    return _normed(norm, x, weight, norm.training, norm.training and norm.track_running_stats and moves)
+
+
+def _normed(norm: nn.BatchNorm2d, x: Tensor, weight: Tensor | None, training: bool, tracks: bool) -> Tensor:
     if tracks:
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked.add_(1)
-    mean, var = (norm.running_mean, norm.running_var) if tracks or not norm.training else (None, None)
+    mean, var = (norm.running_mean, norm.running_var) if tracks or not training else (None, None)
     scale = None if weight is None else weight.expand(x.shape[1]).contiguous()
-    return F.batch_norm(x, mean, var, scale, None, norm.training, norm.momentum or 0.0, norm.eps)
+    return F.batch_norm(x, mean, var, scale, None, training, norm.momentum or 0.0, norm.eps)
 
 
-def _plain_sum(terms: Sequence[Term], relu: bool, moves: bool = True) -> Tensor:
+def _plain_sum(terms: Sequence[Term], relu: bool, as_in: bool | None = None) -> Tensor:
+    """The sum by torch's own operators; with `as_in`, as it was in that mode (training?), and nothing moves."""
     total: Tensor | None = None
     for term in terms:
         z = term.x if term.pointwise is None else F.conv2d(term.x, term.pointwise)
-        y = normed(term.norm, z, term.weight, moves)
+        if as_in is None:
+            y = normed(term.norm, z, term.weight)
+        else:
+            y = _normed(term.norm, z, term.weight, as_in, tracks=False)
         if y.dtype in (torch.float16, torch.bfloat16):
             y = y.float()  # sums are in float32 whatever the precision of the terms
         total = y if total is None else total + y
@@ -131,7 +138,7 @@ def _differentiable_gradients(ctx: Any, grad: Tensor, inputs: Sequence[Tensor]) 
         for x, norm, weight, kernel in zip(xs, ctx.norms, weights, kernels, strict=True)
     ]
     wanted = [x for x in inputs if x.requires_grad]
-    found = iter(torch.autograd.grad(_plain_sum(terms, ctx.relu, moves=False), wanted, grad, create_graph=True))
+    found = iter(torch.autograd.grad(_plain_sum(terms, ctx.relu, ctx.training), wanted, grad, create_graph=True))
     return [next(found) if x.requires_grad else None for x in inputs]
 
 
