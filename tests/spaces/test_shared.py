@@ -29,8 +29,6 @@ EVERY = tuple(OPERATIONS)
 """All operations there are on every edge: no space has that, every edge of one is a part of it."""
 SOME = ("none", "skip_connect", "max_pool_3x3", "sep_conv_5x5", "dil_conv_3x3")
 
-pytestmark = pytest.mark.slow  # some of these fail still: users' own modules, torch.func, gradients of gradients
-
 
 @cache
 def space_of(options=SOME, num_nodes=2, **changes):

@@ -41,4 +41,6 @@ def _channels_last(images: Tensor) -> Tensor:
     """Channels last where kernels prefer it: on the CPU, and in low precision on tensor cores."""
     kind = images.device.type
     prefers = kind == "cpu" or (kind == "cuda" and torch.is_autocast_enabled(kind))
-    return images.contiguous(memory_format=torch.channels_last) if prefers else images
+    if not prefers or torch._C._are_functorch_transforms_active():  # vmap knows no layouts
+        return images
+    return images.contiguous(memory_format=torch.channels_last)

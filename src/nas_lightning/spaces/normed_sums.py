@@ -29,6 +29,8 @@ def by_hand(x: Tensor) -> bool:
     """Whether gradients are computed by hand here: on the CPU, outside of autocast and of torch.func."""
     return (
         x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)  # sums of squares leave the range of float16
+        and torch.autograd.forward_ad._current_level < 0
         and not autograd_is_plain()
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()
@@ -76,7 +78,7 @@ def normed_sum(terms: Sequence[Term], relu: bool = False) -> Tensor:
 
 def scaled_sum(base: Tensor | None, inputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
     """Base + Σ_k w_k·x_k, in one pass over each of them; all matrices are [N, C], the weights scalars."""
-    if by_hand(inputs[0]):
+    if all(map(by_hand, inputs)):
         return _ScaledSum.apply(base, torch.stack(list(weights)), *inputs)
     total = base
     for x, weight in zip(inputs, weights, strict=True):
@@ -298,10 +300,13 @@ def _move(norms: Sequence[nn.BatchNorm2d], statistics: _Statistics, pixels: int)
 @torch.no_grad()
 def move(norms: Sequence[nn.BatchNorm2d], means: Sequence[Tensor], variances: Sequence[Tensor]) -> None:
     """Move running statistics towards these, each [C]; the variances are the unbiased ones."""
-    weight = norms[0].momentum
-    assert weight is not None
-    for name, values in (("running_mean", means), ("running_var", variances)):
-        # As torch's own operator does: unseen by graphs that hold the buffers without needing their values.
-        buffers = [getattr(norm, name).data for norm in norms]
-        torch._foreach_lerp_(buffers, [value.to(b.dtype) for value, b in zip(values, buffers, strict=True)], weight)
+    for momentum in {norm.momentum for norm in norms}:
+        assert momentum is not None
+        chosen = [k for k, norm in enumerate(norms) if norm.momentum == momentum]
+        for name, values in (("running_mean", means), ("running_var", variances)):
+            # As torch's own operator does: unseen by graphs that hold the buffers without needing their values.
+            buffers = [getattr(norms[k], name).data for k in chosen]
+            torch._foreach_lerp_(
+                buffers, [values[k].to(b.dtype) for k, b in zip(chosen, buffers, strict=True)], momentum
+            )
     torch._foreach_add_([getattr(norm, "num_batches_tracked") for norm in norms], 1)  # noqa: B009

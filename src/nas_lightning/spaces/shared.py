@@ -29,6 +29,8 @@ from nas_lightning.spaces.partial import bypass, join
 
 T = TypeVar("T")
 
+_POOL_SETTINGS = (*nn.MaxPool2d.__constants__, *nn.AvgPool2d.__constants__)
+
 GRAM_CHANNELS = 16
 """Up to here 1×1 convolutions are normalised without being computed: beyond, the products of Ci×Ci matrices cost more
 than the passes over memory that they save (measured on AVX2; see docs/performance.md)."""
@@ -70,24 +72,28 @@ class Source:
 
     def strided(self, first: int) -> Tensor:
         """Every second row and column of the ReLU from `first` on, [B, C, H/2, W/2]."""
-        return self.once(
-            ("strided", first),
-            lambda: self.relu[:, :, first::2, first::2].contiguous(memory_format=torch.channels_last),
-        )
+
+        def make() -> Tensor:
+            x = self.relu[:, :, first::2, first::2]
+            return x.contiguous(memory_format=torch.channels_last) if by_hand(x) else x
+
+        return self.once(("strided", first), make)
 
     def pooled(self, pool: nn.Module) -> Tensor:
-        """The pool of the node; equal pools are equal in what they print."""
-        return self.once(repr(pool), lambda: pool(self.x))
+        """The pool of the node; pools of equal settings are computed once."""
+        return self.once(_settings(pool), lambda: pool(self.x))
 
     def normed_pool(self, pool: nn.Module, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor]:
         """The normalised pool, the mean and the unbiased variance that it was normalised by."""
 
         def make() -> tuple[Tensor, Tensor, Tensor]:
             y = self.pooled(pool)
+            if not norm.track_running_stats:
+                return F.batch_norm(y, None, None, training=True, eps=norm.eps), y, y
             mean, var = (torch.zeros(y.shape[1], dtype=self.whole.dtype, device=y.device) for _ in range(2))
             return F.batch_norm(y, mean, var, training=True, momentum=1.0, eps=norm.eps), mean, var
 
-        return self.once(("normed", repr(pool), norm.eps), make)
+        return self.once(("normed", _settings(pool), norm.eps, norm.track_running_stats), make)
 
     def bypass(self, channels: int, stride: int) -> Tensor:
         """The channels that no operation sees."""
@@ -98,12 +104,14 @@ class Sum:
     """A sum that is put together when all of its terms are known; the terms of a kind in one go."""
 
     def __init__(self) -> None:
-        self._terms: dict[tuple[bool, bool], list[Term]] = {}
+        self._terms: dict[tuple[Hashable, ...], list[Term]] = {}
         self._scaled: list[tuple[Tensor, Tensor]] = []
 
     def add_normed(self, term: Term, phased: bool = False) -> None:
         """A normalised term, of an image or of its phases."""
-        self._terms.setdefault((phased, term.pointwise is None), []).append(term)
+        norm = term.norm
+        alike = (phased, term.pointwise is None, term.x.shape[1], norm.training, norm.eps, norm.momentum)
+        self._terms.setdefault(alike, []).append(term)
 
     def add(self, x: Tensor, weight: Tensor) -> None:
         """A scalar times [B, C, H, W]."""
@@ -113,7 +121,7 @@ class Sum:
         """[B, C, H, W], or None without terms."""
         total: Tensor | None = None
         like: torch.Size | None = None
-        for (phased, _), terms in self._terms.items():
+        for (phased, *_), terms in self._terms.items():
             y, like = normed_sum(terms), terms[0].x.shape
             if phased:
                 y, like = from_phases(y, like), torch.Size((like[0] // 4, like[1], 2 * like[2], 2 * like[3]))
@@ -239,20 +247,20 @@ class _Pass:
         one = source.x.new_ones(()) if weight is None else weight
         if _is_watched(operation):
             total.add(operation(source.x), one)
-        elif isinstance(operation, Zero):
+        elif type(operation) is Zero:
             return
-        elif isinstance(operation, Identity):
+        elif type(operation) is Identity:
             total.add(source.x, one)
-        elif isinstance(operation, nn.MaxPool2d | nn.AvgPool2d):
+        elif type(operation) in (nn.MaxPool2d, nn.AvgPool2d):
             total.add(source.pooled(operation), one)
-        elif isinstance(operation, FactorizedReduce) and _is_plain(operation.norm):
+        elif type(operation) is FactorizedReduce and _is_plain(operation.norm):
             z = operation.convolve(source.strided(0), source.strided(1))
             total.add_normed(Term(z, operation.norm, weight))
         elif type(operation) is not nn.Sequential or not _is_known(operation):
             total.add(operation(source.x), one)
         elif isinstance(operation[0], nn.MaxPool2d | nn.AvgPool2d) and len(operation) == 2:
             self._add_pool(total, operation[0], operation[1], source, one)  # type: ignore[arg-type]
-        elif isinstance(operation[0], nn.ReLU):
+        elif isinstance(operation[0], nn.ReLU) and len(operation) > 2:
             _add_convolutions(total, list(operation)[1:], source, weight)
         else:
             total.add(operation(source.x), one)
@@ -300,7 +308,7 @@ def _add_convolutions(total: Sum, layers: list[nn.Module], source: Source, weigh
                 total.add_normed(_pointwise(x, layer, norm, weight), phased)
                 return
             if len(layers) >= 2 and _is_plain(layers[0]) and isinstance(layers[1], nn.ReLU):
-                x = image(normed_sum([_pointwise(x, layer, layers[0], None)], relu=True), x.shape)  # type: ignore[arg-type]
+                x = image(normed_sum([_pointwise(x, layer, layers[0], None)], relu=True), x.shape).to(x.dtype)  # type: ignore[arg-type]
                 layers = layers[2:]
                 continue
         x = depthwise(layer, x) if _is_depthwise(layer) and layer.dilation == (1, 1) else layer(x)  # type: ignore[arg-type]
@@ -360,14 +368,27 @@ def _is_plain(norm: nn.Module) -> bool:
 
 def _is_watched(module: nn.Module) -> bool:
     """Whether someone has registered hooks on a module, who must see it called."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
 
 
 def _acts_on(part: Regularizer, operation: str) -> bool:
-    acts = getattr(part, "acts_on", None)
-    return True if acts is None else acts(operation)
+    return not _is_told(part, "acts_on", "on_op") or part.acts_on(operation)  # type: ignore[attr-defined]
 
 
 def _acts_on_edges(part: Regularizer) -> bool:
-    acts = getattr(part, "acts_on_edges", None)
-    return True if acts is None else acts()
+    return not _is_told(part, "acts_on_edges", "on_edge") or part.acts_on_edges()  # type: ignore[attr-defined]
+
+
+def _is_told(part: Regularizer, statement: str, hook: str) -> bool:
+    """Whether a part says when its hook acts: not where a class overrides the hook and inherits the statement."""
+    for base in type(part).__mro__:
+        if statement in vars(base) or hook in vars(base):
+            return statement in vars(base)
+    return False
+
+
+def _settings(pool: nn.Module) -> tuple[Hashable, ...]:
+    """What makes two pools equal; their `repr` leaves some of it out."""
+    return (type(pool), *(repr(getattr(pool, name, None)) for name in _POOL_SETTINGS))
