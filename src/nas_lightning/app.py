@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,9 +16,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from nas_lightning import composition as composing
+from nas_lightning import ranks
 from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.help import show_help, show_list
-from nas_lightning.resolvers import register_resolvers
+from nas_lightning.resolvers import log_name, register_resolvers
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _leave(code: int, line: str) -> None:
-    print(f"nas-lightning: {line}", file=sys.stderr)
+    if ranks.is_first() or code == 1:  # all processes of a run find the same mistake
+        print(f"nas-lightning: {line}", file=sys.stderr)
     raise SystemExit(code)
 
 
@@ -111,20 +114,31 @@ def _resume(path: str, overrides: Sequence[str]) -> None:
 
     folder = RunFolder(path)
     folder.config()  # refuses a folder without a run before anything is written there
-    file = logging.FileHandler(folder.path / "run.log")
+    log_to(folder.path)
+    with _traceback_in_log():
+        resume(folder.path, overrides)
+
+
+def log_to(folder: Path) -> None:
+    """Log as Hydra's configuration does for a new run: all to a file of the run folder, warnings to the terminal."""
+    file = logging.FileHandler(folder / log_name())
     file.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))
     console = logging.StreamHandler()
     console.setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, handlers=[file, console], force=True)
     _quiet()
-    with _traceback_in_log():
-        resume(folder.path, overrides)
 
 
 def _run_hydra(arguments: Arguments) -> None:
     """Validate, then let Hydra make the folders and run the job or the sweep."""
     overrides = composing.rewrite(arguments.overrides)
     composing.check_overrides_of_another_run(arguments.overrides)
+    folder_given = any(word.lstrip("+").startswith("hydra.run.dir=") for word in overrides)
+    if ranks.ranks_are_given() and not arguments.multirun and not folder_given:
+        raise ConfigError(
+            f"hydra.run.dir: process {ranks.rank()} of several was started from outside, and all need one folder; give"
+            " hydra.run.dir=outputs/NAME"
+        )
     if arguments.config_dir is not None:
         overrides.append(composing.search_path(arguments.config_dir))
     if "--hydra-help" not in arguments.flags:
@@ -189,6 +203,10 @@ def _traceback_in_log() -> Iterator[None]:
 
 def _quiet() -> None:
     """Lightning's notes go to run.log with everything else; advice that does not apply here goes nowhere."""
+    if not ranks.is_first():  # it says the same in its own file
+        for handler in logging.getLogger().handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.setLevel(logging.CRITICAL)
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

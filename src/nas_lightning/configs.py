@@ -268,10 +268,6 @@ def _check_trainer(trainer: Mapping[str, Any]) -> list[str]:
         for key, reason in REFUSED_TRAINER_KEYS.items()
         if trainer.get(key) is not None
     ]
-    for key in ("devices", "num_nodes"):
-        value = trainer.get(key, 1)
-        if value not in (1, "1") and not (isinstance(value, list) and len(value) == 1):
-            problems.append(f"trainer.{key}={value}: one process at present; use trainer.{key}=1")
     if trainer.get("limit_train_batches") == 0:
         problems.append("trainer.limit_train_batches=0: nothing would be trained; use at least 1")
     if str(trainer.get("precision")) not in PRECISIONS:

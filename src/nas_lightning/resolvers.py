@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from nas_lightning import ranks
 from nas_lightning.composition import as_dict
 
 
@@ -25,6 +26,12 @@ def member_name(config: dict[str, Any]) -> str:
     return f"{slug}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 
+def log_name() -> str:
+    """The log in the run folder: `run.log`, or `run.rank1.log` of the second process of a run."""
+    return "run.log" if ranks.is_first() else f"run.rank{ranks.rank()}.log"
+
+
 def register_resolvers() -> None:
     """Make the interpolations known; repeating it does no harm."""
     OmegaConf.register_new_resolver("member_folder", member_folder, replace=True)
+    OmegaConf.register_new_resolver("log_name", lambda _="": log_name(), replace=True)

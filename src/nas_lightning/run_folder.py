@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import yaml
 
+from nas_lightning import ranks
 from nas_lightning.errors import ConfigError
 from nas_lightning.spaces.genotypes import Genotype
 
@@ -87,6 +88,7 @@ class RunFolder:
         """The genotype after every epoch, one JSON object a line."""
         return self.path / "genotypes.jsonl"
 
+    @ranks.first_only
     def claim(self, config: Mapping[str, Any]) -> None:
         """Make the folder this run's own by writing its configuration.
 
@@ -157,9 +159,11 @@ class RunFolder:
     def update_summary(self, **parts: Any) -> dict[str, Any]:
         """Fill parts of the summary; the file is replaced in one step, so a kill leaves the old or the new one."""
         summary = {**self.summary(), **parts}
-        _write(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
+        if ranks.is_first():
+            _write(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
         return summary
 
+    @ranks.first_only
     def save_genotype(self, genotype: Genotype) -> None:
         """Write genotype.json."""
         _write(self.path / "genotype.json", json.dumps(genotype.to_dict(), indent=2) + "\n")
@@ -168,6 +172,7 @@ class RunFolder:
         """Read genotype.json."""
         return Genotype.load(self.path / "genotype.json")
 
+    @ranks.first_only
     def append_metrics(self, row: Row) -> None:
         """Add a row to metrics.csv; new columns are added to the rows before, empty."""
         _append(self.metrics, row)
@@ -176,6 +181,7 @@ class RunFolder:
         """All rows of metrics.csv, as text."""
         return _read(self.metrics)
 
+    @ranks.first_only
     def append_curvature(self, row: Row) -> None:
         """Add a row to curvature.csv."""
         _append(self.curvature, row)
@@ -184,6 +190,7 @@ class RunFolder:
         """All rows of curvature.csv, as text."""
         return _read(self.curvature)
 
+    @ranks.first_only
     def save_analysis(self, rows: Sequence[Row]) -> None:
         """Write analysis.csv: what was measured so far; a kill leaves the old or the new table."""
         _write_table(self.analysis, rows)
@@ -192,16 +199,19 @@ class RunFolder:
         """All rows of analysis.csv, as text."""
         return _read(self.analysis)
 
+    @ranks.first_only
     def append_genotype(self, row: Row) -> None:
         """Add a line to genotypes.jsonl."""
         with self.genotypes.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
+    @ranks.first_only
     def save_decisions(self, rows: Sequence[Row]) -> None:
         """Write decisions.csv: what was settled before the end, in order."""
         if rows:
             _write_table(self.path / "decisions.csv", rows)
 
+    @ranks.first_only
     def truncate(self, phase: str, first_epoch: int) -> None:
         """Drop the rows of a phase from `first_epoch` on: the epochs that a resumed run is about to repeat.
 

@@ -14,7 +14,7 @@ import yaml
 from omegaconf import DictConfig
 from rich.console import Console
 
-from nas_lightning import reports
+from nas_lightning import ranks, reports
 from nas_lightning.composition import as_dict, options
 from nas_lightning.configs import LOADING_KEYS, RootConfig, validate
 from nas_lightning.draws import seeded_generator
@@ -23,6 +23,13 @@ from nas_lightning.lightning.analyses import analysis_bench, run_analysis, start
 from nas_lightning.lightning.candidates import member_benches, run_candidates
 from nas_lightning.lightning.checking import check_search
 from nas_lightning.lightning.one_shot import track_progress
+from nas_lightning.lightning.processes import (
+    SPAWNED,
+    check_processes,
+    number_of_processes,
+    start_here,
+    starts_here,
+)
 from nas_lightning.lightning.searching import origin_checkpoint, run_search
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.protocols import SearchSpace
@@ -73,11 +80,11 @@ def search(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
     Raises:
         ConfigError: The configuration, the images or the folder cannot be used.
     """
-    folder = RunFolder(run_dir or _new_folder().path)
+    folder = _folder_for(cfg, run_dir)
     bench = _bench({**_plain(cfg), "task": "search"}, folder)
     _start(bench)
-    summary = _search(bench)
-    return SearchResult(folder.genotype(), summary, folder.path)
+    summary = _run_phases(bench, show=False)
+    return SearchResult(Genotype.from_dict(summary["genotype"]), summary, folder.path)
 
 
 def select(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
@@ -90,11 +97,11 @@ def select(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
     Raises:
         ConfigError: The configuration, the other run or the folder cannot be used.
     """
-    folder = RunFolder(run_dir or _new_folder().path)
+    folder = _folder_for(cfg, run_dir)
     bench = _bench(_selection_config({**_plain(cfg), "task": "select"}), folder)
     _start(bench)
-    summary = _search(bench)
-    return SearchResult(folder.genotype(), summary, folder.path)
+    summary = _run_phases(bench, show=False)
+    return SearchResult(Genotype.from_dict(summary["genotype"]), summary, folder.path)
 
 
 def evaluate(
@@ -110,13 +117,13 @@ def evaluate(
     Raises:
         ConfigError: The configuration, the genotype, the images or the folder cannot be used.
     """
-    folder = RunFolder(run_dir or _new_folder().path)
+    folder = _folder_for(cfg, run_dir)
     bench = _bench({**_plain(cfg), "task": "evaluate"}, folder)
     found = genotype if isinstance(genotype, Genotype) else _given_genotype(bench, genotype)
     bench.space.validate(found)
     _start(bench)
     folder.save_genotype(found)
-    summary = _evaluate(bench, found)
+    summary = _run_phases(bench, show=False)
     return EvaluationResult(summary["evaluation"]["test_accuracy"], summary, folder.path)
 
 
@@ -180,17 +187,37 @@ def _run_phases(bench: Workbench, show: bool = True) -> dict[str, Any]:
     """The phases that are not done yet."""
     if bench.config.task == "analyse":
         return run_analysis(bench)
-    folder = bench.folder
-    task = bench.config.task
+    if starts_here(bench.plain["trainer"]):
+        start_here(_run_rank, bench.plain, bench.folder.path)
+        summary = bench.folder.summary()
+    else:
+        summary = _run_here(bench)
+    if show and ranks.is_first():
+        reports.show_outcome(summary, str(bench.folder))
+    return summary
+
+
+def _run_rank(config: dict[str, Any], path: Path) -> None:
+    """The phases in one of the processes of a run."""
+    _run_here(_bench(config, RunFolder(path)))
+
+
+def _run_here(bench: Workbench) -> dict[str, Any]:
+    """The phases in this process, which may be one of several: all compute the same, the first one writes."""
+    folder, task = bench.folder, bench.config.task
     summary = folder.summary()
     if task in ("pipeline", "search", "select") and summary["search"] is None:
         summary = _search(bench)
     if task in ("pipeline", "evaluate") and summary["evaluation"] is None:
-        if task == "evaluate" and not (folder.path / "genotype.json").exists():
-            folder.save_genotype(_given_genotype(bench))
-        summary = _evaluate(bench, folder.genotype())
-    if show:
-        reports.show_outcome(summary, str(folder))
+        if task == "pipeline":
+            found = Genotype.from_dict(summary["genotype"])
+        elif (folder.path / "genotype.json").exists():
+            found = folder.genotype()
+        else:
+            found = _given_genotype(bench)
+            folder.save_genotype(found)
+        summary = _evaluate(bench, found)
+    ranks.wait()
     return summary
 
 
@@ -207,6 +234,7 @@ def _run_member(member: Workbench) -> dict[str, Any]:
 
 def _start(bench: Workbench) -> None:
     """Build everything that can be refused, then make the folder this run's own."""
+    check_processes(bench.plain["trainer"], bench.config.task)
     data, objective, space = bench.data, bench.objective, bench.space
     if bench.config.task in ("pipeline", "search"):
         members = member_benches(bench)
@@ -276,7 +304,7 @@ def _search(bench: Workbench) -> dict[str, Any]:
     summary = bench.folder.update_summary(
         genotype=found.genotype.to_dict(), search=found.search, selection=found.selection
     )
-    reports.save_curves(bench.folder.metrics, bench.folder.plots)
+    _draw_curves(bench.folder)
     return summary
 
 
@@ -284,8 +312,13 @@ def _evaluate(bench: Workbench, found: Genotype) -> dict[str, Any]:
     evaluator = bench.build("evaluation", bench.plain["evaluation"])
     result = evaluator(found, bench)
     summary = bench.folder.update_summary(genotype=found.to_dict(), evaluation=result)
-    reports.save_curves(bench.folder.metrics, bench.folder.plots)
+    _draw_curves(bench.folder)
     return summary
+
+
+@ranks.first_only
+def _draw_curves(folder: RunFolder) -> None:
+    reports.save_curves(folder.metrics, folder.plots)
 
 
 def _report(root: RootConfig, folder: RunFolder) -> None:
@@ -357,6 +390,17 @@ def _plain(cfg: Config) -> dict[str, Any]:
 def _new_folder() -> RunFolder:
     now = datetime.now()
     return RunFolder(Path("outputs") / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S-%f}")
+
+
+def _folder_for(cfg: Config, run_dir: str | Path | None) -> RunFolder:
+    """The folder that is named, or a new one; several processes that run the same script need a name."""
+    trainer = _plain(cfg)["trainer"]
+    if run_dir is None and number_of_processes(trainer) > 1 and trainer.get("strategy") not in SPAWNED:
+        raise ConfigError(
+            f"run_dir=None: {number_of_processes(trainer)} processes run this script and need one folder; give run_dir,"
+            " or start them from here with trainer=ddp_spawn"
+        )
+    return _new_folder() if run_dir is None else RunFolder(run_dir)
 
 
 def _override_resumed(config: dict[str, Any], override: str) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nas_lightning.curvature.lanczos import RitzPairs, lanczos
 from nas_lightning.curvature.products import Arch, LossOfArch, hessian_products
+from nas_lightning.protocols import Reduce
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ def measure(
     max_products: int = 20,
     seed: int = 0,
     chunk: int = CHUNK,
+    reduce: Reduce = lambda tensors: tensors,
 ) -> Measurement:
     """The largest algebraic eigenvalue of ∇²_α L + weight_decay·I, by Lanczos.
 
@@ -73,14 +75,15 @@ def measure(
         max_products: Products at most.
         seed: Of the start vector.
         chunk: For `exact`, rows of the Hessian in one backward pass.
+        reduce: Averages tensors over the processes of a distributed run: the loss is the mean of theirs.
 
     Raises:
         ValueError: There are no architecture parameters, or a number is out of its range.
     """
     if not exact:
-        found = _lanczos(loss_of_arch, arch, module, weight_decay, 1, rtol, max_products, seed)
+        found = _lanczos(loss_of_arch, arch, module, weight_decay, 1, rtol, max_products, seed, reduce)
         return Measurement(float(found.values[0]) + weight_decay, found.products, float(found.residuals[0]))
-    dense = hessian(loss_of_arch, arch, module, weight_decay, chunk)
+    dense = hessian(loss_of_arch, arch, module, weight_decay, chunk, reduce)
     if not dense.isfinite().all():
         log.warning("the Hessian in the architecture parameters is not finite: no eigenvalue")
         return Measurement(math.nan, len(dense), math.nan)
@@ -142,6 +145,7 @@ def hessian(
     module: nn.Module | None = None,
     weight_decay: float = 0.0,
     chunk: int = CHUNK,
+    reduce: Reduce = lambda tensors: tensors,
 ) -> Tensor:
     """∇²_α L + weight_decay·I over all architecture parameters.
 
@@ -151,6 +155,7 @@ def hessian(
         module: The network in the loss.
         weight_decay: Added to the diagonal.
         chunk: Rows in one backward pass; 1 goes row by row, as do the rows after an operator that cannot be batched.
+        reduce: As in `measure`.
 
     Returns:
         [P, P] in float64 on the CPU, exactly symmetric; choices in their order, each row-major.
@@ -160,7 +165,7 @@ def hessian(
     """
     if chunk < 1:
         raise ValueError(f"chunk={chunk}: at least one row at a time")
-    with hessian_products(loss_of_arch, arch, module) as products:
+    with hessian_products(loss_of_arch, arch, module, reduce) as products:
         rows = products.rows(chunk)
     return (rows + rows.T) / 2 + weight_decay * torch.eye(len(rows), dtype=rows.dtype)
 
@@ -219,10 +224,11 @@ def _lanczos(
     rtol: float,
     max_products: int,
     seed: int,
+    reduce: Reduce = lambda tensors: tensors,
 ) -> RitzPairs:
     if not rtol >= 0 or max_products < 1:
         raise ValueError(f"rtol={rtol} must not be negative, and max_products={max_products} must be at least 1")
-    with hessian_products(loss_of_arch, arch, module) as products:
+    with hessian_products(loss_of_arch, arch, module, reduce) as products:
         if not 1 <= k <= products.size:
             raise ValueError(f"k={k}: there are {products.size} eigenvalues")
         found = lanczos(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_lightning.functional import frozen_batch_stats, plain_autograd
+from nas_lightning.protocols import Reduce
 
 log = logging.getLogger(__name__)
 
@@ -45,20 +46,20 @@ class HessianProducts:
     Args:
         gradients: Gradient by the tensors of `leaves`, with its graph; None where the loss does not depend on one.
         leaves: Architecture parameters that it was taken with respect to.
+        reduce: Averages tensors over the processes of a distributed run.
     """
 
-    def __init__(self, gradients: list[Tensor | None], leaves: list[Tensor]) -> None:
+    def __init__(
+        self, gradients: list[Tensor | None], leaves: list[Tensor], reduce: Reduce = lambda tensors: tensors
+    ) -> None:
         self.leaves = leaves
+        self.reduce = reduce
         self.size = sum(leaf.numel() for leaf in leaves)
         """Architecture parameters P."""
         self.count = 0
         """Products so far; a row of the Hessian is one."""
-        self.gradient = torch.cat(
-            [
-                torch.zeros(leaf.numel(), dtype=torch.float64) if g is None else _flat(g)
-                for g, leaf in zip(gradients, leaves, strict=True)
-            ]
-        )
+        found = [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(gradients, leaves, strict=True)]
+        self.gradient = torch.cat([_flat(g) for g in reduce([g.detach() for g in found])])
         """∇_α L, [P] in float64 on the CPU."""
         # A gradient without a graph is constant: its rows of the Hessian are zero.
         self._curved = [i for i, g in enumerate(gradients) if g is not None and g.requires_grad]
@@ -105,11 +106,13 @@ class HessianProducts:
                 self._gradients, self.leaves, seeds, retain_graph=True, allow_unused=True, is_grads_batched=batched
             )
         self.count += len(vectors)
-        columns = [
-            torch.zeros_like(part) if h is None else h.detach().reshape(part.shape).to("cpu").double()
-            for part, h in zip(parts, found, strict=True)
-        ]
-        return torch.cat(columns, dim=1)
+        rows = self.reduce(
+            [
+                leaf.new_zeros((len(vectors), leaf.numel())) if h is None else h.detach().reshape(len(vectors), -1)
+                for leaf, h in zip(self.leaves, found, strict=True)
+            ]
+        )
+        return torch.cat(rows, dim=1).to("cpu").double()
 
 
 def _put_back(buffers: list[tuple[Tensor, Tensor]]) -> None:
@@ -121,12 +124,15 @@ def _put_back(buffers: list[tuple[Tensor, Tensor]]) -> None:
 
 
 @contextmanager
-def hessian_products(loss_of_arch: LossOfArch, arch: Arch, module: nn.Module | None) -> Iterator[HessianProducts]:
+def hessian_products(
+    loss_of_arch: LossOfArch, arch: Arch, module: nn.Module | None, reduce: Reduce = lambda tensors: tensors
+) -> Iterator[HessianProducts]:
     """Within the block the Hessian at `arch` is an operator; afterwards its graph is freed.
 
     The loss is evaluated once, in its own precision (autocast is off) and at copies of the architecture parameters, so
     all products see the same random draws. The buffers of `module`, torch's global random numbers and the
-    architecture parameters are afterwards as they were.
+    architecture parameters are afterwards as they were. With `reduce` it is the Hessian of the mean loss over the
+    processes of a distributed run.
 
     Raises:
         ValueError: There are no architecture parameters.
@@ -151,4 +157,4 @@ def hessian_products(loss_of_arch: LossOfArch, arch: Arch, module: nn.Module | N
         gradients: list[Tensor | None] = [None] * len(leaves)
         if loss.requires_grad:
             gradients = list(torch.autograd.grad(loss, leaves, create_graph=True, allow_unused=True))
-        yield HessianProducts(gradients, leaves)
+        yield HessianProducts(gradients, leaves, reduce)

@@ -17,7 +17,8 @@ from nas_lightning.draws import hashed_seed
 class Pass(Sampler[list[Key]]):
     """Keys of one pass in batches, for one of the processes that share it.
 
-    Where the images cannot be shared out evenly, the first ones come twice, so that all processes have equally many.
+    Every image of the pass is in one batch of one process. Where they cannot be shared out evenly, the first processes
+    have one more; see `even_length` for passes in which all need equally many batches.
 
     Args:
         processes: among how many the pass is divided.
@@ -41,19 +42,32 @@ class Pass(Sampler[list[Key]]):
         self.indices = np.asarray(indices)
         self.batch_size = batch_size
 
-    @property
-    def _share(self) -> int:
-        return -(-len(self.indices) // self.processes)
-
     def __len__(self) -> int:
-        return -(-self._share // self.batch_size)
+        share = len(range(self.rank, len(self.indices), self.processes))
+        return -(-share // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
         number, indices, size = self.number, self.indices, self.batch_size
-        positions = (np.arange(self._share) * self.processes + self.rank) % max(1, len(indices))
+        positions = np.arange(self.rank, len(indices), self.processes)
         for start in range(0, len(positions), size):
             batch = positions[start : start + size]
             yield [(number, *pair) for pair in zip(batch.tolist(), indices[batch].tolist(), strict=True)]
+
+
+def even_length(count: int, batch_size: int, processes: int) -> int:
+    """Images of a training pass, of `count`: all but a few if some process would be left with a lone one or with none.
+
+    Batch normalisation refuses a batch of one image, and processes that average their gradients need equally many
+    batches. Their last batches may differ by one image. As a pass is in a random order, other images are left out in
+    the next.
+
+    Args:
+        count: Images that there are.
+        batch_size: Of each process.
+        processes: Among how many the pass is divided.
+    """
+    last = count % (batch_size * processes)  # images of the last step, if it is not full
+    return count - last if last < min(2 * processes, count) else count
 
 
 class PassLoader(DataLoader[Any]):

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
+from nas_lightning import ranks
 from nas_lightning.data.base import ImageData
 from nas_lightning.errors import ConfigError
 from nas_lightning.evaluation.table import DATASETS, HOW, Table, column, load
@@ -166,7 +167,7 @@ class Tabular:
             for row in _genotypes(bench.folder.genotypes)
             if row["genotype"] is not None and (name := row["genotype"].get(self.key)) in table.rows
         ]
-        if not rows:
+        if not rows or not ranks.is_first():
             return
         with (bench.folder.path / "trajectory.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from nas_lightning import ranks
 from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.lightning.stages import assign
 from nas_lightning.lightning.workbench import Workbench
@@ -114,7 +115,8 @@ def run_candidates(
     chosen = summaries[best["index"]]
     genotype = Genotype.from_dict(chosen["genotype"])
     bench.folder.save_genotype(genotype)
-    save_genotype(genotype, bench.folder.plots)
+    if ranks.is_first():
+        save_genotype(genotype, bench.folder.plots)
     search = {**chosen["search"], "seconds": _total(summaries, "search", "seconds")}
     if chosen["search"]["curvature_seconds"] is not None:
         search["curvature_seconds"] = _total(summaries, "search", "curvature_seconds")

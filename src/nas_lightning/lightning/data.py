@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nas_lightning.data.base import ImageData
 from nas_lightning.data.keyed import order
-from nas_lightning.data.loading import PassLoader
+from nas_lightning.data.loading import PassLoader, even_length
 from nas_lightning.data.splits import SplitMethod
 from nas_lightning.errors import DataError
 from nas_lightning.lightning.keyed_data import AugmentOn, KeyedDataModule
@@ -66,15 +66,22 @@ class SearchData(KeyedDataModule):
     def setup(self, stage: str) -> None:
         """Splits the images and makes the datasets; raises ConfigError if they do not suffice or do not fit."""
         self.split = self._search_split()
-        if self.batch_size > len(self.split.train):
+        each = f" in each of {self.processes} processes" if self.processes > 1 else ""
+        if self.batch_size * self.processes > len(self.split.train):
             raise DataError(
-                f"search.batch_size={self.batch_size} is more than the {len(self.split.train)} images of the "
-                f"train half: give at most that, e.g. search.batch_size={max(1, len(self.split.train) // 8)}"
+                f"search.batch_size={self.batch_size}{each} is more than the {len(self.split.train)} images of the "
+                "train half: give at most that, e.g."
+                f" search.batch_size={max(1, len(self.split.train) // 8 // self.processes)}"
             )
-        if self.batch_size > len(self.split.arch):
+        if self.batch_size * self.processes > len(self.split.arch):
             raise DataError(
-                f"search.batch_size={self.batch_size} is more than the {len(self.split.arch)} images of the arch half,"
-                f" whose batches are always full: give at most that, e.g. search.batch_size={len(self.split.arch)}"
+                f"search.batch_size={self.batch_size}{each} is more than the {len(self.split.arch)} images of the arch"
+                " half, whose batches are always full: give at most that, e.g."
+                f" search.batch_size={len(self.split.arch) // self.processes}"
+            )
+        if len(self.split.val) < self.processes:
+            raise DataError(
+                f"data.val_fraction={self.val_fraction}: {len(self.split.val)} images{each} are too few; use more"
             )
         self.augmented = self._searched(self.split, augment=True, cutout=self.cutout)
         self.plain = self._searched(self.split, augment=False)
@@ -82,16 +89,15 @@ class SearchData(KeyedDataModule):
 
     def train_dataloader(self) -> dict[str, PassLoader]:
         """Both streams, with equally many batches."""
-        length = self._train_length(len(self.split.train))
+        length = even_length(len(self.split.train), self.batch_size, self.processes)
         train = order(self.split.train, self.seed, "train", self.pass_number, length)
 
         steps = -(-length // (self.batch_size * self.processes))
-        arch_batch = min(self.batch_size, max(1, len(self.split.arch) // self.processes))
-        length = steps * arch_batch * self.processes
+        length = steps * self.batch_size * self.processes
         arch = order(self.split.arch, self.seed, "arch", self.pass_number, length)
         return {
             "train": self._loader(self.augmented, "train", train),
-            "arch": self._loader(self.augmented, "arch", arch, arch_batch),
+            "arch": self._loader(self.augmented, "arch", arch),
         }
 
     @property
@@ -174,7 +180,7 @@ class EvaluationData(KeyedDataModule):
 
     def train_dataloader(self) -> PassLoader:
         """All training images in a fresh order, less a lone one in the last batch."""
-        length = self._train_length(len(self.train_indices))
+        length = even_length(len(self.train_indices), self.batch_size, self.processes)
         shuffled = order(self.train_indices, self.seed, "train", self.pass_number, length)
         return self._loader(self.augmented, "train", shuffled)
 

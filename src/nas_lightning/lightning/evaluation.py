@@ -78,7 +78,7 @@ class EvaluationModule(L.LightningModule):
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
             group["lr"] = lr
         self.network.drop_probability = drop_path_in_evaluation(epoch, recipe.epochs, recipe.drop_path)  # type: ignore[assignment]
-        self.log("lr", lr)
+        self.log("lr", lr, sync_dist=True)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of the main head plus the weighted loss of the auxiliary head."""
@@ -87,7 +87,7 @@ class EvaluationModule(L.LightningModule):
             loss, logits = self.step.loss(images, targets)
         self.num_steps += 1
         self.train_metric.update(logits.detach(), targets)
-        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(images))
+        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -103,7 +103,7 @@ class EvaluationModule(L.LightningModule):
         self.test_metric.reset()
         better = max if self.objective.direction == "max" else min
         self.best = better(self.best, float(value))
-        self.log(self.metric_name, value)
+        self.log(self.metric_name, value, sync_dist=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """The final measurement."""
@@ -111,7 +111,7 @@ class EvaluationModule(L.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the final metric."""
-        self.log(self.metric_name, 100 * self.test_metric.compute())
+        self.log(self.metric_name, 100 * self.test_metric.compute(), sync_dist=True)
         self.test_metric.reset()
 
     def epoch_metrics(self) -> dict[str, float]:

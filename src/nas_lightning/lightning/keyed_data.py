@@ -100,12 +100,6 @@ class KeyedDataModule(LightningDataModule):
             return train
         return joined(train, self.data.dataset("test", augment, cutout))
 
-    def _train_length(self, count: int) -> int:
-        """Images used in a pass: all, less a lone one in the last batch, which BatchNorm would refuse."""
-        per_process = -(-count // self.processes)
-        lone = per_process > 1 and per_process % self.batch_size == 1
-        return (per_process - 1) * self.processes if lone else count
-
     def _check_augment_on(self, dataset: Dataset[Item]) -> None:
         if self.augment_on == "device" and not isinstance(dataset, BatchedImages):
             raise ConfigError(

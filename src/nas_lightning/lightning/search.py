@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 import lightning as L
-from nas_lightning import draws
+from nas_lightning import draws, ranks
 from nas_lightning.configs import SearchConfig
 from nas_lightning.decisions import Decisions, held_entries
 from nas_lightning.functional import evaluating, frozen_batch_stats
@@ -188,9 +188,7 @@ class SearchModule(L.LightningModule):
 
     def reduce(self, tensors: list[Tensor]) -> list[Tensor]:
         """Average over the processes of a distributed run."""
-        if self.trainer.world_size == 1:
-            return tensors
-        return [self.trainer.strategy.reduce(tensor, reduce_op="mean") for tensor in tensors]
+        return ranks.averaged(tensors)
 
     def inner_step(self) -> SGDStep:
         """The step that the weight optimizer is about to take, without clipping."""
@@ -203,8 +201,10 @@ class SearchModule(L.LightningModule):
         """One Adam step on the architecture parameters; weights and buffers stay as they were."""
         _, optimizer = self._optimizers()
         # A difference of radius 0.01 vanishes in bfloat16, so second order leaves autocast.
-        full = torch.autocast(self.device.type, enabled=False) if self.hypergradient.second_order else nullcontext()
-        with frozen_batch_stats(self.supernet), full:
+        second_order = self.hypergradient.second_order
+        full = torch.autocast(self.device.type, enabled=False) if second_order else nullcontext()
+        local = ranks.local_normalisation(self.supernet) if second_order else nullcontext()
+        with frozen_batch_stats(self.supernet), full, local:
             found, loss = self.hypergradient(
                 self.loss_of(train_batch, "inner"),
                 self.loss_of(arch_batch, "outer", penalty=True),
@@ -219,7 +219,7 @@ class SearchModule(L.LightningModule):
         with held_entries(plain, {self.arch[name]: held for name, held in self.decisions.held.items()}):
             optimizer.step()
         optimizer.zero_grad()
-        self.log("arch_loss", loss, on_step=False, on_epoch=True, batch_size=len(arch_batch[0]))
+        self.log("arch_loss", loss, on_step=False, on_epoch=True, batch_size=len(arch_batch[0]), sync_dist=True)
 
     def weight_step(self, batch: Batch) -> None:
         """One SGD step on the weights under fixed, possibly perturbed mixing weights."""
@@ -246,10 +246,13 @@ class SearchModule(L.LightningModule):
             outputs = self.supernet(images, mixing, active)
         loss = self.objective.loss(outputs, targets)
         self.manual_backward(loss)
+        trained = [weight for weight in self.supernet.parameters() if weight.grad is not None]  # alike in all processes
+        for weight, grad in zip(trained, self.reduce([weight.grad for weight in trained]), strict=True):  # type: ignore[misc]
+            weight.grad = grad
         optimizer.step()
         optimizer.zero_grad()  # at once: gradients of the weights need no memory during the architecture step
         self.train_metric.update(outputs.detach(), targets)
-        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(images))
+        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip here, after any unscaling, and by optimizer: the norm is over the weights alone."""
@@ -272,7 +275,7 @@ class SearchModule(L.LightningModule):
         for part in self.regularizers.values():
             part.at_epoch(self.position)
         self.curvature = None
-        self.log("lr", lr)
+        self.log("lr", lr, sync_dist=True)
 
     def learning_rate(self, epoch: int) -> float:
         """What the schedule of the weights says of a search epoch."""
@@ -293,6 +296,8 @@ class SearchModule(L.LightningModule):
         if learns_arch and self.settings.order == "weights_first":
             self.arch_step(batch["train"], batch["arch"])
         self.num_steps += 1
+        if self.trainer.is_last_batch:  # what validation, selection and the checkpoint see is the same in all processes
+            ranks.average_statistics(self.supernet)
 
     def seen(self, batch: Batch, stream: str) -> Batch:
         """A batch as the regularizers alter it, once: every pass of a step sees the same images."""
@@ -318,7 +323,7 @@ class SearchModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the metric of `val` in its unit."""
-        self.log("val_accuracy", 100 * self.val_metric.compute())
+        self.log("val_accuracy", 100 * self.val_metric.compute(), sync_dist=True)
         self.val_metric.reset()
 
     def on_train_epoch_end(self) -> None:

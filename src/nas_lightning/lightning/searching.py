@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nas_lightning import ranks
 from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.lightning.building import bench_of, build_module, planned_again, search_data, stages_of
 from nas_lightning.lightning.callbacks import Cost, EpochCheckpoint, InterruptAtEpochEnd, hardware
@@ -96,10 +97,12 @@ def run_search(bench: Workbench) -> Searched:
         genotype, selection = select(bench, module, data, tuning_cost.seconds, batches)
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped in the selection; continue with resume={folder}") from error
+    genotype = ranks.agreed(genotype)
     folder.save_genotype(genotype)
-    save_genotype(genotype, folder.plots)
-    if origin is None:
-        save_curvature(folder.curvature, folder.plots)
+    if ranks.is_first():
+        save_genotype(genotype, folder.plots)
+        if origin is None:
+            save_curvature(folder.curvature, folder.plots)
     search = {
         "epochs": searched,
         **cost.report(),
@@ -140,6 +143,7 @@ def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
     return saved
 
 
+@ranks.first_only
 def _keep_searched(folder: RunFolder, epoch: int) -> None:
     """Keep the supernet of the search beside that of the selection, which writes last.ckpt from now on."""
     last, kept = folder.checkpoints / "last.ckpt", folder.checkpoints / f"epoch={epoch}.ckpt"

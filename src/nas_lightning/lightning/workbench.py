@@ -24,6 +24,7 @@ from nas_lightning.lightning.callbacks import (
     RandomState,
     Tables,
 )
+from nas_lightning.lightning.processes import number_of_processes, strategy_of
 from nas_lightning.lightning.users_data import from_datamodule
 from nas_lightning.protocols import Objective, Regularizer, SearchSpace
 from nas_lightning.run_folder import RunFolder
@@ -188,7 +189,8 @@ class Workbench:
             checkpoint or EpochCheckpoint(checkpoints),
         ]
         logger = list(self.build_named("logger").values()) or False
-        return self.plain_trainer(callbacks, max_epochs, logger=logger)
+        strategy = strategy_of(self.plain["trainer"], searches=phase != "evaluation")
+        return self.plain_trainer(callbacks, max_epochs, logger=logger, strategy=strategy)
 
     def plain_trainer(self, callbacks: Sequence[L.Callback], max_epochs: int, **others: Any) -> L.Trainer:
         """A Trainer with these callbacks only; every value of the `trainer` section passes through.
@@ -198,7 +200,8 @@ class Workbench:
             max_epochs: Lightning's own limit; -1 where the module ends the fit.
             others: Further arguments, which count more than the section's.
         """
-        torch.set_num_threads(self.config.threads or DEFAULT_THREADS)
+        beside = number_of_processes(self.plain["trainer"]) // int(self.plain["trainer"].get("num_nodes") or 1)
+        torch.set_num_threads(self.config.threads or max(1, DEFAULT_THREADS // beside))
         ours = {
             "max_epochs": max_epochs,
             "callbacks": list(callbacks),

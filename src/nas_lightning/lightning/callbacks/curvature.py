@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 import lightning as L
-from nas_lightning import draws
+from nas_lightning import draws, ranks
 from nas_lightning.curvature import measure
 from nas_lightning.functional import evaluating
 from nas_lightning.lightning.state import Measured
@@ -21,7 +21,8 @@ class CurvatureTracking(L.Callback):
 
     The relaxation's mean is differentiated, at the weights as they are, on one batch; random draws are the same for
     all products of a measurement. RobustDARTS' released code: every 2 epochs, the last arch batch, train mode,
-    weight decay of the architecture optimizer added to the diagonal.
+    weight decay of the architecture optimizer added to the diagonal. In a distributed run it is the curvature of the
+    mean loss over the batches of all processes, each normalised by itself.
 
     Args:
         interval: Search epochs between two measurements.
@@ -54,7 +55,7 @@ class CurvatureTracking(L.Callback):
         on_grid = epoch % self.interval == 0
         if on_grid or epoch == pl_module.settings.epochs - 1:
             pl_module.curvature = self.measured(trainer, pl_module, on_grid)
-            pl_module.log("dominant_eigenvalue", pl_module.curvature.dominant_eigenvalue)
+            pl_module.log("dominant_eigenvalue", pl_module.curvature.dominant_eigenvalue, sync_dist=True)
 
     def measured(self, trainer: L.Trainer, module: Any, on_grid: bool = True) -> Measured:
         """Measure now."""
@@ -68,13 +69,15 @@ class CurvatureTracking(L.Callback):
                 outputs = functional_call(module.supernet, frozen, (images, mixing, active))
             return module.objective.loss(outputs, targets)
 
-        with evaluating(module.supernet) if self.mode == "eval" else nullcontext():
+        mode = evaluating(module.supernet) if self.mode == "eval" else nullcontext()
+        with mode, ranks.local_normalisation(module.supernet):
             found = measure(
                 loss_of_arch,
                 module.arch,
                 module=module.supernet,
                 exact=self.exact,
                 weight_decay=module.settings.arch.weight_decay if self.weight_decay else 0.0,
+                reduce=module.reduce,
             )
         seconds = round(time.perf_counter() - start, 4)
         return Measured(found.value, found.products, found.residual, seconds, on_grid)

@@ -1,0 +1,218 @@
+"""Runs of several processes: who starts them, and how the search communicates.
+
+`trainer=ddp` leaves starting to Lightning, which runs the command again in each further process, or to torchrun or
+SLURM where those have. `trainer=ddp_spawn` starts them here, once the run folder is claimed: it works within sweeps and
+in Python. In either case every process runs all phases, and the first one alone writes.
+"""
+
+import atexit
+import logging
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from torch import multiprocessing
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+
+import lightning as L
+from nas_lightning import ranks
+from nas_lightning.errors import ConfigError, Interrupted
+
+SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
+"""Strategies whose processes are started here."""
+LAUNCHED = ("ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
+"""Strategies whose processes Lightning starts, or torchrun, or SLURM."""
+ENDING_SECONDS = 10
+"""How long the processes that Lightning started may take to end after the first one."""
+
+
+class SearchDDP(DDPStrategy):
+    """Lightning's DDP without the wrapper around the module: the search averages its gradients itself.
+
+    There is one place for the gradients of weights, of architecture parameters and of products of both (`reduce`), and
+    what a sampled path leaves unused needs no care. What is given up is communication during the backward pass.
+    """
+
+    def configure_ddp(self) -> None:
+        """All processes start from the weights of the first; nothing is wrapped."""
+        assert self.model is not None
+        ranks.take_over([*self.model.parameters(), *self.model.buffers()])
+
+    def _configure_launcher(self) -> None:
+        super()._configure_launcher()
+        if isinstance(self._launcher, _SubprocessScriptLauncher):
+            atexit.register(_end, self._launcher.procs)
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Leave no process behind that waits for one that failed."""
+    for process in processes:
+        try:
+            process.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def number_of_processes(trainer: Mapping[str, Any]) -> int:
+    """How many processes a `trainer` section asks for, on all machines."""
+    asked: dict[str, Any] = {key: trainer[key] for key in ("accelerator", "devices") if trainer.get(key) is not None}
+    if asked.get("devices", 1) in (1, "1") and trainer.get("num_nodes", 1) == 1:
+        return 1
+    probe = L.Trainer(
+        **asked, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    return probe.num_devices * int(trainer.get("num_nodes") or 1)
+
+
+def strategy_of(trainer: Mapping[str, Any], searches: bool) -> Any:
+    """What Lightning gets for `trainer.strategy` in a phase.
+
+    Args:
+        trainer: The section.
+        searches: Whether the phase is a search, whose module must not be wrapped.
+    """
+    strategy = trainer.get("strategy") or "auto"
+    if number_of_processes(trainer) == 1 and not (strategy in LAUNCHED and ranks.ranks_are_given()):
+        return strategy if strategy not in (*SPAWNED, *LAUNCHED) else "auto"
+    return SearchDDP() if searches else "ddp"
+
+
+def check_processes(trainer: Mapping[str, Any], task: str) -> None:
+    """Refuse what the phases of a run cannot be divided by.
+
+    Raises:
+        ConfigError: Another strategy than DDP, or a task for one process.
+    """
+    strategy = trainer.get("strategy") or "auto"
+    count = number_of_processes(trainer)
+    if strategy not in ("auto", *SPAWNED, *LAUNCHED) and count > 1:
+        raise ConfigError(
+            f"trainer.strategy={strategy}: with several processes only DDP keeps all of the supernet in each; allowed:"
+            f" {', '.join(('auto', *LAUNCHED[:1], *SPAWNED))}; use trainer=ddp"
+        )
+    if count > 1 and task not in ("pipeline", "search", "select", "evaluate"):
+        raise ConfigError(f"trainer.devices={trainer.get('devices')}: task={task} runs in one process; use"
+                          " trainer.devices=1")  # fmt: skip
+    if strategy in SPAWNED and int(trainer.get("num_nodes") or 1) > 1:
+        raise ConfigError(
+            f"trainer.strategy={strategy}: starts processes on one machine, trainer.num_nodes={trainer['num_nodes']};"
+            " use trainer=ddp with torchrun or SLURM"
+        )
+
+
+def check_sweep(trainer: Mapping[str, Any]) -> None:
+    """Refuse a sweep whose members Lightning would start processes for: each would run the whole sweep again.
+
+    Raises:
+        ConfigError: So it is.
+    """
+    starts = (trainer.get("strategy") or "auto") not in SPAWNED and number_of_processes(trainer) > 1
+    if starts and not ranks.ranks_are_given():
+        raise ConfigError(
+            f"trainer.devices={trainer.get('devices')}: with -m, the processes that Lightning starts would run the"
+            " whole sweep again; use trainer=ddp_spawn, or hydra/launcher=submitit_slurm with"
+            " hydra.launcher.tasks_per_node equal to trainer.devices"
+        )
+
+
+def starts_here(trainer: Mapping[str, Any]) -> bool:
+    """Whether this process has yet to start those of the run."""
+    return (
+        (trainer.get("strategy") or "auto") in SPAWNED
+        and not ranks.ranks_are_given()
+        and number_of_processes(trainer) > 1
+    )
+
+
+def start_here(run: Callable[[dict[str, Any], Path], None], config: Mapping[str, Any], folder: Path) -> None:
+    """Run `run(config, folder)` in as many processes as the configuration asks for, and wait for them.
+
+    Signals that ask for an orderly end are theirs to follow.
+
+    Raises:
+        ConfigError: What one of them raised; likewise the next two.
+        Interrupted: The user stopped the run.
+        RuntimeError: A process failed.
+    """
+    trainer = config["trainer"]
+    count = number_of_processes(trainer)
+    config = {**config, "trainer": {**trainer, "strategy": "ddp", "devices": count}}
+    told = multiprocessing.get_context("spawn").SimpleQueue()
+    arguments = (run, config, folder, _free_port(), count, told)
+    context = multiprocessing.start_processes(_rank, arguments, count, join=False, start_method="spawn")
+    with _passing_signals_on(context.pids()):
+        try:
+            while not context.join():
+                pass
+        except (ProcessRaisedException, ProcessExitedException) as error:
+            if told.empty():
+                raise RuntimeError(f"a process of the run failed: {error}") from error
+            kind, message = told.get()
+            raise {"ConfigError": ConfigError, "Interrupted": Interrupted}.get(kind, RuntimeError)(message) from error
+
+
+def _rank(
+    number: int,
+    run: Callable[[dict[str, Any], Path], None],
+    config: dict[str, Any],
+    folder: Path,
+    port: int,
+    count: int,
+    told: Any,
+) -> None:
+    """What each of the processes does."""
+    from nas_lightning.app import log_to  # here, because the command line imports this module
+
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(count),
+        "NODE_RANK": "0",
+        "LOCAL_RANK": str(number),
+    }
+    os.setpgrp()  # a Ctrl-C of the terminal reaches the parent, which passes it on once
+    log_to(folder)
+    try:
+        run(config, folder)
+    except (ConfigError, Interrupted) as error:
+        told.put((type(error).__name__, str(error)))
+        raise
+    except Exception as error:
+        logging.getLogger(__name__).info("process %d failed", number, exc_info=True)
+        told.put(("RuntimeError", f"{type(error).__name__}: {' '.join(str(error).split())}"))
+        raise
+    ranks.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def _passing_signals_on(pids: Sequence[int]) -> Iterator[None]:
+    """Within the block, requests to end go to these processes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for pid in pids:
+            os.kill(pid, number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

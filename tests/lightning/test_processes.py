@@ -1,0 +1,150 @@
+"""Searches of two real processes: what they must agree on, and what they must agree on with one."""
+
+import pytest
+import torch
+
+import nas_lightning as nl
+import rank_parts
+from conftest import TINY_SIZES, write_images
+from nas_lightning.composition import as_dict
+from nas_lightning.errors import ConfigError
+from nas_lightning.lightning.processes import check_processes, check_sweep, number_of_processes, start_here, strategy_of
+from nas_lightning.lightning.searching import run_search
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.run_folder import RunFolder
+
+TWO = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn"}
+QUICK = {
+    "first order": ["method=darts"],
+    "unrolled exactly": ["method=darts", "hypergradient=unrolled_exact"],
+    "gumbel": ["method=gdas"],
+    "adversarial": ["method=sdarts_adv"],
+    "perturbation selector": ["method=darts_pt", "selector.epochs=1"],
+}
+SLOW = {
+    name: [f"method={name}"]
+    for name in ("darts_2nd", "drnas", "snas", "sdarts_rs", "noisy_darts", "pc_darts", "sgas", "rs_ws", "rdarts_dp")
+} | {
+    "rollback": ["method=darts_ada", "control.rollback.start_epoch=0", "control.rollback.factor=0.1"],
+    "progressive": ["method=drnas_progressive"],
+    "fixed batch": ["method=darts", "callbacks.curvature.batch=fixed"],
+}
+DOUBLE = ["method=darts", "~callbacks.curvature", "search.epochs=5"]
+DOUBLES = {f"double {h}": [*DOUBLE, f"hypergradient={h}"] for h in ("first_order", "unrolled", "unrolled_exact")}
+
+
+def case(overrides, images, folder, batch):
+    composed = nl.compose(
+        [
+            *("data=arrays", f"data.path={images}", "space=s3", "trainer=cpu", *TINY_SIZES),
+            *("trusted=[rank_parts]", f"search.batch_size={batch}"),
+            *("+callbacks.record._target_=rank_parts.Record", f"+callbacks.record.folder={folder}"),
+            *overrides,
+        ]
+    )
+    config = as_dict(composed)
+    if "double" in folder.name:
+        config["space"]["_target_"] = "rank_parts.GroupNormed"
+        config["regularizer"] = {"double": {"_target_": "rank_parts.InDouble"}}
+    return config
+
+
+def by_two(cases, folder):
+    images = folder / "tiny.npz"
+    write_images(images, train=44)
+    made = {name: case(words, images, folder / name, 8) for name, words in cases.items()}
+    start_here(rank_parts.search_all, {"trainer": TWO, "cases": made}, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    return by_two({**QUICK, **DOUBLES}, tmp_path_factory.mktemp("quick"))
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    return by_two(SLOW, tmp_path_factory.mktemp("slow"))
+
+
+def differences(a, b, where=""):
+    """Nested values are equal bit for bit; the places where they are not."""
+    if isinstance(a, torch.Tensor):
+        return [] if torch.equal(a, b) else [where]
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        return [place for key in a for place in differences(a[key], b[key], f"{where}.{key}")]
+    if isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        return [place for i, (x, y) in enumerate(zip(a, b, strict=True)) for place in differences(x, y, f"{where}[{i}]")]
+    return [] if a == b or (a != a and b != b) else [where]
+
+
+def agree(folder):
+    files = sorted(folder.glob("*.rank0.pt"))
+    assert {file.name for file in files} >= {"search.rank0.pt", "genotype.rank0.pt"}
+    for file in files:
+        first, second = (torch.load(path, weights_only=True) for path in (file, file.with_name(file.name.replace("0.pt", "1.pt"))))
+        assert not differences(first, second, file.name)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_processes_agree(quick, name):
+    """Weights, buffers, moments, architecture parameters, decisions, metrics and genotype."""
+    agree(quick / name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_processes_agree_in_every_method(slow, name):
+    agree(slow / name)
+
+
+@pytest.mark.parametrize("name", DOUBLES)
+def test_two_processes_take_the_steps_of_one(quick, name, tmp_path):
+    """Half the batch in each of two processes is the whole batch in one, where normalisation sees one image."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        config = case(DOUBLES[name], quick / "tiny.npz", tmp_path / name, 16)
+        (tmp_path / name).mkdir()
+        run_search(Workbench(config, RunFolder(tmp_path / name)))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    alone, together = (
+        torch.load(folder / name / "search.rank0.pt", weights_only=True)["trajectory"] for folder in (tmp_path, quick)
+    )
+    assert len(alone) == len(together) >= 10
+    for one, two in zip(alone, together, strict=True):
+        for choice in one:
+            torch.testing.assert_close(two[choice], one[choice], rtol=0, atol=1e-5)
+    assert not differences(alone[0], alone[0])
+    assert differences(alone[0], alone[-1])
+
+
+def test_a_failing_process_ends_the_run(tmp_path):
+    with pytest.raises(RuntimeError, match="ValueError: a mistake in process 1"):
+        start_here(rank_parts.fail_in_the_second, {"trainer": TWO}, tmp_path)
+
+
+def test_what_processes_cannot_share_is_refused():
+    with pytest.raises(ConfigError, match=r"trainer.strategy=fsdp: .*use trainer=ddp"):
+        check_processes({**TWO, "strategy": "fsdp"}, "search")
+    with pytest.raises(ConfigError, match="task=analyse runs in one process"):
+        check_processes(TWO, "analyse")
+    with pytest.raises(ConfigError, match="trainer.num_nodes=2"):
+        check_processes({**TWO, "num_nodes": 2}, "search")
+    with pytest.raises(ConfigError, match="use trainer=ddp_spawn"):
+        check_sweep({**TWO, "strategy": "ddp"})
+    check_sweep(TWO)
+
+
+def test_processes_that_others_start_may_be_in_a_sweep(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    check_sweep({**TWO, "strategy": "ddp"})
+
+
+def test_one_process_needs_no_strategy():
+    assert number_of_processes({"accelerator": "cpu", "devices": 1}) == 1
+    assert number_of_processes({"accelerator": "cpu", "devices": 2, "num_nodes": 3}) == 6
+    assert strategy_of({"accelerator": "cpu", "devices": 1, "strategy": "ddp"}, searches=True) == "auto"
+    assert strategy_of({"accelerator": "cpu", "devices": 2}, searches=False) == "ddp"

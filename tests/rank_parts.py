@@ -1,0 +1,76 @@
+"""What the processes of a distributed run do in tests, and the parts that tell the test of it."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import lightning as L
+from nas_lightning import ranks
+from nas_lightning.lightning.searching import run_search
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.regularizers import Hooks
+from nas_lightning.run_folder import RunFolder
+from nas_lightning.spaces import CellSpace
+
+
+class Record(L.Callback):
+    """Leaves what a search ends with, and the architecture parameters after each step, in a file for each process."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.trajectory = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.trajectory.append({name: a.detach().clone() for name, a in pl_module.arch.items()})
+
+    def on_train_end(self, trainer, pl_module):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        found = {
+            "arch": {name: a.detach() for name, a in pl_module.arch.items()},
+            "weights": dict(pl_module.supernet.state_dict()),
+            "momenta": [s["state"] for s in (o.state_dict() for o in trainer.optimizers)],
+            "decisions": pl_module.decisions.state_dict(),
+            "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+            "epoch": pl_module.search_epoch,
+            "trajectory": self.trajectory,
+        }
+        torch.save(found, self.folder / f"{pl_module.phase}.rank{ranks.rank()}.pt")
+
+
+class InDouble(Hooks):
+    """Images in float64."""
+
+    def on_images(self, images):
+        return images.double()
+
+
+class GroupNormed(CellSpace):
+    """A space whose normalisation sees one image at a time."""
+
+    def supernet(self, *args, **kwargs):
+        net = super().supernet(*args, **kwargs)
+        for module in list(net.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.BatchNorm2d):
+                    setattr(module, name, nn.GroupNorm(1, child.num_features, affine=False))
+        return net.double()
+
+
+def search_all(config, folder):
+    """Search by every configuration of `cases`; the folders are those of the cases."""
+    torch.set_num_threads(1)
+    for name, case in config["cases"].items():
+        torch.set_default_dtype(torch.float64 if "double" in name else torch.float32)
+        home = Path(folder) / name
+        home.mkdir(exist_ok=True)
+        found = run_search(Workbench({**case, "trainer": {**case["trainer"], **config["trainer"]}}, RunFolder(home)))
+        torch.save(found.genotype.to_dict(), home / f"genotype.rank{ranks.rank()}.pt")
+
+
+def fail_in_the_second(config, folder):
+    """One process fails while the other waits for it."""
+    if ranks.rank() == 1:
+        raise ValueError("a mistake in process 1")
+    torch.distributed.init_process_group("gloo")
+    torch.distributed.barrier()
