@@ -44,6 +44,13 @@ def test_search_step(run):
     assert row["time_ratio"] == pytest.approx(np.median(ratios))
 
 
+def test_ablation(run):
+    sizes = ["--batch", "2", "--channels", "2", "--cells", "3", "--rounds", "1"]
+    rows = run("ablation", "--spaces", "s3", *sizes)["rows"]
+    assert [row["step"] for row in rows] == ["classical", "lean", "layout", "fast"]
+    assert rows[0]["ratio"] == 1.0
+
+
 def test_every_row_is_compared(module):
     step = module("search_step")
     assert step.arguments([]).rows == ["darts", "s3", "nasbench201", "unrolled", "sampled"]

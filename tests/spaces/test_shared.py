@@ -580,6 +580,7 @@ OF_A_USER = {
     "own none": lambda c, s: DoubledZero(s),
     "own identity": lambda c, s: DoubledIdentity() if s == 1 else FactorizedReduce(c, c, affine=False),
     "own pool": lambda c, s: nn.Sequential(nn.AvgPool2d(3, s, 1, count_include_pad=True), norm_of(c)),
+    "own strided pointwise": lambda c, s: nn.Sequential(nn.ReLU(), nn.Conv2d(c, c, 1, s, bias=False), norm_of(c)),
     "own bare pool": lambda c, s: nn.AvgPool2d(3, s, 1, divisor_override=4),
 }  # fmt: skip
 
@@ -596,6 +597,24 @@ def test_operations_of_a_user(monkeypatch, name):
     for training in (True, False):
         reference, fast = (passed(net.train(training), random_mixing(space)) for net in nets)
         assert_same(fast, reference)
+
+
+def test_operations_of_unknown_make_get_contiguous_images(monkeypatch):
+    """In channels_last torch's own strided 1×1 convolutions write out of bounds on the CPU."""
+    seen = []
+
+    class Recording(nn.Conv2d):
+        def forward(self, x):
+            seen.append(x.is_contiguous())
+            return super().forward(x)
+
+    monkeypatch.setitem(operations.OPERATIONS, "mine", lambda c, s, search, key: Recording(c, c, 1, s, bias=False))
+    space = space_of(("mine", "sep_conv_3x3"), 1)
+    with torch.random.fork_rng(devices=[]):
+        _, fast = pair(space, fresh=True)
+    passed(fast, random_mixing(space))
+    assert seen
+    assert all(seen)
 
 
 # -------------------------------------------------------------------------------------------------------------- hooks

@@ -9,7 +9,7 @@ from torch.nn.utils import clip_grad_norm_
 from nas_lightning.errors import ConfigError
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.protocols import Objective
-from nas_lightning.spaces.operations import FactorizedReduce, Pointwise
+from nas_lightning.spaces.operations import Pointwise
 
 FAST_DEVICES = ("cpu", "cuda")
 """Where channels_last and the fused optimizer are known to work and to be faster."""
@@ -117,11 +117,10 @@ def _strides_over_pixels(network: nn.Module) -> bool:
 
     Those of our operations slice the image first.
     """
-    safe = {c for m in network.modules() if isinstance(m, FactorizedReduce) for c in (m.conv_1, m.conv_2)}
     return any(
         isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.stride != (1, 1)
         for m in network.modules()
-        if not isinstance(m, Pointwise) and m not in safe
+        if not isinstance(m, Pointwise)
     )
 
 

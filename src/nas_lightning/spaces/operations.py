@@ -67,8 +67,8 @@ class FactorizedReduce(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, affine: bool) -> None:
         super().__init__()
         first = out_channels // 2
-        self.conv_1 = nn.Conv2d(in_channels, first, 1, stride=2, bias=False)
-        self.conv_2 = nn.Conv2d(in_channels, out_channels - first, 1, stride=2, bias=False)
+        self.conv_1 = nn.Conv2d(in_channels, first, 1, bias=False)
+        self.conv_2 = nn.Conv2d(in_channels, out_channels - first, 1, bias=False)
         self.norm = nn.BatchNorm2d(out_channels, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class FactorizedReduce(nn.Module):
 
         The slices are taken first; see `Pointwise`.
         """
-        return torch.cat([conv2d(even, self.conv_1.weight), conv2d(odd, self.conv_2.weight)], dim=1)
+        return torch.cat([self.conv_1(even), self.conv_2(odd)], dim=1)
 
 
 def relu_conv_norm(in_channels: int, out_channels: int, affine: bool, size: int = 1, stride: int = 1) -> nn.Sequential:

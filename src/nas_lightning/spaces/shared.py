@@ -174,7 +174,7 @@ class _Pass:
         for row in rows_in:
             edge = self._edge(row)
             if _is_watched(edge):
-                y = edge(self._source(row).whole, *self.mix.of_row(row))
+                y = edge(_as_written(self._source(row).whole), *self.mix.of_row(row))
             elif self.on_edge:
                 y = self._edges([row])
                 if y is not None:
@@ -246,7 +246,7 @@ class _Pass:
         """What an operation makes of a node; a weight of None is 1."""
         one = source.x.new_ones(()) if weight is None else weight
         if _is_watched(operation):
-            total.add(operation(source.x), one)
+            total.add(operation(_as_written(source.x)), one)
         elif type(operation) is Zero:
             return
         elif type(operation) is Identity:
@@ -257,7 +257,7 @@ class _Pass:
             z = operation.convolve(source.strided(0), source.strided(1))
             total.add_normed(Term(z, operation.norm, weight))
         elif type(operation) is not nn.Sequential or not _is_known(operation):
-            total.add(operation(source.x), one)
+            total.add(operation(_as_written(source.x)), one)
         elif isinstance(operation[0], nn.MaxPool2d | nn.AvgPool2d) and len(operation) == 2:
             self._add_pool(total, operation[0], operation[1], source, one)  # type: ignore[arg-type]
         elif isinstance(operation[0], nn.ReLU) and len(operation) > 2:
@@ -323,6 +323,11 @@ def _pointwise(x: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d, weight: 
     return Term(F.conv2d(x, convolution.weight), norm, weight)
 
 
+def _as_written(x: Tensor) -> Tensor:
+    """The layout that an operation of unknown make gets: channels_last is unsafe there on the CPU; see `Pointwise`."""
+    return x.contiguous() if x.device.type == "cpu" else x
+
+
 def _total(tensors: list[Tensor]) -> Tensor:
     return reduce(add, tensors)
 
@@ -352,7 +357,7 @@ def _is_known_layer(layer: nn.Module) -> bool:
         layer.bias is None
         and side % 2 == 1
         and dilation <= 2
-        and layer.stride in ((1, 1), (2, 2))
+        and (layer.stride == (1, 1) or (layer.stride == (2, 2) and (side > 1 or type(layer) is Pointwise)))
         and layer.padding_mode == "zeros"
         and (layer.kernel_size, layer.dilation, layer.padding)
         == ((side, side), (dilation, dilation), (padding, padding))
