@@ -37,6 +37,8 @@ def rewrite(overrides: Sequence[str]) -> list[str]:
     """
     rewritten = []
     for override in overrides:
+        if override == "+logger=csv":  # metrics.csv is written in any case
+            continue
         if override.startswith("trainer."):
             override = f"++{override}"
         if override.startswith("genotype=|"):
@@ -49,7 +51,7 @@ def rewrite(overrides: Sequence[str]) -> list[str]:
     return rewritten
 
 
-SELECT_KEYS = ("task", "run", "epoch", "selector", "trainer", "logger", "trusted", "sweep", "hydra")
+SELECT_KEYS = ("task", "run", "epoch", "selector", "trainer", "logger", "tags", "trusted", "sweep", "hydra")
 """What may be said to `task=select`: everything else is what the other run was searched with."""
 
 

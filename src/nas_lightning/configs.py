@@ -154,6 +154,7 @@ class RootConfig(Section):
     run: str | None = Field(description="run folder whose supernet task=select or analyse takes")
     epoch: Annotated[int, Field(ge=0)] | None = Field(description="its search epoch; null: the last one")
     runs: str | list[str] | None = Field(description="glob of run folders, for task=report or analyse")
+    tags: list[str] = Field(default=[], description="words to find the run by, for loggers")
     trusted: list[str] = Field(description="further packages that targets may come from")
     space: Part
     relaxation: Part

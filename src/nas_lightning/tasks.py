@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from nas_lightning import reports
-from nas_lightning.composition import as_dict, options
+from nas_lightning.composition import as_dict, compose, options
 from nas_lightning.configs import LOADING_KEYS, RootConfig, validate
 from nas_lightning.draws import seeded_generator
 from nas_lightning.errors import ConfigError
@@ -76,7 +76,8 @@ def search(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
     folder = RunFolder(run_dir or _new_folder().path)
     bench = _bench({**_plain(cfg), "task": "search"}, folder)
     _start(bench)
-    summary = _search(bench)
+    with bench.loggers:
+        summary = _search(bench)
     return SearchResult(folder.genotype(), summary, folder.path)
 
 
@@ -93,7 +94,8 @@ def select(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
     folder = RunFolder(run_dir or _new_folder().path)
     bench = _bench(_selection_config({**_plain(cfg), "task": "select"}), folder)
     _start(bench)
-    summary = _search(bench)
+    with bench.loggers:
+        summary = _search(bench)
     return SearchResult(folder.genotype(), summary, folder.path)
 
 
@@ -116,7 +118,8 @@ def evaluate(
     bench.space.validate(found)
     _start(bench)
     folder.save_genotype(found)
-    summary = _evaluate(bench, found)
+    with bench.loggers:
+        summary = _evaluate(bench, found)
     return EvaluationResult(summary["evaluation"]["test_accuracy"], summary, folder.path)
 
 
@@ -183,12 +186,13 @@ def _run_phases(bench: Workbench, show: bool = True) -> dict[str, Any]:
     folder = bench.folder
     task = bench.config.task
     summary = folder.summary()
-    if task in ("pipeline", "search", "select") and summary["search"] is None:
-        summary = _search(bench)
-    if task in ("pipeline", "evaluate") and summary["evaluation"] is None:
-        if task == "evaluate" and not (folder.path / "genotype.json").exists():
-            folder.save_genotype(_given_genotype(bench))
-        summary = _evaluate(bench, folder.genotype())
+    with bench.loggers:
+        if task in ("pipeline", "search", "select") and summary["search"] is None:
+            summary = _search(bench)
+        if task in ("pipeline", "evaluate") and summary["evaluation"] is None:
+            if task == "evaluate" and not (folder.path / "genotype.json").exists():
+                folder.save_genotype(_given_genotype(bench))
+            summary = _evaluate(bench, folder.genotype())
     if show:
         reports.show_outcome(summary, str(folder))
     return summary
@@ -254,6 +258,7 @@ def _comparable_hash(plain: Mapping[str, Any]) -> str:
         "runs",
         "analysis",
         "sweep",
+        "tags",
         "trusted",
         "trainer",
         "logger",
@@ -267,6 +272,7 @@ def _comparable_hash(plain: Mapping[str, Any]) -> str:
 
 
 def _search(bench: Workbench) -> dict[str, Any]:
+    bench.loggers.start()
     if bench.config.candidates.key is not None:
         genotype, search, selection, members = run_candidates(bench, _run_member)
         return bench.folder.update_summary(
@@ -281,6 +287,7 @@ def _search(bench: Workbench) -> dict[str, Any]:
 
 
 def _evaluate(bench: Workbench, found: Genotype) -> dict[str, Any]:
+    bench.loggers.start()
     evaluator = bench.build("evaluation", bench.plain["evaluation"])
     result = evaluator(found, bench)
     summary = bench.folder.update_summary(genotype=found.to_dict(), evaluation=result)
@@ -298,7 +305,7 @@ def _report(root: RootConfig, folder: RunFolder) -> None:
         Console().print(f"written: {path}", highlight=False)
 
 
-SELECTED = ("selector", "trainer", "logger", "epoch", "trusted", "sweep", "candidates")
+SELECTED = ("selector", "trainer", "logger", "epoch", "tags", "trusted", "sweep", "candidates")
 """What `task=select` takes from its own command; everything else is what the other run was searched with."""
 
 
@@ -361,6 +368,10 @@ def _new_folder() -> RunFolder:
 
 def _override_resumed(config: dict[str, Any], override: str) -> None:
     key, _, text = override.lstrip("+").partition("=")
+    if key == "logger":
+        added = as_dict(compose([override]))["logger"]
+        config["logger"] = {**config["logger"], **added} if override.startswith("+") else added
+        return
     loading = [f"data.{name}" for name in LOADING_KEYS]
     allowed = key.startswith("trainer.") or key in loading or key.split(".")[0] == "logger"
     if not allowed:

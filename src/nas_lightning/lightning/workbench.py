@@ -22,8 +22,10 @@ from nas_lightning.lightning.callbacks import (
     InterruptAtEpochEnd,
     LiveDisplay,
     RandomState,
+    RunLogging,
     Tables,
 )
+from nas_lightning.lightning.loggers import RunInfo, RunLoggers
 from nas_lightning.lightning.users_data import from_datamodule
 from nas_lightning.protocols import Objective, Regularizer, SearchSpace
 from nas_lightning.run_folder import RunFolder
@@ -67,6 +69,8 @@ class Workbench:
         other = Workbench(config, folder or self.folder)
         if other.plain["data"] == self.plain["data"]:
             other.data = self.data
+        if other.folder is self.folder:
+            other.loggers = self.loggers
         return other
 
     def build(self, path: str, part: Mapping[str, Any], fill: Mapping[str, Any] | None = None) -> Any:
@@ -154,6 +158,12 @@ class Workbench:
         objective.bind(self.data.num_classes, self.data.train_labels)
         return objective
 
+    @cached_property
+    def loggers(self) -> RunLoggers:
+        """The loggers, which all phases of the run share."""
+        run = RunInfo(self.folder, self.plain)
+        return RunLoggers(self.build_named("logger", {"run": run}), run)
+
     def trainer(
         self,
         phase: str,
@@ -177,18 +187,19 @@ class Workbench:
             steering: Its control, which decides on what the watching callbacks found.
             watching: The section `callbacks`, where it was built already.
         """
+        tables = Tables(self.folder, phase)
         callbacks = [
             RandomState(),
             *extra,
             *(self.build_named("callbacks").values() if watching is None else watching),
             *steering,
-            Tables(self.folder, phase),
+            tables,
+            RunLogging(self.loggers, tables),
             LiveDisplay(phase, epochs),
             InterruptAtEpochEnd(),
             checkpoint or EpochCheckpoint(checkpoints),
         ]
-        logger = list(self.build_named("logger").values()) or False
-        return self.plain_trainer(callbacks, max_epochs, logger=logger)
+        return self.plain_trainer(callbacks, max_epochs, logger=self.loggers.all or False)
 
     def plain_trainer(self, callbacks: Sequence[L.Callback], max_epochs: int, **others: Any) -> L.Trainer:
         """A Trainer with these callbacks only; every value of the `trainer` section passes through.

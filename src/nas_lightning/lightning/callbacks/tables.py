@@ -13,11 +13,15 @@ class Tables(L.Callback):
     Args:
         folder: The run folder.
         phase: `search` or `evaluation`.
+
+    Attributes:
+        row: The epoch's row, on the first rank.
     """
 
     def __init__(self, folder: RunFolder, phase: str) -> None:
         self.folder = folder
         self.phase = phase
+        self.row: dict[str, Any] = {}
         self._validated = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -52,7 +56,8 @@ class Tables(L.Callback):
             if (self._validated or not name.startswith(("val_", "test_")))
             and (measured is not None or name != "dominant_eigenvalue")
         }
-        self.folder.append_metrics({"phase": self.phase, **position, **metrics, **extra})
+        self.row = {"phase": self.phase, **position, **metrics, **extra}
+        self.folder.append_metrics(self.row)
         if hasattr(pl_module, "genotype"):
             self._genotype(pl_module, position)
         if measured is not None:
