@@ -1,7 +1,7 @@
 """Reading back what W&B writes offline.
 
-Its files are logs of LevelDB's kind: a header of 7 bytes, then blocks of 32 KiB in which a record is one piece or several,
-each after its checksum, length and kind (1: whole, 2: first, 3: middle, 4: last).
+Its files are logs of LevelDB's kind: a header of 7 bytes, then blocks of 32 KiB in which a record is one piece or
+several, each after its checksum, length and kind (1: whole, 2: first, 3: middle, 4: last).
 """
 
 import json

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nas_lightning.binding import check_part, problems_of
 from nas_lightning.errors import ConfigError
+from nas_lightning.privacy import secrets_in
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -229,6 +230,9 @@ def validate(config: Mapping[str, Any]) -> RootConfig:
                 problems += check_part(f"{name}.{key}", part, trusted)
     if isinstance(config.get("trainer"), Mapping):
         problems += _check_trainer(config["trainer"])
+    secrets = secrets_in(config)
+    if secrets:  # alone: the other problems might repeat one
+        raise ConfigError("; ".join(secrets))
     problems += problems_of(RootConfig, config)
     if problems:
         raise ConfigError("; ".join(dict.fromkeys(problems)))

@@ -25,6 +25,7 @@ from nas_lightning.lightning.checking import check_search
 from nas_lightning.lightning.one_shot import track_progress
 from nas_lightning.lightning.searching import origin_checkpoint, run_search
 from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.privacy import refuse_secrets
 from nas_lightning.protocols import SearchSpace
 from nas_lightning.run_folder import RunFolder, config_of_another_run, git_commit, versions
 from nas_lightning.spaces import Genotype, genotype
@@ -133,6 +134,7 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     Raises:
         ConfigError: The folder holds no run, or an override is not allowed.
     """
+    refuse_secrets(overrides)
     folder = RunFolder(run_dir)
     config = folder.config()
     for override in overrides:

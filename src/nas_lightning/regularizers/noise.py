@@ -156,7 +156,7 @@ class Noise(Hooks, nn.Module):
         return y + self._remaining * (self.mean + noise)
 
     def metrics(self) -> dict[str, float]:
-        """Learnt strengths: the average over the rows that have noise, by choice; what is left where the noise fades."""
+        """Learnt strengths, averaged over the rows that have noise, by choice; what is left where the noise fades."""
         learnt = {
             f"noise_std/{name}": float(self._strength(name).detach()[rows].mean()) for name, rows in self._rows.items()
         }

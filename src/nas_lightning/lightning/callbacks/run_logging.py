@@ -52,7 +52,7 @@ class RunLogging(L.Callback):
             for name, figure in _drawings(pl_module).items():
                 image = _pixels(figure)
                 for logger in takers:
-                    logger.call("log_image", f"{phase}/{name}", image, step)
+                    logger.call("log_drawing", f"{phase}/{name}", image, step)
 
 
 def _drawings(module: Any) -> dict[str, Figure]:

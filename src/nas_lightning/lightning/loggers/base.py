@@ -3,7 +3,7 @@
 A logger is one of Lightning's, or anything of that kind. It may have further methods, which are called if it has them:
 
 - `log_row(row, step)`: the numbers of an epoch by `<phase>/<column of metrics.csv>`; without it, `log_metrics`;
-- `log_image(name, image, step)`: a PIL image, every `drawing_interval` epochs, an attribute of the logger;
+- `log_drawing(name, image, step)`: a PIL image, every `drawing_interval` epochs, an attribute of the logger;
 - `log_genotype(file)`: the genotype that the run ends with;
 - `log_outcome(outcome)`: the summary, flat;
 - `close(status)`: nothing follows; `success`, `failed` or `interrupted`. Without it, `finalize`.

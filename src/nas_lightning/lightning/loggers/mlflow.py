@@ -1,5 +1,6 @@
 """MLflow: a store in the run folder, or a tracking server."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,8 @@ from PIL.Image import Image
 from pydantic import Field
 
 from nas_lightning.lightning.loggers.base import RunInfo, require
+
+logging.getLogger(MLFlowLogger.__module__).setLevel(logging.ERROR)  # it warns of every new experiment
 
 
 class MLflow(MLFlowLogger):
@@ -51,6 +54,7 @@ class MLflow(MLFlowLogger):
     def _open(self) -> None:
         run, folder = self._run, self._run.path / "mlflow"
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing but the user's own server is told of a run
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # not how it makes its tables
         uri = self._asked["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
         local = {}
         if uri is None:
@@ -67,7 +71,7 @@ class MLflow(MLFlowLogger):
         words = dict(zip(("method", "space", "data", "seed"), [*run.words, str(run.config["seed"])], strict=True))
         super().__init__(**{"run_name": run.name, "tags": {**own_tags, **words}, **arguments})
         self._opened = True
-        run.note("mlflow", self.run_id)
+        run.note("mlflow", str(self.run_id))
 
     def log_hyperparams(self, params: Any) -> None:
         """The configuration, once: MLflow refuses to change what a resumed run has noted before."""
@@ -79,7 +83,7 @@ class MLflow(MLFlowLogger):
         self._last_step = step
         self.log_metrics(row, step)
 
-    def log_image(self, name: str, image: Image, step: int) -> None:
+    def log_drawing(self, name: str, image: Image, step: int) -> None:
         """A drawing."""
         self.experiment.log_image(self.run_id, image, key=name, step=step)
 
@@ -95,5 +99,7 @@ class MLflow(MLFlowLogger):
 
     def close(self, status: str) -> None:
         """Say how the run ended."""
-        self.experiment.set_terminated(self.run_id, {"success": "FINISHED", "interrupted": "KILLED"}.get(status, "FAILED"))
+        self.experiment.set_terminated(
+            self.run_id, {"success": "FINISHED", "interrupted": "KILLED"}.get(status, "FAILED")
+        )
         self._initialized = False

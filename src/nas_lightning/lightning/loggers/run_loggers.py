@@ -59,9 +59,6 @@ def flat(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The summary of a run with names such as `evaluation/test_accuracy`; what is null or long is left out."""
     sections = ("search", "selection", "evaluation")
     found = {
-        f"{name}/{key}": value
-        for name in sections
-        for key, value in (summary[name] or {}).items()
-        if value is not None
+        f"{name}/{key}": value for name in sections for key, value in (summary[name] or {}).items() if value is not None
     }
     return found | {key: summary[key] for key in ("method", "space", "data", "seed", "config_hash", "git_commit")}

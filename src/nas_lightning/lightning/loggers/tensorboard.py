@@ -32,7 +32,7 @@ class TensorBoard(TensorBoardLogger):
         super().__init__(run.path, **{"name": "tensorboard", "version": "", "default_hp_metric": False, **others})
         self.drawing_interval = drawing_interval
 
-    def log_image(self, name: str, image: Image, step: int) -> None:
+    def log_drawing(self, name: str, image: Image, step: int) -> None:
         """A drawing."""
         self.experiment.add_image(name, np.asarray(image), step, dataformats="HWC")
 

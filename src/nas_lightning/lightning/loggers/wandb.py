@@ -79,10 +79,9 @@ class Wandb(WandbLogger):
         return self._experiment
 
     def _mode(self) -> str:
-        chosen = self._wished_mode or os.environ.get("WANDB_MODE") or wandb.setup().settings.mode
-        if self._wished_mode is None and chosen == "online" and "WANDB_MODE" not in os.environ:
-            return "online" if _has_key(wandb.setup().settings.base_url) else "offline"
-        return "online" if chosen == "online" and _has_key(wandb.setup().settings.base_url) else chosen
+        settings = wandb.setup().settings
+        chosen = self._wished_mode or os.environ.get("WANDB_MODE") or settings.mode
+        return "offline" if chosen in ("online", "run") and not _has_key(settings.base_url) else chosen
 
     def _init(self, mode: str) -> Any:
         run = self._run
@@ -102,20 +101,23 @@ class Wandb(WandbLogger):
             **self._asked,
         }
         arguments["group"] = arguments["group"] or run.group
-        known = wandb.Settings.model_fields
-        settings = wandb.Settings(
-            console="off",
-            disable_code=True,
-            disable_git=True,
-            save_code=False,
-            silent=True,
-            symlink=False,
-            x_disable_meta=True,
-            x_save_requirements=False,
-            **{key: value for key, value in self._timeouts.items() if key in known},  # one is younger than W&B 0.20
-        )
+        settings: dict[str, Any] = {
+            "console": "off",
+            "disable_code": True,
+            "disable_git": True,
+            "save_code": False,
+            "silent": True,
+            "symlink": False,
+            "x_disable_meta": True,
+            "x_save_requirements": False,
+            **self._timeouts,
+        }
+        known = wandb.Settings.model_fields  # one of them is younger than the oldest W&B that we work with
+        arguments["settings"] = wandb.Settings(**{key: value for key, value in settings.items() if key in known})
         with _writing_to(run.path / "wandb"):
-            started = wandb.init(settings=settings, **arguments)
+            started = wandb.init(**arguments)
+        if mode == "disabled":
+            return started
         run.note("wandb", started.id)
         for phase in PHASES:
             started.define_metric(f"{phase}/epoch")
@@ -132,7 +134,7 @@ class Wandb(WandbLogger):
         """The numbers of an epoch, against the epoch of their phase."""
         self._log(row, step)
 
-    def log_image(self, name: str, image: Image, step: int) -> None:
+    def log_drawing(self, name: str, image: Image, step: int) -> None:
         """A drawing."""
         self._log({name: wandb.Image(image)}, step)
 
@@ -169,7 +171,7 @@ def _has_key(base_url: str) -> bool:
 
 @contextmanager
 def _writing_to(folder: Path) -> Iterator[None]:
-    """Let W&B keep its own logs and prepare artifacts here instead of in the home folder, unless the user says where."""
+    """Let W&B keep its own logs and prepare artifacts here, not in the home folder, unless the user says where."""
     ours = [name for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR") if name not in os.environ]
     os.environ |= dict.fromkeys(ours, str(folder))
     try:
