@@ -67,25 +67,32 @@ class Wandb(WandbLogger):
     def experiment(self) -> Any:
         """The run, started when it is first asked for."""
         if self._experiment is None:
-            mode = self._mode()
-            try:
-                self._experiment = self._init(mode)
-            except wandb.Error as error:
-                if mode != "online":
-                    raise
-                reason = " ".join(str(error).split())[:200]
-                log.warning("logger.wandb: no connection, the run is kept offline (%s)", reason)
-                self._experiment = self._init("offline")
+            folder = self._run.path / "wandb"
+            folder.mkdir(exist_ok=True)  # wandb itself would go elsewhere where this fails
+            with _writing_to(folder):
+                self._experiment = self._start()
         return self._experiment
+
+    def _start(self) -> Any:
+        mode = self._mode()
+        try:
+            return self._init(mode)
+        except wandb.Error as error:
+            if mode != "online":
+                raise
+            reason = " ".join(str(error).split())[:200]
+            log.warning("logger.wandb: no connection, the run is kept offline (%s)", reason)
+            return self._init("offline")
 
     def _mode(self) -> str:
         settings = wandb.setup().settings
         chosen = self._wished_mode or os.environ.get("WANDB_MODE") or settings.mode
-        return "offline" if chosen in ("online", "run") and not _has_key(settings.base_url) else chosen
+        if chosen not in ("online", "run"):
+            return chosen
+        return "online" if _has_key(settings.base_url) else "offline"
 
     def _init(self, mode: str) -> Any:
         run = self._run
-        (run.path / "wandb").mkdir(exist_ok=True)  # wandb itself would go elsewhere where this fails
         identity = run.noted("wandb")
         arguments = {
             "project": self._project,
@@ -111,11 +118,11 @@ class Wandb(WandbLogger):
             "x_disable_meta": True,
             "x_save_requirements": False,
             **self._timeouts,
+            **(self._asked.get("settings") or {}),
         }
         known = wandb.Settings.model_fields  # one of them is younger than the oldest W&B that we work with
         arguments["settings"] = wandb.Settings(**{key: value for key, value in settings.items() if key in known})
-        with _writing_to(run.path / "wandb"):
-            started = wandb.init(**arguments)
+        started = wandb.init(**arguments)
         if mode == "disabled":
             return started
         run.note("wandb", started.id)
