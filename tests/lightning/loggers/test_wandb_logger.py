@@ -1,5 +1,6 @@
 """Weights & Biases, offline: what a run leaves is read back from W&B's own files."""
 
+import importlib.util
 import json
 import math
 import os
@@ -151,6 +152,22 @@ def test_tensorboard_shows_the_same_numbers(logged):
         assert [scalar.step for scalar in scalars] == [row["_step"] for row in found.history if name in row]
     assert {"search/cell_normal", "search/mixing_reduce"} <= set(events.Tags()["images"])
     assert {"genotype/text_summary", "summary/text_summary"} <= set(events.Tags()["tensors"])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the package's own pydantic models
+def test_the_dashboard_shows_what_is_logged(logged):
+    pytest.importorskip("wandb_workspaces")
+    spec = importlib.util.spec_from_file_location("dashboard", ROOT / "docs/wandb/dashboard.py")
+    dashboard = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(dashboard)
+    text = dashboard.workspace("me", "mine")._to_model().model_dump_json()
+    (found,) = offline_runs(logged)
+    told = {name.removesuffix("/path") for row in found.history for name in row} | set(found.summary)
+    told |= {"search/cutout", "search/temperature"}  # of methods with such a schedule
+    named = {*dashboard.RESULTS, *dashboard.DRAWINGS, *(name for names in dashboard.CURVES.values() for name in names)}
+    assert named <= told
+    for name in named:
+        assert name in text
 
 
 def test_a_resumed_run_goes_on_under_its_id_and_others_do_not_mix(images_file, nowhere, tmp_path, monkeypatch):
