@@ -20,7 +20,7 @@ def draw_mixing(weights: Tensor, choice: Choice) -> Figure:
         A figure that belongs to no window. Options that a row does not have stay blank; where rows differ in their
         options, each cell names its own.
     """
-    values = np.ma.masked_array(weights.numpy(), ~choice.mask.numpy())  # type: ignore[no-untyped-call]
+    values = np.ma.masked_array(weights.numpy(), ~choice.mask.numpy())
     shared = len(set(choice.options)) == 1
     rows, columns = values.shape
     width = (0.9 if shared else 1.3) * columns
