@@ -19,6 +19,14 @@ from nas_lightning.errors import ConfigError
 
 TRUSTED = ("nas_lightning", "torch", "torchvision", "torchmetrics", "lightning")
 """Packages from which targets may come without being named in `trusted`."""
+CODE_LOADERS = (
+    "torch.hub",
+    "torch.serialization",
+    "torch.package",
+    "torch.jit._serialization",
+    "torch.utils.cpp_extension",
+)
+"""Modules of trusted packages whose functions run what a file or an address holds."""
 
 
 def target_of(path: str, part: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Callable[..., Any]:
@@ -30,12 +38,9 @@ def target_of(path: str, part: Mapping[str, Any], trusted: tuple[str, ...] = ())
     target = part.get("_target_")
     if not isinstance(target, str):
         raise ConfigError(f"{path} names nothing to build: it needs {path}._target_=package.Class")
-    package = target.split(".", 1)[0]
-    if package not in (*TRUSTED, *trusted):
-        allowed = ", ".join((*TRUSTED, *trusted))
-        raise ConfigError(
-            f"{path}._target_={target}: targets come from {allowed}; allow this package with trusted=[{package}]"
-        )
+    if "__" in target:
+        raise ConfigError(f"{path}._target_={target}: targets are classes and functions, not what Python hides in them")
+    _require_trust(path, target, target, trusted)
     module: str = target
     names: list[str] = []
     while "." in module:
@@ -49,10 +54,32 @@ def target_of(path: str, part: Mapping[str, Any], trusted: tuple[str, ...] = ())
             raise ConfigError(f"{path}._target_={target}: importing it failed ({error})") from error
         for name in names:
             found = getattr(found, name, None)
+            if inspect.ismodule(found):  # one that a trusted module has imported for itself
+                _require_trust(path, target, found.__name__, trusted)
         if callable(found):
+            if inspect.isclass(found) or inspect.isroutine(found):
+                _require_trust(path, target, getattr(found, "__module__", None) or target, trusted)
             return found
         break
     raise ConfigError(f"{path}._target_={target}: no such class or function")
+
+
+def _require_trust(path: str, target: str, place: str, trusted: tuple[str, ...]) -> None:
+    """Refuse what is defined elsewhere than in a trusted package, however its name begins.
+
+    Raises:
+        ConfigError: It is, or it loads code.
+    """
+    package = place.split(".", 1)[0]
+    where = "" if target == place else f" (it is part of {place})"
+    if package not in (*TRUSTED, *trusted):
+        allowed = ", ".join((*TRUSTED, *trusted))
+        raise ConfigError(
+            f"{path}._target_={target}{where}: targets come from {allowed}; allow this package with"
+            f" trusted=[{','.join((*trusted, package))}]"
+        )
+    if any(place == module or place.startswith(f"{module}.") for module in CODE_LOADERS):
+        raise ConfigError(f"{path}._target_={target}{where}: refused, it runs code from a file; import it in a module")
 
 
 def check_part(
@@ -66,10 +93,20 @@ def check_part(
     given = {key: value for key, value in part.items() if not (key.startswith("_") and key.endswith("_"))}
     problems: list[str] = []
     model = signature_model(target, shared)
-    for key, value in given.items():
-        if isinstance(value, Mapping) and "_target_" in value:
-            problems += check_part(f"{path}.{key}", value, trusted)
+    for key, value in part.items():
+        problems += _check_nested(f"{path}.{key}", value, trusted)
     return problems + problems_of(model, given, path)
+
+
+def _check_nested(path: str, value: Any, trusted: tuple[str, ...]) -> list[str]:
+    """Check every part inside a value, also inside lists and plain sections."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            return check_part(path, value, trusted)
+        return [problem for key, inner in value.items() for problem in _check_nested(f"{path}.{key}", inner, trusted)]
+    if isinstance(value, list):
+        return [p for index, inner in enumerate(value) for p in _check_nested(f"{path}.{index}", inner, trusted)]
+    return []
 
 
 @cache

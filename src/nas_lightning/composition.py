@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nas_lightning.configs import PART_LISTS, validate
 from nas_lightning.errors import ConfigError
+from nas_lightning.privacy import refuse_secrets
 
 
 def conf_dir() -> Path:
@@ -35,8 +36,11 @@ def rewrite(overrides: Sequence[str]) -> list[str]:
     >>> rewrite(["trainer.max_steps=3", "+callbacks=mine", "seed=1"])
     ['++trainer.max_steps=3', '+callbacks@callbacks.mine=mine', 'seed=1']
     """
+    refuse_secrets(overrides)
     rewritten = []
     for override in overrides:
+        if override == "+logger=csv":  # metrics.csv is written in any case
+            continue
         if override.startswith("trainer."):
             override = f"++{override}"
         if override.startswith("genotype=|"):
@@ -49,7 +53,7 @@ def rewrite(overrides: Sequence[str]) -> list[str]:
     return rewritten
 
 
-SELECT_KEYS = ("task", "run", "epoch", "selector", "trainer", "logger", "trusted", "sweep", "hydra")
+SELECT_KEYS = ("task", "run", "epoch", "selector", "trainer", "logger", "tags", "trusted", "sweep", "hydra")
 """What may be said to `task=select`: everything else is what the other run was searched with."""
 
 

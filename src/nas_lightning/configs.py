@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nas_lightning.binding import check_part, problems_of
 from nas_lightning.errors import ConfigError
+from nas_lightning.privacy import secrets_in
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -154,6 +155,7 @@ class RootConfig(Section):
     run: str | None = Field(description="run folder whose supernet task=select or analyse takes")
     epoch: Annotated[int, Field(ge=0)] | None = Field(description="its search epoch; null: the last one")
     runs: str | list[str] | None = Field(description="glob of run folders, for task=report or analyse")
+    tags: list[str] = Field(default=[], description="words to find the run by, for loggers")
     trusted: list[str] = Field(description="further packages that targets may come from")
     space: Part
     relaxation: Part
@@ -228,6 +230,9 @@ def validate(config: Mapping[str, Any]) -> RootConfig:
                 problems += check_part(f"{name}.{key}", part, trusted)
     if isinstance(config.get("trainer"), Mapping):
         problems += _check_trainer(config["trainer"])
+    secrets = secrets_in(config)
+    if secrets:  # alone: the other problems might repeat one
+        raise ConfigError("; ".join(secrets))
     problems += problems_of(RootConfig, config)
     if problems:
         raise ConfigError("; ".join(dict.fromkeys(problems)))

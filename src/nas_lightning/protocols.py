@@ -117,7 +117,8 @@ class Relaxation(Protocol):
     """How architecture parameters become mixing weights.
 
     A relaxation with a method `in_weight_step`, of the signature of `__call__`, is asked by it in the weight step; one
-    with a method `strengths`, of the signature of `mean`, is asked by it for what genotypes are derived from.
+    with a method `strengths`, of the signature of `mean`, is asked by it for what genotypes are derived from. One with
+    a method `metrics(epoch) -> dict[str, float]` tells what is worth a column of metrics.csv.
     """
 
     def init(self, choices: "Mapping[str, Choice]", generator: Generator | None = None) -> Tensors:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from nas_lightning import ranks, reports
-from nas_lightning.composition import as_dict, options
+from nas_lightning.composition import as_dict, compose, options
 from nas_lightning.configs import LOADING_KEYS, RootConfig, validate
 from nas_lightning.draws import seeded_generator
 from nas_lightning.errors import ConfigError
@@ -32,6 +32,7 @@ from nas_lightning.lightning.processes import (
 )
 from nas_lightning.lightning.searching import origin_checkpoint, run_search
 from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.privacy import refuse_secrets
 from nas_lightning.protocols import SearchSpace
 from nas_lightning.run_folder import RunFolder, config_of_another_run, git_commit, versions
 from nas_lightning.spaces import Genotype, genotype
@@ -137,6 +138,7 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     Raises:
         ConfigError: The folder holds no run, or an override is not allowed.
     """
+    refuse_secrets(overrides)
     folder = RunFolder(run_dir)
     config = folder.config()
     for override in overrides:
@@ -206,17 +208,18 @@ def _run_here(bench: Workbench) -> dict[str, Any]:
     """The phases in this process, which may be one of several: all compute the same, the first one writes."""
     folder, task = bench.folder, bench.config.task
     summary = folder.summary()
-    if task in ("pipeline", "search", "select") and summary["search"] is None:
-        summary = _search(bench)
-    if task in ("pipeline", "evaluate") and summary["evaluation"] is None:
-        if task == "pipeline":
-            found = Genotype.from_dict(summary["genotype"])
-        elif (folder.path / "genotype.json").exists():
-            found = folder.genotype()
-        else:
-            found = _given_genotype(bench)
-            folder.save_genotype(found)
-        summary = _evaluate(bench, found)
+    with bench.loggers:
+        if task in ("pipeline", "search", "select") and summary["search"] is None:
+            summary = _search(bench)
+        if task in ("pipeline", "evaluate") and summary["evaluation"] is None:
+            if task == "pipeline":
+                found = Genotype.from_dict(summary["genotype"])
+            elif (folder.path / "genotype.json").exists():
+                found = folder.genotype()
+            else:
+                found = _given_genotype(bench)
+                folder.save_genotype(found)
+            summary = _evaluate(bench, found)
     ranks.wait()
     return summary
 
@@ -282,6 +285,7 @@ def _comparable_hash(plain: Mapping[str, Any]) -> str:
         "runs",
         "analysis",
         "sweep",
+        "tags",
         "trusted",
         "trainer",
         "logger",
@@ -295,6 +299,7 @@ def _comparable_hash(plain: Mapping[str, Any]) -> str:
 
 
 def _search(bench: Workbench) -> dict[str, Any]:
+    bench.loggers.start()
     if bench.config.candidates.key is not None:
         genotype, search, selection, members = run_candidates(bench, _run_member)
         return bench.folder.update_summary(
@@ -309,6 +314,7 @@ def _search(bench: Workbench) -> dict[str, Any]:
 
 
 def _evaluate(bench: Workbench, found: Genotype) -> dict[str, Any]:
+    bench.loggers.start()
     evaluator = bench.build("evaluation", bench.plain["evaluation"])
     result = evaluator(found, bench)
     summary = bench.folder.update_summary(genotype=found.to_dict(), evaluation=result)
@@ -331,7 +337,7 @@ def _report(root: RootConfig, folder: RunFolder) -> None:
         Console().print(f"written: {path}", highlight=False)
 
 
-SELECTED = ("selector", "trainer", "logger", "epoch", "trusted", "sweep", "candidates")
+SELECTED = ("selector", "trainer", "logger", "epoch", "tags", "trusted", "sweep", "candidates")
 """What `task=select` takes from its own command; everything else is what the other run was searched with."""
 
 
@@ -405,6 +411,10 @@ def _folder_for(cfg: Config, run_dir: str | Path | None) -> RunFolder:
 
 def _override_resumed(config: dict[str, Any], override: str) -> None:
     key, _, text = override.lstrip("+").partition("=")
+    if key == "logger":
+        added = as_dict(compose([override]))["logger"]
+        config["logger"] = {**config["logger"], **added} if override.startswith("+") else added
+        return
     loading = [f"data.{name}" for name in LOADING_KEYS]
     allowed = key.startswith("trainer.") or key in loading or key.split(".")[0] == "logger"
     if not allowed:

@@ -76,7 +76,9 @@ def differences(a, b, where=""):
         return [place for key in a for place in differences(a[key], b[key], f"{where}.{key}")]
     if isinstance(a, list | tuple):
         assert len(a) == len(b), where
-        return [place for i, (x, y) in enumerate(zip(a, b, strict=True)) for place in differences(x, y, f"{where}[{i}]")]
+        return [
+            place for i, (x, y) in enumerate(zip(a, b, strict=True)) for place in differences(x, y, f"{where}[{i}]")
+        ]
     return [] if a == b or (a != a and b != b) else [where]
 
 
@@ -84,7 +86,9 @@ def agree(folder):
     files = sorted(folder.glob("*.rank0.pt"))
     assert {file.name for file in files} >= {"search.rank0.pt", "genotype.rank0.pt"}
     for file in files:
-        first, second = (torch.load(path, weights_only=True) for path in (file, file.with_name(file.name.replace("0.pt", "1.pt"))))
+        first, second = (
+            torch.load(path, weights_only=True) for path in (file, file.with_name(file.name.replace("0.pt", "1.pt")))
+        )
         assert not differences(first, second, file.name)
 
 

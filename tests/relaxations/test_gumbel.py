@@ -333,3 +333,7 @@ def test_gradient_through_a_supernet(form):
         expected = p[name] * (c - (p[name] * c).sum(dim=1, keepdim=True)) / tau
         assert expected.abs().max() > 1e-5
         torch.testing.assert_close(arch[name].grad, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_temperature_is_told():
+    assert Gumbel(epochs=5, start=10.0, end=2.0).metrics(2) == {"temperature": 6.0}

@@ -70,6 +70,7 @@ class ImageFolder(ImageData):
         image_size: side of the squares in pixels; null: the median of the photos' shorter sides, rounded down
             to a multiple of 8, within 16 to 224.
         test_fraction: share of each class for the test part if the folder does not say.
+        follow_links: read what links name outside of the folder; without, they are refused.
     """
 
     name = "image_folder"
@@ -79,8 +80,10 @@ class ImageFolder(ImageData):
         path: str | None = None,
         image_size: Annotated[int, Field(gt=0)] | None = None,
         test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2,
+        follow_links: bool = False,
     ) -> None:
         self.path = path
+        self.follow_links = follow_links
         self.wanted_size = image_size
         self.test_fraction = test_fraction
 
@@ -109,9 +112,10 @@ class ImageFolder(ImageData):
         subfolders = {entry.name for entry in root.iterdir() if entry.is_dir()} if root.is_dir() else set()
         held_out = next((name for name in ("test", "val") if name in subfolders), None)
         if held_out and "train" in subfolders and subfolders <= {"train", "test", "val"}:
-            train = list_images(root / "train", example, least=2)
-            return train, list_images(root / held_out, example, train.classes)
-        both = list_images(root, example, least=2)
+            links: dict[str, Any] = {"root": root, "follow_links": self.follow_links}
+            train = list_images(root / "train", example, least=2, **links)
+            return train, list_images(root / held_out, example, train.classes, **links)
+        both = list_images(root, example, least=2, follow_links=self.follow_links)
         chosen = stratified_cut(both.labels, np.arange(len(both.paths)), self.test_fraction)
         test, train = (
             Listing([both.paths[i] for i in indices], both.labels[indices], both.classes) for indices in chosen
@@ -134,21 +138,29 @@ class ImageNet(ImageData):
     Args:
         root: the folder.
         image_size: side of the squares in pixels; the 256 above scales with it.
+        follow_links: read what links name outside of the folder; without, they are refused.
     """
 
     name = "imagenet"
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
 
-    def __init__(self, root: str = "data/imagenet", image_size: Annotated[int, Field(gt=0)] = 224) -> None:
+    def __init__(
+        self,
+        root: str = "data/imagenet",
+        image_size: Annotated[int, Field(gt=0)] = 224,
+        follow_links: bool = False,
+    ) -> None:
         self.root = root
         self.image_size = image_size
+        self.follow_links = follow_links
 
     def _load(self) -> None:
         root = Path(self.root).expanduser()
         example = "data.root=FOLDER with FOLDER/train/<class>/*.JPEG and FOLDER/val/<class>/*.JPEG"
-        train = list_images(root / "train", example, least=2)
-        test = list_images(root / "val", example, train.classes)
+        links: dict[str, Any] = {"root": root, "follow_links": self.follow_links}
+        train = list_images(root / "train", example, least=2, **links)
+        test = list_images(root / "val", example, train.classes, **links)
         self._images = {"train": Files(train.paths, read_rgb), "test": Files(test.paths, read_rgb)}
         self.train_labels, self.test_labels = train.labels, test.labels
         self.class_names = train.classes
@@ -167,7 +179,14 @@ class ImageNet(ImageData):
         return [v2.Resize(shorter), v2.CenterCrop(self.image_size), v2.PILToTensor()]
 
 
-def list_images(folder: Path, example: str, classes: tuple[str, ...] | None = None, least: int = 0) -> Listing:
+def list_images(
+    folder: Path,
+    example: str,
+    classes: tuple[str, ...] | None = None,
+    least: int = 0,
+    root: Path | None = None,
+    follow_links: bool = False,
+) -> Listing:
     """Finds the image files of each class folder, at any depth.
 
     Args:
@@ -175,11 +194,17 @@ def list_images(folder: Path, example: str, classes: tuple[str, ...] | None = No
         example: the override that a mistaken user should write, for the error messages.
         classes: the only names allowed; None: those that are found, of which there must be two.
         least: images that every class must have.
+        root: what links must stay within; None: `folder`.
+        follow_links: let links lead anywhere.
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}: give {example}")
     found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not _hidden(entry.name))
-    files = {name: _files(folder / name) for name in found}
+    inside = os.path.realpath(root or folder)
+    for name in found:
+        if (folder / name).is_symlink() and not follow_links:
+            _require_inside(str(folder / name), inside)
+    files = {name: sorted(_files(str(folder / name), inside, follow_links)) for name in found}
     if not any(files.values()):
         raise DataError(f"there are no images in class folders of {folder}: give {example}")
     for name, paths in files.items():
@@ -196,13 +221,32 @@ def list_images(folder: Path, example: str, classes: tuple[str, ...] | None = No
     return Listing(paths, labels.astype(np.int64), classes)
 
 
-def _files(folder: Path) -> list[str]:
-    return sorted(
-        os.path.join(place, name)  # noqa: PTH118 - Path objects would take minutes for ImageNet's million files
-        for place, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(IMG_EXTENSIONS) and not _hidden(name)
-    )
+def _files(folder: str, root: str, follow_links: bool) -> Iterator[str]:
+    """Image files at any depth; texts, since Path objects would take minutes for ImageNet's million files."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _hidden(entry.name):
+                continue
+            if entry.is_symlink() and not follow_links:
+                _require_inside(entry.path, root)
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(entry.path, root, follow_links)
+            elif entry.name.lower().endswith(IMG_EXTENSIONS):
+                yield entry.path
+
+
+def _require_inside(path: str, root: str) -> None:
+    """Refuse a link out of the folder that the user named: its images could be anybody's.
+
+    Raises:
+        DataError: It is one.
+    """
+    target = os.path.realpath(path)
+    if os.path.commonpath([target, root]) != root:
+        raise DataError(
+            f"{path} is a link to {target}, outside of {root}: copy it there, or trust the links with"
+            " data.follow_links=true"
+        )
 
 
 def _hidden(name: str) -> bool:

@@ -115,9 +115,11 @@ class EvaluationModule(L.LightningModule):
         self.test_metric.reset()
 
     def epoch_metrics(self) -> dict[str, float]:
-        """Accuracy on train, measured while training."""
+        """Accuracy on train, measured while training, and the probability of drop-path."""
         value = {"train_accuracy": 100 * float(self.train_metric.compute())}
         self.train_metric.reset()
+        if self.recipe.drop_path > 0:
+            value["drop_path"] = float(self.network.drop_probability)  # type: ignore[arg-type]
         return value
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

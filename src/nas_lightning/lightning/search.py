@@ -150,6 +150,18 @@ class SearchModule(L.LightningModule):
         """Where schedules stand: the search epoch, or the last one of the search in a stage that comes after it."""
         return self.search_epoch if self.phase == "search" else max(0, self.first_epoch - 1)
 
+    @property
+    def epsilon(self) -> float:
+        """Strength of the perturbation in this epoch."""
+        epoch = self.search_epoch if self.phase == "search" else self.first_epoch
+        return self.perturbation.epsilon(epoch, self.settings.epochs)
+
+    @property
+    def learns_arch(self) -> bool:
+        """Whether the architecture parameters learn in this epoch."""
+        warm = self.search_epoch - self.first_epoch >= self.settings.arch.warmup_epochs
+        return self.hypergradient.learns and warm
+
     def settle(self, decisions: Mapping[str, Any] | None = None) -> None:
         """Tell the relaxation what was decided, after taking over such a state if one is given."""
         if decisions is not None:
@@ -237,10 +249,9 @@ class SearchModule(L.LightningModule):
             return self.objective.loss(outputs, targets)
 
         rng = draws.seeded_generator(self.seed, self.num_steps, "perturbation", device=self.device)
-        epoch = self.search_epoch if self.phase == "search" else self.first_epoch
-        epsilon = self.perturbation.epsilon(epoch, self.settings.epochs)
         choices = self.decisions.narrowed(self.space.choices)
-        mixing = self.decisions.fixed(self.perturbation(mixing, loss_of_mixing, choices, epsilon, rng, self.reduce))
+        perturbed = self.perturbation(mixing, loss_of_mixing, choices, self.epsilon, rng, self.reduce)
+        mixing = self.decisions.fixed(perturbed)
 
         with draws.keyed(self.seed, self.num_steps, "weights", self.global_rank):
             outputs = self.supernet(images, mixing, active)
@@ -288,8 +299,7 @@ class SearchModule(L.LightningModule):
         """An architecture step and a weight step, in the order that `search.order` names."""
         batch = {stream: self.seen(images, stream) for stream, images in batch.items()}
         self.arch_batch = batch["arch"]
-        warm = self.search_epoch - self.first_epoch >= self.settings.arch.warmup_epochs
-        learns_arch = self.hypergradient.learns and warm
+        learns_arch = self.learns_arch
         if learns_arch and self.settings.order == "arch_first":
             self.arch_step(batch["train"], batch["arch"])
         self.weight_step(batch["train"])
@@ -340,14 +350,26 @@ class SearchModule(L.LightningModule):
             self.trainer.should_stop = True
 
     def epoch_metrics(self) -> dict[str, float]:
-        """Metrics of the epoch besides the logged ones: accuracy on train, entropy of the mixing weights in nats."""
+        """Metrics of the epoch besides the logged ones.
+
+        Accuracy on train; entropy of the mixing weights in nats; the mean weight of skip_connect on the edges that
+        offer it; learning rate and weight decay; what the parts tell of their schedules.
+        """
         value = {"train_accuracy": 100 * float(self.train_metric.compute())}
         self.train_metric.reset()
         for name, weights in self.mean()[0].items():
             value[f"entropy/{name}"] = float(torch.special.entr(weights.detach()).sum(dim=1).mean())
+            skips = self.space.choices[name].where("skip_connect")
+            if skips.any():
+                value[f"skip_share/{name}"] = float(weights.detach().cpu()[skips].mean())
+        value["arch_lr"] = self.settings.arch.lr if self.learns_arch else 0.0
         value["weight_decay"] = self.weight_decay
         for part in self.regularizers.values():
             value |= part.metrics()
+        if hasattr(self.relaxation, "metrics"):
+            value |= self.relaxation.metrics(self.position)
+        if self.epsilon > 0:
+            value["epsilon"] = self.epsilon
         return value
 
     def genotype(self) -> Genotype | None:

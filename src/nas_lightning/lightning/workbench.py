@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
 
 import lightning as L
+from nas_lightning import ranks
 from nas_lightning.binding import target_of
 from nas_lightning.configs import LoaderConfig, RootConfig, validate
 from nas_lightning.data import ImageData
@@ -22,8 +23,10 @@ from nas_lightning.lightning.callbacks import (
     InterruptAtEpochEnd,
     LiveDisplay,
     RandomState,
+    RunLogging,
     Tables,
 )
+from nas_lightning.lightning.loggers import RunInfo, RunLoggers
 from nas_lightning.lightning.processes import number_of_processes, strategy_of
 from nas_lightning.lightning.users_data import from_datamodule
 from nas_lightning.protocols import Objective, Regularizer, SearchSpace
@@ -68,6 +71,8 @@ class Workbench:
         other = Workbench(config, folder or self.folder)
         if other.plain["data"] == self.plain["data"]:
             other.data = self.data
+        if other.folder is self.folder:
+            other.loggers = self.loggers
         return other
 
     def build(self, path: str, part: Mapping[str, Any], fill: Mapping[str, Any] | None = None) -> Any:
@@ -155,6 +160,12 @@ class Workbench:
         objective.bind(self.data.num_classes, self.data.train_labels)
         return objective
 
+    @cached_property
+    def loggers(self) -> RunLoggers:
+        """The loggers, which all phases of the run share; the first of its processes alone has any."""
+        run = RunInfo(self.folder, self.plain)
+        return RunLoggers(self.build_named("logger", {"run": run}) if ranks.is_first() else {}, run)
+
     def trainer(
         self,
         phase: str,
@@ -178,19 +189,20 @@ class Workbench:
             steering: Its control, which decides on what the watching callbacks found.
             watching: The section `callbacks`, where it was built already.
         """
+        tables = Tables(self.folder, phase)
         callbacks = [
             RandomState(),
             *extra,
             *(self.build_named("callbacks").values() if watching is None else watching),
             *steering,
-            Tables(self.folder, phase),
+            tables,
+            RunLogging(self.loggers, tables),
             LiveDisplay(phase, epochs),
             InterruptAtEpochEnd(),
             checkpoint or EpochCheckpoint(checkpoints),
         ]
-        logger = list(self.build_named("logger").values()) or False
         strategy = strategy_of(self.plain["trainer"], searches=phase != "evaluation")
-        return self.plain_trainer(callbacks, max_epochs, logger=logger, strategy=strategy)
+        return self.plain_trainer(callbacks, max_epochs, logger=self.loggers.all or False, strategy=strategy)
 
     def plain_trainer(self, callbacks: Sequence[L.Callback], max_epochs: int, **others: Any) -> L.Trainer:
         """A Trainer with these callbacks only; every value of the `trainer` section passes through.

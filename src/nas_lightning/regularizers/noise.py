@@ -156,10 +156,11 @@ class Noise(Hooks, nn.Module):
         return y + self._remaining * (self.mean + noise)
 
     def metrics(self) -> dict[str, float]:
-        """Learnt strengths: the average over the rows that have noise, by choice."""
-        return {
+        """Learnt strengths, averaged over the rows that have noise, by choice; what is left where the noise fades."""
+        learnt = {
             f"noise_std/{name}": float(self._strength(name).detach()[rows].mean()) for name, rows in self._rows.items()
         }
+        return {**learnt, "noise_left": self._remaining} if self.decay else learnt
 
 
 def _symmetric_like(y: Tensor, *key: int | str) -> Tensor:

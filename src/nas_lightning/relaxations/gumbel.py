@@ -81,6 +81,10 @@ class Gumbel(Logits):
         last = self.epochs - 1
         return self.start - (self.start - self.end) * min(epoch, last) / max(1, last)
 
+    def metrics(self, epoch: int) -> dict[str, float]:
+        """The temperature of the epoch."""
+        return {"temperature": self.temperature(epoch)}
+
     def __call__(self, arch: Tensors, epoch: int = 0, generator: Generator | None = None) -> Mixing:
         """A sample by choice, each [R, O].
 

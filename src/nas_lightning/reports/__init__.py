@@ -2,7 +2,8 @@
 
 from nas_lightning.reports.curvature import save_curvature
 from nas_lightning.reports.curves import save_curves
-from nas_lightning.reports.drawing import draw_cell, save_genotype, save_svg
+from nas_lightning.reports.drawing import draw_cell, draw_genotype, save_genotype, save_svg
+from nas_lightning.reports.mixing import draw_mixing
 from nas_lightning.reports.outcome import show_outcome
 from nas_lightning.reports.runs import collect
 from nas_lightning.reports.tables import show, summarise, write
@@ -10,6 +11,8 @@ from nas_lightning.reports.tables import show, summarise, write
 __all__ = [
     "collect",
     "draw_cell",
+    "draw_genotype",
+    "draw_mixing",
     "save_curvature",
     "save_curves",
     "save_genotype",

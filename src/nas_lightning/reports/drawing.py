@@ -115,20 +115,24 @@ def draw_cell(
     return figure
 
 
+def draw_genotype(genotype: HasCells) -> dict[str, Figure]:
+    """Draws every type of cell of a genotype, by its name."""
+    figures = {}
+    for name, edges in genotype.cells.items():
+        # The first nodes, which nothing leads to, are the inputs: two in DARTS, one in NAS-Bench-201.
+        count = min((node for node, _, _ in edges), default=2)
+        inputs = ("c_{k-2}", "c_{k-1}")[-count:] if count <= 2 else tuple(f"x_{i}" for i in range(count))
+        figures[name] = draw_cell(edges, genotype.concat[name], f"{genotype.space}: {name}", inputs)
+    return figures
+
+
 def save_genotype(genotype: HasCells, folder: FilePath) -> list[FilePath]:
     """Writes `cell_<name>.svg` for every type of cell of a genotype and returns the paths.
 
     The same genotype gives the same bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, edges in genotype.cells.items():
-        # The first nodes, which nothing leads to, are the inputs: two in DARTS, one in NAS-Bench-201.
-        count = min((node for node, _, _ in edges), default=2)
-        inputs = ("c_{k-2}", "c_{k-1}")[-count:] if count <= 2 else tuple(f"x_{i}" for i in range(count))
-        figure = draw_cell(edges, genotype.concat[name], f"{genotype.space}: {name}", inputs)
-        paths.append(save_svg(figure, folder / f"cell_{name}.svg"))
-    return paths
+    return [save_svg(figure, folder / f"cell_{name}.svg") for name, figure in draw_genotype(genotype).items()]
 
 
 def save_svg(figure: Figure, path: FilePath) -> FilePath:

@@ -63,6 +63,11 @@ class Choice:
         padded = [row + [False] * (self.num_options - len(row)) for row in rows]
         return torch.tensor(padded)
 
+    def where(self, op: str) -> Tensor:
+        """Boolean [R, O]: True where the row offers that operation at that place."""
+        rows = [[option == op for option in options] for options in self.options]
+        return torch.tensor([row + [False] * (self.num_options - len(row)) for row in rows])
+
     @property
     def rows_of_node(self) -> dict[int, list[int]]:
         """Rows by the node they enter, in index order."""

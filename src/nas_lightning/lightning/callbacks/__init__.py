@@ -6,6 +6,7 @@ from nas_lightning.lightning.callbacks.curvature import CurvatureTracking
 from nas_lightning.lightning.callbacks.display import LiveDisplay
 from nas_lightning.lightning.callbacks.interrupt import InterruptAtEpochEnd
 from nas_lightning.lightning.callbacks.random_state import RandomState
+from nas_lightning.lightning.callbacks.run_logging import RunLogging
 from nas_lightning.lightning.callbacks.tables import Tables
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "InterruptAtEpochEnd",
     "LiveDisplay",
     "RandomState",
+    "RunLogging",
     "Tables",
     "hardware",
 ]

@@ -13,11 +13,15 @@ class Tables(L.Callback):
     Args:
         folder: The run folder.
         phase: `search` or `evaluation`.
+
+    Attributes:
+        row: The epoch's row, on the first rank.
     """
 
     def __init__(self, folder: RunFolder, phase: str) -> None:
         self.folder = folder
         self.phase = phase
+        self.row: dict[str, Any] = {}
         self._validated = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -41,6 +45,7 @@ class Tables(L.Callback):
         """Write the epoch's row."""
         measure: Any = getattr(pl_module, "epoch_metrics", dict)
         extra = measure()  # on every rank: metrics are reduced
+        logged = trainer.callback_metrics  # likewise, when they are first read
         if not trainer.is_global_zero:
             return
         position = self._position(trainer, pl_module)
@@ -48,11 +53,12 @@ class Tables(L.Callback):
         # Lightning keeps values of earlier epochs: what was not measured in this one would be repeated.
         metrics = {
             name: float(value)
-            for name, value in trainer.callback_metrics.items()
+            for name, value in logged.items()
             if (self._validated or not name.startswith(("val_", "test_")))
             and (measured is not None or name != "dominant_eigenvalue")
         }
-        self.folder.append_metrics({"phase": self.phase, **position, **metrics, **extra})
+        self.row = {"phase": self.phase, **position, **metrics, **extra}
+        self.folder.append_metrics(self.row)
         if hasattr(pl_module, "genotype"):
             self._genotype(pl_module, position)
         if measured is not None:

@@ -1,0 +1,71 @@
+"""What the loggers are told: the epoch's row of the tables, what a control decided, drawings."""
+
+from io import BytesIO
+from typing import Any
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+import lightning as L
+from nas_lightning.lightning.callbacks.tables import Tables
+from nas_lightning.lightning.loggers import RunLoggers
+from nas_lightning.reports import draw_genotype, draw_mixing
+
+
+class RunLogging(L.Callback):
+    """Sends each epoch's numbers once, under the names of metrics.csv after the phase: `search/val_accuracy`.
+
+    Args:
+        loggers: The loggers of the run.
+        tables: What wrote the epoch's row.
+    """
+
+    def __init__(self, loggers: RunLoggers, tables: Tables) -> None:
+        self.loggers = loggers
+        self.tables = tables
+        self.before = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Count on where the phases before ended; the selection counts its epochs on by itself."""
+        if self.tables.phase == "evaluation" and trainer.is_global_zero:
+            rows = (row for row in self.tables.folder.read_metrics() if row["phase"] != "evaluation")
+            self.before = max((int(row["epoch"]) + 1 for row in rows), default=0)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Tell the loggers; `tables` ran before this."""
+        if not trainer.is_global_zero or not self.loggers.all:
+            return
+        phase, row = self.tables.phase, {**self.tables.row}
+        row.pop("phase")
+        measured = getattr(pl_module, "curvature", None)
+        if measured is not None:
+            row["smoothed_eigenvalue"] = measured.smoothed
+            if measured.event:
+                row[f"{measured.event.replace(' ', '_')}_to"] = measured.to_epoch
+        step = self.before + row["epoch"]
+        self.loggers.log_row({f"{phase}/{key}": value for key, value in row.items() if value is not None}, step)
+        if not hasattr(pl_module, "arch"):
+            return
+        last = row["search_epoch"] == pl_module.last_epoch - 1
+        takers = [one for one in self.loggers if (k := one.drawing_interval) and (last or step % k == 0)]
+        if takers:
+            for name, figure in _drawings(pl_module).items():
+                image = _pixels(figure)
+                for logger in takers:
+                    logger.call("log_drawing", f"{phase}/{name}", image, step)
+
+
+def _drawings(module: Any) -> dict[str, Figure]:
+    """The cells as they would be derived now, and the mixing weights of every edge."""
+    genotype = module.genotype()
+    cells = {} if genotype is None else draw_genotype(genotype)
+    drawings = {f"cell_{name}": figure for name, figure in cells.items()}
+    for name, weights in module.mean()[0].items():
+        drawings[f"mixing_{name}"] = draw_mixing(weights.detach().cpu(), module.space.choices[name])
+    return drawings
+
+
+def _pixels(figure: Figure) -> Image.Image:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return Image.open(buffer).convert("RGB")

@@ -1,0 +1,64 @@
+"""The loggers of one run, which all of its phases share."""
+
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+
+from nas_lightning.errors import Interrupted
+from nas_lightning.lightning.loggers.base import RunInfo
+from nas_lightning.lightning.loggers.guarded import Guarded
+
+
+class RunLoggers:
+    """Tells all loggers the same; as a context manager it sends the outcome and closes them, whatever happens.
+
+    Args:
+        loggers: The loggers by their names in the configuration.
+        run: What they may know of the run.
+    """
+
+    def __init__(self, loggers: Mapping[str, Logger], run: RunInfo) -> None:
+        self.run = run
+        self.all = [Guarded(key, inner, run) for key, inner in loggers.items()]
+
+    def __iter__(self) -> Iterator[Guarded]:
+        return iter(self.all)
+
+    def start(self) -> None:
+        """Open them all: something is about to be done."""
+        for logger in self.all:
+            _ = logger.experiment
+
+    def log_row(self, row: dict[str, float], step: int) -> None:
+        """The numbers of an epoch."""
+        for logger in self.all:
+            logger.log_row(row, step)
+
+    def __enter__(self) -> "RunLoggers":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        status = "success" if kind is None else "failed"
+        if kind is not None and issubclass(kind, Interrupted | KeyboardInterrupt):
+            status = "interrupted"
+        outcome = flat(self.run.folder.summary()) if kind is None else {}
+        genotype = self.run.path / "genotype.json"
+        for logger in self.all:
+            if logger.started and outcome:
+                logger.call("log_outcome", outcome)
+                if genotype.exists():
+                    logger.call("log_genotype", genotype)
+            logger.close(status)
+
+
+def flat(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary of a run with names such as `evaluation/test_accuracy`; what is null or long is left out."""
+    sections = ("search", "selection", "evaluation")
+    found = {
+        f"{name}/{key}": value for name in sections for key, value in (summary[name] or {}).items() if value is not None
+    }
+    return found | {key: summary[key] for key in ("method", "space", "data", "seed", "config_hash", "git_commit")}
