@@ -58,6 +58,9 @@ class GroupNormed(CellSpace):
 
 
 def search_all(config, folder):
+    import faulthandler
+
+    faulthandler.dump_traceback_later(240, exit=True)
     """Search by every configuration of `cases`; the folders are those of the cases."""
     torch.set_num_threads(1)
     for name, case in config["cases"].items():

@@ -135,7 +135,7 @@ def test_what_processes_cannot_share_is_refused():
         check_processes({**TWO, "strategy": "fsdp"}, "search")
     with pytest.raises(ConfigError, match="task=analyse runs in one process"):
         check_processes(TWO, "analyse")
-    with pytest.raises(ConfigError, match="trainer.num_nodes=2"):
+    with pytest.raises(ConfigError, match=r"trainer\.num_nodes=2"):
         check_processes({**TWO, "num_nodes": 2}, "search")
     with pytest.raises(ConfigError, match="use trainer=ddp_spawn"):
         check_sweep({**TWO, "strategy": "ddp"})
