@@ -21,7 +21,8 @@ def member_name(config: dict[str, Any]) -> str:
     data = str(config["data"]["_target_"]).rsplit(".", 1)[-1].lower()
     words = (config["method"], config["space"].get("name", "space"), data, f"seed{config['seed']}")
     slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(map(str, words)))
-    text = json.dumps(config, sort_keys=True)
+    # Whether finished members are skipped makes no other member.
+    text = json.dumps({key: value for key, value in config.items() if key != "skip_finished"}, sort_keys=True)
     return f"{slug}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 
