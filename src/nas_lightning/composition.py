@@ -38,8 +38,8 @@ def rewrite(overrides: Sequence[str]) -> list[str]:
 
     `trainer.X=…` passes every Trainer argument, also those that the YAML does not list; `+callbacks=mine` adds a named
     part to a list (`callbacks`, `regularizer`, `control`, `logger`) without dropping the others; a NAS-Bench-201 string
-    needs no quotes beyond the shell's; a plugin of Hydra comes with our values for it (a file of ours by the plugin's own
-    name would not do: Hydra takes the plugin's for its schema, and warns or refuses).
+    needs no quotes beyond the shell's; a plugin of Hydra comes with our values for it (a file of ours by the plugin's
+    own name would not do: Hydra takes the plugin's for its schema, and warns or refuses).
 
     >>> rewrite(["trainer.max_steps=3", "+callbacks=mine", "seed=1"])
     ['++trainer.max_steps=3', '+callbacks@callbacks.mine=mine', 'seed=1']
@@ -67,9 +67,7 @@ SELECT_KEYS = ("task", "run", "epoch", "selector", "trainer", "logger", "trusted
 """What may be said to `task=select`: everything else is what the other run was searched with."""
 
 
-ANALYSE_KEYS = (
-    *("task", "run", "runs", "epoch", "analysis", "trainer", "trusted", "sweep", "skip_finished", "hydra"),
-)
+ANALYSE_KEYS = (*("task", "run", "runs", "epoch", "analysis", "trainer", "trusted", "sweep", "skip_finished", "hydra"),)
 """Likewise to `task=analyse`."""
 
 

@@ -1,8 +1,8 @@
 """Sweeps: many runs of one command, by any of Hydra's launchers.
 
-Members may run in other processes and on other machines, and of one that raises Hydra tells nothing but its exception. So
-members do not raise. Each leaves a record, and the process that was called makes the progress, the table and the exit
-code of the records.
+Members may run in other processes and on other machines, and of one that raises Hydra tells nothing but its exception.
+So members do not raise. Each leaves a record, and the process that was called makes the progress, the table and the
+exit code of the records.
 """
 
 import contextlib
@@ -61,8 +61,8 @@ class Record:
 
     def line(self, ended: int, size: int | None) -> str:
         """One line about a member that has ended."""
-        said = {"skipped": "skipped, finished before", "failed": f"failed ({self.reason})"}.get(self.status, self.status)
-        of = "" if size is None else f" of {size}"
+        words = {"skipped": "skipped, finished before", "failed": f"failed ({self.reason})"}
+        said, of = words.get(self.status, self.status), "" if size is None else f" of {size}"
         return f"sweep: {ended}{of} ended: {_short(self.folder)}: {said}"
 
 
@@ -179,18 +179,15 @@ def _end(members: list[Record], folder: Path, size: int | None, ending: BaseExce
     stopped = isinstance(ending, (Interrupted, KeyboardInterrupt)) or any(m.status == "interrupted" for m in members)
     if stopped:
         _stop([member for member in members if member.status == "running"])
-    cut_off = f"its process ended ({exit_code(ending)[1]})" if isinstance(ending, Exception) else "its process ended"
-    left = replace(members[0], status="interrupted") if stopped else replace(members[0], status="failed", reason=cut_off)
-    members = [
-        replace(m, status=left.status, reason=left.reason) if m.status == "running" else m for m in members
-    ]
+    told = "" if ending is None or stopped else f" ({type(ending).__name__}: {' '.join(str(ending).split())[:200]})"
+    fate = {"status": "interrupted"} if stopped else {"status": "failed", "reason": f"its process ended{told}"}
+    members = [replace(m, **fate) if m.status == "running" else m for m in members]  # type: ignore[arg-type]
     table = folder / "sweep.csv"
     show(members, table)
     if stopped:
-        done = sum(m.status in ("finished", "skipped") for m in members)
+        done, of = sum(m.status in ("finished", "skipped") for m in members), "" if size is None else f" of {size}"
         raise Interrupted(
-            f"the sweep was stopped, {done}{'' if size is None else f' of {size}'} members are finished; the same command"
-            " goes on with the rest"
+            f"the sweep was stopped, {done}{of} members are finished; the same command goes on with the rest"
         )
     failed = [member for member in members if member.status == "failed"]
     if failed:
@@ -239,8 +236,8 @@ def check_ranks(trainer: Mapping[str, Any], launcher: Mapping[str, Any]) -> None
         return
     key = "devices" if several["devices"] else "num_nodes"
     raise ConfigError(
-        f"trainer.strategy={strategy} with trainer.{key}={trainer[key]}: under -m each process that Lightning starts would"
-        f" run the whole sweep again; use trainer=ddp_spawn, or have Slurm start the processes:"
+        f"trainer.strategy={strategy} with trainer.{key}={trainer[key]}: under -m each process that Lightning starts"
+        " would run the whole sweep again; use trainer=ddp_spawn, or have Slurm start the processes:"
         f" hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node={devices}"
     )
 
