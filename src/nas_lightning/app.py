@@ -5,21 +5,22 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from nas_lightning import composition as composing
 from nas_lightning import ranks
-from nas_lightning.errors import ConfigError, Interrupted
+from nas_lightning.errors import ConfigError, Interrupted, exit_code
 from nas_lightning.help import show_help, show_list
 from nas_lightning.resolvers import log_name, register_resolvers
+from nas_lightning.sweeps import run_sweep
 
 log = logging.getLogger(__name__)
 
@@ -74,15 +75,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of run.py and of the console script. Exit codes: 0, 2 (user), 130 (interrupted), 1 (fault)."""
     try:
         _main(parse(sys.argv[1:] if argv is None else argv))
-    except (ConfigError, HydraException) as error:
-        _leave(2, " ".join(str(error).split()))
     except (Interrupted, KeyboardInterrupt) as error:
         _leave(130, str(error) or "interrupted")
     except Exception as error:
-        # Lightning's word for arguments that do not fit; by name, because the help must not wait for Lightning.
-        if type(error).__name__ == "MisconfigurationException":
-            _leave(2, f"trainer: {' '.join(str(error).split())}")
-        _leave(1, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        _leave(*exit_code(error))
 
 
 def _leave(code: int, line: str) -> None:
@@ -141,41 +137,34 @@ def _run_hydra(arguments: Arguments) -> None:
         )
     if arguments.config_dir is not None:
         overrides.append(composing.search_path(arguments.config_dir))
+    if arguments.multirun and not arguments.flags:
+        run_sweep(overrides, _member, lambda member: _hydra_main(member, ["-m", *overrides]))
+        return
     if "--hydra-help" not in arguments.flags:
-        members = composing.sweep_members(overrides) if arguments.multirun else [overrides]
-        for member in members:
-            composing.compose(member)
-    # Hydra reports a failing job in its own words and leaves by itself. So failures are kept here, which also lets
-    # the other members of a sweep finish; with full errors Hydra's own are raised, and only `main` leaves.
-    failures: list[tuple[str, Exception]] = []
-    home = os.getpid()
+        composing.compose(overrides)
+    # Hydra reports a failing job in its own words and leaves by itself. So a failure is kept here; with full errors
+    # Hydra's own are raised, and only `main` leaves.
+    failures: list[Exception] = []
 
     def job(config: DictConfig) -> None:
         try:
             _job(config)
         except Exception as error:
-            if os.getpid() != home:  # a launcher's own process: only raising tells the sweep
-                raise
-            failures.append((HydraConfig.get().runtime.output_dir, error))
+            failures.append(error)
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [sys.argv[0], *arguments.flags, *(["-m"] if arguments.multirun else []), *overrides]
     try:
-        hydra.main(config_path=str(composing.conf_dir()), config_name="config", version_base="1.3")(job)()
+        _hydra_main(job, [*arguments.flags, *(["-m"] if arguments.multirun else []), *overrides])
     except OSError as error:  # jobs do not raise, so this is Hydra making the folder
-        key = "hydra.sweep.dir" if arguments.multirun else "hydra.run.dir"
-        raise ConfigError(f"{key}={error.filename}: cannot be written ({error.strerror})") from error
-    _raise_failures(failures)
-
-
-def _raise_failures(failures: Sequence[tuple[str, Exception]]) -> None:
-    """Raise the only failure as it is, several as one of the gravest kind that names them all."""
-    if len(failures) == 1:
-        raise failures[0][1]
+        raise ConfigError(f"hydra.run.dir={error.filename}: cannot be written ({error.strerror})") from error
     if failures:
-        told = "; ".join(f"{folder}: {type(error).__name__}: {error}" for folder, error in failures)
-        mistakes = all(isinstance(error, ConfigError) for _, error in failures)
-        raise (ConfigError if mistakes else RuntimeError)(f"{len(failures)} members of the sweep failed: {told}")
+        raise failures[0]
+
+
+def _hydra_main(job: Callable[[DictConfig], Any], words: Sequence[str]) -> None:
+    """Hydra's own main, with these words for a command line."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [sys.argv[0], *words]
+    hydra.main(config_path=str(composing.conf_dir()), config_name="config", version_base="1.3")(job)()
 
 
 def _job(config: DictConfig) -> None:
@@ -186,6 +175,16 @@ def _job(config: DictConfig) -> None:
     _quiet()
     with _traceback_in_log():
         run_task(composing.as_dict(config), RunFolder(HydraConfig.get().runtime.output_dir))
+
+
+def _member(config: DictConfig) -> tuple[dict[str, Any] | None, bool]:
+    """One run of a sweep, or what is left of it; returns its summary and whether it had been finished before."""
+    from nas_lightning.run_folder import RunFolder  # here: the help must not wait for torch
+    from nas_lightning.tasks import continue_task
+
+    _quiet()
+    with _traceback_in_log():
+        return continue_task(composing.as_dict(config), RunFolder(HydraConfig.get().runtime.output_dir))
 
 
 @contextmanager

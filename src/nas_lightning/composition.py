@@ -11,6 +11,7 @@ import hydra
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,15 +27,25 @@ def conf_dir() -> Path:
     return package / "conf" if (package / "conf").is_dir() else package.parents[1] / "conf"
 
 
+PLUGINS = {
+    "hydra/launcher": {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"},
+    "hydra/sweeper": {"optuna": "optuna"},
+}
+"""Options that come with Hydra's plugins, and the extra of this package that installs each."""
+
+
 def rewrite(overrides: Sequence[str]) -> list[str]:
     """Conveniences that plain Hydra does not have.
 
     `trainer.X=…` passes every Trainer argument, also those that the YAML does not list; `+callbacks=mine` adds a named
     part to a list (`callbacks`, `regularizer`, `control`, `logger`) without dropping the others; a NAS-Bench-201 string
-    needs no quotes beyond the shell's.
+    needs no quotes beyond the shell's; a plugin of Hydra comes with our values for it (a file of ours by the plugin's
+    own name would not do: Hydra takes the plugin's for its schema, and warns or refuses).
 
     >>> rewrite(["trainer.max_steps=3", "+callbacks=mine", "seed=1"])
     ['++trainer.max_steps=3', '+callbacks@callbacks.mine=mine', 'seed=1']
+    >>> rewrite(["hydra/launcher=joblib"])
+    ['hydra/launcher=joblib', 'hydra/launcher/values@hydra.launcher=joblib']
     """
     refuse_secrets(overrides)
     rewritten = []
@@ -50,14 +61,29 @@ def rewrite(overrides: Sequence[str]) -> list[str]:
             group, name = added.groups()
             override = f"+{group}@{group}.{name}={name}"
         rewritten.append(override)
+        group, _, name = override.partition("=")
+        if name in PLUGINS.get(group, {}):
+            rewritten.append(f"{group}/values@{group.replace('/', '.')}={name}")
     return rewritten
 
 
-SELECT_KEYS = ("task", "run", "epoch", "selector", "trainer", "logger", "tags", "trusted", "sweep", "hydra")
+SELECT_KEYS = (
+    "task",
+    "run",
+    "epoch",
+    "selector",
+    "trainer",
+    "logger",
+    "tags",
+    "trusted",
+    "sweep",
+    "skip_finished",
+    "hydra",
+)
 """What may be said to `task=select`: everything else is what the other run was searched with."""
 
 
-ANALYSE_KEYS = ("task", "run", "runs", "epoch", "analysis", "trainer", "trusted", "sweep", "hydra")
+ANALYSE_KEYS = (*("task", "run", "runs", "epoch", "analysis", "trainer", "trusted", "sweep", "skip_finished", "hydra"),)
 """Likewise to `task=analyse`."""
 
 
@@ -95,14 +121,31 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     overrides = rewrite(overrides)
     if config_dir is not None:
         overrides = [*overrides, search_path(config_dir)]
-    with _hydra():
-        try:
-            composed = hydra.compose("config", overrides=overrides)
-            return resolved(composed)
-        except ConfigError:
-            raise
-        except (HydraException, OmegaConfBaseException, TypeError, ValueError, yaml.YAMLError) as error:
-            raise explained(error, overrides) from error
+    with _hydra(), _explaining(overrides):
+        return resolved(hydra.compose("config", overrides=overrides))
+
+
+def hydra_settings(overrides: Sequence[str]) -> DictConfig:
+    """Hydra's own node of a configuration: where and how jobs run.
+
+    Raises:
+        ConfigError: Anything that does not exist.
+    """
+    with _hydra(), _explaining(overrides):
+        settings = hydra.compose("config", overrides=list(overrides), return_hydra_config=True).hydra
+        settings.sweep.dir = str(settings.sweep.dir)  # resolved here, where the rest of the configuration is at hand
+        return settings
+
+
+@contextlib.contextmanager
+def _explaining(overrides: Sequence[str]) -> Iterator[None]:
+    """Hydra's and OmegaConf's errors become one line."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (HydraException, OmegaConfBaseException, TypeError, ValueError, yaml.YAMLError) as error:
+        raise explained(error, overrides) from error
 
 
 def resolved(config: DictConfig) -> DictConfig:
@@ -213,6 +256,11 @@ def _no_such_option(group: str, name: str, allowed: Sequence[str]) -> ConfigErro
             f"{group}={name}: there are none of this kind yet; add your own,"
             f" +{group}.{name}._target_=PACKAGE.CLASS, or --config-dir FOLDER with {group}/{name}.yaml"
         )
+    if name in PLUGINS.get(group, {}):
+        return ConfigError(
+            f"{group}={name}: needs a plugin of Hydra that is not installed; pip install"
+            f" 'nas-lightning[{PLUGINS[group][name]}]'"
+        )
     own = f", or your own, +{group}.{name}._target_=PACKAGE.CLASS" if group in PART_LISTS else ""
     near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.3)
     nearest = f"nearest: {', '.join(near)}; " if near else ""
@@ -234,20 +282,34 @@ def known_keys() -> list[str]:
     return list(dict.fromkeys([*keys, *groups()]))
 
 
+def sweep_choices(overrides: Sequence[str]) -> dict[str, list[str] | None]:
+    """What a sweep gives each key, the last override of a key alone, as Hydra does.
+
+    Returns:
+        By key, the overrides of which each member takes one; None where only Hydra knows them (a glob). Of an interval
+        its ends.
+    """
+    choices: dict[str, list[str] | None] = {}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.get_key_element()
+        value = override.value()
+        if not override.is_sweep_override():
+            choices[key] = [str(override.input_line)]
+        elif override.is_discrete_sweep() and not isinstance(value, Glob):
+            choices[key] = [f"{key}={choice}" for choice in override.sweep_string_iterator()]
+        elif isinstance(value, IntervalSweep):
+            choices[key] = [f"{key}={value.start}", f"{key}={value.end}"]
+        else:
+            choices[key] = None
+    return choices
+
+
 def sweep_members(overrides: Sequence[str]) -> list[list[str]]:
     """Overrides of single runs that together show every value of a sweep once.
 
     Varying one key at a time finds each wrong value without composing the whole product.
     """
-    choices: list[list[str]] = []
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        if override.is_sweep_override() and not override.is_choice_sweep() and not override.is_range_sweep():
-            continue  # a glob or an interval: only Hydra knows its values
-        if override.is_sweep_override():
-            key = override.get_key_element()
-            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-        else:
-            choices.append([str(override.input_line)])
+    choices = [values for values in sweep_choices(overrides).values() if values is not None]
     first = [values[0] for values in choices]
     members = [first]
     for index, values in enumerate(choices):

@@ -151,6 +151,7 @@ class RootConfig(Section):
     engine: Literal["auto", "fast", "reference"]
     threads: Count | None = Field(description="CPU threads of one operation; null: as many as torch takes")
     sweep: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(description="folder of a sweep's members")
+    skip_finished: bool = Field(default=True, description="a sweep skips members that are finished")
     genotype: str | None
     run: str | None = Field(description="run folder whose supernet task=select or analyse takes")
     epoch: Annotated[int, Field(ge=0)] | None = Field(description="its search epoch; null: the last one")

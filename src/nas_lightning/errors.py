@@ -23,3 +23,19 @@ class GenotypeError(ConfigError):
 
 class Interrupted(BaseException):
     """The user asked twice to stop; not an Exception, so no handler swallows it."""
+
+
+def exit_code(error: Exception) -> tuple[int, str]:
+    """What the command line makes of an error.
+
+    Returns:
+        2 for a user's mistake, 1 for a fault; and one line about it.
+    """
+    line = " ".join(str(error).split())
+    # Hydra and Lightning by name: this module must wait for neither.
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, ConfigError) or "HydraException" in kinds:
+        return 2, line
+    if "MisconfigurationException" in kinds:  # Lightning's word for arguments that do not fit
+        return 2, f"trainer: {line}"
+    return 1, f"{type(error).__name__}: {line}"

@@ -185,6 +185,44 @@ def run_task(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any] | N
     return _run_phases(bench)
 
 
+def continue_task(config: Mapping[str, Any], folder: RunFolder) -> tuple[dict[str, Any] | None, bool]:
+    """Run the configured task, or what is left of it, in a folder that may be a sweep's of before.
+
+    Returns:
+        The summary of the run, and whether it had been finished before.
+
+    Raises:
+        ConfigError: As `run_task`, and where the folder holds a run and `skip_finished` is false.
+    """
+    if not (folder.path / "config.yaml").exists():
+        return run_task(config, folder), False
+    if not config["skip_finished"]:
+        raise ConfigError(
+            f"skip_finished=false: {folder} already holds a run; use skip_finished=true, or another name, sweep=NAME"
+        )
+    if folder.summary()["task"] is None:  # cut off between the two files: nothing is lost
+        (folder.path / "config.yaml").unlink()
+        return run_task(config, folder), False
+    if is_finished(folder.summary()):
+        return folder.summary(), True
+    return resume(folder.path), False
+
+
+LAST_PART = {
+    "pipeline": "evaluation",
+    "evaluate": "evaluation",
+    "search": "search",
+    "select": "search",
+    "analyse": "analysis",
+}
+"""The part of its summary that a task ends with."""
+
+
+def is_finished(summary: Mapping[str, Any]) -> bool:
+    """Whether a run has done all of its task."""
+    return summary.get(LAST_PART[summary["task"]]) is not None
+
+
 def _run_phases(bench: Workbench, show: bool = True) -> dict[str, Any]:
     """The phases that are not done yet."""
     if bench.config.task == "analyse":
@@ -228,10 +266,13 @@ def _run_member(member: Workbench) -> dict[str, Any]:
     """A candidate's run, as far as it is not done yet: a finished one is only read."""
     console = Console()
     if not (member.folder.path / "summary.json").exists():
-        if (member.folder.path / "config.yaml").exists():  # cut off between the two files: nothing is lost
+        if (
+            ranks.is_first() and (member.folder.path / "config.yaml").exists()
+        ):  # cut off between the two files: nothing is lost
             (member.folder.path / "config.yaml").unlink()
         _start(member)
-    console.print(f"candidate: {member.folder}", highlight=False, soft_wrap=True)
+    if ranks.is_first():
+        console.print(f"candidate: {member.folder}", highlight=False, soft_wrap=True)
     return _run_phases(member, show=False)
 
 
@@ -286,6 +327,7 @@ def _comparable_hash(plain: Mapping[str, Any]) -> str:
         "analysis",
         "sweep",
         "tags",
+        "skip_finished",
         "trusted",
         "trainer",
         "logger",
@@ -337,7 +379,7 @@ def _report(root: RootConfig, folder: RunFolder) -> None:
         Console().print(f"written: {path}", highlight=False)
 
 
-SELECTED = ("selector", "trainer", "logger", "epoch", "tags", "trusted", "sweep", "candidates")
+SELECTED = ("selector", "trainer", "logger", "epoch", "tags", "trusted", "sweep", "skip_finished", "candidates")
 """What `task=select` takes from its own command; everything else is what the other run was searched with."""
 
 

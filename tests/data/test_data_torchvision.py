@@ -1,7 +1,14 @@
 """CIFAR and SVHN, read by torchvision from small files in their real format."""
 
 import hashlib
+import json
 import pickle
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -137,3 +144,65 @@ def test_training_crops_are_shifted_by_up_to_4_pixels_and_mirrored(cifar10):
     torch.manual_seed(0)
     spots = {divmod(int(dataset[0][0][0].argmax()), 32) for _ in range(2000)}
     assert spots == {(16 + i, column + j) for i in range(-4, 5) for column in (10, 21) for j in range(-4, 5)}
+
+
+FETCH = """
+import json, sys, time
+from pathlib import Path
+from torchvision import datasets
+from nas_lightning.data import Cifar10
+
+root, attributes = Path(sys.argv[1]), json.loads(sys.argv[2])
+for name, value in attributes.items():
+    setattr(datasets.CIFAR10, name, value)
+Path(sys.argv[3]).touch()
+while not (root.parent / "go").exists():
+    time.sleep(0.01)
+data = Cifar10(str(root), download=True)
+data.prepare()
+print(len(data.train_labels))
+"""
+
+
+def test_members_of_a_sweep_fetch_the_files_once(cifar10, tmp_path):
+    """Three processes at once, a server that counts and is slow to answer."""
+    with tarfile.open(tmp_path / "files.tar.gz", "w:gz") as archive:
+        archive.add(cifar10 / "cifar-10-batches-py", "cifar-10-batches-py")
+    content = (tmp_path / "files.tar.gz").read_bytes()
+    fetched = []
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def do_GET(self):
+            if self.headers.get("Method") != "HEAD":  # so torchvision asks for redirections
+                fetched.append(self.path)
+                time.sleep(0.5)
+            self.do_HEAD()
+            self.wfile.write(content)
+
+        def log_message(self, *words):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    attributes = {name: getattr(datasets.CIFAR10, name) for name in ("train_list", "test_list", "meta")}
+    attributes |= {
+        "url": f"http://127.0.0.1:{server.server_address[1]}/files.tar.gz",
+        "tgz_md5": hashlib.md5(content).hexdigest(),
+    }
+    ready = [tmp_path / f"ready{number}" for number in range(3)]
+    words = [sys.executable, "-c", FETCH, str(tmp_path / "new"), json.dumps(attributes)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    members = [subprocess.Popen([*words, str(file)], **pipes) for file in ready]
+    while not all(file.exists() for file in ready):
+        assert all(member.poll() is None for member in members)
+        time.sleep(0.05)
+    (tmp_path / "go").touch()
+    said = [member.communicate() for member in members]
+    server.shutdown()
+    server.server_close()
+    assert [out.strip() for out, _ in said] == ["20"] * 3, said
+    assert fetched == ["/files.tar.gz"]

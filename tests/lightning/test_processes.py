@@ -8,7 +8,7 @@ import rank_parts
 from conftest import TINY_SIZES, write_images
 from nas_lightning.composition import as_dict
 from nas_lightning.errors import ConfigError
-from nas_lightning.lightning.processes import check_processes, check_sweep, number_of_processes, start_here, strategy_of
+from nas_lightning.lightning.processes import check_processes, number_of_processes, start_here, strategy_of
 from nas_lightning.lightning.searching import run_search
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
@@ -137,14 +137,6 @@ def test_what_processes_cannot_share_is_refused():
         check_processes(TWO, "analyse")
     with pytest.raises(ConfigError, match=r"trainer\.num_nodes=2"):
         check_processes({**TWO, "num_nodes": 2}, "search")
-    with pytest.raises(ConfigError, match="use trainer=ddp_spawn"):
-        check_sweep({**TWO, "strategy": "ddp"})
-    check_sweep(TWO)
-
-
-def test_processes_that_others_start_may_be_in_a_sweep(monkeypatch):
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    check_sweep({**TWO, "strategy": "ddp"})
 
 
 def test_one_process_needs_no_strategy():

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 from torchvision import datasets
 
@@ -38,7 +39,7 @@ class _TorchvisionSet(ImageData):
     def _open(self, part: Part) -> Any:
         root = Path(self.root).expanduser()
         try:
-            return self.source(root, download=self.download, **self._choice(part))
+            return self._read_or_fetch(root, part)
         except (OSError, RuntimeError, HTTPException) as error:
             reason = " ".join(str(error).split())
             if self.download:
@@ -50,6 +51,17 @@ class _TorchvisionSet(ImageData):
                 f"{self.name} is missing or damaged in data.root={self.root} ({reason}): "
                 "fetch it with data.download=true or give its folder with data.root=FOLDER"
             ) from error
+
+    def _read_or_fetch(self, root: Path, part: Part) -> Any:
+        try:
+            return self.source(root, download=False, **self._choice(part))
+        except (OSError, RuntimeError):
+            if not self.download:
+                raise
+        # The members of a sweep may all begin here: one fetches, the others wait, then find the files.
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{self.name}.lock"):
+            return self.source(root, download=True, **self._choice(part))
 
     def _choice(self, part: Part) -> dict[str, Any]:
         return {"train": part == "train"}

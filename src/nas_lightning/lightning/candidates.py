@@ -18,7 +18,19 @@ from nas_lightning.run_folder import RunFolder
 from nas_lightning.spaces.genotypes import Genotype
 
 SHARED = (
-    *("task", "method", "genotype", "runs", "sweep", "tags", "trusted", "candidates", "engine", "threads"),
+    *(
+        "task",
+        "method",
+        "genotype",
+        "runs",
+        "sweep",
+        "tags",
+        "skip_finished",
+        "trusted",
+        "candidates",
+        "engine",
+        "threads",
+    ),
     *("space", "data", "objective", "evaluation", "trainer", "logger", "callbacks"),
 )
 """Sections that say what a run is and how its members are judged; these cannot differ."""

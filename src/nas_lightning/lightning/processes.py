@@ -109,21 +109,6 @@ def check_processes(trainer: Mapping[str, Any], task: str) -> None:
         )
 
 
-def check_sweep(trainer: Mapping[str, Any]) -> None:
-    """Refuse a sweep whose members Lightning would start processes for: each would run the whole sweep again.
-
-    Raises:
-        ConfigError: So it is.
-    """
-    starts = (trainer.get("strategy") or "auto") not in SPAWNED and number_of_processes(trainer) > 1
-    if starts and not ranks.ranks_are_given():
-        raise ConfigError(
-            f"trainer.devices={trainer.get('devices')}: with -m, the processes that Lightning starts would run the"
-            " whole sweep again; use trainer=ddp_spawn, or hydra/launcher=submitit_slurm with"
-            " hydra.launcher.tasks_per_node equal to trainer.devices"
-        )
-
-
 def starts_here(trainer: Mapping[str, Any]) -> bool:
     """Whether this process has yet to start those of the run."""
     return (

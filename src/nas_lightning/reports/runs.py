@@ -51,7 +51,8 @@ _NORMAL_CELL = ("genotype", "cells", "normal")  # lists of node, operation and s
 
 # Keys of config.yaml, with all below them, that do not change what is compared.
 _IGNORED = (
-    *("seed", "threads", "runs", "genotype", "sweep", "tags", "trusted", "task", "trainer", "logger", "callbacks"),
+    *("seed", "threads", "runs", "genotype", "sweep", "tags", "skip_finished", "trusted", "task"),
+    *("trainer", "logger", "callbacks"),
     *(f"data.{key}" for key in (*LOADING_KEYS, "root", "path", "download")),
 )
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # about ten times as fast, where there is one
