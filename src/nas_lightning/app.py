@@ -5,9 +5,10 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,9 +16,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from nas_lightning import composition as composing
-from nas_lightning.errors import ConfigError, Interrupted
+from nas_lightning.errors import ConfigError, Interrupted, NasLightningError
 from nas_lightning.help import show_help, show_list
 from nas_lightning.resolvers import register_resolvers
+
+if TYPE_CHECKING:
+    from nas_lightning.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Lightning's word for arguments that do not fit; by name, because the help must not wait for Lightning.
         if type(error).__name__ == "MisconfigurationException":
             _leave(2, f"trainer: {' '.join(str(error).split())}")
+        if isinstance(error, NasLightningError):  # it says all that is to be said
+            _leave(1, " ".join(str(error).split()))
         _leave(1, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
@@ -111,7 +117,10 @@ def _resume(path: str, overrides: Sequence[str]) -> None:
 
     folder = RunFolder(path)
     folder.config()  # refuses a folder without a run before anything is written there
-    file = logging.FileHandler(folder.path / "run.log")
+    try:
+        file = logging.FileHandler(folder.path / "run.log")
+    except OSError as error:
+        raise ConfigError(f"resume={folder}: cannot be written ({error.strerror}); make it writable") from error
     file.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))
     console = logging.StreamHandler()
     console.setLevel(logging.WARNING)
@@ -167,11 +176,21 @@ def _raise_failures(failures: Sequence[tuple[str, Exception]]) -> None:
 def _job(config: DictConfig) -> None:
     """One run, in the folder that Hydra made for it."""
     from nas_lightning.run_folder import RunFolder  # here: the help must not wait for torch
-    from nas_lightning.tasks import run_task
+    from nas_lightning.tasks import resume, run_task
 
     _quiet()
+    plain, folder = composing.as_dict(config), RunFolder(HydraConfig.get().runtime.output_dir)
     with _traceback_in_log():
-        run_task(composing.as_dict(config), RunFolder(HydraConfig.get().runtime.output_dir))
+        if _queued_again(plain, folder):
+            resume(folder.path)
+        else:
+            run_task(plain, folder)
+
+
+def _queued_again(config: Mapping[str, Any], folder: "RunFolder") -> bool:
+    """Whether submitit has put this job into the queue again: then its folder already holds this very run."""
+    in_job = "SUBMITIT_EXECUTOR" in os.environ
+    return in_job and (folder.path / "config.yaml").exists() and folder.config() == config
 
 
 @contextmanager
@@ -189,6 +208,7 @@ def _traceback_in_log() -> Iterator[None]:
 
 def _quiet() -> None:
     """Lightning's notes go to run.log with everything else; advice that does not apply here goes nowhere."""
+    logging.raiseExceptions = False  # a full disk is told once, by the run, not by each line of the log
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

@@ -21,5 +21,17 @@ class GenotypeError(ConfigError):
     """A genotype that is malformed or does not belong to the space."""
 
 
+class DamagedCheckpointError(ConfigError):
+    """A checkpoint that is not whole, or of another run; the one before it may do."""
+
+
+class MachineError(NasLightningError):
+    """The disk, the folder or the images failed during a run, which can be resumed."""
+
+
+class NonFiniteError(NasLightningError, ArithmeticError):
+    """A loss that is no number; the run stopped before the step that would have followed."""
+
+
 class Interrupted(BaseException):
     """The user asked twice to stop; not an Exception, so no handler swallows it."""
