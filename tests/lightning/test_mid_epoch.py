@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning_parts import CrashOnce
 from test_resume import checkpoint_differences, outcome, run
 
-EACH_BATCH = ["search.checkpoint_minutes=1e-9", "+evaluation.checkpoint_minutes=1e-9"]
+EACH_BATCH = ["search.checkpoint_minutes=1e-9", "evaluation.checkpoint_minutes=1e-9"]
 
 
 class Starts(Callback):
@@ -25,6 +25,7 @@ class Starts(Callback):
         self.first = False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize(("phase", "epoch"), [("search", 0), ("search", 1), ("evaluation", 1)])
 def test_a_cut_between_two_batches_changes_nothing(tiny, tmp_path, phase, epoch, num_workers):
@@ -37,7 +38,7 @@ def test_a_cut_between_two_batches_changes_nothing(tiny, tmp_path, phase, epoch,
         f"+callbacks.crash.phase={phase}",
         f"+callbacks.crash.epoch={epoch}",
         "+callbacks.crash.batch=3",
-        *(word.lstrip("+") for word in EACH_BATCH),
+        *EACH_BATCH,
     ]
     CrashOnce.armed = False
     run(words, tmp_path / "whole")
