@@ -1,5 +1,7 @@
 """Parts that tests name in a configuration."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -24,6 +26,17 @@ class CrashOnce(L.Callback):
         if here and CrashOnce.armed:
             CrashOnce.armed = False
             raise RuntimeError("the machine died")
+
+
+class TouchAtThirdBatch(L.Callback):
+    """Makes a file once the third batch begins, for a test that waits for the middle of an epoch."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 2:
+            self.path.touch()
 
 
 class LearnableScale(nn.Module, Hooks):

@@ -8,12 +8,12 @@ import signal
 
 import pytest
 import torch
+from test_resume import checkpoint_differences, outcome, run
 
 import nas_lightning as nl
 from lightning_parts import NotANumber
 from nas_lightning.errors import MachineError, NonFiniteError
 from nas_lightning.run_folder import RunFolder
-from test_resume import checkpoint_differences, outcome, run
 
 BAD = ["trusted=[lightning_parts]", "objective._target_=lightning_parts.NotANumber", "~objective.metric"]
 BAD += ["~objective.class_weights"]
@@ -67,7 +67,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(whole, tmp_path
     assert len(told) == (harm != "gone")
     assert all("\n" not in line and "last.ckpt" in line for line in told)
     assert outcome(folder) == outcome(whole)
-    assert checkpoint_differences(folder, whole, f"{phase}/last.ckpt") == []
+    assert checkpoint_differences(folder, whole, f"{phase}/last.ckpt".lstrip("/")) == []
 
 
 def test_a_checkpoint_of_another_format_is_refused(whole, tmp_path):
@@ -128,7 +128,7 @@ def test_a_loss_that_is_no_number_stops_the_search_before_its_step(tiny, tmp_pat
 def test_a_loss_that_is_no_number_stops_the_retraining(tiny, tmp_path):
     words = [*tiny, *BAD, "task=evaluate", "genotype=random", "evaluation.batch_size=8"]
     NotANumber.asked = 0
-    with pytest.raises(NonFiniteError, match="the training loss is nan in epoch 1, batch 2, step 7; .*positions=16"):
+    with pytest.raises(NonFiniteError, match=r"the training loss is nan in epoch 1, batch 2, step 7; .*positions=16"):
         run([*words, "+objective.at=8"], tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
     assert folder.checkpoint("evaluation/nonfinite.ckpt")["evaluation"]["num_steps"] == 7
@@ -141,7 +141,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(tiny, tmp_path, whole):
     kept = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
     try:
-        with pytest.raises(MachineError, match="no room .*free some, then continue with resume=run"):
+        with pytest.raises(MachineError, match=r"no room .*free some, then continue with resume=run"):
             run(tiny, tmp_path / "run")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from test_resume import checkpoint_differences, outcome
 
 from conftest import TINY_SIZES
-from test_resume import checkpoint_differences, outcome
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, str(ROOT / "run.py")]
@@ -143,9 +143,10 @@ def test_a_signal_ends_the_run_between_two_batches(images_file, tmp_path, number
 
     words = [*SMALL, "data=arrays", f"data.path={images_file}", "~callbacks.curvature", "task=search"]
     words += ["search.epochs=100", "search.batch_size=1", "data.num_workers=2", "hydra.run.dir=mine"]
-    process = start(words, tmp_path)
+    words += ["trusted=[lightning_parts]", "+callbacks.third._target_=lightning_parts.TouchAtThirdBatch"]
+    process = start([*words, f"+callbacks.third.path={tmp_path / 'third'}"], tmp_path)
     last = tmp_path / "mine/checkpoints/last.ckpt"
-    while not last.exists():
+    while not (tmp_path / "third").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     os.killpg(process.pid, number)
