@@ -147,8 +147,10 @@ class RunFolder:
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(f"resume={self}: summary.json there is damaged ({error}); start a new run") from error
 
-    def fingerprint(self) -> str:
-        """Of the run that the folder holds; its checkpoints carry it."""
+    def fingerprint(self) -> str | None:
+        """Of the run that the folder holds; its checkpoints carry it. None where parts ran without a configuration."""
+        if not (self.path / "config.yaml").exists():
+            return None
         kept = {key: value for key, value in self.config().items() if key not in NOT_THE_RUN}
         return hashlib.blake2b(json.dumps(kept, sort_keys=True).encode(), digest_size=8).hexdigest()
 

@@ -39,7 +39,7 @@ class EpochCheckpoint(Checkpoint):
         self.reach = reach
         self.minutes = minutes
         self._saved_at = 0.0
-        self._run: str | None = None
+        self._run: dict[str, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
@@ -70,9 +70,9 @@ class EpochCheckpoint(Checkpoint):
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Say what wrote it and to which run it belongs."""
-        if self._run is None:
-            self._run = RunFolder(trainer.default_root_dir).fingerprint()
-        checkpoint["nas_lightning"] = {"format": FORMAT, "run": self._run}
+        if not self._run:
+            self._run = {"format": FORMAT, "run": RunFolder(trainer.default_root_dir).fingerprint()}
+        checkpoint["nas_lightning"] = self._run
 
     def save_in_epoch(self, trainer: L.Trainer, batch_idx: int) -> bool:
         """Save after a batch; a resume goes on with the next one.
