@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,7 +72,11 @@ def same(cut, whole):
     a, b = outcome(cut), outcome(whole)
     for found in (a, b):
         (found["summary"]["search"] or {}).pop("curvature_seconds", None)
-    assert a == b
+        found["summary"].pop("git_commit")  # somebody may commit while this test runs
+    for part in ("search", "selection", "evaluation"):
+        assert a["summary"].pop(part) == b["summary"].pop(part), part
+    for part in a:
+        assert a[part] == b[part], part
     assert (cut / "curvature.csv").exists() == (whole / "curvature.csv").exists()
     if (whole / "curvature.csv").exists():
         assert curvature(cut) == curvature(whole)
@@ -79,17 +84,16 @@ def same(cut, whole):
         assert checkpoint_differences(cut, whole, name) == []
 
 
-def begun(folder, seconds=60):
+def begun(process, folder):
     """Wait until a run folder holds a run."""
-    end = time.monotonic() + seconds
     while not (folder / "config.yaml").exists():
-        assert time.monotonic() < end
+        assert process.poll() is None, process.communicate()
         time.sleep(0.02)
 
 
 def killed_at(process, folder, delay):
     """Kill -9 the process and its workers so long after the run began; whether it was still running."""
-    begun(folder)
+    begun(process, folder)
     time.sleep(delay)
     running = process.poll() is None
     if running:
@@ -105,28 +109,28 @@ def test_kills_at_random_moments_change_nothing(images_file, tmp_path, method, n
     """Four runs, each killed at one moment of the whole of it: 24 moments with all parameters."""
     words = [*SMALL, *METHODS[method], "data=arrays", f"data.path={images_file}", f"data.num_workers={num_workers}"]
     process = start([*words, "hydra.run.dir=whole"], tmp_path)
-    begun(tmp_path / "whole")
+    begun(process, tmp_path / "whole")
     began = time.monotonic()
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     duration = time.monotonic() - began
     moments = random.Random(f"{method} {num_workers}")
-    killed = 0
     for number in range(4):
         folder = tmp_path / f"cut{number}"
         # One in each quarter, so that search, its stages, the selection and the retraining are all met.
         delay = duration * (number + moments.random()) / 4
-        killed += killed_at(start([*words, f"hydra.run.dir={folder.name}"], tmp_path), folder, delay)
+        # On a busy machine runs are not equally long: a moment after the end is drawn again, earlier.
+        while not killed_at(start([*words, f"hydra.run.dir={folder.name}"], tmp_path), folder, delay):
+            shutil.rmtree(folder)
+            delay *= 0.8
         finish([f"resume={folder.name}"], tmp_path)
         same(folder, tmp_path / "whole")
-    assert killed >= 3  # the last moment may come after the end
 
 
 def test_a_kill_changes_nothing(images_file, tmp_path):
     words = [*SMALL, "data=arrays", f"data.path={images_file}", "~callbacks.curvature", "evaluation.epochs=1"]
     finish([*words, "hydra.run.dir=whole"], tmp_path)
     process = start([*words, "hydra.run.dir=cut"], tmp_path)
-    begun(tmp_path / "cut")
     while not (tmp_path / "cut/checkpoints/last.ckpt").exists():
         assert process.poll() is None
         time.sleep(0.01)
