@@ -8,11 +8,16 @@ import signal
 
 import pytest
 import torch
+from PIL import Image
 from test_resume import checkpoint_differences, outcome, run
 
 import nas_lightning as nl
 from lightning_parts import NotANumber
+from nas_lightning.app import main
+from nas_lightning.data.folders import ImageNet
+from nas_lightning.data.loading import PassLoader
 from nas_lightning.errors import MachineError, NonFiniteError
+from nas_lightning.faults import told
 from nas_lightning.run_folder import RunFolder
 
 BAD = ["trusted=[lightning_parts]", "objective._target_=lightning_parts.NotANumber", "~objective.metric"]
@@ -36,8 +41,10 @@ def whole(tmp_path_factory, images_file):
     return folder
 
 
-@pytest.mark.parametrize("phase", ["", "evaluation"])
-@pytest.mark.parametrize("harm", ["cut", "flipped", "no checkpoint", "foreign", "gone"])
+@pytest.mark.parametrize(
+    ("phase", "harm"),
+    [("", "cut"), *(("evaluation", harm) for harm in ("cut", "flipped", "no checkpoint", "foreign", "gone"))],
+)
 def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(whole, tmp_path, caplog, phase, harm):
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
@@ -164,3 +171,36 @@ def test_vanished_images(tiny, tmp_path, images_file, whole):
     (tmp_path / "away.npz").rename(moved)
     nl.resume(tmp_path / "run")
     assert outcome(tmp_path / "run")["metrics"] == outcome(whole)["metrics"]
+
+
+def test_images_that_vanish_under_the_workers_are_told_in_one_line(tmp_path):
+    """The error comes from another process, with its traceback as message."""
+    for part in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / "photos" / part / name).mkdir(parents=True)
+            for number in range(4):
+                Image.new("RGB", (16, 16)).save(tmp_path / "photos" / part / name / f"{number}.jpeg")
+    images = ImageNet(str(tmp_path / "photos"), image_size=16)
+    images.prepare()
+    loader = PassLoader(images.dataset("train", augment=True), 0, "train", num_workers=2).begin(0, range(8), 2)
+    (tmp_path / "photos/train/b/1.jpeg").unlink()
+    with pytest.raises(MachineError) as raised, told(RunFolder(tmp_path / "run")):
+        list(loader)
+    line = str(raised.value)
+    assert line.startswith("cannot read the image")
+    assert "1.jpeg" in line
+    assert line.endswith(f"put the images back as they were, then continue with resume={tmp_path / 'run'}")
+    assert "\n" not in line
+
+
+def test_a_folder_that_cannot_be_written_is_refused(whole, tmp_path, monkeypatch, capsys):
+    """A folder in the place of the log cannot be opened by anybody, the administrator included."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(whole, tmp_path / "run")
+    (tmp_path / "run/run.log").mkdir()
+    with pytest.raises(SystemExit) as raised:
+        main(["resume=run"])
+    assert raised.value.code == 2
+    assert (
+        capsys.readouterr().err == "nas-lightning: resume=run: cannot be written (Is a directory); make it writable\n"
+    )

@@ -34,8 +34,16 @@ METHODS = {
         "method=darts_ada",
         *(f"control.adaptive_rollback.{value}" for value in SENSITIVE),
     ],
-    "progressive": ["method=drnas_progressive", "~callbacks.curvature"],
-    "perturbation": ["method=darts_pt", "~callbacks.curvature", "selector.epochs_between=1"],
+    "progressive": [
+        "method=drnas_progressive",
+        "~callbacks.curvature",
+        "search.arch.warmup_epochs=1",
+        "search.init_channels=8",
+        "regularizer.partial_channels.divisor=4",
+        "search.stages=[{name: all, epochs: 3}, {name: two, epochs: 3, overrides: {"
+        "control.progressive_shrinking.options: 2, regularizer.partial_channels.divisor: 2}}]",
+    ],
+    "perturbation": ["method=darts_pt", "~callbacks.curvature", "selector.tune_epochs=1", "selector.batches=2"],
 }
 
 
@@ -129,6 +137,7 @@ def test_kills_at_random_moments_change_nothing(images_file, tmp_path, method, n
 
 def test_a_kill_changes_nothing(images_file, tmp_path):
     words = [*SMALL, "data=arrays", f"data.path={images_file}", "~callbacks.curvature", "evaluation.epochs=1"]
+    words.append("search.epochs=3")
     finish([*words, "hydra.run.dir=whole"], tmp_path)
     process = start([*words, "hydra.run.dir=cut"], tmp_path)
     while not (tmp_path / "cut/checkpoints/last.ckpt").exists():
@@ -140,7 +149,7 @@ def test_a_kill_changes_nothing(images_file, tmp_path):
     same(tmp_path / "cut", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR2, marks=pytest.mark.slow)])
 def test_a_signal_ends_the_run_between_two_batches(images_file, tmp_path, number):
     """All processes of the job get it, the workers too, as SLURM does it; what is saved is inside an epoch."""
     import torch
