@@ -1,11 +1,14 @@
 """Parts that tests name in a configuration."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
 import lightning as L
 from nas_lightning.lightning.callbacks import CurvatureTracking
 from nas_lightning.lightning.state import Measured
+from nas_lightning.objectives import Classification
 from nas_lightning.regularizers import Hooks
 
 
@@ -23,6 +26,17 @@ class CrashOnce(L.Callback):
         if here and CrashOnce.armed:
             CrashOnce.armed = False
             raise RuntimeError("the machine died")
+
+
+class TouchAtThirdBatch(L.Callback):
+    """Makes a file once the third batch begins, for a test that waits for the middle of an epoch."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 2:
+            self.path.touch()
 
 
 class LearnableScale(nn.Module, Hooks):
@@ -85,3 +99,18 @@ class InjectedCurvature(CurvatureTracking):
     def measured(self, trainer, module, on_grid=True):
         series = self.series[module.attempt] if isinstance(self.series[0], list) else self.series
         return Measured(float(series[module.search_epoch]), 0, 0.0, 0.0, on_grid)
+
+
+class NotANumber(Classification):
+    """A loss that is NaN once it was asked for so many times."""
+
+    asked = 0
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+
+    def loss(self, outputs, targets, label_smoothing=0.0):
+        NotANumber.asked += torch.is_grad_enabled()
+        value = super().loss(outputs, targets, label_smoothing)
+        return value * float("nan") if NotANumber.asked == self.at else value

@@ -5,11 +5,11 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,6 +21,9 @@ from nas_lightning.errors import ConfigError, Interrupted, exit_code
 from nas_lightning.help import show_help, show_list
 from nas_lightning.resolvers import log_name, register_resolvers
 from nas_lightning.sweeps import run_sweep
+
+if TYPE_CHECKING:
+    from nas_lightning.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +120,10 @@ def _resume(path: str, overrides: Sequence[str]) -> None:
 
 def log_to(folder: Path) -> None:
     """Log as Hydra's configuration does for a new run: all to a file of the run folder, warnings to the terminal."""
-    file = logging.FileHandler(folder / log_name())
+    try:
+        file = logging.FileHandler(folder / log_name())
+    except OSError as error:
+        raise ConfigError(f"resume={folder}: cannot be written ({error.strerror}); make it writable") from error
     file.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))
     console = logging.StreamHandler()
     console.setLevel(logging.WARNING)
@@ -170,11 +176,21 @@ def _hydra_main(job: Callable[[DictConfig], Any], words: Sequence[str]) -> None:
 def _job(config: DictConfig) -> None:
     """One run, in the folder that Hydra made for it."""
     from nas_lightning.run_folder import RunFolder  # here: the help must not wait for torch
-    from nas_lightning.tasks import run_task
+    from nas_lightning.tasks import resume, run_task
 
     _quiet()
+    plain, folder = composing.as_dict(config), RunFolder(HydraConfig.get().runtime.output_dir)
     with _traceback_in_log():
-        run_task(composing.as_dict(config), RunFolder(HydraConfig.get().runtime.output_dir))
+        if _queued_again(plain, folder):
+            resume(folder.path)
+        else:
+            run_task(plain, folder)
+
+
+def _queued_again(config: Mapping[str, Any], folder: "RunFolder") -> bool:
+    """Whether submitit has put this job into the queue again: then its folder already holds this very run."""
+    in_job = "SUBMITIT_EXECUTOR" in os.environ
+    return in_job and (folder.path / "config.yaml").exists() and folder.config() == config
 
 
 def _member(config: DictConfig) -> tuple[dict[str, Any] | None, bool]:
@@ -206,6 +222,7 @@ def _quiet() -> None:
         for handler in logging.getLogger().handlers:
             if type(handler) is logging.StreamHandler:
                 handler.setLevel(logging.CRITICAL)
+    logging.raiseExceptions = False  # a full disk is told once, by the run, not by each line of the log
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

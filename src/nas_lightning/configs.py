@@ -94,6 +94,9 @@ class SearchConfig(Section):
     stem: Literal["cifar", "imagenet"]
     order: Literal["arch_first", "weights_first"]
     snapshots: Count | None = Field(description="keep the supernet every so many epochs; null: only the last")
+    checkpoint_minutes: Positive | None = Field(
+        default=None, description="save between two batches, too, when the last save is so long ago; null: after epochs"
+    )
     stages: list[StageConfig] | None = Field(description="stages in their order; null: one of all epochs")
     weights: WeightsConfig
     arch: ArchConfig

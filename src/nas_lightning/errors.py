@@ -21,6 +21,18 @@ class GenotypeError(ConfigError):
     """A genotype that is malformed or does not belong to the space."""
 
 
+class DamagedCheckpointError(ConfigError):
+    """A checkpoint that is not whole, or of another run; the one before it may do."""
+
+
+class MachineError(NasLightningError):
+    """The disk, the folder or the images failed during a run, which can be resumed."""
+
+
+class NonFiniteError(NasLightningError, ArithmeticError):
+    """A loss that is no number; the run stopped before the step that would have followed."""
+
+
 class Interrupted(BaseException):
     """The user asked twice to stop; not an Exception, so no handler swallows it."""
 
@@ -38,4 +50,6 @@ def exit_code(error: Exception) -> tuple[int, str]:
         return 2, line
     if "MisconfigurationException" in kinds:  # Lightning's word for arguments that do not fit
         return 2, f"trainer: {line}"
+    if isinstance(error, NasLightningError):  # it says all that is to be said
+        return 1, line
     return 1, f"{type(error).__name__}: {line}"

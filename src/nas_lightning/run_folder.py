@@ -1,9 +1,13 @@
 """The run folder: everything that a run leaves behind, and nothing outside it."""
 
 import csv
+import hashlib
+import io
 import json
+import logging
 import platform
 import subprocess
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -13,10 +17,19 @@ import torch
 import yaml
 
 from nas_lightning import ranks
-from nas_lightning.errors import ConfigError
+from nas_lightning.errors import ConfigError, DamagedCheckpointError
+from nas_lightning.files import append, replacing, whole_lines
 from nas_lightning.spaces.genotypes import Genotype
 
+log = logging.getLogger(__name__)
+
 Row = dict[str, Any]
+
+FORMAT = 2
+"""Of checkpoints: another number means that what they hold has changed."""
+
+NOT_THE_RUN = ("trainer", "logger", "callbacks", "data", "threads", "trusted")
+"""Sections of the configuration that may be mended in a run folder without making it another run."""
 
 SUMMARY: dict[str, Any] = {
     "task": None,
@@ -136,25 +149,74 @@ class RunFolder:
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(f"resume={self}: summary.json there is damaged ({error}); start a new run") from error
 
+    def fingerprint(self) -> str | None:
+        """Of the run that the folder holds; its checkpoints carry it. None where parts ran without a configuration."""
+        if not (self.path / "config.yaml").exists():
+            return None
+        kept = {key: value for key, value in self.config().items() if key not in NOT_THE_RUN}
+        return hashlib.blake2b(json.dumps(kept, sort_keys=True).encode(), digest_size=8).hexdigest()
+
     def checkpoint(self, name: str) -> dict[str, Any] | None:
         """A checkpoint by its path below `checkpoints`, or None where there is none.
 
         Raises:
-            ConfigError: The file is damaged or is no checkpoint.
+            DamagedCheckpointError: The file is not whole, is no checkpoint, or is one of another run.
+            ConfigError: Another version of nas_lightning wrote it.
         """
         path = self.checkpoints / name
         if not path.exists():
             return None
         try:
+            with zipfile.ZipFile(path) as file:
+                if (part := file.testzip()) is not None:  # torch does not look at the sums
+                    raise ValueError(f"{part} is not what was written")
             saved = torch.load(path, map_location="cpu", weights_only=True)
             if not isinstance(saved, dict) or "state_dict" not in saved:
                 raise ValueError("it holds no state")
         except Exception as error:  # torch raises errors of many kinds for a damaged file
             reason = " ".join(str(error).split())[:200]
-            raise ConfigError(
+            raise DamagedCheckpointError(
                 f"resume={self}: checkpoints/{name} is damaged ({reason}); delete it to train that phase again"
             ) from error
+        written = saved.get("nas_lightning", {"format": 1})
+        if written["format"] != FORMAT:
+            raise ConfigError(
+                f"resume={self}: checkpoints/{name} is of format {written['format']}, this version reads {FORMAT}; go"
+                " on with the version of nas-lightning that wrote it (summary.json names it), or start a new run"
+            )
+        if written["run"] != self.fingerprint():
+            raise DamagedCheckpointError(
+                f"resume={self}: checkpoints/{name} belongs to another run than config.yaml there; put that run's own"
+                " file there, or delete it to train that phase again"
+            )
         return saved
+
+    def resumable(self, phase: str = "") -> tuple[Path, dict[str, Any]] | None:
+        """The newest checkpoint of a phase that is sound, and its path; None where there is none at all.
+
+        Args:
+            phase: Its folder below `checkpoints`, none for the search.
+
+        Raises:
+            ConfigError: Those that are there are damaged, or another version wrote them.
+        """
+        damage: DamagedCheckpointError | None = None
+        for name in ("last.ckpt", "previous.ckpt"):
+            path = Path(phase) / name
+            try:
+                saved = self.checkpoint(str(path))
+            except DamagedCheckpointError as error:
+                damage = damage or error
+                continue
+            if saved is not None:
+                if damage is not None:
+                    log.warning("%s; going on from %s, the state before it", str(damage).partition(";")[0], name)
+                    # Out of the way: it would become previous.ckpt, and a kill could leave nothing else.
+                    (self.checkpoints / phase / "last.ckpt").replace(self.checkpoints / phase / "damaged.ckpt")
+                return self.checkpoints / path, saved
+        if damage is not None:
+            raise damage
+        return None
 
     def update_summary(self, **parts: Any) -> dict[str, Any]:
         """Fill parts of the summary; the file is replaced in one step, so a kill leaves the old or the new one."""
@@ -202,8 +264,7 @@ class RunFolder:
     @ranks.first_only
     def append_genotype(self, row: Row) -> None:
         """Add a line to genotypes.jsonl."""
-        with self.genotypes.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append(self.genotypes, json.dumps(row) + "\n")
 
     @ranks.first_only
     def save_decisions(self, rows: Sequence[Row]) -> None:
@@ -227,7 +288,7 @@ class RunFolder:
             return
         _cut(self.curvature, lambda row: int(row["epoch"]) < first_epoch)
         if self.genotypes.exists():
-            lines = [json.loads(line) for line in _whole_lines(self.genotypes)]
+            lines = [json.loads(line) for line in whole_lines(self.genotypes)]
             kept = [row for row in lines if row["epoch"] < first_epoch]
             _write(self.genotypes, "".join(json.dumps(row) + "\n" for row in kept))
 
@@ -251,44 +312,41 @@ def _append(path: Path, row: Row) -> None:
     rows = _read(path)
     columns = list(rows[0]) if rows else []
     if rows and set(row) <= set(columns):
-        with path.open("a", newline="") as file:
-            csv.DictWriter(file, columns, restval="").writerow(row)
+        append(path, _csv([row], columns, header=False))
     else:
         _write_table(path, [*rows, row])
 
 
 def _read(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(whole_lines(path))) if path.exists() else []
 
 
 def _cut(path: Path, keep: Callable[[Mapping[str, Any]], bool]) -> None:
-    rows = _read(path)
-    if not all(map(keep, rows)):
+    if not path.exists():
+        return
+    lines = whole_lines(path)
+    rows = list(csv.DictReader(lines))
+    if not all(map(keep, rows)) or sum(len(line.encode()) for line in lines) != path.stat().st_size:
         _write_table(path, [row for row in rows if keep(row)])
 
 
 def _write_table(path: Path, rows: Iterable[Row]) -> None:
     rows = list(rows)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), restval="")
+    _write(path, _csv(rows, list(dict.fromkeys(key for row in rows for key in row)), header=True))
+
+
+def _csv(rows: Iterable[Row], columns: Sequence[str], header: bool) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="")
+    if header:
         writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)
-
-
-def _whole_lines(path: Path) -> Iterable[str]:
-    """Lines that were written to their end; a kill can leave half of the last one."""
-    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def versions() -> dict[str, str]:

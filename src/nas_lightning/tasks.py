@@ -3,7 +3,8 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,9 @@ from nas_lightning.composition import as_dict, compose, options
 from nas_lightning.configs import LOADING_KEYS, RootConfig, validate
 from nas_lightning.draws import seeded_generator
 from nas_lightning.errors import ConfigError
-from nas_lightning.lightning.analyses import analysis_bench, run_analysis, start_analysis
+from nas_lightning.faults import told
+from nas_lightning.lightning.analyses import analysis_bench, name_analysis, run_analysis, start_analysis
+from nas_lightning.lightning.callbacks import stopping_at_once
 from nas_lightning.lightning.candidates import member_benches, run_candidates
 from nas_lightning.lightning.checking import check_search
 from nas_lightning.lightning.one_shot import track_progress
@@ -84,7 +87,8 @@ def search(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
     folder = _folder_for(cfg, run_dir)
     bench = _bench({**_plain(cfg), "task": "search"}, folder)
     _start(bench)
-    summary = _run_phases(bench, show=False)
+    with _guarded(folder):
+        summary = _run_phases(bench, show=False)
     return SearchResult(Genotype.from_dict(summary["genotype"]), summary, folder.path)
 
 
@@ -101,7 +105,8 @@ def select(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
     folder = _folder_for(cfg, run_dir)
     bench = _bench(_selection_config({**_plain(cfg), "task": "select"}), folder)
     _start(bench)
-    summary = _run_phases(bench, show=False)
+    with _guarded(folder):
+        summary = _run_phases(bench, show=False)
     return SearchResult(Genotype.from_dict(summary["genotype"]), summary, folder.path)
 
 
@@ -123,8 +128,9 @@ def evaluate(
     found = genotype if isinstance(genotype, Genotype) else _given_genotype(bench, genotype)
     bench.space.validate(found)
     _start(bench)
-    folder.save_genotype(found)
-    summary = _run_phases(bench, show=False)
+    with _guarded(folder):
+        folder.save_genotype(found)
+        summary = _run_phases(bench, show=False)
     return EvaluationResult(summary["evaluation"]["test_accuracy"], summary, folder.path)
 
 
@@ -137,6 +143,8 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
 
     Raises:
         ConfigError: The folder holds no run, or an override is not allowed.
+        MachineError: The disk, the folder or the images fail.
+        Interrupted: The user or a signal stopped it.
     """
     refuse_secrets(overrides)
     folder = RunFolder(run_dir)
@@ -144,7 +152,9 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     for override in overrides:
         _override_resumed(config, override)
     bench = _bench(config, folder)
-    return _run_phases(bench)
+    with _guarded(folder):
+        _name_again(bench)
+        return _run_phases(bench)
 
 
 def analyse(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
@@ -159,7 +169,8 @@ def analyse(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
     """
     bench = analysis_bench({**_plain(cfg), "task": "analyse"}, RunFolder(run_dir or _new_folder().path))
     start_analysis(bench)
-    return run_analysis(bench)["analysis"]
+    with _guarded(bench.folder):
+        return run_analysis(bench)["analysis"]
 
 
 # Tasks --------------------------------------------------------------------------------------------------------
@@ -177,12 +188,31 @@ def run_task(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any] | N
     if root.task == "analyse":
         bench = analysis_bench(config, folder)
         start_analysis(bench)
-        return run_analysis(bench)
+        with _guarded(folder):
+            return run_analysis(bench)
     bench = _bench(_selection_config(config) if root.task == "select" else config, folder)
     if root.task == "evaluate":
         _given_genotype(bench)  # refused before anything is written
     _start(bench)
-    return _run_phases(bench)
+    with _guarded(folder):
+        return _run_phases(bench)
+
+
+@contextmanager
+def _guarded(folder: RunFolder) -> Iterator[None]:
+    """Say in one line what ended a run from outside, and how to go on."""
+    with stopping_at_once(folder), told(folder):
+        yield
+
+
+def _name_again(bench: Workbench) -> None:
+    """Write the part of the summary that says which run this is, where a kill came before it."""
+    if (bench.folder.path / "summary.json").exists():
+        return
+    if bench.config.task == "analyse":
+        name_analysis(bench)
+    else:
+        _name(bench)
 
 
 def continue_task(config: Mapping[str, Any], folder: RunFolder) -> tuple[dict[str, Any] | None, bool]:
@@ -239,7 +269,8 @@ def _run_phases(bench: Workbench, show: bool = True) -> dict[str, Any]:
 
 def _run_rank(config: dict[str, Any], path: Path) -> None:
     """The phases in one of the processes of a run."""
-    _run_here(_bench(config, RunFolder(path)))
+    with _guarded(RunFolder(path)):
+        _run_here(_bench(config, RunFolder(path)))
 
 
 def _run_here(bench: Workbench) -> dict[str, Any]:
@@ -265,11 +296,9 @@ def _run_here(bench: Workbench) -> dict[str, Any]:
 def _run_member(member: Workbench) -> dict[str, Any]:
     """A candidate's run, as far as it is not done yet: a finished one is only read."""
     console = Console()
-    if not (member.folder.path / "summary.json").exists():
-        if (
-            ranks.is_first() and (member.folder.path / "config.yaml").exists()
-        ):  # cut off between the two files: nothing is lost
-            (member.folder.path / "config.yaml").unlink()
+    if (member.folder.path / "config.yaml").exists():
+        _name_again(member)
+    else:
         _start(member)
     if ranks.is_first():
         console.print(f"candidate: {member.folder}", highlight=False, soft_wrap=True)
@@ -279,7 +308,6 @@ def _run_member(member: Workbench) -> dict[str, Any]:
 def _start(bench: Workbench) -> None:
     """Build everything that can be refused, then make the folder this run's own."""
     check_processes(bench.plain["trainer"], bench.config.task)
-    data, objective, space = bench.data, bench.objective, bench.space
     if bench.config.task in ("pipeline", "search"):
         members = member_benches(bench)
         for candidate in members or [bench]:
@@ -293,11 +321,18 @@ def _start(bench: Workbench) -> None:
         bench.build("evaluation", bench.plain["evaluation"]).check(bench)
     bench.trainer("check", 1, bench.folder.checkpoints, max_epochs=1)  # a Trainer refuses much by itself
     bench.folder.claim(bench.plain)
+    with told(bench.folder):
+        _name(bench)
+
+
+def _name(bench: Workbench) -> None:
+    """Write the part of the summary that says which run this is."""
+    objective = bench.objective
     bench.folder.update_summary(
         task=bench.config.task,
         method=_label(bench),
-        space=space.name,
-        data=data.name,
+        space=bench.space.name,
+        data=bench.data.name,
         seed=bench.config.seed,
         objective={"metric": objective.metric, "unit": objective.unit, "direction": objective.direction},
         versions=versions(),
@@ -336,6 +371,9 @@ def _comparable_hash(plain: Mapping[str, Any]) -> str:
     shared = {key: value for key, value in plain.items() if key not in left_out}
     if plain["control"]:  # what steers the search follows what was measured
         shared["callbacks"] = plain["callbacks"]
+    # How a run is saved changes nothing in it; runs of before have no such key.
+    for section in ("search", "evaluation"):
+        shared[section] = {key: value for key, value in plain[section].items() if key != "checkpoint_minutes"}
     shared["data"] = {k: v for k, v in plain["data"].items() if k not in (*LOADING_KEYS, "root", "download")}
     return hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=4).hexdigest()
 

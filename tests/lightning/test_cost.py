@@ -108,12 +108,6 @@ def test_what_was_done_before_a_resume_counts(clock, memory):
     assert second.report() == {"seconds": 4.0, "images_per_second": 20.0, "peak_memory_mib": 800.0}
 
 
-def test_checkpoints_of_older_versions(clock, memory):
-    counter = Cost()
-    counter.load_state_dict({"seconds": 4.0, "images": 100})
-    assert counter.report() == {"seconds": 4.0, "images_per_second": 25.0, "peak_memory_mib": None}
-
-
 def test_memory_of_the_gpu_is_that_of_the_phase(monkeypatch):
     """The counter is reset when the phase starts, on the device of the module; another phase leaves it alone."""
     reset = []

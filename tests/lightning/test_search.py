@@ -286,7 +286,9 @@ def test_genotype_of_every_epoch_and_columns(tiny, tmp_path):
     wanted = {"phase", "epoch", "search_epoch", "attempt", "train_loss", "arch_loss", "val_loss", "val_accuracy",
               "train_accuracy", "lr"}  # fmt: skip
     assert wanted <= set(header)
-    assert sorted(p.name for p in (tmp_path / "run/checkpoints").iterdir()) == ["epoch=2.ckpt", "last.ckpt"]
+    assert sorted(p.name for p in (tmp_path / "run/checkpoints").iterdir()) == [
+        *("epoch=2.ckpt", "last.ckpt", "previous.ckpt")
+    ]
     assert {p.name for p in (tmp_path / "run/plots").iterdir()} >= {"cell_normal.svg", "cell_reduce.svg"}
 
 

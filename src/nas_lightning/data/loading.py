@@ -1,6 +1,9 @@
 """Loaders that read one pass after the other through the same images, with workers that stay for the next pass."""
 
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -41,15 +44,21 @@ class Pass(Sampler[list[Key]]):
         self.number = number
         self.indices = np.asarray(indices)
         self.batch_size = batch_size
+        self.first_batch = 0
+        """Batches that the next iteration leaves out, since they were given before a resume."""
 
     def __len__(self) -> int:
         share = len(range(self.rank, len(self.indices), self.processes))
         return -(-share // self.batch_size)
 
+    @property
+    def positions(self) -> np.ndarray:
+        """Those in the pass that this process reads, in their order."""
+        return np.arange(self.rank, len(self.indices), self.processes)
+
     def __iter__(self) -> Iterator[list[Key]]:
-        number, indices, size = self.number, self.indices, self.batch_size
-        positions = np.arange(self.rank, len(indices), self.processes)
-        for start in range(0, len(positions), size):
+        number, indices, size, positions = self.number, self.indices, self.batch_size, self.positions
+        for start in range(self.first_batch * size, len(positions), size):
             batch = positions[start : start + size]
             yield [(number, *pair) for pair in zip(batch.tolist(), indices[batch].tolist(), strict=True)]
 
@@ -115,7 +124,10 @@ class PassLoader(DataLoader[Any]):
             multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
             persistent_workers=lasting and num_workers > 0,
             prefetch_factor=prefetch_factor if num_workers else None,
+            worker_init_fn=_outlive_signals if num_workers and sys.platform == "linux" else None,
         )
+        self.seed = seed
+        self.stream = stream
         self.source = dataset
         self.left = 0
         """Batches that the running iteration has not given yet."""
@@ -125,8 +137,24 @@ class PassLoader(DataLoader[Any]):
         self.batch_sampler.begin(number, indices, batch_size)  # type: ignore[union-attr]
         return self
 
+    def state_dict(self) -> dict[str, int]:
+        """How many batches were given: Lightning keeps that, and restores it in the middle of an epoch only."""
+        return {"given": len(self) - self.left}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Let the next iteration start behind the batches that were given."""
+        self.batch_sampler.first_batch = state_dict["given"]  # type: ignore[union-attr]
+
+    def key_of(self, batch: int) -> str:
+        """What the images of a batch of this pass are a pure function of, for a person to read."""
+        sampler: Any = self.batch_sampler
+        positions = sampler.positions[batch * sampler.batch_size : (batch + 1) * sampler.batch_size]
+        return (
+            f"seed={self.seed}, stream={self.stream}, pass={sampler.number}, positions={positions[0]}..{positions[-1]}"
+        )
+
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self.left = len(self)
+        self.left = len(self) - self.batch_sampler.first_batch  # type: ignore[union-attr]
         return self._counted(super().__iter__())  # started here, so that workers begin before the first batch is due
 
     def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
@@ -137,3 +165,20 @@ class PassLoader(DataLoader[Any]):
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _outlive_signals(worker: int) -> None:
+    """Let a worker leave the signals of a cluster to the process that it loads for, of which it has the handlers.
+
+    SLURM sends them to all processes of a job at once; a worker that ended would take the training with it.
+    """
+    signals = {signal.SIGTERM, signal.SIGUSR2}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+
+    def wait() -> None:
+        while True:
+            info = signal.sigwaitinfo(signals)
+            if info.si_signo == signal.SIGTERM and info.si_pid == os.getppid():
+                os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()

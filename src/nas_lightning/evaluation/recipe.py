@@ -37,6 +37,8 @@ class Recipe:
         channels_last: Whether images and weights lie in memory channel by channel within a pixel; None is yes on the
             CPU and on CUDA, unless the network has convolutions that cannot be computed so. Results are the same up to
             rounding.
+        checkpoint_minutes: Save between two batches, too, when the last save is so long ago; None saves after epochs
+            only.
         compile: Whether training steps go through `torch.compile`: minutes of preparation, for long trainings on a
             GPU. Results are the same up to rounding.
 
@@ -65,6 +67,7 @@ class Recipe:
     images: Literal["full", "search_halves"] = "full"
     channels_last: bool | None = None
     compile: bool = False
+    checkpoint_minutes: Annotated[float, Field(gt=0)] | None = None
 
     @property
     def measured_on(self) -> str:

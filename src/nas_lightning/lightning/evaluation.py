@@ -4,11 +4,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torchmetrics import MeanMetric
 
 import lightning as L
 from nas_lightning import draws
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import TrainingStep, lay_out_like_weights
+from nas_lightning.lightning.finite import FiniteLoss
+from nas_lightning.lightning.running import restore_metrics, state_of_metrics
 from nas_lightning.protocols import Objective
 from nas_lightning.schedules import drop_path_in_evaluation, learning_rate
 
@@ -29,6 +32,7 @@ class EvaluationModule(L.LightningModule):
         step: What is computed in a step.
         best: Best held-out metric of any epoch so far. It is logged, never reported as the result.
         metric_name: `test_accuracy`, or `val_accuracy` where the recipe trains on the search halves.
+        in_epoch: Whether an epoch has begun and not ended.
     """
 
     def __init__(
@@ -51,6 +55,15 @@ class EvaluationModule(L.LightningModule):
         self.num_steps = 0
         self.train_metric = objective.new_metric()
         self.test_metric = objective.new_metric()
+        self.train_loss = MeanMetric(nan_strategy="disable")  # what Lightning sums up itself is in no checkpoint
+        self.in_epoch = False
+        self._finite = FiniteLoss()
+        self._batch_idx = 0
+
+    @property
+    def running(self) -> dict[str, Any]:
+        """What is summed up in an epoch."""
+        return {"train_metric": self.train_metric, "train_loss": self.train_loss}
 
     def setup(self, stage: str) -> None:
         """Make the network ready for the device that it trains on."""
@@ -64,6 +77,13 @@ class EvaluationModule(L.LightningModule):
     def on_train_start(self) -> None:
         """The optimizer's state is restored by now, perhaps from another device or an older version."""
         lay_out_like_weights(self.optimizers(use_pl_optimizer=False))  # type: ignore[arg-type]
+        if self.in_epoch:  # training goes on between two batches: the epoch has no start
+            self._follow_schedules()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Refuse a step that a loss of NaN or infinity leads to."""
+        self._finite.check(self, "training", "train", self._batch_idx)
+        self.num_steps += 1
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
@@ -73,6 +93,14 @@ class EvaluationModule(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Set learning rate and drop-path from the epoch."""
+        self.in_epoch = True
+        self._follow_schedules()
+
+    def on_train_epoch_end(self) -> None:
+        """The checkpoint is written after this."""
+        self.in_epoch = False
+
+    def _follow_schedules(self) -> None:
         recipe, epoch = self.recipe, self.current_epoch
         lr = learning_rate(recipe.schedule, epoch, recipe.epochs, recipe.lr, recipe.lr_min, recipe.warmup_epochs)
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
@@ -85,9 +113,11 @@ class EvaluationModule(L.LightningModule):
         images, targets = batch
         with draws.keyed(self.seed, self.num_steps, "evaluation", self.global_rank):
             loss, logits = self.step.loss(images, targets)
-        self.num_steps += 1
+        self._finite.watch(loss)
+        self._batch_idx = batch_idx
         self.train_metric.update(logits.detach(), targets)
-        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
+        self.train_loss.update(loss.detach(), len(images))
+        self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(images))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -124,9 +154,17 @@ class EvaluationModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the best value and the step count."""
-        checkpoint["evaluation"] = {"best": self.best, "num_steps": self.num_steps, "genotype": self.built_from}
+        checkpoint["evaluation"] = {
+            "best": self.best,
+            "num_steps": self.num_steps,
+            "genotype": self.built_from,
+            "running": state_of_metrics(self.running) if self.in_epoch else {},
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore them."""
-        self.best = checkpoint["evaluation"]["best"]
-        self.num_steps = checkpoint["evaluation"]["num_steps"]
+        saved = checkpoint["evaluation"]
+        self.best = saved["best"]
+        self.num_steps = saved["num_steps"]
+        restore_metrics(self.running, saved["running"])
+        self.in_epoch = bool(saved["running"])

@@ -24,7 +24,7 @@ from torch import multiprocessing
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 import lightning as L
-from nas_lightning import ranks
+from nas_lightning import errors, ranks
 from nas_lightning.errors import ConfigError, Interrupted
 
 SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
@@ -142,7 +142,7 @@ def start_here(run: Callable[[dict[str, Any], Path], None], config: Mapping[str,
             if told.empty():
                 raise RuntimeError(f"a process of the run failed: {error}") from error
             kind, message = told.get()
-            raise {"ConfigError": ConfigError, "Interrupted": Interrupted}.get(kind, RuntimeError)(message) from error
+            raise getattr(errors, kind, RuntimeError)(message) from error
 
 
 def _rank(
@@ -168,7 +168,7 @@ def _rank(
     log_to(folder)
     try:
         run(config, folder)
-    except (ConfigError, Interrupted) as error:
+    except (errors.NasLightningError, Interrupted) as error:
         told.put((type(error).__name__, str(error)))
         raise
     except Exception as error:

@@ -8,10 +8,17 @@ from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import check_compiler
 from nas_lightning.functional import count_macs, count_parameters
-from nas_lightning.lightning.callbacks import Cost, InterruptAtEpochEnd, hardware
+from nas_lightning.lightning.callbacks import (
+    Cost,
+    EpochCheckpoint,
+    InterruptAtEpochEnd,
+    Preemption,
+    hardware,
+    out_of_time,
+)
 from nas_lightning.lightning.data import EvaluationData
 from nas_lightning.lightning.evaluation import EvaluationModule
-from nas_lightning.lightning.workbench import Workbench, callback_of, out_of_time
+from nas_lightning.lightning.workbench import Workbench, callback_of
 from nas_lightning.spaces.genotypes import Genotype
 from nas_lightning.spaces.network import auxiliary_fits
 
@@ -65,18 +72,25 @@ class Retraining(Recipe):
         )
         cost = Cost()
         checkpoints = bench.folder.checkpoints / "evaluation"
-        trainer = bench.trainer("evaluation", self.epochs, checkpoints, max_epochs=self.epochs, extra=[cost])
+        trainer = bench.trainer(
+            "evaluation",
+            self.epochs,
+            checkpoints,
+            max_epochs=self.epochs,
+            checkpoint=EpochCheckpoint(checkpoints, minutes=self.checkpoint_minutes),
+            extra=[cost],
+        )
         images = self._images(bench)
         module = EvaluationModule(network, bench.objective, self, seed, genotype.to_dict())
-        saved = bench.folder.checkpoint("evaluation/last.ckpt")
+        path, saved = bench.folder.resumable("evaluation") or (None, None)
         if saved is not None and saved["evaluation"]["genotype"] != genotype.to_dict():
             raise ConfigError(
                 f"resume={bench.folder}: checkpoints/evaluation belongs to another genotype; delete it"
                 " to train this one"
             )
         interrupt = callback_of(trainer, InterruptAtEpochEnd)
-        with interrupt.listening():
-            trainer.fit(module, datamodule=images, ckpt_path=checkpoints / "last.ckpt" if saved is not None else None)
+        with interrupt.listening(), callback_of(trainer, Preemption).listening():
+            trainer.fit(module, datamodule=images, ckpt_path=path)
             epochs = trainer.current_epoch
             cut_off = interrupt.requested or out_of_time(trainer)
             if not cut_off:

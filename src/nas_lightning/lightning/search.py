@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from torchmetrics import MeanMetric
 
 import lightning as L
 from nas_lightning import draws, ranks
@@ -19,6 +20,7 @@ from nas_lightning.configs import SearchConfig
 from nas_lightning.decisions import Decisions, held_entries
 from nas_lightning.functional import evaluating, frozen_batch_stats
 from nas_lightning.hypergradients import SGDStep
+from nas_lightning.lightning.finite import FiniteLoss
 from nas_lightning.lightning.state import Measured, Rollback, go_back, load_state, state_of
 from nas_lightning.protocols import (
     Hypergradient,
@@ -73,6 +75,7 @@ class SearchModule(L.LightningModule):
         curvature: What was measured at the end of this epoch, if anything.
         rollback: Set by a control: where to go back to at the end of this epoch.
         stopped: Whether a control has ended the search before its last epoch.
+        in_epoch: Whether an epoch has begun and not ended.
     """
 
     def __init__(
@@ -119,6 +122,12 @@ class SearchModule(L.LightningModule):
         self.stopped = False
         self.train_metric = objective.new_metric()
         self.val_metric = objective.new_metric()
+        # Metrics of our own: what Lightning sums up itself is in no checkpoint. It would also look for NaN.
+        self.train_loss = MeanMetric(nan_strategy="disable")
+        self.arch_loss = MeanMetric(nan_strategy="disable")
+        self.in_epoch = False
+        self._finite = FiniteLoss()
+        self._batch_idx = 0
 
     # What a step is made of -----------------------------------------------------------------------------------
 
@@ -225,13 +234,16 @@ class SearchModule(L.LightningModule):
                 self.inner_step(),
                 self.reduce,
             )
+        self._finite.watch(loss)
+        self._finite.check(self, "arch", "arch", self._batch_idx)
         for name, a in self.arch.items():
             a.grad = found[name]
         plain = self.optimizers(use_pl_optimizer=False)[1]  # type: ignore[index]
         with held_entries(plain, {self.arch[name]: held for name, held in self.decisions.held.items()}):
             optimizer.step()
         optimizer.zero_grad()
-        self.log("arch_loss", loss, on_step=False, on_epoch=True, batch_size=len(arch_batch[0]), sync_dist=True)
+        self.arch_loss.update(loss.detach(), len(arch_batch[0]))
+        self.log("arch_loss", self.arch_loss, on_step=False, on_epoch=True, batch_size=len(arch_batch[0]))
 
     def weight_step(self, batch: Batch) -> None:
         """One SGD step on the weights under fixed, possibly perturbed mixing weights."""
@@ -256,14 +268,17 @@ class SearchModule(L.LightningModule):
         with draws.keyed(self.seed, self.num_steps, "weights", self.global_rank):
             outputs = self.supernet(images, mixing, active)
         loss = self.objective.loss(outputs, targets)
+        self._finite.watch(loss)
         self.manual_backward(loss)
         trained = [weight for weight in self.supernet.parameters() if weight.grad is not None]  # alike in all processes
         for weight, grad in zip(trained, self.reduce([weight.grad for weight in trained]), strict=True):  # type: ignore[misc]
             weight.grad = grad
+        self._finite.check(self, "train", "train", self._batch_idx)
         optimizer.step()
         optimizer.zero_grad()  # at once: gradients of the weights need no memory during the architecture step
         self.train_metric.update(outputs.detach(), targets)
-        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
+        self.train_loss.update(loss.detach(), len(images))
+        self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(images))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip here, after any unscaling, and by optimizer: the norm is over the weights alone."""
@@ -274,8 +289,22 @@ class SearchModule(L.LightningModule):
 
     # The loop -------------------------------------------------------------------------------------------------
 
+    @property
+    def running(self) -> dict[str, Any]:
+        """What is summed up in an epoch."""
+        return {"train_metric": self.train_metric, "train_loss": self.train_loss, "arch_loss": self.arch_loss}
+
+    def on_train_start(self) -> None:
+        """Where training goes on between two batches, the epoch has no start: schedules are set here."""
+        if self.in_epoch:
+            self._follow_schedules()
+
     def on_train_epoch_start(self) -> None:
         """Set every schedule from the absolute search epoch."""
+        self.in_epoch = True
+        self._follow_schedules()
+
+    def _follow_schedules(self) -> None:
         lr = self.learning_rate(self.search_epoch)
         if self.settings.weights.restart and self.first_epoch > 0:
             weights = self.settings.weights
@@ -299,6 +328,7 @@ class SearchModule(L.LightningModule):
         """An architecture step and a weight step, in the order that `search.order` names."""
         batch = {stream: self.seen(images, stream) for stream, images in batch.items()}
         self.arch_batch = batch["arch"]
+        self._batch_idx = batch_idx
         learns_arch = self.learns_arch
         if learns_arch and self.settings.order == "arch_first":
             self.arch_step(batch["train"], batch["arch"])
@@ -341,6 +371,7 @@ class SearchModule(L.LightningModule):
 
         Ordinary callbacks ran before this and saw the epoch that ended; the checkpoint is written after it.
         """
+        self.in_epoch = False
         if self.rollback is None:
             self.search_epoch += 1
         else:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,20 @@ from typing import Any
 from nas_lightning import ranks
 from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.lightning.building import bench_of, build_module, planned_again, search_data, stages_of
-from nas_lightning.lightning.callbacks import Cost, EpochCheckpoint, InterruptAtEpochEnd, hardware
+from nas_lightning.lightning.callbacks import (
+    Cost,
+    EpochCheckpoint,
+    InterruptAtEpochEnd,
+    Preemption,
+    hardware,
+    out_of_time,
+)
+from nas_lightning.lightning.callbacks.checkpoint import copy_file
 from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.selection import SelectionTuning, select
 from nas_lightning.lightning.stages import SearchState, transfer
-from nas_lightning.lightning.workbench import Workbench, callback_of, out_of_time
+from nas_lightning.lightning.workbench import Workbench, callback_of
 from nas_lightning.reports import save_curvature, save_genotype
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.spaces.engines import engine_named
@@ -43,8 +50,7 @@ def run_search(bench: Workbench) -> Searched:
         Interrupted: The user stopped the search; the folder can be resumed.
     """
     folder = bench.folder
-    path = folder.checkpoints / "last.ckpt"
-    saved = folder.checkpoint("last.ckpt")
+    path, saved = folder.resumable() or (folder.checkpoints / "last.ckpt", None)
     origin: RunFolder | None = None
     until: int | None = None
     if bench.config.task == "select":
@@ -82,10 +88,12 @@ def run_search(bench: Workbench) -> Searched:
             if saved is not None:  # Lightning restores the module only after it has asked for the loaders
                 module.epoch_offset = saved["search"]["epoch_offset"]
             if stage.phase == "selection" and saved is None:
-                _keep_searched(folder, module.search_epoch)
+                _keep_searched(path, module.search_epoch)
             resumed = path if saved is not None else None
             state = _fit(stage_bench, module, (cost, tuning_cost), resumed, state)
         searched = module.search_epoch if stage.phase == "search" else module.first_epoch
+        if saved is None or not ended:
+            path = folder.checkpoints / "last.ckpt"
         saved = None
     data: SearchData | None = None
     if state is not None:
@@ -144,13 +152,11 @@ def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
 
 
 @ranks.first_only
-def _keep_searched(folder: RunFolder, epoch: int) -> None:
+def _keep_searched(last: Path, epoch: int) -> None:
     """Keep the supernet of the search beside that of the selection, which writes last.ckpt from now on."""
-    last, kept = folder.checkpoints / "last.ckpt", folder.checkpoints / f"epoch={epoch}.ckpt"
+    kept = last.with_name(f"epoch={epoch}.ckpt")
     if last.exists() and not kept.exists():
-        copy = kept.with_name(kept.name + ".tmp")
-        shutil.copyfile(last, copy)
-        copy.replace(kept)
+        copy_file(last, kept)
 
 
 def _found_in_tables(folder: RunFolder, last: int) -> dict[str, Any]:
@@ -208,7 +214,7 @@ def _fit(
         epochs=settings.epochs if module.phase == "search" else module.last_epoch,
         checkpoints=bench.folder.checkpoints,
         max_epochs=-1,
-        checkpoint=EpochCheckpoint(bench.folder.checkpoints, snapshots, reach),
+        checkpoint=EpochCheckpoint(bench.folder.checkpoints, snapshots, reach, settings.checkpoint_minutes),
         extra=costs,
         steering=list(controls.values()),
         watching=watching,
@@ -216,7 +222,7 @@ def _fit(
     data = search_data(bench)
     data.first_pass = module.epoch_offset
     interrupt = callback_of(trainer, InterruptAtEpochEnd)
-    with interrupt.listening():
+    with interrupt.listening(), callback_of(trainer, Preemption).listening():
         trainer.fit(module, datamodule=data, ckpt_path=resume_from)
     if interrupt.requested or out_of_time(trainer):
         raise Interrupted(f"stopped after epoch {module.search_epoch}; continue with resume={bench.folder}")

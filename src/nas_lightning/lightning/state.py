@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nas_lightning.lightning.running import restore_metrics, state_of_metrics
+from nas_lightning.run_folder import RunFolder
+
 if TYPE_CHECKING:
     from nas_lightning.lightning.search import SearchModule
 
@@ -68,6 +71,7 @@ def state_of(module: "SearchModule") -> dict[str, Any]:
         "changed": dict(module.changed),
         "stopped": module.stopped,
         "decisions": module.decisions.state_dict(),
+        "running": state_of_metrics(module.running) if module.in_epoch else {},
     }
 
 
@@ -84,6 +88,8 @@ def load_state(module: "SearchModule", state: dict[str, Any]) -> None:
     module.settle(state["decisions"])
     for key, value in state["changed"].items():
         change_value(module, key, value)
+    restore_metrics(module.running, state["running"])
+    module.in_epoch = bool(state["running"])
 
 
 def change_value(module: "SearchModule", key: str, value: float) -> None:
@@ -140,9 +146,9 @@ def go_back(module: "SearchModule", rollback: Rollback) -> None:
     trainer = module.trainer
     folder = next(callback.folder for callback in trainer.checkpoint_callbacks if hasattr(callback, "folder"))
     path = folder / f"epoch={rollback.epoch + 1}.ckpt"
-    if not path.exists():
+    saved = RunFolder(trainer.default_root_dir).checkpoint(path.name)
+    if saved is None:
         raise RuntimeError(f"{path.name} is missing: the search cannot go back to the end of epoch {rollback.epoch}")
-    saved = torch.load(path, map_location=module.device, weights_only=True)
     trainer.strategy.load_model_state_dict(saved)
     trainer.strategy.load_optimizer_state_dict(saved)
     with torch.no_grad():

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 import lightning as L
 from nas_lightning import ranks
@@ -19,9 +19,11 @@ from nas_lightning.configs import LoaderConfig, RootConfig, validate
 from nas_lightning.data import ImageData
 from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.callbacks import (
+    DurableIO,
     EpochCheckpoint,
     InterruptAtEpochEnd,
     LiveDisplay,
+    Preemption,
     RandomState,
     RunLogging,
     Tables,
@@ -199,6 +201,7 @@ class Workbench:
             RunLogging(self.loggers, tables),
             LiveDisplay(phase, epochs),
             InterruptAtEpochEnd(),
+            Preemption(),
             checkpoint or EpochCheckpoint(checkpoints),
         ]
         strategy = strategy_of(self.plain["trainer"], searches=phase != "evaluation")
@@ -224,15 +227,15 @@ class Workbench:
             "use_distributed_sampler": False,
         }
         defaults = {"num_sanity_val_steps": 0, "enable_progress_bar": False, "enable_model_summary": False}
-        return self.build("trainer", {**defaults, **self.plain["trainer"], **ours})
+        section = self.plain["trainer"]
+        plugins = section.get("plugins") or []
+        ours["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), DurableIO()]
+        if SLURMEnvironment.detect():
+            # Lightning would queue the job again by itself, with a checkpoint of its own; `Preemption` and submitit do.
+            ours["plugins"].append(SLURMEnvironment(auto_requeue=False))
+        return self.build("trainer", {**defaults, **section, **ours})
 
 
 def callback_of(trainer: L.Trainer, kind: type[L.Callback]) -> Any:
     """The trainer's callback of a class."""
     return next(callback for callback in trainer.callbacks if isinstance(callback, kind))  # type: ignore[attr-defined]
-
-
-def out_of_time(trainer: L.Trainer) -> bool:
-    """Whether `trainer.max_time` ended the fit: then the phase is not finished and can be resumed."""
-    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
-    return any((timer.time_remaining() or 0.0) <= 0 for timer in timers)

@@ -1,9 +1,23 @@
 """Analyses of finished searches: what `task=analyse` can do, and how it is run."""
 
 from nas_lightning.lightning.analyses.base import Analysis
-from nas_lightning.lightning.analyses.running import analysis_bench, run_analysis, start_analysis
+from nas_lightning.lightning.analyses.running import (
+    analysis_bench,
+    name_analysis,
+    run_analysis,
+    start_analysis,
+)
 from nas_lightning.lightning.analyses.shuffling import Shuffling
 from nas_lightning.lightning.analyses.skip_gap import SkipGap
 from nas_lightning.lightning.analyses.strength import Strength
 
-__all__ = ["Analysis", "Shuffling", "SkipGap", "Strength", "analysis_bench", "run_analysis", "start_analysis"]
+__all__ = [
+    "Analysis",
+    "Shuffling",
+    "SkipGap",
+    "Strength",
+    "analysis_bench",
+    "name_analysis",
+    "run_analysis",
+    "start_analysis",
+]

@@ -42,9 +42,16 @@ def start_analysis(bench: Workbench) -> None:
     """
     analysis = _analysis_of(bench)
     analysis.check(bench)
-    about: dict[str, Any] = {}
     if analysis.of_supernet:
         bench.plain_trainer([], max_epochs=1, **QUIET)  # a Trainer refuses much by itself
+    bench.folder.claim(bench.plain)
+    name_analysis(bench)
+
+
+def name_analysis(bench: Workbench) -> None:
+    """Write what is analysed into the summary."""
+    about: dict[str, Any] = {}
+    if _analysis_of(bench).of_supernet:
         objective = bench.objective
         about = {
             "method": bench.config.method,
@@ -53,7 +60,6 @@ def start_analysis(bench: Workbench) -> None:
             "seed": bench.config.seed,
             "objective": {"metric": objective.metric, "unit": objective.unit, "direction": objective.direction},
         }
-    bench.folder.claim(bench.plain)
     bench.folder.update_summary(task="analyse", **about, versions=versions(), git_commit=git_commit())
 
 

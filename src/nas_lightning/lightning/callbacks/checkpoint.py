@@ -1,55 +1,141 @@
-"""One exact state an epoch, written in one step."""
+"""Exact states of a run on the disk: one an epoch, and between two batches where one is asked for."""
 
+import io
 import re
-import shutil
+import time
 from pathlib import Path
+from typing import Any
 
+import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import lightning as L
+from nas_lightning.errors import NonFiniteError
+from nas_lightning.files import replacing, sync_folder
+from nas_lightning.run_folder import FORMAT, RunFolder
 
 
 class EpochCheckpoint(Checkpoint):
     """Saves `last.ckpt` after every epoch, and earlier epochs as far as they are wanted.
 
-    Lightning's ModelCheckpoint counts optimizer steps, of which a search takes two a batch, and ignores time
-    intervals under manual optimisation; a plain save at the end of each epoch has neither problem. Lightning runs
-    checkpoint callbacks last, so the file holds what every other callback left.
+    The state before it stays as `previous.ckpt`, should the newest be damaged. Lightning's ModelCheckpoint counts
+    optimizer steps, of which a search takes two a batch, and ignores time intervals under manual optimisation; a plain
+    save has neither problem. Lightning runs checkpoint callbacks last, so the file holds what every other callback
+    left.
 
     Args:
         folder: Where to save. `epoch=K.ckpt` is the state after K search epochs.
         snapshots: Keep `epoch=K.ckpt` after every so many search epochs; None keeps none.
         reach: Keep the last so many search epochs besides, for a control that may go back to them.
+        minutes: Save between two batches, too, when the last save is so long ago; None saves after epochs only.
     """
 
-    def __init__(self, folder: Path, snapshots: int | None = None, reach: int = 0) -> None:
+    def __init__(
+        self, folder: Path, snapshots: int | None = None, reach: int = 0, minutes: float | None = None
+    ) -> None:
         self.folder = folder
         self.snapshots = snapshots
         self.reach = reach
+        self.minutes = minutes
+        self._saved_at = 0.0
+        self._run: dict[str, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where the last save is too long ago."""
+        if self.minutes is None:
+            return
+        due = time.monotonic() - self._saved_at >= 60 * self.minutes
+        if trainer.strategy.reduce_boolean_decision(due, all=False):
+            self.save_in_epoch(trainer, batch_idx)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save, and remove what can no longer be reached."""
-        temporary = self.folder / "last.ckpt.tmp"
-        trainer.save_checkpoint(temporary, weights_only=False)  # all of the state; every rank takes part
+        epoch = getattr(pl_module, "search_epoch", 0)
+        wanted = self.reach or self._is_snapshot(epoch)
+        self._save(trainer, copy=f"epoch={epoch}.ckpt" if wanted else None)
+        if self.reach and trainer.is_global_zero:
+            self._prune(epoch)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Keep the state before a step that was refused, to look into; `last.ckpt` stays what is gone on from."""
+        if isinstance(exception, NonFiniteError):
+            trainer.save_checkpoint(self.folder / "nonfinite.ckpt", weights_only=False)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say what wrote it and to which run it belongs."""
+        if not self._run:
+            self._run = {"format": FORMAT, "run": RunFolder(trainer.default_root_dir).fingerprint()}
+        checkpoint["nas_lightning"] = self._run
+
+    def save_in_epoch(self, trainer: L.Trainer, batch_idx: int) -> bool:
+        """Save after a batch; a resume goes on with the next one.
+
+        Returns:
+            Whether it was saved. Not where a validation follows or has come before in this epoch: that one the end of
+            the epoch saves.
+        """
+        validates = trainer.val_check_batch or 0
+        if trainer.check_val_every_n_epoch is None or batch_idx + 1 >= min(trainer.num_training_batches, validates):
+            return False
+        self._save(trainer)
+        return True
+
+    def _save(self, trainer: L.Trainer, copy: str | None = None) -> None:
+        new, last = self.folder / "next.ckpt", self.folder / "last.ckpt"
+        trainer.save_checkpoint(new, weights_only=False)  # all of the state; every rank takes part
+        self._saved_at = time.monotonic()
         if not trainer.is_global_zero:
             return
-        epoch = getattr(pl_module, "search_epoch", 0)
-        if self.reach or self._is_snapshot(epoch):
+        if copy is not None:
             # Before last.ckpt: a run that is killed in between repeats the epoch and writes this file again.
-            copy = self.folder / f"epoch={epoch}.ckpt.tmp"
-            shutil.copyfile(temporary, copy)
-            copy.replace(copy.with_suffix(""))
-        temporary.replace(self.folder / "last.ckpt")
-        if self.reach:
-            self._prune(epoch)
+            copy_file(new, self.folder / copy)
+        # A kill between the two leaves `previous.ckpt` alone, from which a resume goes on as well.
+        if last.exists():
+            last.replace(self.folder / "previous.ckpt")
+        new.replace(last)
+        sync_folder(self.folder)
 
     def _is_snapshot(self, epoch: int) -> bool:
         return self.snapshots is not None and epoch % self.snapshots == 0
 
     def _prune(self, epoch: int) -> None:
-        """Drop what is too old, and, after a rollback, the epochs of the attempt that was given up."""
+        """Drop what is too old, and, after a rollback, the epochs of the attempt that was given up.
+
+        One epoch more than the reach stays: a resume from `previous.ckpt` may need it.
+        """
         for path in self.folder.glob("epoch=*.ckpt"):
             found = re.fullmatch(r"epoch=(\d+)", path.stem)
             kept = int(found.group(1)) if found else epoch
-            if kept > epoch or (kept < epoch - self.reach and not self._is_snapshot(kept)):
+            if kept > epoch or (kept < epoch - self.reach - 1 and not self._is_snapshot(kept)):
                 path.unlink()
+
+
+class DurableIO(TorchCheckpointIO):
+    """Writes a checkpoint where it belongs, whole and onto the disk.
+
+    Lightning's own writes to the system's temporary folder first, which may be another disk, a small one, or outside
+    the run folder's quota, and does not wait for the disk.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write the file; `OSError` where that fails, with what was there untouched."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()  # written straight to a file that is full, torch hides the reason
+        torch.save(checkpoint, buffer)
+        with replacing(path) as file:
+            file.write(buffer.getbuffer())
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    with source.open("rb") as old, replacing(target) as new:
+        while block := old.read(2**24):
+            new.write(block)

@@ -14,7 +14,7 @@ import lightning as L
 class Cost(L.Callback):
     """Counts seconds of training epochs (validation within them included) and images; survives a resume.
 
-    Of an epoch that was cut off nothing counts: it is trained again.
+    Of what is trained again after a cut nothing counts twice.
 
     Args:
         phase: `selection` counts in the stage of a selector only, `search` in the other stages.
@@ -37,6 +37,13 @@ class Cost(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         if self._counts(pl_module):
+            self._started = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Start it where training goes on between two batches: such an epoch has no start."""
+        if self._started is None and self._counts(pl_module):
             self._started = time.perf_counter()
 
     def on_train_batch_end(
@@ -80,14 +87,20 @@ class Cost(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Totals so far."""
-        return {"seconds": self.seconds, "validating": self.validating, "images": self.images, "peak": self.peak}
+        running = 0.0 if self._started is None else time.perf_counter() - self._started
+        return {
+            "seconds": self.seconds + running,
+            "validating": self.validating,
+            "images": self.images,
+            "peak": self.peak,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from them; older checkpoints hold seconds and images only."""
+        """Go on from them."""
         self.seconds = state_dict["seconds"]
-        self.validating = state_dict.get("validating", 0.0)
+        self.validating = state_dict["validating"]
         self.images = state_dict["images"]
-        self.peak = state_dict.get("peak", 0.0)
+        self.peak = state_dict["peak"]
 
     def report(self) -> dict[str, float | None]:
         """What the summary tells.

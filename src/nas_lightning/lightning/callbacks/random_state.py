@@ -13,7 +13,7 @@ import lightning as L
 
 
 class RandomState(L.Callback):
-    """Saves the global states of torch, CUDA, numpy and python and restores them before the first resumed epoch."""
+    """Saves the global states of torch, CUDA, numpy and python and restores them before training goes on."""
 
     def __init__(self) -> None:
         self._restored: dict[str, Any] | None = None
@@ -35,6 +35,15 @@ class RandomState(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restore once."""
+        self._restore()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Likewise where training goes on between two batches."""
+        self._restore()
+
+    def _restore(self) -> None:
         if self._restored is None:
             return
         state, self._restored = self._restored, None

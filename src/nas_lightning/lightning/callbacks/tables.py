@@ -29,8 +29,9 @@ class Tables(L.Callback):
         if not trainer.is_global_zero:
             return
         first = self._position(trainer, pl_module)["epoch"]
-        self.folder.truncate(self.phase, first or -1)
-        if first == 0 and hasattr(pl_module, "genotype"):
+        untrained = first == 0 and getattr(pl_module, "num_steps", 0) == 0
+        self.folder.truncate(self.phase, -1 if untrained else first)
+        if untrained and hasattr(pl_module, "genotype"):
             self._genotype(pl_module, {"epoch": -1, "search_epoch": -1, "attempt": 0})
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,0 +1,76 @@
+"""Stopping before a step that a loss of NaN or infinity would lead to."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import lightning as L
+from nas_lightning.data.loading import PassLoader
+from nas_lightning.errors import NonFiniteError
+from nas_lightning.run_folder import RunFolder
+
+
+class FiniteLoss:
+    """Looks at the loss of every step before the optimizer acts on it.
+
+    On a GPU the look waits for the loss alone, on a stream of its own: what was queued after it, the backward pass,
+    goes on meanwhile, and the optimizer's kernels are queued long before it ends. Looking later, once in some steps,
+    would cost as little, but the weights before the bad step would be gone.
+    """
+
+    def __init__(self) -> None:
+        self._loss: Tensor | None = None
+        self._finite: Tensor | None = None
+        self._stream: Any = None
+        self._copied: Any = None
+
+    def watch(self, loss: Tensor) -> None:
+        """Take note of the loss that the next step is about."""
+        self._loss = loss.detach()
+        self._finite = torch.isfinite(self._loss).all()
+        if self._loss.device.type != "cuda":
+            return
+        if self._stream is None:
+            self._stream, self._copied = torch.cuda.Stream(self._loss.device), torch.cuda.Event()
+        self._stream.wait_stream(torch.cuda.current_stream(self._loss.device))
+        with torch.cuda.stream(self._stream):
+            self._finite.record_stream(self._stream)
+            host = torch.empty((), dtype=torch.bool, pin_memory=True)
+            self._finite = host.copy_(self._finite, non_blocking=True)
+            self._copied.record(self._stream)
+
+    def check(self, module: L.LightningModule, name: str, stream: str, batch_idx: int) -> None:
+        """Refuse the step, in all processes if one of them has to.
+
+        Args:
+            module: What is trained.
+            name: Of the loss.
+            stream: Of the images that it is of.
+            batch_idx: Their batch in the epoch.
+
+        Raises:
+            NonFiniteError: The loss that was noted is no number.
+        """
+        if self._loss is None or self._finite is None:
+            return
+        if self._copied is not None:
+            self._copied.synchronize()
+        loss, finite = self._loss, bool(self._finite)
+        self._loss = self._finite = None
+        trainer = module.trainer
+        if trainer.strategy.reduce_boolean_decision(not finite, all=False):
+            raise NonFiniteError(_told(module, trainer, name, float(loss), stream, batch_idx))
+
+
+def _told(module: Any, trainer: L.Trainer, name: str, loss: float, stream: str, batch_idx: int) -> str:
+    loaders: Any = trainer.train_dataloader
+    loader = loaders[stream] if isinstance(loaders, dict) else loaders
+    batch = f"; its images: {loader.key_of(batch_idx)}" if isinstance(loader, PassLoader) else ""
+    epoch = getattr(module, "search_epoch", trainer.current_epoch)
+    lr = "search.weights.lr or search.arch.lr" if hasattr(module, "arch") else "evaluation.lr"
+    return (
+        f"the {name} loss is {loss} in epoch {epoch}, batch {batch_idx}, step {module.num_steps}{batch}; the state"
+        f" before this step is nonfinite.ckpt, the last whole one stays: resume={RunFolder(trainer.default_root_dir)}"
+        f" repeats the step, a new run with a lower {lr} avoids it"
+    )
