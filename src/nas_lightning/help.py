@@ -16,6 +16,8 @@ EXAMPLES = (
     ("run.py task=select run=outputs/DATE/TIME selector=perturbation", "another selector on that supernet"),
     ("run.py data=image_folder data.path=PHOTOS", "your own photos, one folder a class"),
     ("run.py -m seed=0,1,2", "a sweep; then: run.py task=report runs='multirun/**'"),
+    ("run.py -m experiment=sweep_digits hydra/launcher=joblib", "two methods with two seeds, several runs at once"),
+    ("run.py trainer=ddp logger=wandb", "all GPUs; told to Weights & Biases, offline where there is no key"),
     ("run.py resume=outputs/DATE/TIME", "continue a run where it was cut off"),
     ("run.py --cfg job", "the whole configuration, without running"),
 )
