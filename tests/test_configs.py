@@ -169,7 +169,6 @@ WRONG = {
     "infinite rate": (["search.weights.lr=.inf"], r"search\.weights\.lr=inf|search\.weights\.lr"),
     "rate that rises": (["search.weights.lr_min=10"], r"search\.weights\.lr_min=10.*at most search\.weights\.lr"),
     "nesterov without momentum": (["search.weights.nesterov=true", "search.weights.momentum=0"], r"needs momentum"),
-    "two devices": (["trainer.devices=2"], r"trainer\.devices=2: one process at present; use trainer\.devices=1"),
     "double precision": (["trainer.precision=64-true"], r"trainer\.precision=64-true: allowed: 32-true, bf16-mixed"),
     "no batches": (["trainer.limit_train_batches=0"], r"nothing would be trained"),
     "nothing but none": (["space.operations=[none]"], r"offered nothing but none"),

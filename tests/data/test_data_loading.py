@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset
 
 from nas_lightning.data import Digits
 from nas_lightning.data.keyed import KeyedBatches
-from nas_lightning.data.loading import Pass, PassLoader
+from nas_lightning.data.loading import Pass, PassLoader, even_length
 
 FORK = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 INDICES = np.random.default_rng(0).permutation(100)[:43]
@@ -29,15 +29,27 @@ def digits():
 
 
 @pytest.mark.parametrize(("processes", "count"), [(1, 43), (2, 43), (3, 43), (3, 42), (3, 1), (1, 0)])
-def test_a_pass_is_shared_out_like_by_torch(processes, count):
+def test_every_image_of_a_pass_is_in_one_process(processes, count):
     for rank in range(processes):
         sampler = Pass(processes, rank)
         sampler.begin(6, INDICES[:count], 4)
         batches = list(sampler)
-        expected = list(DistributedSampler(range(count), processes, rank, shuffle=False)) if count else []
+        expected = list(range(rank, count, processes))
         assert [key for batch in batches for key in batch] == [(6, at, INDICES[at]) for at in expected]
         assert all(len(batch) == 4 for batch in batches[:-1])
         assert len(sampler) == len(batches) == -(-len(expected) // 4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_processes_have_equally_many_batches_and_none_of_a_lone_image(processes, batch_size):
+    full = batch_size * processes
+    for count in range(full, 5 * full + 1):
+        length = even_length(count, batch_size, processes)
+        shares = [len(range(rank, length, processes)) for rank in range(processes)]
+        assert len({-(-share // batch_size) for share in shares}) == 1
+        assert batch_size == 1 or all(share % batch_size != 1 for share in shares)
+        assert 0 <= count - length < 2 * processes
 
 
 @FORK

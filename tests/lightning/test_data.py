@@ -119,12 +119,12 @@ def test_single_images_are_kept_when_the_user_asks_for_them(tiny):
 
 
 def test_two_processes_share_a_pass(tiny):
-    data = tiny(62)  # 31 train images: 16 a process, one of them twice
+    data = tiny(62)  # 31 train images, of which one is left out: it would stand alone in its batch
     loaders = [search(data, 5, epoch=0, world_size=2, rank=rank).train_dataloader() for rank in (0, 1)]
     for stream in ("train", "arch"):
         assert len(loaders[0][stream]) == len(loaders[1][stream]) == 3
     seen = [flat(shades(loader["train"], data)) for loader in loaders]
-    assert len(seen[0]) == len(seen[1]) == 15  # a 16th would stand alone in its batch
+    assert len(seen[0]) == len(seen[1]) == 15
     assert len(set(seen[0] + seen[1])) == 30
     assert [len(labels) for _, labels in loaders[0]["arch"]] == [5] * 3
 

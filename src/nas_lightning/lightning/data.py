@@ -93,11 +93,12 @@ class SearchData(KeyedDataModule):
         train = order(self.split.train, self.seed, "train", self.pass_number, length)
 
         steps = -(-length // (self.batch_size * self.processes))
-        length = steps * self.batch_size * self.processes
+        arch_batch = min(self.batch_size, max(1, len(self.split.arch) // self.processes))
+        length = steps * arch_batch * self.processes
         arch = order(self.split.arch, self.seed, "arch", self.pass_number, length)
         return {
             "train": self._loader(self.augmented, "train", train),
-            "arch": self._loader(self.augmented, "arch", arch),
+            "arch": self._loader(self.augmented, "arch", arch, arch_batch),
         }
 
     @property
