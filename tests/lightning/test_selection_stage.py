@@ -236,7 +236,7 @@ def test_a_kill_changes_nothing(whole, tmp_path, at):
     same_outcome(whole[0], tmp_path / "cut")
     for folder in (whole[0], tmp_path / "cut"):  # of the selection only the last state is kept
         kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
-        assert kept == ["epoch=1.ckpt", "epoch=2.ckpt", "last.ckpt"]
+        assert kept == ["epoch=1.ckpt", "epoch=2.ckpt", "last.ckpt", "previous.ckpt"]
     assert same(checkpoint(whole[0], "epoch=2")["search"], checkpoint(tmp_path / "cut", "epoch=2")["search"])
 
 
