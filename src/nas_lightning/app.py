@@ -87,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _leave(code: int, line: str) -> None:
     if ranks.is_first() or code == 1:  # all processes of a run find the same mistake
         print(f"nas-lightning: {line}", file=sys.stderr)
-    raise SystemExit(code)
+    # Lightning kills the first process, still at work, when one that it has started leaves with another code than 0.
+    raise SystemExit(0 if code != 1 and ranks.started_by_lightning() else code)
 
 
 def _main(arguments: Arguments) -> None:
@@ -127,6 +128,7 @@ def log_to(folder: Path) -> None:
     file.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))
     console = logging.StreamHandler()
     console.setLevel(logging.WARNING)
+    console.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[file, console], force=True)
     _quiet()
 

@@ -58,7 +58,14 @@ def target_of(path: str, part: Mapping[str, Any], trusted: tuple[str, ...] = ())
                 _require_trust(path, target, found.__name__, trusted)
         if callable(found):
             if inspect.isclass(found) or inspect.isroutine(found):
-                _require_trust(path, target, getattr(found, "__module__", None) or target, trusted)
+                place = getattr(found, "__module__", None) or target
+                _require_trust(path, target, place, trusted)
+                if not inspect.isclass(found) and place.split(".")[0] not in ("nas_lightning", *trusted):
+                    if not part.get("_partial_"):
+                        raise ConfigError(
+                            f"{path}._target_={target}: of {place.split('.')[0]} only classes are built; call the"
+                            " function in a module of yours"
+                        )
             return found
         break
     raise ConfigError(f"{path}._target_={target}: no such class or function")

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from torch.distributed import DistError
+
+from nas_lightning import ranks
 from nas_lightning.errors import DataError, MachineError
 from nas_lightning.run_folder import RunFolder
 
@@ -24,6 +27,13 @@ def told(folder: RunFolder) -> Iterator[None]:
     except DataError as error:
         line = f"{_last_line(error)}; put the images back as they were, then continue with resume={folder}"
         raise MachineError(line) from error
+    except RuntimeError as error:
+        if ranks.count() == 1 or (not isinstance(error, DistError) and "gloo" not in str(error)):
+            raise
+        raise MachineError(
+            f"a process of the run has ended or cannot be reached; see run.log and run.rank1.log, then continue with"
+            f" resume={folder}"
+        ) from error
     except OSError as error:
         if error.errno in FULL:
             what = f"{folder} cannot be written, there is no room ({error.strerror}): free some"

@@ -7,9 +7,12 @@ from typing import Any
 
 from nas_lightning.errors import ConfigError
 
-_NAMES = re.compile(r"(^|_)(api_?key|passwd|password|secret|credentials?|(access|api|auth|hf)_?token)$|^token$", re.I)
+_NAMES = re.compile(
+    r"(^|_)(api_?key|(private|access)_key|passwd|password|secret|credentials?|token|pat)$|secret_", re.I
+)
+_VALUES = re.compile(r"\b(gh[pousr]_|github_pat_|glpat-|hf_|xox[abp]-|sk-|AKIA)[A-Za-z0-9_-]{12,}")
 _VARIABLES = re.compile(r"(TOKEN|API_?KEY|ACCESS_KEY|SECRET|PASSWORD|PASSWD)$", re.I)
-_IN_URL = re.compile(r"\w://[^/\s:@]*:[^/\s@]+@")
+_IN_URL = re.compile(r"\w://[^/\s@]+@|[?&](token|key|password)=")
 SHORTEST = 8
 """Characters from which on the value of an environment variable is looked for; shorter ones stand in many words."""
 
@@ -30,6 +33,8 @@ def secrets_in(config: Mapping[str, Any], prefix: str = "") -> list[str]:
             reason = reason or "its name says that it is a secret"
         elif _IN_URL.search(value):
             reason = reason or "the address holds a password"
+        elif _VALUES.search(value):
+            reason = reason or "it looks like the key of a service"
         if reason:
             found.append(
                 f"{key}=***: refused, {reason}, and the configuration is written into the run folder; leave it out and"

@@ -16,6 +16,8 @@ from torch import Tensor, distributed, nn
 T = TypeVar("T")
 P = ParamSpec("P")
 
+STARTED_HERE = "NAS_LIGHTNING_STARTED_HERE"
+"""Set in the environment of processes of `trainer=ddp_spawn`, of which SLURM's variables of the job say nothing."""
 _RANKS = ("RANK", "SLURM_PROCID")
 """Names of a process among all, as torchrun and SLURM set them; Lightning's own launcher sets one a machine."""
 
@@ -24,6 +26,8 @@ def rank() -> int:
     """Number of this process among all of the run."""
     if _initialised():
         return distributed.get_rank()
+    if STARTED_HERE in os.environ:
+        return int(os.environ["LOCAL_RANK"])
     for name in _RANKS:
         if name in os.environ and ranks_are_given():
             return int(os.environ[name])
@@ -44,6 +48,12 @@ def ranks_are_given() -> bool:
         "bash",
         "interactive",
     )
+
+
+def started_by_lightning() -> bool:
+    """Whether Lightning has started this process beside the first one."""
+    others = ("RANK", "SLURM_PROCID", STARTED_HERE)
+    return int(os.environ.get("LOCAL_RANK") or 0) > 0 and not any(name in os.environ for name in others)
 
 
 def is_first() -> bool:
@@ -71,6 +81,14 @@ def agreed(value: T) -> T:
     return values[0]
 
 
+def gathered(value: T) -> list[T]:
+    """What each process found, in all of them."""
+    values = [value] * count()
+    if count() > 1:
+        distributed.all_gather_object(values, value)
+    return values
+
+
 def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Means over the processes, in one communication for each type of number.
 
@@ -80,7 +98,7 @@ def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
     found = list(tensors)
     if count() == 1:
         return found
-    for kind in {(t.dtype, t.device) for t in tensors}:
+    for kind in dict.fromkeys((t.dtype, t.device) for t in tensors):  # in the same order in all processes
         alike = [i for i, t in enumerate(tensors) if (t.dtype, t.device) == kind]
         flat = torch.cat([tensors[i].detach().flatten() for i in alike])
         distributed.all_reduce(flat)

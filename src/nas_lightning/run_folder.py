@@ -8,13 +8,19 @@ import logging
 import platform
 import subprocess
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from nas_lightning import ranks
 from nas_lightning.errors import ConfigError, DamagedCheckpointError
@@ -24,6 +30,9 @@ from nas_lightning.spaces.genotypes import Genotype
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+
+_LOCKED: set[str] = set()
+"""Folders that this process has locked."""
 
 FORMAT = 2
 """Of checkpoints: another number means that what they hold has changed."""
@@ -147,7 +156,32 @@ class RunFolder:
         except FileNotFoundError:
             return dict(SUMMARY)
         except (OSError, ValueError, TypeError) as error:
-            raise ConfigError(f"resume={self}: summary.json there is damaged ({error}); start a new run") from error
+            raise ConfigError(
+                f"resume={self}: summary.json there is damaged ({error}); delete it: what is finished is in the checkpoints"
+            ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runs out of the folder; the system lets go when the process ends, however it ends.
+
+        Raises:
+            ConfigError: A run is at work there.
+        """
+        if fcntl is None or not ranks.is_first() or str(self.path) in _LOCKED or not self.path.is_dir():
+            yield
+            return
+        with (self.path / ".lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(f"resume={self}: another process runs it; wait for its end, or stop it") from error
+            except OSError as error:  # a file system without locks
+                log.info("%s cannot be locked: %s", self, error)
+            _LOCKED.add(str(self.path))
+            try:
+                yield
+            finally:
+                _LOCKED.remove(str(self.path))
 
     def fingerprint(self) -> str | None:
         """Of the run that the folder holds; its checkpoints carry it. None where parts ran without a configuration."""
@@ -176,7 +210,8 @@ class RunFolder:
         except Exception as error:  # torch raises errors of many kinds for a damaged file
             reason = " ".join(str(error).split())[:200]
             raise DamagedCheckpointError(
-                f"resume={self}: checkpoints/{name} is damaged ({reason}); delete it to train that phase again"
+                f"resume={self}: checkpoints/{name} is damaged ({reason}); delete it and previous.ckpt beside it to train that"
+                " phase again"
             ) from error
         written = saved.get("nas_lightning", {"format": 1})
         if written["format"] != FORMAT:
@@ -212,7 +247,8 @@ class RunFolder:
                 if damage is not None:
                     log.warning("%s; going on from %s, the state before it", str(damage).partition(";")[0], name)
                     # Out of the way: it would become previous.ckpt, and a kill could leave nothing else.
-                    (self.checkpoints / phase / "last.ckpt").replace(self.checkpoints / phase / "damaged.ckpt")
+                    if ranks.is_first():
+                        (self.checkpoints / phase / "last.ckpt").replace(self.checkpoints / phase / "damaged.ckpt")
                 return self.checkpoints / path, saved
         if damage is not None:
             raise damage

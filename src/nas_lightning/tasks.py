@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,6 +153,7 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     for override in overrides:
         _override_resumed(config, override)
     bench = _bench(config, folder)
+    check_processes(config["trainer"], bench.config.task)
     with _guarded(folder):
         _name_again(bench)
         return _run_phases(bench)
@@ -201,8 +203,11 @@ def run_task(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any] | N
 @contextmanager
 def _guarded(folder: RunFolder) -> Iterator[None]:
     """Say in one line what ended a run from outside, and how to go on."""
-    with stopping_at_once(folder), told(folder):
-        yield
+    try:
+        with folder.locked(), stopping_at_once(folder), told(folder):
+            yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped at once; continue with resume={folder}") from error
 
 
 def _name_again(bench: Workbench) -> None:
@@ -224,6 +229,8 @@ def continue_task(config: Mapping[str, Any], folder: RunFolder) -> tuple[dict[st
     Raises:
         ConfigError: As `run_task`, and where the folder holds a run and `skip_finished` is false.
     """
+    if not ranks.is_first():
+        return _follow(config, folder)
     if not (folder.path / "config.yaml").exists():
         return run_task(config, folder), False
     if not config["skip_finished"]:
@@ -237,6 +244,27 @@ def continue_task(config: Mapping[str, Any], folder: RunFolder) -> tuple[dict[st
         return folder.summary(), True
     return resume(folder.path), False
 
+
+def _follow(config: Mapping[str, Any], folder: RunFolder) -> tuple[dict[str, Any], bool]:
+    """What a process beside the first does for a member of a sweep: what the first has decided.
+
+    Raises:
+        RuntimeError: The first has decided nothing.
+    """
+    end = time.monotonic() + FOLLOWING_SECONDS
+    while folder.summary()["task"] is None:
+        if time.monotonic() > end:
+            raise RuntimeError(f"{folder}: the first process of the run has not started it")
+        time.sleep(0.2)
+    if is_finished(folder.summary()):
+        return folder.summary(), True
+    bench = _bench(folder.config(), folder)
+    with _guarded(folder):
+        return _run_phases(bench), False
+
+
+FOLLOWING_SECONDS = 600
+"""How long a process waits for the first one of its run."""
 
 LAST_PART = {
     "pipeline": "evaluation",
@@ -350,6 +378,13 @@ def _label(bench: Workbench) -> str:
     return summary.get("method") or Path(name).stem
 
 
+DECISIVE = (
+    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches", "fast_dev_run"),
+    *("precision", "sync_batchnorm"),
+)
+"""Arguments of the Trainer that decide a result."""
+
+
 def _comparable_hash(plain: Mapping[str, Any]) -> str:
     """Hash of everything in the configuration that two runs must share to be averaged over."""
     left_out = (
@@ -369,6 +404,10 @@ def _comparable_hash(plain: Mapping[str, Any]) -> str:
         "callbacks",
     )
     shared = {key: value for key, value in plain.items() if key not in left_out}
+    trainer = plain["trainer"]
+    decisive = {key: trainer[key] for key in DECISIVE if trainer.get(key) not in (None, False, 0, 1.0, "32-true", "32")}
+    count = number_of_processes(trainer)
+    shared |= {"trainer": {**decisive, **({"processes": count} if count > 1 else {})}} if decisive or count > 1 else {}
     if plain["control"]:  # what steers the search follows what was measured
         shared["callbacks"] = plain["callbacks"]
     # How a run is saved changes nothing in it; runs of before have no such key.
@@ -512,4 +551,6 @@ def _override_resumed(config: dict[str, Any], override: str) -> None:
         node = node.setdefault(name, {}) if isinstance(node, dict) else None
     if not isinstance(node, dict):
         raise ConfigError(f"{override}: there is no such key")
+    if path == ["trainer"] and last in DECISIVE and node.get(last) != value:
+        log.warning("%s: from here on this is another experiment than that of config.yaml", override)
     node[last] = value

@@ -3,6 +3,7 @@
 from nas_lightning import draws
 from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.building import bench_of, build_module, search_data, stages_of
+from nas_lightning.lightning.processes import number_of_processes
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.stages import shapes_of
 from nas_lightning.lightning.workbench import Workbench
@@ -22,7 +23,9 @@ def check_search(bench: Workbench) -> None:
     previous: SearchModule | None = None
     for stage in stages:
         stage_bench = bench_of(bench, stage)
-        search_data(stage_bench).setup("fit")
+        images = search_data(stage_bench)
+        images.expected_processes = number_of_processes(bench.plain["trainer"])
+        images.setup("fit")
         module = build_module(stage_bench, stage)
         _check_learning(module)
         if stage.phase == "search":

@@ -177,6 +177,11 @@ class EvaluationData(KeyedDataModule):
             split = self._search_split()
             self.held_out = self._searched(split, augment=False)
             self.train_indices, self.held_out_indices = split.train, split.val
+        if min(len(self.train_indices), len(self.held_out_indices)) < self.processes:
+            raise DataError(
+                f"trainer.devices: {len(self.train_indices)} training images and {len(self.held_out_indices)} others"
+                f" are too few for {self.processes} processes; use trainer.devices=1"
+            )
         self._check_augment_on(self.augmented)
 
     def train_dataloader(self) -> PassLoader:

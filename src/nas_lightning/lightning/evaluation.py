@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 import lightning as L
-from nas_lightning import draws
+from nas_lightning import draws, ranks
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import TrainingStep, lay_out_like_weights
 from nas_lightning.lightning.finite import FiniteLoss
@@ -143,6 +143,10 @@ class EvaluationModule(L.LightningModule):
         """Log the final metric."""
         self.log(self.metric_name, 100 * self.test_metric.compute(), sync_dist=True)
         self.test_metric.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        """DDP hands the first process's running statistics on at the start of a training step only."""
+        ranks.take_over(list(self.network.buffers()))
 
     def epoch_metrics(self) -> dict[str, float]:
         """Accuracy on train, measured while training, and the probability of drop-path."""

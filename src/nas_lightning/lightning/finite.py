@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 import lightning as L
+from nas_lightning import ranks
 from nas_lightning.data.loading import PassLoader
 from nas_lightning.errors import NonFiniteError
 from nas_lightning.run_folder import RunFolder
@@ -60,7 +61,8 @@ class FiniteLoss:
         self._loss = self._finite = None
         trainer = module.trainer
         if trainer.strategy.reduce_boolean_decision(not finite, all=False):
-            raise NonFiniteError(_told(module, trainer, name, float(loss), stream, batch_idx))
+            mine = None if finite else _told(module, trainer, name, float(loss), stream, batch_idx)
+            raise NonFiniteError(next(line for line in ranks.gathered(mine) if line is not None))
 
 
 def _told(module: Any, trainer: L.Trainer, name: str, loss: float, stream: str, batch_idx: int) -> str:

@@ -65,6 +65,8 @@ class KeyedDataModule(LightningDataModule):
         self._lasting: dict[str, PassLoader] = {}
         self._sources: dict[str, Dataset[Item]] = {}
 
+    expected_processes = 1
+    """Without a trainer: those of the run whose images are checked."""
     first_pass = 0
     """Passes made before this fit: a later stage of a search goes on from them."""
 
@@ -76,7 +78,7 @@ class KeyedDataModule(LightningDataModule):
     @property
     def processes(self) -> int:
         """Among how many processes each pass is divided."""
-        return self.trainer.world_size if self.trainer else 1
+        return self.trainer.world_size if self.trainer else self.expected_processes
 
     def prepare_data(self) -> None:
         """Fetches what is to be fetched, in one process."""

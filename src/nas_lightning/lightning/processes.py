@@ -18,8 +18,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import multiprocessing
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
@@ -35,7 +37,17 @@ ENDING_SECONDS = 10
 """How long the processes that Lightning started may take to end after the first one."""
 
 
-class SearchDDP(DDPStrategy):
+class EndingDDP(DDPStrategy):
+    """Lightning's DDP, which leaves no process behind when the first one ends."""
+
+    def _configure_launcher(self) -> None:
+        super()._configure_launcher()
+        launcher = self._launcher
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            atexit.register(lambda: _end(launcher.procs))
+
+
+class SearchDDP(EndingDDP):
     """Lightning's DDP without the wrapper around the module: the search averages its gradients itself.
 
     There is one place for the gradients of weights, of architecture parameters and of products of both (`reduce`), and
@@ -46,11 +58,6 @@ class SearchDDP(DDPStrategy):
         """All processes start from the weights of the first; nothing is wrapped."""
         assert self.model is not None
         ranks.take_over([*self.model.parameters(), *self.model.buffers()])
-
-    def _configure_launcher(self) -> None:
-        super()._configure_launcher()
-        if isinstance(self._launcher, _SubprocessScriptLauncher):
-            atexit.register(_end, self._launcher.procs)
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -67,9 +74,13 @@ def number_of_processes(trainer: Mapping[str, Any]) -> int:
     asked: dict[str, Any] = {key: trainer[key] for key in ("accelerator", "devices") if trainer.get(key) is not None}
     if asked.get("devices", 1) in (1, "1") and trainer.get("num_nodes", 1) == 1:
         return 1
-    probe = L.Trainer(
-        **asked, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
-    )
+    try:
+        probe = L.Trainer(
+            **asked, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+        )
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
+        words = " ".join(f"trainer.{key}={value}" for key, value in asked.items())
+        raise ConfigError(f"{words}: {' '.join(str(error).split())}; use trainer.devices=1, or trainer=cpu") from error
     return probe.num_devices * int(trainer.get("num_nodes") or 1)
 
 
@@ -83,7 +94,7 @@ def strategy_of(trainer: Mapping[str, Any], searches: bool) -> Any:
     strategy = trainer.get("strategy") or "auto"
     if number_of_processes(trainer) == 1 and not (strategy in LAUNCHED and ranks.ranks_are_given()):
         return strategy if strategy not in (*SPAWNED, *LAUNCHED) else "auto"
-    return SearchDDP() if searches else "ddp"
+    return SearchDDP() if searches else EndingDDP()
 
 
 def check_processes(trainer: Mapping[str, Any], task: str) -> None:
@@ -102,11 +113,27 @@ def check_processes(trainer: Mapping[str, Any], task: str) -> None:
     if count > 1 and task not in ("pipeline", "search", "select", "evaluate"):
         raise ConfigError(f"trainer.devices={trainer.get('devices')}: task={task} runs in one process; use"
                           " trainer.devices=1")  # fmt: skip
+    tasks = int(os.environ.get("SLURM_NTASKS") or count)
+    if count > 1 and strategy not in SPAWNED and SLURMEnvironment.detect() and tasks != count:
+        raise ConfigError(
+            f"trainer.devices={trainer.get('devices')}: SLURM has started {tasks} tasks for {count} processes; use"
+            f" srun --ntasks={count} (hydra.launcher.tasks_per_node), or trainer=ddp_spawn"
+        )
     if strategy in SPAWNED and int(trainer.get("num_nodes") or 1) > 1:
         raise ConfigError(
             f"trainer.strategy={strategy}: starts processes on one machine, trainer.num_nodes={trainer['num_nodes']};"
             " use trainer=ddp with torchrun or SLURM"
         )
+
+
+def environment_of_cluster() -> ClusterEnvironment | None:
+    """What knows of the other processes, where Lightning would choose wrongly by itself."""
+    if ranks.STARTED_HERE in os.environ:
+        return LightningEnvironment()
+    if SLURMEnvironment.detect():
+        # Lightning would queue the job again by itself, with a checkpoint of its own; `Preemption` and submitit do.
+        return SLURMEnvironment(auto_requeue=False)
+    return None
 
 
 def starts_here(trainer: Mapping[str, Any]) -> bool:
@@ -134,6 +161,7 @@ def start_here(run: Callable[[dict[str, Any], Path], None], config: Mapping[str,
     told = multiprocessing.get_context("spawn").SimpleQueue()
     arguments = (run, config, folder, _free_port(), count, told)
     context = multiprocessing.start_processes(_rank, arguments, count, join=False, start_method="spawn")
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # that it ends them is no news
     with _passing_signals_on(context.pids()):
         try:
             while not context.join():
@@ -163,6 +191,7 @@ def _rank(
         "WORLD_SIZE": str(count),
         "NODE_RANK": "0",
         "LOCAL_RANK": str(number),
+        ranks.STARTED_HERE: "1",
     }
     os.setpgrp()  # a Ctrl-C of the terminal reaches the parent, which passes it on once
     log_to(folder)
@@ -170,11 +199,11 @@ def _rank(
         run(config, folder)
     except (errors.NasLightningError, Interrupted) as error:
         told.put((type(error).__name__, str(error)))
-        raise
+        os._exit(1)  # raised, it would print a traceback
     except Exception as error:
         logging.getLogger(__name__).info("process %d failed", number, exc_info=True)
         told.put(("RuntimeError", f"{type(error).__name__}: {' '.join(str(error).split())}"))
-        raise
+        os._exit(1)
     ranks.wait()
 
 

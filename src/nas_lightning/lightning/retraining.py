@@ -18,6 +18,7 @@ from nas_lightning.lightning.callbacks import (
 )
 from nas_lightning.lightning.data import EvaluationData
 from nas_lightning.lightning.evaluation import EvaluationModule
+from nas_lightning.lightning.processes import number_of_processes
 from nas_lightning.lightning.workbench import Workbench, callback_of
 from nas_lightning.spaces.genotypes import Genotype
 from nas_lightning.spaces.network import auxiliary_fits
@@ -35,7 +36,9 @@ class Retraining(Recipe):
                 here.
         """
         bench.space.check_image_size(bench.data.image_size, self.layers, self.stem)
-        self._images(bench).setup("fit")
+        images = self._images(bench)
+        images.expected_processes = number_of_processes(bench.plain["trainer"])
+        images.setup("fit")
         if self.compile:
             trainer = bench.trainer("check", 1, bench.folder.checkpoints, max_epochs=1)
             check_compiler(trainer.strategy.root_device)
@@ -92,7 +95,7 @@ class Retraining(Recipe):
         with interrupt.listening(), callback_of(trainer, Preemption).listening():
             trainer.fit(module, datamodule=images, ckpt_path=path)
             epochs = trainer.current_epoch
-            cut_off = interrupt.requested or out_of_time(trainer)
+            cut_off = trainer.strategy.reduce_boolean_decision(interrupt.requested or out_of_time(trainer), all=False)
             if not cut_off:
                 (result,) = trainer.test(module, datamodule=images, verbose=False) or [{}]
         if cut_off or interrupt.requested:

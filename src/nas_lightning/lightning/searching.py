@@ -224,7 +224,7 @@ def _fit(
     interrupt = callback_of(trainer, InterruptAtEpochEnd)
     with interrupt.listening(), callback_of(trainer, Preemption).listening():
         trainer.fit(module, datamodule=data, ckpt_path=resume_from)
-    if interrupt.requested or out_of_time(trainer):
+    if trainer.strategy.reduce_boolean_decision(interrupt.requested or out_of_time(trainer), all=False):
         raise Interrupted(f"stopped after epoch {module.search_epoch}; continue with resume={bench.folder}")
     return _state_of(
         module,

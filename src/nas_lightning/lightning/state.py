@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.running import restore_metrics, state_of_metrics
 from nas_lightning.run_folder import RunFolder
 
@@ -88,6 +89,11 @@ def load_state(module: "SearchModule", state: dict[str, Any]) -> None:
     module.settle(state["decisions"])
     for key, value in state["changed"].items():
         change_value(module, key, value)
+    if state["running"] and module.trainer.world_size > 1:
+        raise ConfigError(
+            f"trainer.devices: the last state is one between two batches of one process, not of"
+            f" {module.trainer.world_size}; resume it with trainer.devices=1"
+        )
     restore_metrics(module.running, state["running"])
     module.in_epoch = bool(state["running"])
 

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.loggers.logger import DummyLogger
 
 import lightning as L
 from nas_lightning import ranks
@@ -29,14 +30,14 @@ from nas_lightning.lightning.callbacks import (
     Tables,
 )
 from nas_lightning.lightning.loggers import RunInfo, RunLoggers
-from nas_lightning.lightning.processes import number_of_processes, strategy_of
+from nas_lightning.lightning.processes import environment_of_cluster, number_of_processes, strategy_of
 from nas_lightning.lightning.users_data import from_datamodule
 from nas_lightning.protocols import Objective, Regularizer, SearchSpace
 from nas_lightning.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
-DEFAULT_THREADS = torch.get_num_threads()
+DEFAULT_THREADS = int(os.environ.setdefault("NAS_LIGHTNING_THREADS", str(torch.get_num_threads())))
 """What torch takes by itself; a run that names no number gets it back after one that did."""
 
 
@@ -205,7 +206,9 @@ class Workbench:
             checkpoint or EpochCheckpoint(checkpoints),
         ]
         strategy = strategy_of(self.plain["trainer"], searches=phase != "evaluation")
-        return self.plain_trainer(callbacks, max_epochs, logger=self.loggers.all or False, strategy=strategy)
+        # Lightning's own callbacks ask for a logger in every process.
+        loggers: Any = self.loggers.all or ([DummyLogger()] if self.plain["logger"] else False)
+        return self.plain_trainer(callbacks, max_epochs, logger=loggers, strategy=strategy)
 
     def plain_trainer(self, callbacks: Sequence[L.Callback], max_epochs: int, **others: Any) -> L.Trainer:
         """A Trainer with these callbacks only; every value of the `trainer` section passes through.
@@ -216,7 +219,10 @@ class Workbench:
             others: Further arguments, which count more than the section's.
         """
         beside = number_of_processes(self.plain["trainer"]) // int(self.plain["trainer"].get("num_nodes") or 1)
-        torch.set_num_threads(self.config.threads or max(1, DEFAULT_THREADS // beside))
+        threads = self.config.threads or max(1, DEFAULT_THREADS // beside)
+        torch.set_num_threads(threads)
+        if beside > 1:  # or Lightning would set another number when it starts the processes
+            os.environ["OMP_NUM_THREADS"] = str(threads)
         ours = {
             "max_epochs": max_epochs,
             "callbacks": list(callbacks),
@@ -230,9 +236,9 @@ class Workbench:
         section = self.plain["trainer"]
         plugins = section.get("plugins") or []
         ours["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), DurableIO()]
-        if SLURMEnvironment.detect():
-            # Lightning would queue the job again by itself, with a checkpoint of its own; `Preemption` and submitit do.
-            ours["plugins"].append(SLURMEnvironment(auto_requeue=False))
+        cluster = environment_of_cluster()
+        if cluster is not None:
+            ours["plugins"].append(cluster)
         return self.build("trainer", {**defaults, **section, **ours})
 
 

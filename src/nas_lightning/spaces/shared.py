@@ -90,7 +90,8 @@ class Source:
             y = self.pooled(pool)
             if not norm.track_running_stats:
                 return F.batch_norm(y, None, None, training=True, eps=norm.eps), y, y
-            mean, var = (torch.zeros(y.shape[1], dtype=self.whole.dtype, device=y.device) for _ in range(2))
+            assert norm.running_mean is not None
+            mean, var = (torch.zeros(y.shape[1], dtype=norm.running_mean.dtype, device=y.device) for _ in range(2))
             return F.batch_norm(y, mean, var, training=True, momentum=1.0, eps=norm.eps), mean, var
 
         return self.once(("normed", _settings(pool), norm.eps, norm.track_running_stats), make)

@@ -78,13 +78,15 @@ class EpochCheckpoint(Checkpoint):
         """Save after a batch; a resume goes on with the next one.
 
         Returns:
-            Whether it was saved. Not where a validation follows or has come before in this epoch: that one the end of
-            the epoch saves.
+            Whether a resume can go on from here or, with several processes, from the end of the epoch before: of what
+            they sum up in an epoch, a state would hold the first one's part. Not where a validation follows or has
+            come before in this epoch: that one the end of the epoch saves.
         """
         validates = trainer.val_check_batch or 0
         if trainer.check_val_every_n_epoch is None or batch_idx + 1 >= min(trainer.num_training_batches, validates):
             return False
-        self._save(trainer)
+        if trainer.world_size == 1:
+            self._save(trainer)
         return True
 
     def _save(self, trainer: L.Trainer, copy: str | None = None) -> None:

@@ -37,6 +37,7 @@ class InterruptAtEpochEnd(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """End the fit after this epoch; the checkpoint is written right after this."""
+        self.requested = trainer.strategy.reduce_boolean_decision(self.requested, all=False)
         if self.requested:
             trainer.should_stop = True
 

@@ -33,17 +33,20 @@ class Preemption(L.Callback):
     def __init__(self) -> None:
         self._pending: int | None = None
         self._before: Handlers = {}
+        self._trainer: L.Trainer | None = None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Listen during a fit; what came after its last batch is answered at its end."""
         with taking_over(self._handle) as self._before:
             yield
-            if self._pending is not None:
-                self._answer("")
+            trainer = self._trainer
+            if trainer is not None and trainer.strategy.reduce_boolean_decision(self._pending is not None, all=False):
+                self._answer(trainer.default_root_dir)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Lightning has put a handler of its own before this one, which would end the epoch too early."""
+        self._trainer = trainer
         for number in self._before:
             signal.signal(number, self._handle)
 
@@ -115,4 +118,5 @@ def taking_over(handler: Callable[[int, FrameType | None], None]) -> Iterator[Ha
 def out_of_time(trainer: L.Trainer) -> bool:
     """Whether `trainer.max_time` ended the fit: then the phase is not finished and can be resumed."""
     timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
-    return any((timer.time_remaining() or 0.0) <= 0 for timer in timers)
+    left = [timer.time_remaining() for timer in timers]  # None: it only measures
+    return any(seconds is not None and seconds <= 0 for seconds in left)

@@ -48,8 +48,8 @@ class RandomState(L.Callback):
             return
         state, self._restored = self._restored, None
         torch.set_rng_state(state["torch"])
-        if state["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda"])
+        for device, saved in enumerate(state["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(saved, device)
         keys, position, has_gauss, cached = state["numpy"]
         np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), position, has_gauss, cached))
         random.setstate((3, tuple(state["python"]), state["python_gauss"]))
