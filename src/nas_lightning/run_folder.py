@@ -157,7 +157,8 @@ class RunFolder:
             return dict(SUMMARY)
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(
-                f"resume={self}: summary.json there is damaged ({error}); delete it: what is finished is in the checkpoints"
+                f"resume={self}: summary.json there is damaged ({error}); delete it: what is finished is in the"
+                " checkpoints"
             ) from error
 
     @contextmanager
@@ -210,8 +211,7 @@ class RunFolder:
         except Exception as error:  # torch raises errors of many kinds for a damaged file
             reason = " ".join(str(error).split())[:200]
             raise DamagedCheckpointError(
-                f"resume={self}: checkpoints/{name} is damaged ({reason}); delete it and previous.ckpt beside it to train that"
-                " phase again"
+                f"resume={self}: checkpoints/{name} is damaged ({reason}); delete it to train that phase again"
             ) from error
         written = saved.get("nas_lightning", {"format": 1})
         if written["format"] != FORMAT:

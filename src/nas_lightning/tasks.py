@@ -20,7 +20,7 @@ from nas_lightning import ranks, reports
 from nas_lightning.composition import as_dict, compose, options
 from nas_lightning.configs import LOADING_KEYS, RootConfig, validate
 from nas_lightning.draws import seeded_generator
-from nas_lightning.errors import ConfigError
+from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.faults import told
 from nas_lightning.lightning.analyses import analysis_bench, name_analysis, run_analysis, start_analysis
 from nas_lightning.lightning.callbacks import stopping_at_once

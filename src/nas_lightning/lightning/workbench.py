@@ -118,6 +118,15 @@ class Workbench:
         """
         parts = {}
         for name, part in self.plain[group].items():
+            target = target_of(f"{group}.{name}", part, tuple(self.config.trusted))
+            if not inspect.isclass(target) and target.__module__.split(".")[0] not in (
+                "nas_lightning",
+                *self.config.trusted,
+            ):
+                raise ConfigError(  # before it is called: it could do anything
+                    f"{group}.{name}._target_={part['_target_']}: {group} consists of {_KINDS[group].__name__}s, this is"
+                    " a function; name a class, or allow its package with trusted=[PACKAGE]"
+                )
             built = self.build(f"{group}.{name}", part, fill)
             if not isinstance(built, _KINDS[group]):
                 raise ConfigError(
