@@ -7,6 +7,7 @@ import json
 import logging
 import platform
 import subprocess
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
+LOCK_SECONDS = 10
+"""How long the workers of a run that was killed may hold its folder; they look for their parent every 5 seconds."""
 _LOCKED: set[str] = set()
 """Folders that this process has locked."""
 
@@ -168,16 +171,25 @@ class RunFolder:
         Raises:
             ConfigError: A run is at work there.
         """
-        if fcntl is None or not ranks.is_first() or str(self.path) in _LOCKED or not self.path.is_dir():
+        held = self.path / "config.yaml"  # written once, never replaced
+        if fcntl is None or not ranks.is_first() or str(self.path) in _LOCKED or not held.exists():
             yield
             return
-        with (self.path / ".lock").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ConfigError(f"resume={self}: another process runs it; wait for its end, or stop it") from error
-            except OSError as error:  # a file system without locks
-                log.info("%s cannot be locked: %s", self, error)
+        with held.open() as file:
+            end = time.monotonic() + LOCK_SECONDS
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    if time.monotonic() > end:
+                        raise ConfigError(
+                            f"resume={self}: another process runs it; wait for its end, or stop it"
+                        ) from error
+                    time.sleep(0.2)
+                    continue
+                except OSError as error:  # a file system without locks
+                    log.info("%s cannot be locked: %s", self, error)
+                break
             _LOCKED.add(str(self.path))
             try:
                 yield

@@ -124,8 +124,8 @@ class Workbench:
                 *self.config.trusted,
             ):
                 raise ConfigError(  # before it is called: it could do anything
-                    f"{group}.{name}._target_={part['_target_']}: {group} consists of {_KINDS[group].__name__}s, this is"
-                    " a function; name a class, or allow its package with trusted=[PACKAGE]"
+                    f"{group}.{name}._target_={part['_target_']}: {group} consists of {_KINDS[group].__name__}s, this"
+                    " is a function; name a class, or allow its package with trusted=[PACKAGE]"
                 )
             built = self.build(f"{group}.{name}", part, fill)
             if not isinstance(built, _KINDS[group]):
