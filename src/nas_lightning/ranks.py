@@ -5,13 +5,14 @@ run of a single process.
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import torch
-from torch import Tensor, distributed, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -25,6 +26,8 @@ _RANKS = ("RANK", "SLURM_PROCID")
 def rank() -> int:
     """Number of this process among all of the run."""
     if _initialised():
+        from torch import distributed
+
         return distributed.get_rank()
     if STARTED_HERE in os.environ:
         return int(os.environ["LOCAL_RANK"])
@@ -37,7 +40,11 @@ def rank() -> int:
 
 def count() -> int:
     """How many processes communicate; 1 before they do."""
-    return distributed.get_world_size() if _initialised() else 1
+    if not _initialised():
+        return 1
+    from torch import distributed
+
+    return distributed.get_world_size()
 
 
 def ranks_are_given() -> bool:
@@ -76,6 +83,8 @@ def agreed(value: T) -> T:
     """What the first process found, in all of them; they wait for it."""
     if count() == 1:
         return value
+    from torch import distributed
+
     values = [value]
     distributed.broadcast_object_list(values, src=0)
     return values[0]
@@ -85,11 +94,13 @@ def gathered(value: T) -> list[T]:
     """What each process found, in all of them."""
     values = [value] * count()
     if count() > 1:
+        from torch import distributed
+
         distributed.all_gather_object(values, value)
     return values
 
 
-def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
+def averaged(tensors: "Sequence[Tensor]") -> "list[Tensor]":
     """Means over the processes, in one communication for each type of number.
 
     Args:
@@ -98,6 +109,9 @@ def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
     found = list(tensors)
     if count() == 1:
         return found
+    import torch
+    from torch import distributed
+
     for kind in dict.fromkeys((t.dtype, t.device) for t in tensors):  # in the same order in all processes
         alike = [i for i, t in enumerate(tensors) if (t.dtype, t.device) == kind]
         flat = torch.cat([tensors[i].detach().flatten() for i in alike])
@@ -108,32 +122,36 @@ def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
     return found
 
 
-@torch.no_grad()
-def take_over(tensors: Sequence[Tensor]) -> None:
+def take_over(tensors: "Sequence[Tensor]") -> None:
     """Give every process the first one's numbers, in place."""
     if count() > 1:
+        from torch import distributed
+
         for tensor in tensors:
-            distributed.broadcast(tensor, src=0)
+            distributed.broadcast(tensor.data, src=0)
 
 
 def wait() -> None:
     """Let all processes come as far as this."""
     if count() > 1:
+        from torch import distributed
+
         distributed.barrier()
 
 
-@torch.no_grad()
-def average_statistics(module: nn.Module) -> None:
+def average_statistics(module: "nn.Module") -> None:
     """Give every process the mean of all running statistics: each moved its own by the images that it saw."""
     if count() > 1:
         buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
         for buffer, mean in zip(buffers, averaged(buffers), strict=True):
-            buffer.copy_(mean)
+            buffer.data.copy_(mean)
 
 
 @contextmanager
-def local_normalisation(module: nn.Module) -> Iterator[None]:
+def local_normalisation(module: "nn.Module") -> Iterator[None]:
     """Within the block, SyncBatchNorm normalises by the images of this process: it has no second derivative."""
+    from torch import nn
+
     synced = [m for m in module.modules() if isinstance(m, nn.SyncBatchNorm)]
     groups = [m.process_group for m in synced]
     try:
@@ -152,6 +170,8 @@ def _alone() -> Any:
     """The group of this process alone; the first call is made by all together."""
     if not _initialised():
         return None
+    from torch import distributed
+
     world = id(distributed.group.WORLD)
     if world not in _groups:
         made = [distributed.new_group([other]) for other in range(count())]
@@ -160,4 +180,8 @@ def _alone() -> Any:
 
 
 def _initialised() -> bool:
+    if "torch" not in sys.modules:  # the help must not wait for torch
+        return False
+    from torch import distributed
+
     return distributed.is_available() and distributed.is_initialized()

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 import platform
 import subprocess
 import time
@@ -171,6 +172,9 @@ class RunFolder:
         Raises:
             ConfigError: A run is at work there.
         """
+        if ranks.STARTED_HERE in os.environ:  # the process that has started this one holds it
+            yield
+            return
         held = self.path / "config.yaml"  # written once, never replaced
         if fcntl is None or not ranks.is_first() or str(self.path) in _LOCKED or not held.exists():
             yield
