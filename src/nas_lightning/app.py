@@ -124,7 +124,11 @@ def log_to(folder: Path) -> None:
     try:
         file = logging.FileHandler(folder / log_name())
     except OSError as error:
-        raise ConfigError(f"resume={folder}: cannot be written ({error.strerror}); make it writable") from error
+        from nas_lightning.run_folder import RunFolder  # here: the help must not wait for torch
+
+        raise ConfigError(
+            f"resume={RunFolder(folder)}: cannot be written ({error.strerror}); make it writable"
+        ) from error
     file.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))
     console = logging.StreamHandler()
     console.setLevel(logging.WARNING)

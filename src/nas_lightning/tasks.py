@@ -305,15 +305,15 @@ def _run_here(bench: Workbench) -> dict[str, Any]:
     """The phases in this process, which may be one of several: all compute the same, the first one writes."""
     folder, task = bench.folder, bench.config.task
     summary = folder.summary()
+    found: Genotype | None = None
     with bench.loggers:
         if task in ("pipeline", "search", "select") and summary["search"] is None:
             summary = _search(bench)
+            found = Genotype.from_dict(summary["genotype"])  # not from the file, which the first process writes
         if task in ("pipeline", "evaluate") and summary["evaluation"] is None:
-            if task == "pipeline":
-                found = Genotype.from_dict(summary["genotype"])
-            elif (folder.path / "genotype.json").exists():
+            if found is None and (folder.path / "genotype.json").exists():
                 found = folder.genotype()
-            else:
+            elif found is None:
                 found = _given_genotype(bench)
                 folder.save_genotype(found)
             summary = _evaluate(bench, found)
