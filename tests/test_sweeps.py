@@ -78,6 +78,7 @@ def test_optuna_maximises_and_its_experiment_names_what_is_looked_for():
     assert nl.compose(["experiment=sweep_weight_decay"]).evaluation["images"] == "search_halves"
 
 
+@pytest.mark.slow
 def test_a_plugin_that_is_not_installed_is_named(tmp_path):
     """The same interpreter with all packages but Hydra's plugins."""
     import hydra

@@ -53,6 +53,7 @@ def test_best_of_two_seeds(tiny, tmp_path, monkeypatch):
     assert len(frame) == 1  # members are no runs
 
 
+@pytest.mark.slow
 def test_finished_members_are_not_run_again(tiny, tmp_path):
     whole = run([*tiny, *TWO], tmp_path / "whole")
     crash = ["trusted=[lightning_parts]", "+callbacks.crash._target_=lightning_parts.CrashOnce",

@@ -82,6 +82,7 @@ def state_log():
     ]
 
 
+@pytest.mark.slow
 def test_published_series_stop_at_22_and_return_10(tracked, tmp_path):
     on_grid = [float(value) for value in VECTOR_A.split()]
     series = [on_grid[epoch // 2] for epoch in range(50)]
@@ -119,6 +120,7 @@ def test_a_stopped_search_is_not_continued(tracked, tmp_path):
     assert len(RunFolder(tmp_path / "run").read_metrics()) == 3
 
 
+@pytest.mark.slow
 def test_a_measurement_off_the_grid_does_not_count(tracked, tmp_path):
     overrides = [*tracked, "method=darts_es", "space=s3", FIRST, "search.epochs=4",
                  *injected([1, 1, 1, 100], interval=2), *rule("curvature_stopping")]  # fmt: skip
@@ -183,6 +185,7 @@ def test_a_kill_after_a_rollback_resumes_exactly(tracked, tmp_path):
         assert same(a[part], b[part])
 
 
+@pytest.mark.slow
 def test_drop_path_can_be_what_grows(tracked, tmp_path):
     key = "regularizer.drop_path.maximum"
     overrides = [*tracked, *ADA, "+regularizer=drop_path", f"{key}=0.1", f"control.adaptive_rollback.key={key}",

@@ -135,6 +135,7 @@ def test_kills_at_random_moments_change_nothing(images_file, tmp_path, method, n
         same(folder, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_kill_changes_nothing(images_file, tmp_path):
     words = [*SMALL, "data=arrays", f"data.path={images_file}", "~callbacks.curvature", "evaluation.epochs=1"]
     words.append("search.epochs=3")
