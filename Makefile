@@ -19,10 +19,10 @@ search: .venv/.installed ## search and evaluate: make search ARGS="method=darts 
 	@$(BIN)/python run.py $(ARGS)
 
 test: lint types ## everything that must pass before a commit: lint, types, tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-all: lint types ## the same with the slow tests
-	$(BIN)/python -m pytest -n 2 -m ""
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m ""
 
 lint: .venv/.installed-dev ## check style and formatting (ruff)
 	$(BIN)/ruff check .

@@ -2,17 +2,19 @@
 
 import pytest
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 
 import nas_lightning as nl
 import rank_parts
 from conftest import TINY_SIZES, write_images
 from nas_lightning.composition import as_dict
 from nas_lightning.errors import ConfigError
-from nas_lightning.lightning.processes import check_processes, number_of_processes, start_here, strategy_of
+from nas_lightning.lightning.processes import SearchDDP, check_processes, number_of_processes, start_here, strategy_of
 from nas_lightning.lightning.searching import run_search
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
 
+pytestmark = pytest.mark.xdist_group("processes")  # in one worker, which makes what they share once
 TWO = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn"}
 QUICK = {
     "first order": ["method=darts"],
@@ -143,4 +145,6 @@ def test_one_process_needs_no_strategy():
     assert number_of_processes({"accelerator": "cpu", "devices": 1}) == 1
     assert number_of_processes({"accelerator": "cpu", "devices": 2, "num_nodes": 3}) == 6
     assert strategy_of({"accelerator": "cpu", "devices": 1, "strategy": "ddp"}, searches=True) == "auto"
-    assert strategy_of({"accelerator": "cpu", "devices": 2}, searches=False) == "ddp"
+    for searches in (True, False):
+        strategy = strategy_of({"accelerator": "cpu", "devices": 2}, searches)
+        assert isinstance(strategy, SearchDDP if searches else DDPStrategy)
