@@ -184,7 +184,7 @@ def test_rate_and_schedules_of_the_stage(whole):
     assert column(folder, "lr", phase="selection") == pytest.approx([0.01] * 5)
     assert column(folder, "drop_path") == pytest.approx([0.0] + [0.4] * 6)
     assert list(radii) == pytest.approx([0.03, 0.165, 0.3])
-    assert list(radii.values()) == [3, 3, 15]  # three steps an epoch
+    assert list(radii.values()) == [5, 5, 25]  # three steps an epoch, and two looks for the tables
     assert [state["steps"] for _, state in sorted(starts.items())] == [3 * epoch for epoch in range(7)]
 
 
