@@ -23,12 +23,13 @@ QUICK = {
     "adversarial": ["method=sdarts_adv"],
     "perturbation selector": ["method=darts_pt", "selector.epochs=1"],
 }
+FOUR = ("search.epochs=4", "callbacks.curvature.interval=1")
 SLOW = {
     name: [f"method={name}"]
-    for name in ("darts_2nd", "drnas", "snas", "sdarts_rs", "noisy_darts", "pc_darts", "sgas", "rs_ws", "rdarts_dp")
+    for name in ("darts_2nd", "drnas", "snas", "sdarts_rs", "noisy_darts", "sgas", "rs_ws", "rdarts_dp")
 } | {
-    "rollback": ["method=darts_ada", "control.rollback.start_epoch=0", "control.rollback.factor=0.1"],
-    "progressive": ["method=drnas_progressive"],
+    "pc_darts": ["method=pc_darts", "regularizer.partial_channels.divisor=2"],
+    "rollback": ["method=darts_ada", *FOUR],
     "fixed batch": ["method=darts", "callbacks.curvature.batch=fixed"],
 }
 DOUBLE = ["method=darts", "~callbacks.curvature", "search.epochs=5"]
@@ -39,7 +40,7 @@ def case(overrides, images, folder, batch):
     composed = nl.compose(
         [
             *("data=arrays", f"data.path={images}", "space=s3", "trainer=cpu", *TINY_SIZES),
-            *("trusted=[rank_parts]", f"search.batch_size={batch}"),
+            *("search.arch.warmup_epochs=0", "trusted=[rank_parts]", f"search.batch_size={batch}"),
             *("+callbacks.record._target_=rank_parts.Record", f"+callbacks.record.folder={folder}"),
             *overrides,
         ]
