@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas_lightning import composition as composing
+from nas_lightning import ranks
 from nas_lightning.errors import ConfigError, Interrupted, exit_code
 from nas_lightning.resolvers import register_resolvers
 
@@ -123,7 +124,7 @@ class Member:
         return record.val_accuracy
 
     def _write(self, record: Record) -> None:
-        if int(os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0) == 0:  # one record for all ranks
+        if ranks.is_first():  # one record for all of them
             file = self.records / f"{record.number}.json"
             file.with_suffix(".tmp").write_text(json.dumps(asdict(record)))
             file.with_suffix(".tmp").replace(file)

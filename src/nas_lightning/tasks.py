@@ -230,7 +230,7 @@ def continue_task(config: Mapping[str, Any], folder: RunFolder) -> tuple[dict[st
         ConfigError: As `run_task`, and where the folder holds a run and `skip_finished` is false.
     """
     if not ranks.is_first():
-        return _follow(config, folder)
+        return _follow(folder)
     if not (folder.path / "config.yaml").exists():
         return run_task(config, folder), False
     if not config["skip_finished"]:
@@ -245,7 +245,7 @@ def continue_task(config: Mapping[str, Any], folder: RunFolder) -> tuple[dict[st
     return resume(folder.path), False
 
 
-def _follow(config: Mapping[str, Any], folder: RunFolder) -> tuple[dict[str, Any], bool]:
+def _follow(folder: RunFolder) -> tuple[dict[str, Any], bool]:
     """What a process beside the first does for a member of a sweep: what the first has decided.
 
     Raises:

@@ -6,6 +6,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 import nas_lightning as nl
 import rank_parts
+from comparing import differences
 from conftest import TINY_SIZES, write_images
 from nas_lightning.composition import as_dict
 from nas_lightning.errors import ConfigError
@@ -68,21 +69,6 @@ def quick(tmp_path_factory):
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory):
     return by_two(SLOW, tmp_path_factory.mktemp("slow"))
-
-
-def differences(a, b, where=""):
-    """Nested values are equal bit for bit; the places where they are not."""
-    if isinstance(a, torch.Tensor):
-        return [] if torch.equal(a, b) else [where]
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        return [place for key in a for place in differences(a[key], b[key], f"{where}.{key}")]
-    if isinstance(a, list | tuple):
-        assert len(a) == len(b), where
-        return [
-            place for i, (x, y) in enumerate(zip(a, b, strict=True)) for place in differences(x, y, f"{where}[{i}]")
-        ]
-    return [] if a == b or (a != a and b != b) else [where]
 
 
 def agree(folder):

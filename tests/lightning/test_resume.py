@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import nas_lightning as nl
+from comparing import differences
 from lightning_parts import CrashOnce
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.tasks import run_task
@@ -31,23 +32,10 @@ def outcome(folder):
     }
 
 
-def equal(a, b, where=""):
-    """Nested checkpoints are equal bit for bit; returns the places where they are not."""
-    if isinstance(a, torch.Tensor):
-        return [] if torch.equal(a, b) else [where]
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        return [place for key in a for place in equal(a[key], b[key], f"{where}.{key}")]
-    if isinstance(a, list | tuple):
-        assert len(a) == len(b), where
-        return [place for i, (x, y) in enumerate(zip(a, b, strict=True)) for place in equal(x, y, f"{where}[{i}]")]
-    return [] if a == b else [where]
-
-
 def checkpoint_differences(a, b, name):
     first, second = (torch.load(folder / "checkpoints" / name, weights_only=True) for folder in (a, b))
     wanted = ("state_dict", "optimizer_states", "search", "evaluation", "epoch", "global_step")
-    return [place for key in wanted if key in first for place in equal(first[key], second[key], key)]
+    return [place for key in wanted if key in first for place in differences(first[key], second[key], key)]
 
 
 def cut_off_and_resumed_equals_whole(overrides, phase, epoch, tmp_path):

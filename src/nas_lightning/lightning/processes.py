@@ -11,9 +11,7 @@ import os
 import signal
 import socket
 import subprocess
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,6 +26,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 import lightning as L
 from nas_lightning import errors, ranks
 from nas_lightning.errors import ConfigError, Interrupted
+from nas_lightning.lightning.callbacks.preemption import SIGNALS, taking_over
 
 SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 """Strategies whose processes are started here."""
@@ -111,8 +110,9 @@ def check_processes(trainer: Mapping[str, Any], task: str) -> None:
             f" {', '.join(('auto', *LAUNCHED[:1], *SPAWNED))}; use trainer=ddp"
         )
     if count > 1 and task not in ("pipeline", "search", "select", "evaluate"):
-        raise ConfigError(f"trainer.devices={trainer.get('devices')}: task={task} runs in one process; use"
-                          " trainer.devices=1")  # fmt: skip
+        raise ConfigError(
+            f"trainer.devices={trainer.get('devices')}: task={task} runs in one process; use trainer.devices=1"
+        )
     tasks = int(os.environ.get("SLURM_NTASKS") or count)
     if count > 1 and strategy not in SPAWNED and SLURMEnvironment.detect() and tasks != count:
         raise ConfigError(
@@ -162,7 +162,12 @@ def start_here(run: Callable[[dict[str, Any], Path], None], config: Mapping[str,
     arguments = (run, config, folder, _free_port(), count, told)
     context = multiprocessing.start_processes(_rank, arguments, count, join=False, start_method="spawn")
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # that it ends them is no news
-    with _passing_signals_on(context.pids()):
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for pid in context.pids():
+            os.kill(pid, number)
+
+    with taking_over(pass_on, (signal.SIGINT, *SIGNALS)):
         try:
             while not context.join():
                 pass
@@ -211,22 +216,3 @@ def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
-
-
-@contextmanager
-def _passing_signals_on(pids: Sequence[int]) -> Iterator[None]:
-    """Within the block, requests to end go to these processes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        for pid in pids:
-            os.kill(pid, number)
-
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,13 +2,13 @@
 
 import logging
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 import lightning as L
 from nas_lightning.errors import Interrupted
+from nas_lightning.lightning.callbacks.preemption import taking_over
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +26,8 @@ class InterruptAtEpochEnd(L.Callback):
         Not done in hooks: at its own teardown Lightning puts back the handlers that it found when the fit began, ours
         among them.
         """
-        if threading.current_thread() is not threading.main_thread():
+        with taking_over(self._handle, (signal.SIGINT,)):
             yield
-            return
-        previous = signal.signal(signal.SIGINT, self._handle)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, previous)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """End the fit after this epoch; the checkpoint is written right after this."""

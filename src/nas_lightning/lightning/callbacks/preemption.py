@@ -3,7 +3,7 @@
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -102,12 +102,14 @@ def pass_on(number: int | None, before: Any, line: str) -> None:
 
 
 @contextmanager
-def taking_over(handler: Callable[[int, FrameType | None], None]) -> Iterator[Handlers]:
-    """Have the signals handled, where that is possible; gives the handlers before, which come back at the end."""
+def taking_over(
+    handler: Callable[[int, FrameType | None], None], numbers: Sequence[int] = SIGNALS
+) -> Iterator[Handlers]:
+    """Have signals handled, where that is possible; gives the handlers before, which come back at the end."""
     if threading.current_thread() is not threading.main_thread():
         yield {}
         return
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield before
     finally:
