@@ -1,18 +1,20 @@
 """Many runs: does a process that runs them all leak, and how long does a report of many folders take?
 
-    leak      tiny whole runs, one after the other in this process: memory, open files and threads after each
-    report    one run folder, copied many times under other seeds: seconds of `task=report`
+    report        one run folder, copied many times under other seeds: seconds of `task=report`
+    one_process   a sweep of tiny whole runs in one process: its memory, open files and threads while it runs
+    two_workers   the same sweep on two workers of joblib: those of all its processes
 
-`python -m benchmarks.load` takes some minutes. Linux only: it reads /proc.
+`python -m benchmarks.load` takes half an hour with two cores. Linux only: it reads /proc.
 """
 
 import argparse
-import gc
+import contextlib
 import json
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import nas_lightning as nl
-from benchmarks.measuring import add_number, new_parser, show, write
+from benchmarks.measuring import ROOT, add_number, new_parser, show, write
 from nas_lightning import reports
 from nas_lightning.composition import as_dict
 from nas_lightning.run_folder import RunFolder
@@ -33,39 +35,71 @@ TINY = (
     *("evaluation.epochs=1", "evaluation.init_channels=2", "evaluation.layers=2", "trainer.limit_train_batches=2"),
     *("trainer.limit_val_batches=1", "trainer.limit_test_batches=1"),
 )
+SWEEPS = {"one_process": (), "two_workers": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")}
 
 
-def state() -> dict[str, float]:
-    """What this process holds."""
-    gc.collect()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return {
-        "mib": pages * 4096 / 2**20,
-        "files": len(list(Path("/proc/self/fd").iterdir())),
-        "threads": threading.active_count(),
-    }
+def family(root: int) -> list[int]:
+    """A process and all that it has started, directly or not."""
+    parents: dict[int, int] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
+    found = [root]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found
 
 
-def run(seed: int, folder: Path) -> None:
-    """A whole tiny run."""
-    run_task(as_dict(nl.compose([*TINY, f"seed={seed}"])), RunFolder(folder))
+def state(root: int) -> dict[str, float]:
+    """What a process and those that it has started hold together."""
+    held = {"processes": 0.0, "mib": 0.0, "files": 0.0, "threads": 0.0}
+    for process in (Path(f"/proc/{pid}") for pid in family(root)):
+        with contextlib.suppress(OSError):
+            files = len(list((process / "fd").iterdir()))
+            threads = len(list((process / "task").iterdir()))
+            mib = int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+            held = {
+                "processes": held["processes"] + 1,
+                "mib": held["mib"] + mib,
+                "files": held["files"] + files,
+                "threads": held["threads"] + threads,
+            }
+    return held
 
 
-def leak(count: int, home: Path) -> dict[str, Any]:
-    """Slopes over the second half of the runs, when caches are full."""
-    states = []
-    for seed in range(count):
-        run(seed, home / "runs" / str(seed))
-        states.append(state())
-    half = states[count // 2 :]
-    slopes = {key: float(np.polyfit(range(len(half)), [s[key] for s in half], 1)[0]) for key in half[0]}
-    return {"runs": count, "first": states[0], "middle": half[0], "last": states[-1], "slopes": slopes}
+def sweep(name: str, launcher: Sequence[str], count: int, home: Path) -> dict[str, Any]:
+    """A sweep of tiny runs from the command line, looked at from outside twice a second.
+
+    Slopes are over the second half of the runs, when caches are full.
+
+    Raises:
+        RuntimeError: The sweep failed.
+    """
+    command = [sys.executable, str(ROOT / "run.py"), "-m", *TINY, f"seed=range(0,{count})", f"sweep={name}", *launcher]
+    folder = home / "multirun" / name
+    states: list[dict[str, float]] = []
+    start = time.perf_counter()
+    with (home / f"{name}.log").open("w") as output:
+        process = subprocess.Popen(command, cwd=home, stdout=output, stderr=output)
+        while process.poll() is None:
+            time.sleep(0.5)
+            states.append({"runs": len(list(folder.glob("*/summary.json"))), **state(process.pid)})
+    if process.returncode:
+        raise RuntimeError(f"the sweep ended with {process.returncode}: {(home / f'{name}.log').read_text()[-1000:]}")
+    seconds = time.perf_counter() - start
+    busy = [s for s in states if s["runs"]][:-4]  # without the last two seconds: processes end then
+    half = [s for s in busy if s["runs"] > count // 2]
+    kinds = ("processes", "mib", "files", "threads")
+    slopes = {kind: float(np.polyfit([s["runs"] for s in half], [s[kind] for s in half], 1)[0]) for kind in kinds}
+    highest = {kind: max(s[kind] for s in busy) for kind in kinds}
+    ends = {"early": busy[len(busy) // 10], "middle": half[0], "late": half[-1]}
+    return {"runs": count, "seconds": seconds, **ends, "highest": highest, "slopes": slopes}
 
 
 def report(count: int, home: Path) -> dict[str, Any]:
     """Seconds of a table of so many runs."""
     one = home / "one"
-    run(0, one)
+    run_task(as_dict(nl.compose([*TINY])), RunFolder(one))
     for seed in range(count):
         copy = home / "many" / str(seed)
         shutil.copytree(one, copy, ignore=shutil.ignore_patterns("checkpoints", "plots"))
@@ -78,27 +112,30 @@ def report(count: int, home: Path) -> dict[str, Any]:
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
-    parser = new_parser(NAME, __doc__)
-    add_number(parser, "runs", 200, "runs in one process")
+    parser = new_parser(NAME, __doc__, rounds=False)
+    add_number(parser, "runs", 200, "runs of each sweep")
     add_number(parser, "folders", 1000, "run folders of the report")
     return parser.parse_args(words)
 
 
 def main(words: Sequence[str]) -> None:
     options = arguments(words)
-    with tempfile.TemporaryDirectory() as home:
-        rows = [{"part": "report", **report(options.folders, Path(home))}]
-        rows.append({"part": "leak", **leak(options.runs, Path(home))})
-    found = rows[1]
-    show(
-        f"{options.runs} runs in one process",
-        ("", "after the first", "in the middle", "at the end", "slope a run, second half"),
-        [
-            (key, *(found[when][key] for when in ("first", "middle", "last")), found["slopes"][key])
-            for key in found["slopes"]
-        ],
-    )
-    print(f"report of {options.folders} run folders: {rows[0]['seconds']:.1f} s")
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        row = report(options.folders, home)
+        print(f"report of {options.folders} run folders: {row['seconds']:.1f} s")
+        rows = [{"part": "report", **row}]
+        for part, launcher in SWEEPS.items():
+            found = sweep(part, launcher, options.runs, home)
+            rows.append({"part": part, **found})
+            show(
+                f"{part}: {options.runs} runs in {found['seconds']:.0f} s",
+                ("", "early", "middle", "late", "highest", "slope a run, second half"),
+                [
+                    (kind, *(found[when][kind] for when in ("early", "middle", "late", "highest")), slope)
+                    for kind, slope in found["slopes"].items()
+                ],
+            )
     write(options, NAME, rows)
 
 

@@ -6,6 +6,7 @@ several, each after its checksum, length and kind (1: whole, 2: first, 3: middle
 
 import json
 import struct
+import time
 from pathlib import Path
 
 from wandb.proto import wandb_internal_pb2
@@ -16,7 +17,7 @@ BLOCK = 2**15
 def records(file):
     """All records of a .wandb file."""
     data = Path(file).read_bytes()
-    assert data[:4] == b":W&B"
+    assert data[:4] in (b":W&B", b"")  # empty: W&B has only made it
     found, pieces, at = [], b"", 7
     while at + 7 <= len(data):
         if BLOCK - at % BLOCK < 7:  # no room for a header: the block is padded
@@ -66,9 +67,14 @@ class OfflineRun:
         return [row[name] for row in self.history if name in row]
 
 
-def offline_runs(folder):
-    """The offline runs of a run folder, oldest first."""
-    return [OfflineRun(file) for file in sorted(Path(folder).glob("wandb/offline-run-*/*.wandb"), key=_age)]
+def offline_runs(folder, seconds=20):
+    """The offline runs of a run folder, oldest first; W&B's own process may still write for some seconds."""
+    files = sorted(Path(folder).glob("wandb/offline-run-*/*.wandb"), key=_age)
+    for file in files:
+        end = time.monotonic() + seconds
+        while not any(record.HasField("exit") for record in records(file)) and time.monotonic() < end:
+            time.sleep(0.1)
+    return [OfflineRun(file) for file in files]
 
 
 def _age(file):

@@ -112,3 +112,15 @@ def test_options_are_whole_numbers_from_one(module, capsys):
     with pytest.raises(SystemExit):
         module("search_step").arguments(["--batch", "0"])
     assert "0: a whole number from 1" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_load(module, tmp_path):
+    file = tmp_path / "load.json"
+    module("load").main(["--runs", "6", "--folders", "3", "--json", str(file)])
+    report, alone, shared = json.loads(file.read_text())["rows"]
+    assert (report["part"], report["folders"]) == ("report", 3)
+    assert (alone["part"], alone["highest"]["processes"]) == ("one_process", 1)
+    assert shared["part"] == "two_workers"
+    assert alone["late"]["runs"] > alone["early"]["runs"]
+    assert shared["highest"]["processes"] >= 3
