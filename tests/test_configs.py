@@ -55,7 +55,7 @@ def test_every_yaml_composes_and_binds(group, name):
     for part in ("convert", "analysis"):
         if bench.plain.get(part) is not None:
             bench.build(part, bench.plain[part])
-    tasks = ("pipeline", "search", "select", "evaluate", "analyse", "report", "convert", "list")
+    tasks = ("pipeline", "search", "select", "evaluate", "analyse", "export", "predict", "report", "convert", "list")
     assert bench.config.task in tasks
 
 

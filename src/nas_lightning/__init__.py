@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nas_lightning import curvature, hypergradients
     from nas_lightning.composition import compose
     from nas_lightning.curvature import EigenvalueStopping
+    from nas_lightning.deployment import TrainedNetwork
     from nas_lightning.errors import ConfigError, DataError, GenotypeError, NasLightningError
     from nas_lightning.functional import count_parameters
     from nas_lightning.spaces import Choice, Genotype, genotype
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
         analyse,
         build_space,
         evaluate,
+        export,
+        predict,
         resume,
         search,
         select,
@@ -39,23 +42,38 @@ __all__ = [
     "GenotypeError",
     "NasLightningError",
     "SearchResult",
+    "TrainedNetwork",
     "analyse",
     "build_space",
     "compose",
     "count_parameters",
     "curvature",
     "evaluate",
+    "export",
     "genotype",
     "hypergradients",
+    "predict",
     "resume",
     "search",
     "select",
 ]
 
 _HOMES = {
-    "tasks": ("EvaluationResult", "SearchResult", "analyse", "build_space", "evaluate", "resume", "search", "select"),
+    "tasks": (
+        "EvaluationResult",
+        "SearchResult",
+        "analyse",
+        "build_space",
+        "evaluate",
+        "export",
+        "predict",
+        "resume",
+        "search",
+        "select",
+    ),
     "composition": ("compose",),
     "curvature": ("EigenvalueStopping",),
+    "deployment": ("TrainedNetwork",),
     "errors": ("ConfigError", "DataError", "GenotypeError", "NasLightningError"),
     "functional": ("count_parameters",),
     "spaces": ("Choice", "Genotype", "genotype"),

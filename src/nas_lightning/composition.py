@@ -87,13 +87,23 @@ ANALYSE_KEYS = (*("task", "run", "runs", "epoch", "analysis", "trainer", "truste
 """Likewise to `task=analyse`."""
 
 
+EXPORT_KEYS = ("task", "run", "export", "trusted", "sweep", "skip_finished", "hydra")
+"""Likewise to `task=export`."""
+
+
+PREDICT_KEYS = ("task", "run", "images", "predict", "trainer", "trusted", "sweep", "skip_finished", "hydra")
+"""Likewise to `task=predict`."""
+
+KEYS_OF_TASKS = {"select": SELECT_KEYS, "analyse": ANALYSE_KEYS, "export": EXPORT_KEYS, "predict": PREDICT_KEYS}
+
+
 def check_overrides_of_another_run(overrides: Sequence[str]) -> None:
-    """Refuse what `task=select` and `task=analyse` would not listen to.
+    """Refuse what a task that looks at another run would not listen to.
 
     Raises:
         ConfigError: Such an override.
     """
-    for task, allowed in (("select", SELECT_KEYS), ("analyse", ANALYSE_KEYS)):
+    for task, allowed in KEYS_OF_TASKS.items():
         if f"task={task}" not in overrides:
             continue
         for override in overrides:

@@ -145,10 +145,26 @@ class CandidatesConfig(Section):
         return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
+class ExportConfig(Section):
+    """What task=export writes."""
+
+    onnx: bool | None = Field(default=None, description="write network.onnx; null: where its packages are installed")
+
+
+class PredictConfig(Section):
+    """How task=predict reads images and what it tells."""
+
+    batch_size: Count = Field(default=256, description="images at a time")
+    num_workers: CountOrZero = Field(default=0, description="processes that read images; 0: the task's own")
+    top: Count = Field(default=5, description="likeliest classes told of each image")
+
+
 class RootConfig(Section):
     """The whole configuration."""
 
-    task: Literal["pipeline", "search", "select", "evaluate", "analyse", "report", "convert", "list"]
+    task: Literal[
+        "pipeline", "search", "select", "evaluate", "analyse", "export", "predict", "report", "convert", "list"
+    ]
     method: str
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(description="everything random")
     engine: Literal["auto", "fast", "reference"]
@@ -156,7 +172,7 @@ class RootConfig(Section):
     sweep: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(description="folder of a sweep's members")
     skip_finished: bool = Field(default=True, description="a sweep skips members that are finished")
     genotype: str | None
-    run: str | None = Field(description="run folder whose supernet task=select or analyse takes")
+    run: str | None = Field(description="run folder that task=select, analyse, export or predict looks at")
     epoch: Annotated[int, Field(ge=0)] | None = Field(description="its search epoch; null: the last one")
     runs: str | list[str] | None = Field(description="glob of run folders, for task=report or analyse")
     tags: list[str] = Field(default=[], description="words to find the run by, for loggers")
@@ -177,6 +193,9 @@ class RootConfig(Section):
     evaluation: Part
     convert: Part | None = Field(default=None, description="what task=convert does")
     analysis: Part | None = Field(default=None, description="what task=analyse does")
+    export: ExportConfig | None = Field(default=None, description="what task=export writes")
+    images: str | None = Field(default=None, description="photo or folder of photos that task=predict labels")
+    predict: PredictConfig | None = Field(default=None, description="how task=predict labels them")
     trainer: Part
 
 

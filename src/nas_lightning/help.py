@@ -14,6 +14,8 @@ EXAMPLES = (
     ("run.py method=darts candidates.key=seed candidates.values=[1,2,3,4]", "the best of four searches"),
     ("run.py task=evaluate genotype=darts_v2 space=darts data=cifar10", "train a published genotype"),
     ("run.py task=select run=outputs/DATE/TIME selector=perturbation", "another selector on that supernet"),
+    ("run.py task=export run=outputs/DATE/TIME", "the trained network for other programs: PyTorch, ONNX, weights"),
+    ("run.py task=predict run=outputs/DATE/TIME images=PHOTOS", "label images with it"),
     ("run.py data=image_folder data.path=PHOTOS", "your own photos, one folder a class"),
     ("run.py -m seed=0,1,2", "a sweep; then: run.py task=report runs='multirun/**'"),
     ("run.py -m experiment=sweep_digits hydra/launcher=joblib", "two methods with two seeds, several runs at once"),

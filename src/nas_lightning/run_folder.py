@@ -282,6 +282,11 @@ class RunFolder:
         """Write genotype.json."""
         _write(self.path / "genotype.json", json.dumps(genotype.to_dict(), indent=2) + "\n")
 
+    @ranks.first_only
+    def save_network(self, text: str) -> None:
+        """Write network.json: what was trained, for `task=export` and `task=predict`."""
+        _write(self.path / "network.json", text)
+
     def genotype(self) -> Genotype:
         """Read genotype.json."""
         return Genotype.load(self.path / "genotype.json")

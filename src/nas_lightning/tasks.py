@@ -19,6 +19,7 @@ from rich.console import Console
 from nas_lightning import ranks, reports
 from nas_lightning.composition import as_dict, compose, options
 from nas_lightning.configs import LOADING_KEYS, RootConfig, validate
+from nas_lightning.deployment.predicting import Prediction
 from nas_lightning.draws import seeded_generator
 from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.faults import told
@@ -26,6 +27,7 @@ from nas_lightning.lightning.analyses import analysis_bench, name_analysis, run_
 from nas_lightning.lightning.callbacks import stopping_at_once
 from nas_lightning.lightning.candidates import member_benches, run_candidates
 from nas_lightning.lightning.checking import check_search
+from nas_lightning.lightning.deploying import run_export, run_predict
 from nas_lightning.lightning.one_shot import track_progress
 from nas_lightning.lightning.processes import (
     SPAWNED,
@@ -175,6 +177,32 @@ def analyse(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
         return run_analysis(bench)["analysis"]
 
 
+def export(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
+    """Write the trained network of a finished run for other programs; returns what export.json holds.
+
+    Args:
+        cfg: A configuration from `compose(["task=export", "run=FOLDER"])`.
+        run_dir: Folder of the files; None takes outputs/<date>/<time>.
+
+    Raises:
+        ConfigError: The run has no trained network, or the folder cannot be used.
+    """
+    return run_export({**_plain(cfg), "task": "export"}, RunFolder(run_dir or _new_folder().path))
+
+
+def predict(cfg: Config, run_dir: str | Path | None = None) -> list[Prediction]:
+    """Label image files with the trained network of a finished run, or of an export.
+
+    Args:
+        cfg: A configuration from `compose(["task=predict", "run=FOLDER", "images=FOLDER"])`.
+        run_dir: Folder of predictions.csv; None takes outputs/<date>/<time>.
+
+    Raises:
+        ConfigError: The run has no trained network, or no image can be read.
+    """
+    return run_predict({**_plain(cfg), "task": "predict"}, RunFolder(run_dir or _new_folder().path))
+
+
 # Tasks --------------------------------------------------------------------------------------------------------
 
 
@@ -186,6 +214,12 @@ def run_task(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any] | N
         return None
     if root.task == "convert":
         _convert(_bench(config, folder))
+        return None
+    if root.task == "export":
+        run_export(config, folder)
+        return None
+    if root.task == "predict":
+        run_predict(config, folder)
         return None
     if root.task == "analyse":
         bench = analysis_bench(config, folder)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from nas_lightning.data.base import ImageData, Transform, channel_statistics
+from nas_lightning.data.preprocessing import Preprocessing
 from nas_lightning.data.transforms import CropAndFlip
 from nas_lightning.errors import DataError
 
@@ -62,6 +63,11 @@ class Arrays(ImageData):
 
     def _augmentation(self) -> list[Transform]:
         return [CropAndFlip(self.image_size, padding=max(1, self.image_size // 8), flip=self.flip)]
+
+    def preprocessing(self) -> Preprocessing:
+        """Files are stretched to squares where the arrays were; else the middle square is taken."""
+        side = self.image_size
+        return Preprocessing(self.in_channels, side, side if self.resize_to is None else (side, side))
 
     def _error(self, problem: str, remedy: str = "give another file, data.path=FILE.npz") -> DataError:
         return DataError(f"data.path={self.path}: {problem}: {remedy}")

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from nas_lightning.data.batched import BatchedImages
+from nas_lightning.data.preprocessing import Preprocessing
 from nas_lightning.data.transforms import BatchTransform, Cutout, Standardise
 from nas_lightning.errors import DataError
 
@@ -98,6 +99,10 @@ class ImageData:
         if isinstance(images, Tensor) and len(batched) == len(steps):
             return BatchedImages([images], labels, batched)
         return LabelledImages(images, labels, v2.Compose(steps))
+
+    def preprocessing(self) -> Preprocessing | None:
+        """What makes pixels of an image file as the test images have them; None where that is not known."""
+        return Preprocessing(self.in_channels, self.image_size, self.image_size)
 
     def _load(self) -> None:
         raise NotImplementedError

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -18,6 +17,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from nas_lightning.data.base import ImageData, Transform, channel_statistics
+from nas_lightning.data.preprocessing import Preprocessing, opened
 from nas_lightning.data.splits import stratified_cut
 from nas_lightning.errors import DataError
 
@@ -128,6 +128,10 @@ class ImageFolder(ImageData):
     def _framing(self) -> list[Transform]:
         return [v2.CenterCrop(self.image_size)]
 
+    def preprocessing(self) -> Preprocessing:
+        """Photos are resized as when they were trained on."""
+        return Preprocessing(3, self.image_size, round(self.image_size * 8 / 7), shrink_on_decode=True)
+
 
 class ImageNet(ImageData):
     """ImageNet as its files unpack: ROOT/train/<class>/*.JPEG and ROOT/val/<class>/*.JPEG.
@@ -178,6 +182,10 @@ class ImageNet(ImageData):
         shorter = round(self.image_size * 256 / 224)
         return [v2.Resize(shorter), v2.CenterCrop(self.image_size), v2.PILToTensor()]
 
+    def preprocessing(self) -> Preprocessing:
+        """The middle of a somewhat larger picture, as published."""
+        return Preprocessing(3, self.image_size, round(self.image_size * 256 / 224))
+
 
 def list_images(
     folder: Path,
@@ -204,7 +212,7 @@ def list_images(
     for name in found:
         if (folder / name).is_symlink() and not follow_links:
             _require_inside(str(folder / name), inside)
-    files = {name: sorted(_files(str(folder / name), inside, follow_links)) for name in found}
+    files = {name: sorted(files_below(str(folder / name), inside, follow_links)) for name in found}
     if not any(files.values()):
         raise DataError(f"there are no images in class folders of {folder}: give {example}")
     for name, paths in files.items():
@@ -221,7 +229,7 @@ def list_images(
     return Listing(paths, labels.astype(np.int64), classes)
 
 
-def _files(folder: str, root: str, follow_links: bool) -> Iterator[str]:
+def files_below(folder: str, root: str, follow_links: bool) -> Iterator[str]:
     """Image files at any depth; texts, since Path objects would take minutes for ImageNet's million files."""
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -230,7 +238,7 @@ def _files(folder: str, root: str, follow_links: bool) -> Iterator[str]:
             if entry.is_symlink() and not follow_links:
                 _require_inside(entry.path, root)
             if entry.is_dir(follow_symlinks=False):
-                yield from _files(entry.path, root, follow_links)
+                yield from files_below(entry.path, root, follow_links)
             elif entry.name.lower().endswith(IMG_EXTENSIONS):
                 yield entry.path
 
@@ -253,25 +261,15 @@ def _hidden(name: str) -> bool:
     return name.startswith(".")  # such as the ._photo.jpg that macOS leaves behind
 
 
-@contextmanager
-def _opened(path: str) -> Iterator[Image.Image]:
-    try:
-        with Image.open(path) as image:
-            yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"cannot read the image {path} ({reason}): mend it or take it away") from error
-
-
 def read_rgb(path: str) -> Image.Image:
     """Decodes one file at its full size."""
-    with _opened(path) as image:
+    with opened(path) as image:
         return image.convert("RGB")
 
 
 def read_shrunk(path: str, side: int) -> Tensor:
     """One photo, upright, its shorter side resized to `side` pixels: uint8 [3, H, W]."""
-    with _opened(path) as image:
+    with opened(path) as image:
         image.draft("RGB", (side, side))  # a JPEG is decoded only as finely as needed, several times faster
         upright = ImageOps.exif_transpose(image).convert("RGB")
     return functional.pil_to_tensor(functional.resize(upright, [side]))
@@ -287,6 +285,6 @@ def typical_size(paths: Sequence[str]) -> int:
     """The median of the shorter sides, rounded down to a multiple of 8, within 16 to 224 pixels."""
     shorter = []
     for path in paths:
-        with _opened(path) as image:  # reads the header only
+        with opened(path) as image:  # reads the header only
             shorter.append(min(image.size))
     return int(np.clip(np.median(shorter) // 8 * 8, 16, 224))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
+from nas_lightning.deployment.description import TrainedNetwork
 from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import check_compiler
@@ -53,6 +54,25 @@ class Retraining(Recipe):
             **bench.loaders.model_dump(exclude={"augment_val"}),
         )
 
+    def described(self, genotype: Genotype, bench: Workbench) -> TrainedNetwork:
+        """What is trained here, for those who load it later: without the images, which may be gone then."""
+        data = bench.data
+        return TrainedNetwork(
+            space=bench.plain["space"],
+            genotype=genotype.to_dict(),
+            num_classes=data.num_classes,
+            in_channels=data.in_channels,
+            image_size=data.image_size,
+            init_channels=self.init_channels,
+            layers=self.layers,
+            stem=self.stem,
+            class_names=tuple(map(str, data.class_names)),
+            mean=getattr(data, "mean", None),
+            std=getattr(data, "std", None),
+            preprocessing=data.preprocessing(),
+            data=data.name,
+        )
+
     def __call__(self, genotype: Genotype, bench: Workbench) -> dict[str, Any]:
         """Train, or go on training from the run folder's checkpoint, and test.
 
@@ -100,6 +120,7 @@ class Retraining(Recipe):
                 (result,) = trainer.test(module, datamodule=images, verbose=False) or [{}]
         if cut_off or interrupt.requested:
             raise Interrupted(f"stopped after epoch {epochs}; continue with resume={bench.folder}")
+        bench.folder.save_network(self.described(genotype, bench).to_json())
         accuracy = result.get(module.metric_name)
         accuracy = None if accuracy is None else round(accuracy, 4)
         tested = accuracy if self.measured_on == "test" else None

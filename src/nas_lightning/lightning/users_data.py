@@ -41,6 +41,10 @@ class _DataModuleImages(ImageData):
         labels = self.train_labels if part == "train" else self.test_labels
         return LabelledImages(self._images[part], labels, v2.Compose([torch.Tensor.float, *self._cutout(cutout)]))
 
+    def preprocessing(self) -> None:
+        """Not known: the transforms are the user's."""
+        return
+
     def _load(self) -> None:
         # A random_split in the user's setup must neither depend on the run's seed nor disturb its draws.
         with preserved_rng():

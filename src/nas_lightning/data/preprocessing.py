@@ -1,0 +1,56 @@
+"""From an image file of any size to the pixels that a trained network expects."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from nas_lightning.errors import DataError
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Image.Image]:
+    """An image file, its header read.
+
+    Raises:
+        DataError: It cannot be read, also where that shows only when it is decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"cannot read the image {path} ({reason}): mend it or take it away") from error
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What the test images of a source went through before they were normalised.
+
+    Args:
+        in_channels: 1 makes images grey, 3 makes them RGB.
+        size: Side of the middle square that is cut out, in pixels.
+        resize: The shorter side before that, in pixels; two numbers stretch to that height and width.
+        shrink_on_decode: JPEG files are decoded only as finely as needed, as their training images were.
+    """
+
+    in_channels: int
+    size: int
+    resize: int | Sequence[int]
+    shrink_on_decode: bool = False
+
+    def read(self, path: str) -> Tensor:
+        """One image, upright: uint8 [in_channels, size, size].
+
+        Raises:
+            DataError: The file cannot be read.
+        """
+        with opened(path) as image:
+            if self.shrink_on_decode and isinstance(self.resize, int):
+                image.draft("RGB", (self.resize, self.resize))
+            upright = ImageOps.exif_transpose(image).convert("L" if self.in_channels == 1 else "RGB")
+        side = [self.resize] if isinstance(self.resize, int) else list(self.resize)
+        return functional.pil_to_tensor(functional.center_crop(functional.resize(upright, side), [self.size]))

@@ -1,0 +1,7 @@
+"""What becomes of a trained network: files that other programs load, and labels for a user's images."""
+
+from nas_lightning.deployment.description import Normalising, TrainedNetwork
+from nas_lightning.deployment.exporting import write_export
+from nas_lightning.deployment.predicting import image_files, predict_images, save_predictions
+
+__all__ = ["Normalising", "TrainedNetwork", "image_files", "predict_images", "save_predictions", "write_export"]

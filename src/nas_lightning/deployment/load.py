@@ -1,0 +1,33 @@
+"""Load the exported network of this folder in two ways, and compare them: python load.py."""
+
+from pathlib import Path
+
+import torch
+
+FOLDER = Path(__file__).parent
+
+
+def from_program() -> torch.nn.Module:
+    """Needs PyTorch alone."""
+    return torch.export.load(FOLDER / "network.pt2").module()
+
+
+def from_weights() -> torch.nn.Module:
+    """Needs nas_lightning; a network to train on, or to change."""
+    import nas_lightning as nl
+
+    trained = nl.TrainedNetwork.load(FOLDER)
+    network = trained.build()
+    network.load_state_dict(torch.load(FOLDER / "weights.pt", weights_only=True))
+    return trained.normalising(network).eval()  # images from 0 to 1 → logits
+
+
+if __name__ == "__main__":
+    import json
+
+    card = json.loads((FOLDER / "network.json").read_text(encoding="utf-8"))
+    images = torch.rand(3, card["in_channels"], card["image_size"], card["image_size"])
+    with torch.no_grad():
+        logits, others = from_program()(images), from_weights()(images)
+    print(f"largest difference: {(logits - others).abs().max():.2e}")
+    print([card["class_names"][index] for index in logits.argmax(dim=1)])

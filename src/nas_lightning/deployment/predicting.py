@@ -1,0 +1,131 @@
+"""Labels for a user's images."""
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from nas_lightning.data.folders import files_below
+from nas_lightning.data.preprocessing import Preprocessing
+from nas_lightning.errors import DataError
+from nas_lightning.files import replacing
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network makes of one file.
+
+    Args:
+        path: The file.
+        labels: Names of the likeliest classes, the likeliest first; none where the file cannot be read.
+        probabilities: Theirs.
+        error: Why the file cannot be read.
+    """
+
+    path: str
+    labels: tuple[str, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    error: str = ""
+
+
+class _Images(Dataset[tuple[Tensor | None, str]]):
+    """Pixels of each file, or what is wrong with it."""
+
+    def __init__(self, paths: Sequence[str], preprocessing: Preprocessing) -> None:
+        self.paths = paths
+        self.preprocessing = preprocessing
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor | None, str]:
+        try:
+            return self.preprocessing.read(self.paths[index]), ""
+        except DataError as error:
+            return None, str(error)
+
+
+def image_files(images: str | Path) -> list[str]:
+    """An image file, or all of a folder at any depth, sorted; hidden files are left out.
+
+    Raises:
+        DataError: There are none.
+    """
+    path = Path(images).expanduser()
+    if path.is_file():
+        return [str(path)]
+    found = sorted(files_below(str(path), os.path.realpath(path), follow_links=True)) if path.is_dir() else []
+    if not found:
+        what = "there are no images in it" if path.is_dir() else "there is no such file or folder"
+        raise DataError(f"images={images}: {what}; give a photo or a folder of photos, images=FOLDER")
+    return found
+
+
+def predict_images(
+    network: nn.Module,
+    paths: Sequence[str],
+    preprocessing: Preprocessing,
+    class_names: Sequence[str],
+    batch_size: int = 256,
+    num_workers: int = 0,
+    top: int = 5,
+    device: torch.device | str = "cpu",
+    track: Callable[[Sequence[Any], str], Iterable[Any]] = lambda items, _: items,
+) -> list[Prediction]:
+    """Label image files, in their order.
+
+    Args:
+        network: Images [B, C, S, S] from 0 to 1 → logits [B, K].
+        paths: The files; those that cannot be read are told and do not stop the others.
+        preprocessing: From a file to pixels.
+        class_names: K names.
+        batch_size: Images at a time.
+        num_workers: Processes that read images; 0 reads them here.
+        top: Classes told of each image, at most K.
+        device: Where the network computes.
+        track: Shows progress over batches.
+    """
+    network = network.to(device).eval()
+    loader = DataLoader(_Images(paths, preprocessing), batch_size, num_workers=num_workers, collate_fn=list)
+    top, batches = min(top, len(class_names)), iter(loader)
+    predictions: list[Prediction] = []
+    for first in track(range(0, len(paths), batch_size), f"batches of {batch_size} images"):
+        batch = next(batches)
+        read = [image for image, _ in batch if image is not None]
+        told: list[tuple[list[float], list[int]]] = []
+        if read:
+            with torch.no_grad():
+                logits = network(torch.stack(read).to(device).float() / 255)
+            # A stable sort: of equal classes the first, on every device.
+            values, order = logits.float().cpu().softmax(dim=1).sort(dim=1, descending=True, stable=True)
+            told = list(zip(values[:, :top].tolist(), order[:, :top].tolist(), strict=True))
+        rest = iter(told)
+        for path, (image, error) in zip(paths[first : first + batch_size], batch, strict=True):
+            if image is None:
+                predictions.append(Prediction(path, error=error))
+                continue
+            probabilities, classes = next(rest)
+            predictions.append(Prediction(path, tuple(class_names[k] for k in classes), tuple(probabilities)))
+    return predictions
+
+
+def save_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    """Write a table: path, label, probability, label_2, probability_2, …, error; probabilities to six places."""
+    top = max((len(prediction.labels) for prediction in predictions), default=0)
+    names = [f"{name}{'' if k == 0 else f'_{k + 1}'}" for k in range(top) for name in ("label", "probability")]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["path", *names, "error"])
+    for found in predictions:
+        pairs = zip(found.labels, (f"{p:.6f}" for p in found.probabilities), strict=True)
+        cells = [cell for pair in pairs for cell in pair]
+        writer.writerow([found.path, *(cells or [""] * len(names)), found.error])
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
