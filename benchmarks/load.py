@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ TINY = (
     *("trainer.limit_val_batches=1", "trainer.limit_test_batches=1"),
 )
 SWEEPS = {"one_process": (), "two_workers": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")}
+KINDS = ("processes", "mib", "files", "threads")
 
 
 def family(root: int) -> list[int]:
@@ -50,20 +52,17 @@ def family(root: int) -> list[int]:
     return found
 
 
-def state(root: int) -> dict[str, float]:
+def state(root: int) -> Counter[str]:
     """What a process and those that it has started hold together."""
-    held = {"processes": 0.0, "mib": 0.0, "files": 0.0, "threads": 0.0}
+    held: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
     for process in (Path(f"/proc/{pid}") for pid in family(root)):
-        with contextlib.suppress(OSError):
-            files = len(list((process / "fd").iterdir()))
-            threads = len(list((process / "task").iterdir()))
-            mib = int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-            held = {
-                "processes": held["processes"] + 1,
-                "mib": held["mib"] + mib,
-                "files": held["files"] + files,
-                "threads": held["threads"] + threads,
-            }
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            held.update(
+                processes=1,
+                mib=int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20,
+                files=len(list((process / "fd").iterdir())),
+                threads=len(list((process / "task").iterdir())),
+            )
     return held
 
 
@@ -89,9 +88,8 @@ def sweep(name: str, launcher: Sequence[str], count: int, home: Path) -> dict[st
     seconds = time.perf_counter() - start
     busy = [s for s in states if s["runs"]][:-4]  # without the last two seconds: processes end then
     half = [s for s in busy if s["runs"] > count // 2]
-    kinds = ("processes", "mib", "files", "threads")
-    slopes = {kind: float(np.polyfit([s["runs"] for s in half], [s[kind] for s in half], 1)[0]) for kind in kinds}
-    highest = {kind: max(s[kind] for s in busy) for kind in kinds}
+    slopes = {kind: float(np.polyfit([s["runs"] for s in half], [s[kind] for s in half], 1)[0]) for kind in KINDS}
+    highest = {kind: max(s[kind] for s in busy) for kind in KINDS}
     ends = {"early": busy[len(busy) // 10], "middle": half[0], "late": half[-1]}
     return {"runs": count, "seconds": seconds, **ends, "highest": highest, "slopes": slopes}
 
@@ -99,7 +97,7 @@ def sweep(name: str, launcher: Sequence[str], count: int, home: Path) -> dict[st
 def report(count: int, home: Path) -> dict[str, Any]:
     """Seconds of a table of so many runs."""
     one = home / "one"
-    run_task(as_dict(nl.compose([*TINY])), RunFolder(one))
+    run_task(as_dict(nl.compose(TINY)), RunFolder(one))
     for seed in range(count):
         copy = home / "many" / str(seed)
         shutil.copytree(one, copy, ignore=shutil.ignore_patterns("checkpoints", "plots"))

@@ -9,6 +9,7 @@ import struct
 import time
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2
 
 BLOCK = 2**15
@@ -17,7 +18,7 @@ BLOCK = 2**15
 def records(file):
     """All records of a .wandb file."""
     data = Path(file).read_bytes()
-    assert data[:4] in (b":W&B", b"")  # empty: W&B has only made it
+    assert data[:4] == b":W&B"
     found, pieces, at = [], b"", 7
     while at + 7 <= len(data):
         if BLOCK - at % BLOCK < 7:  # no room for a header: the block is padded
@@ -72,9 +73,16 @@ def offline_runs(folder, seconds=20):
     files = sorted(Path(folder).glob("wandb/offline-run-*/*.wandb"), key=_age)
     for file in files:
         end = time.monotonic() + seconds
-        while not any(record.HasField("exit") for record in records(file)) and time.monotonic() < end:
+        while not _is_complete(file) and time.monotonic() < end:
             time.sleep(0.1)
     return [OfflineRun(file) for file in files]
+
+
+def _is_complete(file):
+    try:
+        return any(record.HasField("exit") for record in records(file))
+    except (AssertionError, DecodeError):  # without its head, or in the middle of a record
+        return False
 
 
 def _age(file):

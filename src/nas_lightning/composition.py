@@ -67,34 +67,16 @@ def rewrite(overrides: Sequence[str]) -> list[str]:
     return rewritten
 
 
-SELECT_KEYS = (
-    "task",
-    "run",
-    "epoch",
-    "selector",
-    "trainer",
-    "logger",
-    "tags",
-    "trusted",
-    "sweep",
-    "skip_finished",
-    "hydra",
-)
-"""What may be said to `task=select`: everything else is what the other run was searched with."""
-
-
-ANALYSE_KEYS = (*("task", "run", "runs", "epoch", "analysis", "trainer", "trusted", "sweep", "skip_finished", "hydra"),)
-"""Likewise to `task=analyse`."""
-
-
-EXPORT_KEYS = ("task", "run", "export", "trusted", "sweep", "skip_finished", "hydra")
-"""Likewise to `task=export`."""
-
-
-PREDICT_KEYS = ("task", "run", "images", "predict", "trainer", "trusted", "sweep", "skip_finished", "hydra")
-"""Likewise to `task=predict`."""
-
-KEYS_OF_TASKS = {"select": SELECT_KEYS, "analyse": ANALYSE_KEYS, "export": EXPORT_KEYS, "predict": PREDICT_KEYS}
+KEYS_OF_TASKS = {
+    "select": (
+        *("task", "run", "epoch", "selector", "trainer", "logger", "tags", "trusted", "sweep", "skip_finished"),
+        "hydra",
+    ),
+    "analyse": ("task", "run", "runs", "epoch", "analysis", "trainer", "trusted", "sweep", "skip_finished", "hydra"),
+    "export": ("task", "run", "export", "trusted", "sweep", "skip_finished", "hydra"),
+    "predict": ("task", "run", "images", "predict", "trainer", "trusted", "sweep", "skip_finished", "hydra"),
+}
+"""What may be said to a task that looks at another run: everything else is what that run was made with."""
 
 
 def check_overrides_of_another_run(overrides: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import Field
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from nas_lightning.data.base import ImageData, Transform, channel_statistics
-from nas_lightning.data.preprocessing import Preprocessing, opened
+from nas_lightning.data.preprocessing import Preprocessing, opened, read_upright
 from nas_lightning.data.splits import stratified_cut
 from nas_lightning.errors import DataError
 
@@ -93,7 +93,7 @@ class ImageFolder(ImageData):
         train, test = self._parts(Path(self.path).expanduser())
         sample = np.unique(np.linspace(0, len(train.paths) - 1, SAMPLE).astype(int))
         self.image_size = self.wanted_size or typical_size([train.paths[i] for i in sample])
-        side = round(self.image_size * 8 / 7)
+        side = shorter_side(self.image_size)
         read = partial(read_shrunk, side=side)
 
         small = (len(train.paths) + len(test.paths)) * 4 * side**2 <= MEMORY  # 3 channels, 4:3 photos
@@ -130,7 +130,7 @@ class ImageFolder(ImageData):
 
     def preprocessing(self) -> Preprocessing:
         """Photos are resized as when they were trained on."""
-        return Preprocessing(3, self.image_size, round(self.image_size * 8 / 7), shrink_on_decode=True)
+        return Preprocessing(3, self.image_size, shorter_side(self.image_size), shrink_on_decode=True)
 
 
 class ImageNet(ImageData):
@@ -179,12 +179,11 @@ class ImageNet(ImageData):
         ]
 
     def _framing(self) -> list[Transform]:
-        shorter = round(self.image_size * 256 / 224)
-        return [v2.Resize(shorter), v2.CenterCrop(self.image_size), v2.PILToTensor()]
+        return [v2.Resize(shorter_side(self.image_size)), v2.CenterCrop(self.image_size), v2.PILToTensor()]
 
     def preprocessing(self) -> Preprocessing:
         """The middle of a somewhat larger picture, as published."""
-        return Preprocessing(3, self.image_size, round(self.image_size * 256 / 224))
+        return Preprocessing(3, self.image_size, shorter_side(self.image_size))
 
 
 def list_images(
@@ -261,6 +260,11 @@ def _hidden(name: str) -> bool:
     return name.startswith(".")  # such as the ._photo.jpg that macOS leaves behind
 
 
+def shorter_side(middle: int) -> int:
+    """Of a picture whose middle square is cut out, for a square of that side: 256 for 224, as published."""
+    return round(middle * 256 / 224)
+
+
 def read_rgb(path: str) -> Image.Image:
     """Decodes one file at its full size."""
     with opened(path) as image:
@@ -269,10 +273,7 @@ def read_rgb(path: str) -> Image.Image:
 
 def read_shrunk(path: str, side: int) -> Tensor:
     """One photo, upright, its shorter side resized to `side` pixels: uint8 [3, H, W]."""
-    with opened(path) as image:
-        image.draft("RGB", (side, side))  # a JPEG is decoded only as finely as needed, several times faster
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    return functional.pil_to_tensor(functional.resize(upright, [side]))
+    return functional.pil_to_tensor(functional.resize(read_upright(path, "RGB", side), [side]))
 
 
 def read_all(paths: Sequence[str], read: Callable[[str], Tensor]) -> list[Tensor]:

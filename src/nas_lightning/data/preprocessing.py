@@ -26,6 +26,23 @@ def opened(path: str) -> Iterator[Image.Image]:
         raise DataError(f"cannot read the image {path} ({reason}): mend it or take it away") from error
 
 
+def read_upright(path: str, mode: str, side: int | None = None) -> Image.Image:
+    """One photo, turned as its EXIF data say.
+
+    Args:
+        path: The file.
+        mode: PIL's name of the colours, `L` or `RGB`.
+        side: A JPEG is decoded only as finely as this shorter side needs, several times faster; None: at full size.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    with opened(path) as image:
+        if side is not None:
+            image.draft("RGB", (side, side))
+        return ImageOps.exif_transpose(image).convert(mode)
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """What the test images of a source went through before they were normalised.
@@ -48,9 +65,7 @@ class Preprocessing:
         Raises:
             DataError: The file cannot be read.
         """
-        with opened(path) as image:
-            if self.shrink_on_decode and isinstance(self.resize, int):
-                image.draft("RGB", (self.resize, self.resize))
-            upright = ImageOps.exif_transpose(image).convert("L" if self.in_channels == 1 else "RGB")
         side = [self.resize] if isinstance(self.resize, int) else list(self.resize)
-        return functional.pil_to_tensor(functional.center_crop(functional.resize(upright, side), [self.size]))
+        finely = side[0] if self.shrink_on_decode and len(side) == 1 else None
+        image = functional.resize(read_upright(path, "L" if self.in_channels == 1 else "RGB", finely), side)
+        return functional.pil_to_tensor(functional.center_crop(image, [self.size]))

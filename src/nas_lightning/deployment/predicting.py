@@ -35,8 +35,8 @@ class Prediction:
     error: str = ""
 
 
-class _Images(Dataset[tuple[Tensor | None, str]]):
-    """Pixels of each file, or what is wrong with it."""
+class _Images(Dataset[tuple[str, Tensor | None, str]]):
+    """Each file with its pixels, or with what is wrong with it."""
 
     def __init__(self, paths: Sequence[str], preprocessing: Preprocessing) -> None:
         self.paths = paths
@@ -45,11 +45,12 @@ class _Images(Dataset[tuple[Tensor | None, str]]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[Tensor | None, str]:
+    def __getitem__(self, index: int) -> tuple[str, Tensor | None, str]:
+        path = self.paths[index]
         try:
-            return self.preprocessing.read(self.paths[index]), ""
+            return path, self.preprocessing.read(path), ""
         except DataError as error:
-            return None, str(error)
+            return path, None, str(error)
 
 
 def image_files(images: str | Path) -> list[str]:
@@ -77,7 +78,7 @@ def predict_images(
     num_workers: int = 0,
     top: int = 5,
     device: torch.device | str = "cpu",
-    track: Callable[[Sequence[Any], str], Iterable[Any]] = lambda items, _: items,
+    track: Callable[[Any, str], Iterable[Any]] = lambda items, _: items,
 ) -> list[Prediction]:
     """Label image files, in their order.
 
@@ -94,26 +95,26 @@ def predict_images(
     """
     network = network.to(device).eval()
     loader = DataLoader(_Images(paths, preprocessing), batch_size, num_workers=num_workers, collate_fn=list)
-    top, batches = min(top, len(class_names)), iter(loader)
     predictions: list[Prediction] = []
-    for first in track(range(0, len(paths), batch_size), f"batches of {batch_size} images"):
-        batch = next(batches)
-        read = [image for image, _ in batch if image is not None]
-        told: list[tuple[list[float], list[int]]] = []
-        if read:
-            with torch.no_grad():
-                logits = network(torch.stack(read).to(device).float() / 255)
-            # A stable sort: of equal classes the first, on every device.
-            values, order = logits.float().cpu().softmax(dim=1).sort(dim=1, descending=True, stable=True)
-            told = list(zip(values[:, :top].tolist(), order[:, :top].tolist(), strict=True))
-        rest = iter(told)
-        for path, (image, error) in zip(paths[first : first + batch_size], batch, strict=True):
+    for batch in track(loader, f"batches of {batch_size} images"):
+        read = [image for _, image, _ in batch if image is not None]
+        told = iter(_likeliest(network, torch.stack(read).to(device), top) if read else ())
+        for path, image, error in batch:
             if image is None:
                 predictions.append(Prediction(path, error=error))
                 continue
-            probabilities, classes = next(rest)
+            probabilities, classes = next(told)
             predictions.append(Prediction(path, tuple(class_names[k] for k in classes), tuple(probabilities)))
     return predictions
+
+
+@torch.no_grad()
+def _likeliest(network: nn.Module, pixels: Tensor, top: int) -> Iterable[tuple[list[float], list[int]]]:
+    """Probabilities and classes of each image, the likeliest first."""
+    logits = network(pixels.float() / 255)
+    # A stable sort: of equal classes the first, on every device.
+    values, order = logits.float().cpu().softmax(dim=1).sort(dim=1, descending=True, stable=True)
+    return zip(values[:, :top].tolist(), order[:, :top].tolist(), strict=True)
 
 
 def save_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
