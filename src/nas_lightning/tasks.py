@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ from rich.console import Console
 
 from nas_lightning import ranks, reports
 from nas_lightning.composition import as_dict, compose, options
-from nas_lightning.configs import LOADING_KEYS, RootConfig, validate
+from nas_lightning.configs import LOADING_KEYS, validate
 from nas_lightning.deployment.predicting import Prediction
 from nas_lightning.draws import seeded_generator
 from nas_lightning.errors import ConfigError, Interrupted
@@ -207,31 +207,8 @@ def predict(cfg: Config, run_dir: str | Path | None = None) -> list[Prediction]:
 
 
 def run_task(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any] | None:
-    """Run the configured task in a new folder; returns the summary of a run."""
-    root = validate(config)
-    if root.task == "report":
-        _report(root, folder)
-        return None
-    if root.task == "convert":
-        _convert(_bench(config, folder))
-        return None
-    if root.task == "export":
-        run_export(config, folder)
-        return None
-    if root.task == "predict":
-        run_predict(config, folder)
-        return None
-    if root.task == "analyse":
-        bench = analysis_bench(config, folder)
-        start_analysis(bench)
-        with _guarded(folder):
-            return run_analysis(bench)
-    bench = _bench(_selection_config(config) if root.task == "select" else config, folder)
-    if root.task == "evaluate":
-        _given_genotype(bench)  # refused before anything is written
-    _start(bench)
-    with _guarded(folder):
-        return _run_phases(bench)
+    """Run the configured task in a new folder; returns the summary of a run, None of a task that is no run."""
+    return TASKS[validate(config).task](config, folder)
 
 
 @contextmanager
@@ -480,14 +457,40 @@ def _draw_curves(folder: RunFolder) -> None:
     reports.save_curves(folder.metrics, folder.plots)
 
 
-def _report(root: RootConfig, folder: RunFolder) -> None:
-    if root.runs is None:
+def _run(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
+    """Search, selection, retraining: what the task has of them."""
+    task = config["task"]
+    bench = _bench(_selection_config(config) if task == "select" else config, folder)
+    if task == "evaluate":
+        _given_genotype(bench)  # refused before anything is written
+    _start(bench)
+    with _guarded(folder):
+        return _run_phases(bench)
+
+
+def _analyse(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
+    bench = analysis_bench(config, folder)
+    start_analysis(bench)
+    with _guarded(folder):
+        return run_analysis(bench)
+
+
+def _report(config: Mapping[str, Any], folder: RunFolder) -> None:
+    if config["runs"] is None:
         raise ConfigError("runs=null: task=report needs run folders; give a glob, runs='multirun/**'")
-    table = reports.summarise(reports.collect(root.runs))
+    table = reports.summarise(reports.collect(config["runs"]))
     reports.show(table)
     folder.path.mkdir(parents=True, exist_ok=True)
     for path in reports.write(table, folder.path):
         Console().print(f"written: {path}", highlight=False)
+
+
+def _export(config: Mapping[str, Any], folder: RunFolder) -> None:
+    run_export(config, folder)
+
+
+def _predict(config: Mapping[str, Any], folder: RunFolder) -> None:
+    run_predict(config, folder)
 
 
 SELECTED = ("selector", "trainer", "logger", "epoch", "tags", "trusted", "sweep", "skip_finished", "candidates")
@@ -507,12 +510,24 @@ def _selection_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _convert(bench: Workbench) -> None:
+def _convert(config: Mapping[str, Any], folder: RunFolder) -> None:
     """Make a plain file of a benchmark's official ones."""
+    bench = _bench(config, folder)
     if bench.config.convert is None:
         raise ConfigError(f"convert=null: task=convert needs to know what; choose {' or '.join(options('convert'))}")
     target = bench.build("convert", bench.config.convert)(track_progress)
     Console().print(f"written: {target}", highlight=False, soft_wrap=True)
+
+
+TASKS: dict[str, Callable[[Mapping[str, Any], RunFolder], dict[str, Any] | None]] = {
+    **dict.fromkeys(("pipeline", "search", "select", "evaluate"), _run),
+    "analyse": _analyse,
+    "report": _report,
+    "convert": _convert,
+    "export": _export,
+    "predict": _predict,
+}
+"""What each task does with its configuration and folder."""
 
 
 def _given_genotype(bench: Workbench, name: str | None = None) -> Genotype:
