@@ -5,11 +5,11 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,9 +21,6 @@ from nas_lightning.errors import ConfigError, Interrupted, exit_code
 from nas_lightning.help import show_help, show_list
 from nas_lightning.resolvers import log_name, register_resolvers
 from nas_lightning.sweeps import run_sweep
-
-if TYPE_CHECKING:
-    from nas_lightning.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -182,21 +179,15 @@ def _hydra_main(job: Callable[[DictConfig], Any], words: Sequence[str]) -> None:
 def _job(config: DictConfig) -> None:
     """One run, in the folder that Hydra made for it."""
     from nas_lightning.run_folder import RunFolder  # here: the help must not wait for torch
-    from nas_lightning.tasks import resume, run_task
+    from nas_lightning.tasks import queued_again, resume, run_task
 
     _quiet()
     plain, folder = composing.as_dict(config), RunFolder(HydraConfig.get().runtime.output_dir)
     with _traceback_in_log():
-        if _queued_again(plain, folder):
+        if queued_again(plain, folder):
             resume(folder.path)
         else:
             run_task(plain, folder)
-
-
-def _queued_again(config: Mapping[str, Any], folder: "RunFolder") -> bool:
-    """Whether submitit has put this job into the queue again: then its folder already holds this very run."""
-    in_job = "SUBMITIT_EXECUTOR" in os.environ
-    return in_job and (folder.path / "config.yaml").exists() and folder.config() == config
 
 
 def _member(config: DictConfig) -> tuple[dict[str, Any] | None, bool]:

@@ -205,6 +205,11 @@ PART_LISTS = ("regularizer", "control", "callbacks", "logger")
 """Sections that are lists of named parts."""
 
 
+BESIDE_THE_EXPERIMENT = (
+    *("seed", "threads", "task", "genotype", "run", "runs", "analysis", "sweep", "tags", "skip_finished", "trusted"),
+    *("trainer", "logger", "callbacks"),
+)
+"""What two runs may differ in and still be averaged over; of the Trainer's arguments some decide a result."""
 LOADING_KEYS = ("num_workers", "prefetch_factor", "augment_on")
 """Keys of `data` that say how images are loaded; they change no image."""
 

@@ -221,6 +221,8 @@ OWN_PROCESSES = ("spawn", "fork", "notebook")
 def check_ranks(trainer: Mapping[str, Any], launcher: Mapping[str, Any]) -> None:
     """Refuse ranks that Lightning makes by running the command again: each would run the whole sweep.
 
+    Only the words are read: the machine that a sweep is sent from may not have the devices of its members.
+
     Args:
         trainer: Section `trainer` of a member.
         launcher: Hydra's launcher.

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from rich.console import Console
 
 from nas_lightning import ranks, reports
 from nas_lightning.composition import as_dict, compose, options
-from nas_lightning.configs import LOADING_KEYS, validate
+from nas_lightning.configs import BESIDE_THE_EXPERIMENT, LOADING_KEYS, validate
 from nas_lightning.deployment.predicting import Prediction
 from nas_lightning.draws import seeded_generator
 from nas_lightning.errors import ConfigError, Interrupted
@@ -244,7 +245,7 @@ def continue_task(config: Mapping[str, Any], folder: RunFolder) -> tuple[dict[st
         return _follow(folder)
     if not (folder.path / "config.yaml").exists():
         return run_task(config, folder), False
-    if not config["skip_finished"]:
+    if not config["skip_finished"] and not queued_again(config, folder):
         raise ConfigError(
             f"skip_finished=false: {folder} already holds a run; use skip_finished=true, or another name, sweep=NAME"
         )
@@ -254,6 +255,12 @@ def continue_task(config: Mapping[str, Any], folder: RunFolder) -> tuple[dict[st
     if is_finished(folder.summary()):
         return folder.summary(), True
     return resume(folder.path), False
+
+
+def queued_again(config: Mapping[str, Any], folder: RunFolder) -> bool:
+    """Whether submitit has put this job into the queue again: then its folder already holds this very run."""
+    in_job = "SUBMITIT_EXECUTOR" in os.environ
+    return in_job and (folder.path / "config.yaml").exists() and folder.config() == config
 
 
 def _follow(folder: RunFolder) -> tuple[dict[str, Any], bool]:
@@ -398,23 +405,7 @@ DECISIVE = (
 
 def _comparable_hash(plain: Mapping[str, Any]) -> str:
     """Hash of everything in the configuration that two runs must share to be averaged over."""
-    left_out = (
-        "seed",
-        "threads",
-        "task",
-        "genotype",
-        "run",
-        "runs",
-        "analysis",
-        "sweep",
-        "tags",
-        "skip_finished",
-        "trusted",
-        "trainer",
-        "logger",
-        "callbacks",
-    )
-    shared = {key: value for key, value in plain.items() if key not in left_out}
+    shared = {key: value for key, value in plain.items() if key not in BESIDE_THE_EXPERIMENT}
     trainer = plain["trainer"]
     decisive = {key: trainer[key] for key in DECISIVE if trainer.get(key) not in (None, False, 0, 1.0, "32-true", "32")}
     count = number_of_processes(trainer)

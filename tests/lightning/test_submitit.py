@@ -9,7 +9,11 @@ import pytest
 from test_kills import PROGRAM, SMALL, environment
 from test_resume import checkpoint_differences
 
+import nas_lightning as nl
+from nas_lightning.composition import as_dict
 from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.run_folder import RunFolder
+from nas_lightning.tasks import continue_task
 
 submitit = pytest.importorskip("submitit")
 
@@ -74,12 +78,21 @@ class Job:
         return submitit.helpers.DelayedSubmission(self)
 
 
+def test_a_member_that_is_queued_again_goes_on_although_finished_ones_are_not_skipped(tiny, tmp_path, monkeypatch):
+    """`skip_finished=false` refuses the folders of sweeps of before, not the job's own."""
+    config, folder = as_dict(nl.compose([*tiny, "task=search", "skip_finished=false"])), RunFolder(tmp_path / "run")
+    summary, before = continue_task(config, folder)
+    assert not before
+    with pytest.raises(nl.ConfigError, match="skip_finished=false"):
+        continue_task(config, folder)
+    monkeypatch.setitem(os.environ, "SUBMITIT_EXECUTOR", "local")
+    assert continue_task(config, folder) == (summary, True)
+    with pytest.raises(nl.ConfigError, match="skip_finished=false"):  # another run's folder
+        continue_task({**config, "seed": 7}, folder)
+
+
 def test_lightning_leaves_the_queue_alone(tiny, tmp_path, monkeypatch):
     """Its own way to queue a SLURM job again would use another signal and another checkpoint."""
-    import nas_lightning as nl
-    from nas_lightning.composition import as_dict
-    from nas_lightning.run_folder import RunFolder
-
     for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "mine"}.items():
         monkeypatch.setitem(os.environ, name, value)
     for name in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"):

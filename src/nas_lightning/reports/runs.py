@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from nas_lightning.configs import LOADING_KEYS
+from nas_lightning.configs import BESIDE_THE_EXPERIMENT, LOADING_KEYS
 from nas_lightning.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -51,8 +51,7 @@ _NORMAL_CELL = ("genotype", "cells", "normal")  # lists of node, operation and s
 
 # Keys of config.yaml, with all below them, that do not change what is compared.
 _IGNORED = (
-    *("seed", "threads", "runs", "genotype", "sweep", "tags", "skip_finished", "trusted", "task"),
-    *("trainer", "logger", "callbacks"),
+    *BESIDE_THE_EXPERIMENT,
     *(f"data.{key}" for key in (*LOADING_KEYS, "root", "path", "download")),
 )
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # about ten times as fast, where there is one
