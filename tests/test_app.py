@@ -243,6 +243,7 @@ MISTAKES = {
     "unknown flag": (lambda p: ["--confg-dir", "x"], "--confg-dir"),
     "mistake beside --cfg": (lambda p: ["--cfg", "job", "space=s9"], "space=s9: no such option"),
     "callback of another kind": (lambda p: ["+callbacks.x._target_=torch.nn.ReLU"], "consists of Callbacks"),
+    "resume of no name": (lambda p: ["resume="], "resume=: names no folder"),
     "resume of nothing": (lambda p: [f"resume={p}"], "there is no run"),
 }
 

@@ -143,6 +143,8 @@ WRONG = {
     "added wrong key": (["+search.epohcs=3"], r"search\.epohcs=3: unknown key; did you mean search\.epochs"),
     "wrong key of a part": (["+relaxation.std=3"], r"relaxation\.std=3: unknown key; .*init_std"),
     "wrong type": (["search.epochs=many"], r"search\.epochs=many: must be a whole number; write search\.epochs=VALUE"),
+    "text for a list": (["tags=first"], r"tags=first: must be a list, \[a,b\]; write tags=\[first\]$"),
+    "an open bracket": (["seed=1", "tags=[a"], r"^tags=\[a: cannot be read; a bracket or quote may be missing"),
     "fraction for a count": (["search.epochs=2.5"], r"search\.epochs=2\.5: must be a whole number"),
     "text for a flag": (["search.weights.nesterov=1"], r"search\.weights\.nesterov=1: must be true or false"),
     "negative epochs": (["search.epochs=-1"], r"search\.epochs=-1: must be at least 1"),

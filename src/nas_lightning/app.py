@@ -90,7 +90,7 @@ def _leave(code: int, line: str) -> None:
 
 def _main(arguments: Arguments) -> None:
     register_resolvers()
-    resumed = [word for word in arguments.overrides if word.startswith("resume=")]
+    resumed = [word for word in arguments.overrides if word.lstrip("+").startswith("resume=")]
     if arguments.help:
         show_help(arguments.config_dir)
     elif "task=list" in arguments.overrides:
@@ -109,6 +109,8 @@ def _resume(path: str, overrides: Sequence[str]) -> None:
     from nas_lightning.run_folder import RunFolder  # here: the help must not wait for torch
     from nas_lightning.tasks import resume
 
+    if not path:
+        raise ConfigError("resume=: names no folder; give that of a run, resume=outputs/DATE/TIME")
     folder = RunFolder(path)
     folder.config()  # refuses a folder without a run before anything is written there
     log_to(folder.path)

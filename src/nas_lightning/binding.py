@@ -211,7 +211,8 @@ def _describe(problem: Any, values: Mapping[str, Any], model: type[BaseModel], p
         "none_required": "null",
     }
     text = words[kind].format(**context) if kind in words else problem["msg"]
-    return f"{key}={shown}", text, f"; write {key}=VALUE"
+    example = f"[{shown}]" if kind == "list_type" and isinstance(value, str) and "," not in value else "VALUE"
+    return f"{key}={shown}", text, f"; write {key}={example}"
 
 
 def _locate(loc: Sequence[int | str], values: Mapping[str, Any], absent: bool) -> tuple[list[str], Any]:

@@ -224,17 +224,29 @@ def explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
             name = next((o.partition("=")[2] for o in overrides if o.lstrip("+~").startswith(f"{key}=")), "")
             return _no_such_option(key, name, list(options(key)))
         given = next((o for o in overrides if o.lstrip("+~").startswith(key)), key)
-        near = difflib.get_close_matches(key, known_keys(), n=3, cutoff=0.5)
+        near = difflib.get_close_matches(key, _keys_beside(key, overrides), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "`task=list` shows what there is"
         return ConfigError(f"{given}: there is no such key; {hint}")
     twice = re.search(r"\w+@(\w+\.\w+) appears more than once", text)
     if twice:
         return ConfigError(f"{twice.group(1)} is in the list already; change its values: {twice.group(1)}.KEY=VALUE")
+    grammar = re.match(r"(no viable alternative|mismatched|extraneous|token recognition|missing)", text)
+    if grammar:
+        given = next((o for o in overrides if not _parses(o)), "")
+        return ConfigError(f"{given}: cannot be read; a bracket or quote may be missing: 'KEY=[a,b]', KEY=range(0,3)")
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:
         return ConfigError(f"{missing.group(1)} has no value; give it on the command line: {missing.group(1)}=VALUE")
     full_key = getattr(error, "full_key", None)
     return ConfigError(f"{full_key}: {text}" if full_key and full_key not in text else text)
+
+
+def _parses(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
 def _no_such_option(group: str, name: str, allowed: Sequence[str]) -> ConfigError:
@@ -274,6 +286,16 @@ def known_keys() -> list[str]:
     return list(dict.fromkeys([*keys, *groups()]))
 
 
+def _keys_beside(key: str, overrides: Sequence[str]) -> list[str]:
+    """What a wrong key may have meant: in Hydra's own sections what is there, elsewhere all keys."""
+    section, _, _ = key.rpartition(".")
+    if not key.startswith("hydra."):
+        return known_keys()
+    others = [word for word in overrides if not word.lstrip("+~").startswith(f"{key}=")]
+    node = OmegaConf.select(OmegaConf.create({"hydra": hydra_settings(others)}), section)
+    return [f"{section}.{name!s}" for name in node] if isinstance(node, DictConfig) else []
+
+
 def sweep_choices(overrides: Sequence[str]) -> dict[str, list[str] | None]:
     """What a sweep gives each key, the last override of a key alone, as Hydra does.
 
@@ -282,7 +304,9 @@ def sweep_choices(overrides: Sequence[str]) -> dict[str, list[str] | None]:
         its ends.
     """
     choices: dict[str, list[str] | None] = {}
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    with _explaining(overrides):
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    for override in parsed:
         key = override.get_key_element()
         value = override.value()
         if not override.is_sweep_override():

@@ -33,6 +33,10 @@ class NonFiniteError(NasLightningError, ArithmeticError):
     """A loss that is no number; the run stopped before the step that would have followed."""
 
 
+class SweepError(NasLightningError):
+    """Members of a sweep failed, not all of them by the user's mistakes."""
+
+
 class Interrupted(BaseException):
     """The user asked twice to stop; not an Exception, so no handler swallows it."""
 

@@ -251,23 +251,27 @@ class RunFolder:
         Raises:
             ConfigError: Those that are there are damaged, or another version wrote them.
         """
-        damage: DamagedCheckpointError | None = None
+        damaged: list[DamagedCheckpointError] = []
         for name in ("last.ckpt", "previous.ckpt"):
             path = Path(phase) / name
             try:
                 saved = self.checkpoint(str(path))
             except DamagedCheckpointError as error:
-                damage = damage or error
+                damaged.append(error)
                 continue
             if saved is not None:
-                if damage is not None:
-                    log.warning("%s; going on from %s, the state before it", str(damage).partition(";")[0], name)
+                if damaged:
+                    log.warning("%s; going on from %s, the state before it", str(damaged[0]).partition(";")[0], name)
                     # Out of the way: it would become previous.ckpt, and a kill could leave nothing else.
                     if ranks.is_first():
                         (self.checkpoints / phase / "last.ckpt").replace(self.checkpoints / phase / "damaged.ckpt")
                 return self.checkpoints / path, saved
-        if damage is not None:
-            raise damage
+        if len(damaged) > 1:
+            raise DamagedCheckpointError(
+                f"{damaged[0]}; so is previous.ckpt, the state before it: delete both, or start a new run"
+            )
+        if damaged:
+            raise damaged[0]
         return None
 
     def update_summary(self, **parts: Any) -> dict[str, Any]:

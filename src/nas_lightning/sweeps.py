@@ -27,7 +27,7 @@ from rich.table import Table
 
 from nas_lightning import composition as composing
 from nas_lightning import ranks
-from nas_lightning.errors import ConfigError, Interrupted, exit_code
+from nas_lightning.errors import ConfigError, Interrupted, SweepError, exit_code
 from nas_lightning.resolvers import register_resolvers
 
 register_resolvers()  # here: a launcher's own process imports this module, and nothing else of ours, to find `Member`
@@ -146,7 +146,7 @@ def run_sweep(overrides: Sequence[str], run: Run, launch: Callable[[Member], Non
 
     Raises:
         ConfigError: A value is refused, before anything is written; or members failed, all by such mistakes.
-        RuntimeError: Members failed.
+        SweepError: Members failed.
         Interrupted: The user stopped the sweep.
     """
     settings = composing.hydra_settings(composing.sweep_members(overrides)[0])
@@ -192,7 +192,7 @@ def _end(members: list[Record], folder: Path, size: int | None, ending: BaseExce
         )
     failed = [member for member in members if member.status == "failed"]
     if failed:
-        kind = ConfigError if all(member.mistake for member in failed) else RuntimeError
+        kind = ConfigError if all(member.mistake for member in failed) else SweepError
         raise kind(
             f"{len(failed)} of {size or len(members)} members of the sweep failed, {_short(failed[0].folder)}:"
             f" {failed[0].reason}; all in {_short(str(table))}"
@@ -253,6 +253,8 @@ def _several(devices: Any, trainer: Mapping[str, Any]) -> bool:
         return len(devices) > 1
     if str(devices) in ("auto", "-1"):
         return trainer.get("accelerator") != "cpu"
+    if not str(devices).isdecimal():
+        raise ConfigError(f"trainer.devices={devices}: must be a number, a list or auto; write trainer.devices=2")
     return int(devices) > 1
 
 

@@ -41,6 +41,16 @@ def whole(tmp_path_factory, images_file):
     return folder
 
 
+def test_both_checkpoints_damaged_is_told(whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    unfinish(folder, "evaluation")
+    for name in ("last.ckpt", "previous.ckpt"):
+        (folder / "checkpoints/evaluation" / name).write_text("hello")
+    with pytest.raises(nl.ConfigError, match=r"last\.ckpt is damaged.*so is previous\.ckpt.*delete both"):
+        nl.resume(folder)
+
+
 @pytest.mark.parametrize(
     ("phase", "harm"),
     [("", "cut"), *(("evaluation", harm) for harm in ("cut", "flipped", "no checkpoint", "foreign", "gone"))],
