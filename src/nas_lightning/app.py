@@ -20,7 +20,7 @@ from nas_lightning import ranks
 from nas_lightning.errors import ConfigError, Interrupted, exit_code
 from nas_lightning.help import show_help, show_list
 from nas_lightning.resolvers import log_name, register_resolvers
-from nas_lightning.sweeps import run_sweep
+from nas_lightning.sweeps import limited, run_sweep
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +147,7 @@ def _run_hydra(arguments: Arguments) -> None:
     if arguments.config_dir is not None:
         overrides.append(composing.search_path(arguments.config_dir))
     if arguments.multirun and not arguments.flags:
+        overrides = limited(overrides)
         run_sweep(overrides, _member, lambda member: _hydra_main(member, ["-m", *overrides]))
         return
     if "--hydra-help" not in arguments.flags:

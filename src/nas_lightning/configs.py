@@ -170,6 +170,9 @@ class RootConfig(Section):
     engine: Literal["auto", "fast", "reference"]
     threads: Count | None = Field(description="CPU threads of one operation; null: as many as torch takes")
     sweep: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(description="folder of a sweep's members")
+    sweep_limit: dict[str, Count] = Field(
+        default={}, description="of an experiment's values of a swept key, only the first so many"
+    )
     skip_finished: bool = Field(default=True, description="a sweep skips members that are finished")
     genotype: str | None
     run: str | None = Field(description="run folder that task=select, analyse, export or predict looks at")
@@ -206,8 +209,8 @@ PART_LISTS = ("regularizer", "control", "callbacks", "logger")
 
 
 BESIDE_THE_EXPERIMENT = (
-    *("seed", "threads", "task", "genotype", "run", "runs", "analysis", "sweep", "tags", "skip_finished", "trusted"),
-    *("trainer", "logger", "callbacks"),
+    *("seed", "threads", "task", "genotype", "run", "runs", "analysis", "sweep", "sweep_limit", "tags"),
+    *("skip_finished", "trusted", "trainer", "logger", "callbacks"),
 )
 """What two runs may differ in and still be averaged over; of the Trainer's arguments some decide a result."""
 LOADING_KEYS = ("num_workers", "prefetch_factor", "augment_on")
