@@ -95,6 +95,8 @@ def _main(arguments: Arguments) -> None:
         show_help(arguments.config_dir)
     elif "task=list" in arguments.overrides:
         show_list(arguments.config_dir)
+    elif "task=plan" in arguments.overrides:
+        _plan(arguments)
     elif resumed:
         if arguments.multirun or arguments.flags:
             raise ConfigError(f"{resumed[-1]}: goes alone, without {' '.join(arguments.flags) or '-m'}")
@@ -102,6 +104,15 @@ def _main(arguments: Arguments) -> None:
         _resume(resumed[-1].partition("=")[2], others)
     else:
         _run_hydra(arguments)
+
+
+def _plan(arguments: Arguments) -> None:
+    """Plan what the command would run; it is not one of Hydra's jobs, which each have a folder."""
+    from nas_lightning.lightning.planning import run_plan  # here: the help must not wait for torch
+
+    _quiet()
+    found = [composing.search_path(arguments.config_dir)] if arguments.config_dir is not None else []
+    run_plan([*arguments.overrides, *found])
 
 
 def _resume(path: str, overrides: Sequence[str]) -> None:

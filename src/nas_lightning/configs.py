@@ -159,11 +159,19 @@ class PredictConfig(Section):
     top: Count = Field(default=5, description="likeliest classes told of each image")
 
 
+class PlanConfig(Section):
+    """What task=plan measures."""
+
+    measure: bool = Field(default=True, description="time a few steps; false: only count")
+    seconds: Positive = Field(default=3.0, description="for how long each kind of step is timed")
+    step_seconds: str | None = Field(default=None, description="steps.csv of a plan made on another machine")
+
+
 class RootConfig(Section):
     """The whole configuration."""
 
     task: Literal[
-        "pipeline", "search", "select", "evaluate", "analyse", "export", "predict", "report", "convert", "list"
+        "pipeline", "search", "select", "evaluate", "plan", "analyse", "export", "predict", "report", "convert", "list"
     ]
     method: str
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(description="everything random")
@@ -199,6 +207,7 @@ class RootConfig(Section):
     export: ExportConfig | None = Field(default=None, description="what task=export writes")
     images: str | None = Field(default=None, description="photo or folder of photos that task=predict labels")
     predict: PredictConfig | None = Field(default=None, description="how task=predict labels them")
+    plan: PlanConfig | None = Field(default=None, description="how task=plan measures")
     trainer: Part
 
 
