@@ -1,4 +1,4 @@
-"""The papers' experiments: every sweep composes at both scales, has the runs that its header says, and a smoke of it runs."""
+"""The papers' experiments: every sweep composes at both scales, has the runs that its header says, and a smoke runs."""
 
 import csv
 import json
@@ -107,7 +107,7 @@ def test_a_smoke_runs_from_search_to_report(name, tmp_path, monkeypatch, capsys)
     code, _, err = run(["-m", f"experiment={name}", "scale=smoke", "trainer=cpu"], capsys)
     assert (code, err) == (0, "")
     (folder,) = Path("multirun/smoke").iterdir()
-    rows = list(csv.DictReader((folder / "sweep.csv").open()))
+    rows = list(csv.DictReader((folder / "sweep.csv").read_text().splitlines()))
     assert {row["status"] for row in rows} == {"finished"}
     for row in rows:
         summary = json.loads((folder / row["member"] / "summary.json").read_text())

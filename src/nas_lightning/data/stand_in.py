@@ -1,10 +1,10 @@
-"""Images that only have the shape of a published set: to count and to time what is done with them, without reading it."""
-
-from nas_lightning.data.base import ImageData, Shape, Transform
-from nas_lightning.data.transforms import BatchTransform
+"""Images that only have the shape of a published set: to count and to time what is done with it, unread."""
 
 import numpy as np
 import torch
+
+from nas_lightning.data.base import ImageData, Shape, Transform
+from nas_lightning.data.transforms import BatchTransform
 
 
 class StandIn(ImageData):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -69,6 +69,9 @@ def count(bench: Workbench) -> Work:
     if task not in PLANNED:
         raise ConfigError(f"task={task}: a plan is of runs; allowed: {', '.join(PLANNED)}; leave task=plan alone")
     work = Work()
+    processes = number_of_processes(bench.plain["trainer"])
+    if processes > 1:
+        work.note(f"{processes} processes: steps and hours of each; what they tell each other is left out")
     if task != "evaluate":
         members = member_benches(bench)
         for member in members or [bench]:
@@ -143,7 +146,7 @@ def _limited(batches: int, limit: int | float | None) -> int:
 
 def _remember(work: Work, bench: Workbench, stage: Stage | None) -> str:
     """Keep what is needed to measure, and return its hash."""
-    depends = _of_retraining(bench) if stage is None else _of_search(bench)
+    depends = _of_retraining(bench) if stage is None else _of_search(bench, stage)
     data, trainer = bench.data, bench.plain["trainer"]
     depends |= {
         "images": [data.in_channels, data.image_size, data.num_classes],
@@ -157,12 +160,16 @@ def _remember(work: Work, bench: Workbench, stage: Stage | None) -> str:
     return probe
 
 
-def _of_search(bench: Workbench) -> dict[str, Any]:
+def _of_search(bench: Workbench, stage: Stage) -> dict[str, Any]:
     search = {key: bench.plain["search"][key] for key in ("batch_size", "init_channels", "layers", "stem")}
     controls = bench.build_named("control")
     shrinking = {key: bench.plain["control"][key] for key, part in controls.items() if hasattr(part, "at_stage_start")}
     parts = {key: bench.plain[key] for key in ("relaxation", "hypergradient", "perturbation", "regularizer", "engine")}
-    return {"search": search, "control": shrinking, **parts}
+    callbacks = bench.build_named("callbacks").values()
+    tracked = [[part.mode, part.exact] for part in callbacks if isinstance(part, CurvatureTracking)]
+    # What is measured of it, too: without a warm-up there is no step of the weights alone.
+    measured = {"phase": stage.phase, "warm": bench.config.search.arch.warmup_epochs > 0, "curvature": tracked}
+    return {"search": search, "control": shrinking, **parts, **measured}
 
 
 def _of_retraining(bench: Workbench) -> dict[str, Any]:
@@ -177,7 +184,3 @@ def _kinds(value: Any) -> Any:
     if isinstance(value, list):
         return [_kinds(inner) for inner in value]
     return value != 0 if isinstance(value, float) else value
-
-
-Progress = Callable[[list[Any], str], Any]
-"""Shows how far a list is worked off."""

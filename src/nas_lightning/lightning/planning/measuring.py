@@ -14,6 +14,7 @@ from nas_lightning.draws import seeded_generator
 from nas_lightning.lightning.building import build_module, search_data
 from nas_lightning.lightning.callbacks import CurvatureTracking
 from nas_lightning.lightning.evaluation import EvaluationModule
+from nas_lightning.lightning.processes import number_of_processes
 from nas_lightning.lightning.retraining import Retraining
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.stages import Stage
@@ -166,7 +167,8 @@ def measure(bench: Workbench, stage: Stage | None, seconds: float) -> dict[str, 
         What each kind of unit takes.
     """
     module, data, timing = _retraining(bench, seconds) if stage is None else _search(bench, stage, seconds)
-    alone = {"devices": 1, "num_nodes": 1, "strategy": "auto"} if bench.plain["trainer"].get("devices") != 1 else {}
+    several = number_of_processes(bench.plain["trainer"]) > 1
+    alone = {"devices": 1, "num_nodes": 1} if several else {}
     trainer = bench.plain_trainer(
         [timing],
         max_epochs=-1,
@@ -174,6 +176,7 @@ def measure(bench: Workbench, stage: Stage | None, seconds: float) -> dict[str, 
         enable_checkpointing=False,
         limit_train_batches=1.0,
         limit_val_batches=0,
+        strategy="auto",
         **alone,
     )
     trainer.fit(module, datamodule=data)

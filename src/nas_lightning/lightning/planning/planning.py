@@ -201,7 +201,7 @@ def total(plan: Plan) -> tuple[float, float, float]:
 
 def notes(plan: Plan) -> list[str]:
     """What the estimate leaves out."""
-    always = "left out: start, checkpoints, drawings and logs; reading and decoding images; other programs on the device"
+    always = "left out: start, checkpoints, drawings, logs; reading and decoding of images; other work of the device"
     told = [note for member in plan.members for note in member.work.notes]
     return list(dict.fromkeys([*([always] if plan.seconds else []), *told]))
 
@@ -259,10 +259,8 @@ def _write(plan: Plan, folder: Path, words: Sequence[str]) -> None:
     times: Counter[Unit] = Counter()
     for member in plan.members:
         times.update({unit: member.runs * number for unit, number in member.work.units.items()})
-    _save(
-        folder / "steps.csv",
-        [{**unit._asdict(), "times": times[unit], **vars(plan.seconds[unit])} for unit in times if unit in plan.seconds],
-    )
+    timed = [(unit, number) for unit, number in times.items() if unit in plan.seconds]
+    _save(folder / "steps.csv", [{**u._asdict(), "times": number, **vars(plan.seconds[u])} for u, number in timed])
 
 
 def _save(path: Path, rows: list[dict[str, Any]]) -> None:
