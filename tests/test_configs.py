@@ -11,11 +11,7 @@ from nas_lightning.configs import PART_LISTS, PARTS, REFUSED_TRAINER_KEYS
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
 
-YAMLS = sorted(
-    (path.parent.relative_to(CONF).as_posix(), path.stem)
-    for path in CONF.rglob("*.yaml")
-    if path.parent != CONF and not path.is_relative_to(CONF / "hydra")
-)
+YAMLS = sorted((group, name) for group in groups() for name in options(group))
 
 
 def test_every_group_is_found():
@@ -23,9 +19,12 @@ def test_every_group_is_found():
     assert {group for group, _ in YAMLS} == {group for group in groups() if options(group)}
 
 
-@pytest.mark.parametrize(("group", "name"), YAMLS, ids="/".join)
+@pytest.mark.parametrize(("group", "name"), [pair for pair in YAMLS if "/" not in pair[1]], ids="/".join)
 def test_every_yaml_composes_and_binds(group, name):
-    """Composed into the main configuration, validated, and every part but the images is built."""
+    """Composed into the main configuration, validated, and every part but the images is built.
+
+    The papers' experiments: test_experiments.
+    """
     if group == "protocol":  # chosen by the data, never by itself
         group, override = "data", f"data={name}"
     elif group in PART_LISTS:
@@ -41,6 +40,12 @@ def test_every_yaml_composes_and_binds(group, name):
     elif group == "space_data":
         space, _, data = name.rpartition("_")
         overrides = [f"space={space}", f"data={data}"]
+    elif group == "paper_data":
+        paper, space, data = name.rsplit("_", 2)
+        overrides = [f"paper={paper}", f"space={space}", f"data={data}"]
+    elif group == "method_scale":
+        method, _, scale = name.rpartition("_")
+        overrides = [f"method={method}", f"scale={scale}"]
     config = nl.compose(overrides)
     bench = Workbench(as_dict(config), RunFolder("unused"))
     for part in PARTS:

@@ -20,7 +20,7 @@ from nas_lightning import ranks
 from nas_lightning.errors import ConfigError, Interrupted, exit_code
 from nas_lightning.help import show_help, show_list
 from nas_lightning.resolvers import log_name, register_resolvers
-from nas_lightning.sweeps import run_sweep
+from nas_lightning.sweeps import limited, run_sweep
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +95,8 @@ def _main(arguments: Arguments) -> None:
         show_help(arguments.config_dir)
     elif "task=list" in arguments.overrides:
         show_list(arguments.config_dir)
+    elif "task=plan" in arguments.overrides:
+        _plan(arguments)
     elif resumed:
         if arguments.multirun or arguments.flags:
             raise ConfigError(f"{resumed[-1]}: goes alone, without {' '.join(arguments.flags) or '-m'}")
@@ -102,6 +104,15 @@ def _main(arguments: Arguments) -> None:
         _resume(resumed[-1].partition("=")[2], others)
     else:
         _run_hydra(arguments)
+
+
+def _plan(arguments: Arguments) -> None:
+    """Plan what the command would run; it is not one of Hydra's jobs, which each have a folder."""
+    from nas_lightning.lightning.planning import run_plan  # here: the help must not wait for torch
+
+    _quiet()
+    found = [composing.search_path(arguments.config_dir)] if arguments.config_dir is not None else []
+    run_plan([*arguments.overrides, *found])
 
 
 def _resume(path: str, overrides: Sequence[str]) -> None:
@@ -149,6 +160,7 @@ def _run_hydra(arguments: Arguments) -> None:
     if arguments.config_dir is not None:
         overrides.append(composing.search_path(arguments.config_dir))
     if arguments.multirun and not arguments.flags:
+        overrides = limited(overrides)
         run_sweep(overrides, _member, lambda member: _hydra_main(member, ["-m", *overrides]))
         return
     if "--hydra-help" not in arguments.flags:

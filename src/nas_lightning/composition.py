@@ -37,10 +37,10 @@ PLUGINS = {
 def rewrite(overrides: Sequence[str]) -> list[str]:
     """Conveniences that plain Hydra does not have.
 
-    `trainer.X=…` passes every Trainer argument, also those that the YAML does not list; `+callbacks=mine` adds a named
-    part to a list (`callbacks`, `regularizer`, `control`, `logger`) without dropping the others; a NAS-Bench-201 string
-    needs no quotes beyond the shell's; a plugin of Hydra comes with our values for it (a file of ours by the plugin's
-    own name would not do: Hydra takes the plugin's for its schema, and warns or refuses).
+    `trainer.X=…` passes every Trainer argument, also those that YAML does not list, and `sweep_limit.KEY=…` any key;
+    `+callbacks=mine` adds a named part to a list (`callbacks`, `regularizer`, `control`, `logger`) without dropping the
+    others; a NAS-Bench-201 string needs no quotes beyond the shell's; a plugin of Hydra comes with our values for it (a
+    file of ours by the plugin's own name would not do: Hydra takes the plugin's for its schema, and warns or refuses).
 
     >>> rewrite(["trainer.max_steps=3", "+callbacks=mine", "seed=1"])
     ['++trainer.max_steps=3', '+callbacks@callbacks.mine=mine', 'seed=1']
@@ -52,7 +52,7 @@ def rewrite(overrides: Sequence[str]) -> list[str]:
     for override in overrides:
         if override == "+logger=csv":  # metrics.csv is written in any case
             continue
-        if override.startswith("trainer."):
+        if override.startswith(("trainer.", "sweep_limit")):
             override = f"++{override}"
         if override.startswith("genotype=|"):
             override = f"genotype='{override.partition('=')[2]}'"

@@ -159,17 +159,28 @@ class PredictConfig(Section):
     top: Count = Field(default=5, description="likeliest classes told of each image")
 
 
+class PlanConfig(Section):
+    """What task=plan measures."""
+
+    measure: bool = Field(default=True, description="time a few steps; false: only count")
+    seconds: Positive = Field(default=3.0, description="for how long each kind of step is timed")
+    step_seconds: str | None = Field(default=None, description="steps.csv of a plan made on another machine")
+
+
 class RootConfig(Section):
     """The whole configuration."""
 
     task: Literal[
-        "pipeline", "search", "select", "evaluate", "analyse", "export", "predict", "report", "convert", "list"
+        "pipeline", "search", "select", "evaluate", "plan", "analyse", "export", "predict", "report", "convert", "list"
     ]
     method: str
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(description="everything random")
     engine: Literal["auto", "fast", "reference"]
     threads: Count | None = Field(description="CPU threads of one operation; null: as many as torch takes")
     sweep: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(description="folder of a sweep's members")
+    sweep_limit: dict[str, Count] = Field(
+        default={}, description="of an experiment's values of a swept key, only the first so many"
+    )
     skip_finished: bool = Field(default=True, description="a sweep skips members that are finished")
     genotype: str | None
     run: str | None = Field(description="run folder that task=select, analyse, export or predict looks at")
@@ -196,6 +207,7 @@ class RootConfig(Section):
     export: ExportConfig | None = Field(default=None, description="what task=export writes")
     images: str | None = Field(default=None, description="photo or folder of photos that task=predict labels")
     predict: PredictConfig | None = Field(default=None, description="how task=predict labels them")
+    plan: PlanConfig | None = Field(default=None, description="how task=plan measures")
     trainer: Part
 
 
@@ -206,8 +218,8 @@ PART_LISTS = ("regularizer", "control", "callbacks", "logger")
 
 
 BESIDE_THE_EXPERIMENT = (
-    *("seed", "threads", "task", "genotype", "run", "runs", "analysis", "sweep", "tags", "skip_finished", "trusted"),
-    *("trainer", "logger", "callbacks"),
+    *("seed", "threads", "task", "genotype", "run", "runs", "analysis", "sweep", "sweep_limit", "tags"),
+    *("skip_finished", "trusted", "trainer", "logger", "callbacks"),
 )
 """What two runs may differ in and still be averaged over; of the Trainer's arguments some decide a result."""
 LOADING_KEYS = ("num_workers", "prefetch_factor", "augment_on")

@@ -20,6 +20,7 @@ EXAMPLES = (
     ("run.py -m seed=0,1,2", "a sweep; then: run.py task=report runs='multirun/**'"),
     ("run.py -m experiment=sweep_digits hydra/launcher=joblib", "two methods with two seeds, several runs at once"),
     ("run.py trainer=ddp logger=wandb", "all GPUs; told to Weights & Biases, offline where there is no key"),
+    ("run.py task=plan experiment=robustdarts/table1", "runs, steps and hours of a paper's sweep; nothing is trained"),
     ("run.py resume=outputs/DATE/TIME", "continue a run where it was cut off"),
     ("run.py --cfg job", "the whole configuration, without running"),
 )

@@ -22,8 +22,8 @@ def member_name(config: dict[str, Any]) -> str:
     data = str(config["data"]["_target_"]).rsplit(".", 1)[-1].lower()
     words = (config["method"], config["space"].get("name", "space"), data, f"seed{config['seed']}")
     slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(map(str, words)))
-    # Whether finished members are skipped, and how runs are labelled, makes no other member.
-    told = {key: value for key, value in config.items() if key not in ("skip_finished", "tags")}
+    # Whether finished members are skipped, how many there are, and how runs are labelled, makes no other member.
+    told = {key: value for key, value in config.items() if key not in ("skip_finished", "tags", "sweep_limit")}
     text = json.dumps(told, sort_keys=True)
     return f"{slug}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 

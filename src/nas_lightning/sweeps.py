@@ -206,6 +206,21 @@ def params_of(settings: DictConfig) -> list[str]:
     return [f"{key}={value}" for key, value in (settings.sweeper.get("params") or {}).items()]
 
 
+def limited(overrides: Sequence[str]) -> list[str]:
+    """The command with `sweep_limit` in it: of an experiment's values of a swept key, only the first so many.
+
+    What the command line itself sweeps over stays whole.
+    """
+    first = composing.sweep_members(overrides)[0]
+    limits = composing.compose(first).sweep_limit
+    if not limits:
+        return list(overrides)
+    given = composing.sweep_choices(overrides)
+    swept = composing.sweep_choices(params_of(composing.hydra_settings(first)))
+    cut = {key: values[: limits[key]] for key, values in swept.items() if values and key in limits and key not in given}
+    return [*overrides, *(f"{key}={','.join(v.partition('=')[2] for v in values)}" for key, values in cut.items())]
+
+
 def size_of(swept: Mapping[str, list[str] | None], settings: DictConfig) -> int | None:
     """How many members a sweep has; None where only its sweeper knows."""
     trials = settings.sweeper.get("n_trials")

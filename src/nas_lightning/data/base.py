@@ -4,7 +4,8 @@ Shapes: N images, C channels, H = W = `image_size` pixels.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,17 @@ from nas_lightning.errors import DataError
 
 Part = Literal["train", "test"]
 Transform = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is known of a published set without reading it: numbers of images, and the sizes of one."""
+
+    train: int
+    test: int
+    in_channels: int
+    image_size: int
+    num_classes: int
 
 
 class LabelledImages(Dataset[tuple[Tensor, int]]):
@@ -59,7 +71,10 @@ class ImageData:
         test_labels: likewise, of the test part.
         mean: of the training images, one a channel, on a scale where 1.0 is white.
         std: likewise, the standard deviation.
+        shape: of a published set, known before it is read; None where it has to be read.
     """
+
+    shape: ClassVar[Shape | None] = None
 
     name: str
     in_channels: int

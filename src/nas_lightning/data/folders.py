@@ -16,7 +16,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from nas_lightning.data.base import ImageData, Transform, channel_statistics
+from nas_lightning.data.base import ImageData, Shape, Transform, channel_statistics
 from nas_lightning.data.preprocessing import Preprocessing, opened, read_upright
 from nas_lightning.data.splits import stratified_cut
 from nas_lightning.errors import DataError
@@ -146,6 +146,7 @@ class ImageNet(ImageData):
     """
 
     name = "imagenet"
+    shape = Shape(1_281_167, 50_000, 3, 224, 1000)
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
 

@@ -5,7 +5,7 @@ Source: Chrabaszcz, Loshchilov & Hutter 2017, arXiv 1707.08819 (the downsampling
 """
 
 from nas_lightning.data.arrays import Arrays
-from nas_lightning.data.base import Transform
+from nas_lightning.data.base import Shape, Transform
 from nas_lightning.data.transforms import CropAndFlip
 from nas_lightning.errors import DataError
 
@@ -21,6 +21,7 @@ class ImageNet16(Arrays):
     """
 
     name = "imagenet16_120"
+    shape = Shape(151_700, 6_000, 3, SIDE, CLASSES)
 
     def __init__(self, path: str | None = None) -> None:
         super().__init__(path)

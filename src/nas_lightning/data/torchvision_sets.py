@@ -10,7 +10,7 @@ from filelock import FileLock
 from torch import Tensor
 from torchvision import datasets
 
-from nas_lightning.data.base import ImageData, Part, Transform
+from nas_lightning.data.base import ImageData, Part, Shape, Transform
 from nas_lightning.data.transforms import CropAndFlip
 from nas_lightning.errors import DataError
 
@@ -80,6 +80,7 @@ class Cifar10(_TorchvisionSet):
     """CIFAR-10: 50,000 training and 10,000 test images of 10 kinds of things."""
 
     name = "cifar10"
+    shape = Shape(50_000, 10_000, 3, 32, 10)
     source = datasets.CIFAR10
     mean = (0.49139968, 0.48215827, 0.44653124)
     std = (0.24703233, 0.24348505, 0.26158768)
@@ -89,6 +90,7 @@ class Cifar100(_TorchvisionSet):
     """CIFAR-100: 50,000 training and 10,000 test images of 100 kinds of things."""
 
     name = "cifar100"
+    shape = Shape(50_000, 10_000, 3, 32, 100)
     source = datasets.CIFAR100
     mean = (0.5071, 0.4865, 0.4409)
     std = (0.2673, 0.2564, 0.2762)
@@ -102,6 +104,7 @@ class Svhn(_TorchvisionSet):
     """
 
     name = "svhn"
+    shape = Shape(73_257, 26_032, 3, 32, 10)
     source = datasets.SVHN
     mean = (0.4377, 0.4438, 0.4728)
     std = (0.1980, 0.2010, 0.1970)

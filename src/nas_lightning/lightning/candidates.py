@@ -24,6 +24,7 @@ SHARED = (
         "genotype",
         "runs",
         "sweep",
+        "sweep_limit",
         "tags",
         "skip_finished",
         "trusted",

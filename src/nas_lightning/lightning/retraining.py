@@ -37,14 +37,15 @@ class Retraining(Recipe):
                 here.
         """
         bench.space.check_image_size(bench.data.image_size, self.layers, self.stem)
-        images = self._images(bench)
+        images = self.training_data(bench)
         images.expected_processes = number_of_processes(bench.plain["trainer"])
         images.setup("fit")
         if self.compile:
             trainer = bench.trainer("check", 1, bench.folder.checkpoints, max_epochs=1)
             check_compiler(trainer.strategy.root_device)
 
-    def _images(self, bench: Workbench) -> EvaluationData:
+    def training_data(self, bench: Workbench) -> EvaluationData:
+        """The images of the training."""
         return EvaluationData(
             bench.data,
             self.batch_size,
@@ -103,7 +104,7 @@ class Retraining(Recipe):
             checkpoint=EpochCheckpoint(checkpoints, minutes=self.checkpoint_minutes),
             extra=[cost],
         )
-        images = self._images(bench)
+        images = self.training_data(bench)
         module = EvaluationModule(network, bench.objective, self, seed, genotype.to_dict())
         path, saved = bench.folder.resumable("evaluation") or (None, None)
         if saved is not None and saved["evaluation"]["genotype"] != genotype.to_dict():

@@ -148,11 +148,11 @@ class Workbench:
         return LoaderConfig(**keys)
 
     @cached_property
-    def data(self) -> ImageData:
-        """The images, read and checked.
+    def source(self) -> ImageData:
+        """The images, not read yet.
 
         Raises:
-            DataError: They are missing or cannot be used.
+            ConfigError: Their section cannot be built.
         """
         part = dict(self.plain["data"])
         target = target_of("data", part, tuple(self.config.trusted))
@@ -161,9 +161,17 @@ class Workbench:
             if key not in accepted:
                 part.pop(key, None)
         source = self.build("data", part)
-        data = from_datamodule(source) if isinstance(source, L.LightningDataModule) else source
-        data.prepare()
-        return data
+        return from_datamodule(source) if isinstance(source, L.LightningDataModule) else source
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The images, read and checked.
+
+        Raises:
+            DataError: They are missing or cannot be used.
+        """
+        self.source.prepare()
+        return self.source
 
     @cached_property
     def objective(self) -> Objective:

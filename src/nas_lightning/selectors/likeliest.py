@@ -178,6 +178,10 @@ class Likeliest:
         """
         return space.genotype_of(likeliest_paths(space, strengths, 1)[0])
 
+    def val_batches(self, space: SearchSpace, number: int) -> int:
+        """Batches of `val`, of `number` in all, that are scored at most."""
+        return self.candidates * min(self.batches or number, number)
+
     def select(self, one_shot: OneShot) -> Genotype:
         """The genotype of the best candidate, of equals the likelier one.
 

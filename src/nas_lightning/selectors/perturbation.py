@@ -93,6 +93,19 @@ class Perturbation:
         overrides = tuning_overrides(self.lr or search.weights.lr / 10, self.train_arch)
         return Tuning(epochs, overrides) if epochs else None
 
+    def val_batches(self, space: SearchSpace, number: int) -> int:
+        """Batches of `val`, of `number` in all, that its decisions measure where nothing is settled before."""
+        if self.strength == "magnitude":
+            return 0
+        decisions, masks = Decisions(space.choices), 0
+        for name, choice in decisions.choices.items():
+            masks += sum(len(selectable_options(decisions, name, row, self.none)) for row in range(choice.num_rows))
+            for node in _crowded(decisions, name):
+                rows = len(decisions.present(name, node))
+                least = rows if self.topology == "one_shot" else (choice.keep or rows) + 1
+                masks += sum(range(least, rows + 1))
+        return masks * min(self.batches or number, number)
+
     def decide(self, one_shot: OneShot, epoch: int) -> bool:
         """Make the decisions that are due before this epoch of the stage; says whether there was one.
 

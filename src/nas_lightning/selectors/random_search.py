@@ -72,6 +72,10 @@ class RandomSearch:
         """None: the architecture parameters do not tell."""
         return
 
+    def val_batches(self, space: SearchSpace, number: int) -> int:
+        """Batches of `val`, of `number` in all, that are scored at most: equal paths are scored once."""
+        return self.rounds * (self.candidates * min(self.batches, number) + self.finalists * number)
+
     def select(self, one_shot: OneShot) -> Genotype:
         """The genotype of the path with the best metric on all of `val`, or on the few batches without finalists.
 

@@ -11,7 +11,7 @@ from nas_lightning.lightning.analyses.base import QUIET, Analysis
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder, config_of_another_run, git_commit, versions
 
-TAKEN = ("analysis", "trainer", "epoch", "runs", "trusted", "sweep", "skip_finished", "candidates")
+TAKEN = ("analysis", "trainer", "epoch", "runs", "trusted", "sweep", "sweep_limit", "skip_finished", "candidates")
 """What `task=analyse` takes from its own command where it looks at a supernet; all else is what that run had."""
 
 

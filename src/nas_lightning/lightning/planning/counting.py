@@ -1,0 +1,186 @@
+"""What a run does, counted without doing it: steps, passes and measurements, each by what its time depends on."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from nas_lightning.errors import ConfigError
+from nas_lightning.lightning.building import bench_of, search_data, stages_of
+from nas_lightning.lightning.callbacks import CurvatureTracking
+from nas_lightning.lightning.candidates import member_benches
+from nas_lightning.lightning.processes import number_of_processes
+from nas_lightning.lightning.retraining import Retraining
+from nas_lightning.lightning.stages import Stage
+from nas_lightning.lightning.workbench import Workbench
+
+PLANNED = ("pipeline", "search", "evaluate")
+"""Tasks that can be planned."""
+
+
+class Unit(NamedTuple):
+    """A piece of work that is done again and again.
+
+    Attributes:
+        probe: Hash of what its time depends on.
+        kind: `search step`, `weight step` (without the architecture's), `val batch`, `curvature` (one measurement),
+            `training step` or `test batch`.
+    """
+
+    probe: str
+    kind: str
+
+
+@dataclass
+class Work:
+    """What one run does.
+
+    Attributes:
+        units: How often each unit is done.
+        probes: For each hash, what has to be built to measure its units: the parts, and of a search its stage.
+        searches: Searches, candidates counted one by one.
+        notes: What is not counted.
+    """
+
+    units: Counter[Unit] = field(default_factory=Counter)
+    probes: dict[str, tuple[Workbench, Stage | None]] = field(default_factory=dict)
+    searches: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def total(self, *kinds: str) -> int:
+        """How often units of these kinds are done."""
+        return sum(times for unit, times in self.units.items() if unit.kind in kinds)
+
+    def note(self, text: str) -> None:
+        """Remember, once, what is left out."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+def count(bench: Workbench) -> Work:
+    """What a run of this configuration does; nothing is trained or written.
+
+    Raises:
+        ConfigError: The task has no steps to count, or parts do not fit each other or the images.
+    """
+    task = bench.config.task
+    if task not in PLANNED:
+        raise ConfigError(f"task={task}: a plan is of runs; allowed: {', '.join(PLANNED)}; leave task=plan alone")
+    work = Work()
+    processes = number_of_processes(bench.plain["trainer"])
+    if processes > 1:
+        work.note(f"{processes} processes: steps and hours of each; what they tell each other is left out")
+    if task != "evaluate":
+        members = member_benches(bench)
+        for member in members or [bench]:
+            _count_search(member, work)
+        for member in members:
+            _count_retraining(member, work)
+    if task != "search":
+        _count_retraining(bench, work)
+    return work
+
+
+def _count_search(bench: Workbench, work: Work) -> None:
+    work.searches += 1
+    stages = stages_of(bench)
+    for stage in stages:
+        parts = bench_of(bench, stage)
+        settings, trainer = parts.config.search, parts.plain["trainer"]
+        images = search_data(parts)
+        images.expected_processes = number_of_processes(trainer)
+        images.setup("fit")
+        steps = _limited(len(images.train_dataloader()["train"]), trainer.get("limit_train_batches"))
+        batches = len(images.val_dataloader())
+        probe = _remember(work, parts, stage)
+        epochs = stage.last_epoch - stage.first_epoch
+        learns = parts.build("hypergradient", parts.plain["hypergradient"]).learns
+        warm = min(settings.arch.warmup_epochs, epochs) if learns else epochs
+        work.units[Unit(probe, "weight step")] += warm * steps
+        work.units[Unit(probe, "search step")] += (epochs - warm) * steps
+        work.units[Unit(probe, "val batch")] += epochs * _limited(batches, trainer.get("limit_val_batches"))
+        if stage.phase == "search" and learns:
+            for callback in parts.build_named("callbacks").values():
+                if isinstance(callback, CurvatureTracking):
+                    measured = [e for e in range(stage.first_epoch, stage.last_epoch) if e % callback.interval == 0]
+                    last = stage.first_epoch < settings.epochs <= stage.last_epoch
+                    extra = last and settings.epochs - 1 not in measured
+                    work.units[Unit(probe, "curvature")] += len(measured) + extra
+        if stage is stages[-1]:
+            selector = parts.build("selector", parts.plain["selector"])
+            if hasattr(selector, "val_batches"):
+                work.units[Unit(probe, "val batch")] += selector.val_batches(parts.space, batches)
+    if bench.plain["control"]:
+        work.note("controls: as if none stopped, went back, settled an edge or changed the batch size")
+    if any(stage.phase == "selection" for stage in stages):
+        work.note("selection: its fine-tuning as if nothing were decided yet, which is too much by up to a half")
+
+
+def _count_retraining(bench: Workbench, work: Work) -> None:
+    evaluator = bench.build("evaluation", bench.plain["evaluation"])
+    if not isinstance(evaluator, Retraining):
+        work.note(f"evaluation {type(evaluator).__name__}: nothing is trained, so it counts for nothing")
+        return
+    images, trainer = evaluator.training_data(bench), bench.plain["trainer"]
+    images.expected_processes = number_of_processes(trainer)
+    images.setup("fit")
+    probe = _remember(work, bench, None)
+    steps = _limited(len(images.train_dataloader()), trainer.get("limit_train_batches"))
+    batches = len(images.val_dataloader())
+    work.units[Unit(probe, "training step")] += evaluator.epochs * steps
+    passes = evaluator.epochs * _limited(batches, trainer.get("limit_val_batches"))
+    work.units[Unit(probe, "test batch")] += passes + _limited(batches, trainer.get("limit_test_batches"))
+
+
+def _limited(batches: int, limit: int | float | None) -> int:
+    """Batches of a pass under a limit of Lightning's: a number of them, or a share."""
+    if limit is None:
+        return batches
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
+# What time depends on -----------------------------------------------------------------------------------------
+
+
+def _remember(work: Work, bench: Workbench, stage: Stage | None) -> str:
+    """Keep what is needed to measure, and return its hash."""
+    depends = _of_retraining(bench) if stage is None else _of_search(bench, stage)
+    data, trainer = bench.data, bench.plain["trainer"]
+    depends |= {
+        "images": [data.in_channels, data.image_size, data.num_classes],
+        "objective": bench.plain["objective"],
+        "space": bench.plain["space"],
+        "precision": str(trainer.get("precision")),
+    }
+    text = json.dumps(_kinds(depends), sort_keys=True)
+    probe = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    work.probes.setdefault(probe, (bench, stage))
+    return probe
+
+
+def _of_search(bench: Workbench, stage: Stage) -> dict[str, Any]:
+    search = {key: bench.plain["search"][key] for key in ("batch_size", "init_channels", "layers", "stem")}
+    controls = bench.build_named("control")
+    shrinking = {key: bench.plain["control"][key] for key, part in controls.items() if hasattr(part, "at_stage_start")}
+    parts = {key: bench.plain[key] for key in ("relaxation", "hypergradient", "perturbation", "regularizer", "engine")}
+    callbacks = bench.build_named("callbacks").values()
+    tracked = [[part.mode, part.exact] for part in callbacks if isinstance(part, CurvatureTracking)]
+    # What is measured of it, too: without a warm-up there is no step of the weights alone.
+    measured = {"phase": stage.phase, "warm": bench.config.search.arch.warmup_epochs > 0, "curvature": tracked}
+    return {"search": search, "control": shrinking, **parts, **measured}
+
+
+def _of_retraining(bench: Workbench) -> dict[str, Any]:
+    left_out = ("name", "epochs", "warmup_epochs", "images", "schedule", "checkpoint_minutes")
+    return {"evaluation": {k: v for k, v in bench.plain["evaluation"].items() if k not in left_out}}
+
+
+def _kinds(value: Any) -> Any:
+    """A configuration without its strengths and rates: a fraction only says whether it is zero."""
+    if isinstance(value, Mapping):
+        return {key: _kinds(inner) for key, inner in value.items() if key != "epochs"}
+    if isinstance(value, list):
+        return [_kinds(inner) for inner in value]
+    return value != 0 if isinstance(value, float) else value

@@ -1,0 +1,151 @@
+"""task=plan: counts by hand and against what Lightning does, nothing written, hours of the right order."""
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import nas_lightning as nl
+from nas_lightning.composition import as_dict
+from nas_lightning.data import Cifar10, Svhn
+from nas_lightning.data.stand_in import without_reading
+from nas_lightning.lightning.planning.counting import count
+from nas_lightning.lightning.planning.planning import plan_of, run_plan, total
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.run_folder import RunFolder
+from test_app import run
+
+HALF, FULL = 391, 521
+"""Steps of an epoch on CIFAR-10: 25,000 images in batches of 64, 50,000 in batches of 96."""
+
+
+def work_of(*words):
+    bench = Workbench(as_dict(nl.compose(words)), RunFolder("unused"))
+    bench.data = without_reading(bench.source)
+    return count(bench)
+
+
+def rows_of(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_runs_of_a_sweep_by_hand():
+    """S1–S4, four methods, three seeds: 48 runs, of which 16 are composed."""
+    words = ["data=cifar10", "method=darts,darts_es,sdarts_rs,drnas", "space=s1,s2,s3,s4", "seed=1,2,3"]
+    plan = plan_of(words)
+    assert (plan.runs, len(plan.members)) == (48, 16)
+    assert plan.choices == {"method": 4, "space": 4, "seed": 3}
+    steps = sum(member.runs * member.work.total("search step", "weight step") for member in plan.members)
+    assert steps == 48 * 50 * HALF
+    assert plan_of(["task=search", "data=svhn"]).members[0].work.total("search step") == 50 * 573
+
+
+def test_candidates_count_as_searches_and_brief_retrainings():
+    work = work_of("method=rdarts_l2", "space=s1", "data=cifar10")
+    assert work.searches == 4
+    assert work.total("search step") == 4 * 50 * HALF
+    assert work.total("training step") == 4 * 100 * 261 + 600 * FULL  # 25,000 images in batches of 96, then all
+    assert len(work.probes) == 2  # the same networks throughout, so each is timed once
+
+
+def test_curvature_and_warm_up():
+    """RobustDARTS: after every second epoch and the last, 26 times; PC-DARTS: 15 epochs of the weights alone."""
+    work = work_of("method=pc_darts", "data=cifar10")
+    assert work.total("curvature") == 26
+    assert (work.total("weight step"), work.total("search step")) == (15 * 98, 35 * 98)  # batches of 256
+    staged = work_of("method=drnas_progressive", "data=cifar10")
+    assert (staged.total("weight step"), staged.total("search step")) == (20 * HALF, 30 * HALF)
+    assert len(staged.probes) == 3  # two widths, and the retraining
+
+
+def test_passes_of_the_selection():
+    """DARTS-PT, 7 operations: 2·14·7 masked operations, edges of the nodes with 3, 4 and 5; 80 epochs of tuning."""
+    work = work_of("method=darts_pt", "data=cifar10", "task=search")
+    assert work.total("search step") == (50 + 80) * HALF
+    assert work.total("val batch") == (50 + 80 + 2 * 14 * 7 + 2 * (3 + 4 + 5)) * HALF
+    few = work_of("method=rs_ws", "space=s1", "data=cifar10", "task=search")
+    assert few.total("weight step") == 50 * HALF
+    assert few.total("val batch") == 50 * HALF + 1000 * 10 + 10 * HALF
+    fixed = work_of("method=darts_pt_fixed_alpha", "space=s2", "data=cifar10", "task=search")
+    assert (fixed.total("search step"), fixed.total("weight step")) == (0, 130 * HALF)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("search.epochs=3", "search.arch.warmup_epochs=1", "callbacks.curvature.interval=2"),
+        ("trainer.limit_train_batches=0.5", "candidates.key=seed", "candidates.values=2", "candidates.epochs=1"),
+        ("method=darts_pt", "selector.tune_epochs=1", "data.val_fraction=0.25", "search.batch_size=8"),
+    ],
+    ids=["curvature", "candidates", "selection"],
+)
+def test_planned_steps_are_the_executed_ones(changes, tracked):
+    words = [*tracked, "space.num_nodes=1", *changes]
+    work = work_of(*words)
+    nl.search(nl.compose(words), run_dir="run")
+    nl.evaluate(nl.compose(words), run_dir="judged", genotype=Path("run/genotype.json").as_posix())
+    members = sorted(Path("run/candidates").glob("*")) or [Path("run")]
+    searched = [torch.load(m / "checkpoints/last.ckpt", weights_only=False)["search"]["num_steps"] for m in members]
+    assert sum(searched) == work.total("search step", "weight step")
+    judged = [m for m in (*members, Path("judged")) if (m / "checkpoints/evaluation").exists()]
+    trained = [torch.load(m / "checkpoints/evaluation/last.ckpt", weights_only=False)["global_step"] for m in judged]
+    assert sum(trained) == work.total("training step")
+    rows = [row for member in members for row in rows_of(member / "curvature.csv")]
+    assert len(rows) == work.total("curvature")
+
+
+@pytest.mark.parametrize("source", [Cifar10(root="nowhere"), Svhn(root="nowhere")], ids=["cifar10", "svhn"])
+def test_a_stand_in_has_the_shape_and_the_augmentation_of_a_set(source):
+    data = without_reading(source)
+    assert (len(data.train_labels), len(data.test_labels)) == (source.shape.train, source.shape.test)
+    images, labels = data.dataset("train", augment=True).raw([3, 49_999])
+    assert (images.shape, labels.tolist()) == ((2, 3, 32, 32), [3, 9])
+    assert data.dataset("train", augment=True).words > 0
+    assert data.dataset("train", augment=False).words == 0
+
+
+def test_a_plan_is_told_and_nothing_is_written(tiny, capsys):
+    words = ["task=plan", *tiny, "plan.seconds=0.01", "seed=0,1"]
+    code, out, err = run(words, capsys)
+    assert (code, err) == (0, "")
+    assert "plan: 2 runs = 2 seed" in out
+    assert "hours of one device" in " ".join(out.split())
+    assert list(Path().iterdir()) == []
+    code, out, _ = run([*words, "plan.measure=false"], capsys)
+    assert (code, "hours" in out) == (0, False)
+
+
+def test_a_plan_of_another_machine(tiny, capsys):
+    """Its seconds, times the counts, are the hours."""
+    words = ["task=plan", *tiny, "plan.seconds=0.01", "hydra.run.dir=there"]
+    assert run(words, capsys)[0] == 0
+    (row,), steps = rows_of(Path("there/plan.csv")), rows_of(Path("there/steps.csv"))
+    assert float(row["hours"]) == pytest.approx(sum(float(s["times"]) * float(s["median"]) for s in steps) / 3600)
+    again = run_plan([*words[:-2], "plan.step_seconds=there/steps.csv"])
+    assert total(again)[0] == pytest.approx(float(row["hours"]))
+    code, _, err = run([*words[:-2], "plan.step_seconds=there/steps.csv", "search.layers=4"], capsys)
+    assert (code, "it is of another plan" in err) == (2, True)
+    code, _, err = run([*words[:-2], "plan.step_seconds=there/plan.csv"], capsys)
+    assert (code, "cannot be read as a steps.csv" in err) == (2, True)
+
+
+def test_what_cannot_be_planned_is_said_in_one_line(tiny, capsys):
+    code, _, err = run(["task=plan", *tiny, "plan.seconds=0"], capsys)
+    assert (code, "plan.seconds=0" in err) == (2, True)
+    code, _, err = run(["task=plan", *tiny, "method=dart"], capsys)
+    assert (code, err.count("\n")) == (2, 1)
+
+
+@pytest.mark.slow
+def test_hours_are_of_the_right_order(tmp_path, monkeypatch):
+    """Against the main job, within a factor of three."""
+    monkeypatch.chdir(tmp_path)
+    planned = 3600 * total(run_plan(["task=plan", "trainer=cpu"]))[0]
+    start = time.perf_counter()
+    nl.search(nl.compose(["trainer=cpu"]), run_dir="run")
+    nl.evaluate(nl.compose(["trainer=cpu"]), genotype="run", run_dir="judged")
+    took = time.perf_counter() - start
+    assert took / 3 < planned < took * 3, json.dumps([planned, took])

@@ -1,0 +1,117 @@
+"""The papers' experiments: every sweep composes at both scales, has the runs that its header says, and a smoke runs."""
+
+import csv
+import json
+import re
+from functools import cache
+from math import prod
+from pathlib import Path
+
+import pytest
+
+import nas_lightning as nl
+from cases import CONF
+from nas_lightning.composition import as_dict, hydra_settings, options, rewrite, sweep_choices
+from nas_lightning.configs import PARTS
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.run_folder import RunFolder
+from nas_lightning.sweeps import limited, params_of
+from test_app import run
+
+EXPERIMENTS = sorted(name for name in options("experiment") if "/" in name)
+SMOKES = (  # of each paper the one with most parts
+    "robustdarts/table5_rdarts",
+    "sdarts/cifar10_pc",
+    "noisydarts/noise",
+    "darts_pt/nasbench201",
+    "drnas/nasbench201_progressive",
+)
+
+
+def header(name):
+    text = (CONF / "experiment" / f"{name}.yaml").read_text()
+    return "\n".join(line for line in text.splitlines() if line.startswith("#"))
+
+
+@cache
+def swept(*words):
+    """What each key of an experiment is swept over; the command line's own values count more."""
+    words = limited(rewrite(words)) if any("sweep_limit" in word for word in words) else words
+    params = sweep_choices(params_of(hydra_settings([word for word in words if "," not in word])))
+    return {**params, **{key: values for key, values in sweep_choices(words).items() if key in params}}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_composes_at_both_scales(name):
+    """The last member of the sweep."""
+    member = [values[-1] for values in swept(f"experiment={name}").values()]
+    smoke = [word for word in member if not word.startswith(("data=", "seed="))]
+    for data, words in (("published", member), ("smoke", [*smoke, "scale=smoke"])):
+        bench = Workbench(as_dict(nl.compose([f"experiment={name}", *words])), RunFolder("unused"))
+        for part in PARTS:
+            if part != "data":
+                bench.build(part, bench.plain[part])
+        assert (bench.plain["data"]["_target_"] == "nas_lightning.data.Digits") == (data == "smoke")
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_header_says_how_many_runs_and_how_to_draw_them(name):
+    said = int(re.search(r"\. (\d+) runs?\b", header(name)).group(1))
+    assert prod(map(len, swept(f"experiment={name}").values())) == said
+    assert f"experiment={name}" in header(name)
+    assert "task=report" in header(name)
+
+
+PUBLISHED_RETRAINING = {
+    # paper, space, data: channels, cells (RobustDARTS, appendix B.1)
+    ("robustdarts", "s1", "cifar10"): (36, 20),
+    ("robustdarts", "s2", "cifar10"): (16, 20),
+    ("robustdarts", "s4", "cifar10"): (16, 20),
+    ("robustdarts", "s2", "svhn"): (16, 8),
+    ("robustdarts_l2", "s1", "cifar10"): (36, 20),
+    ("robustdarts_l2", "s3", "cifar10"): (16, 8),
+}
+
+
+@pytest.mark.parametrize(("paper", "space", "data"), PUBLISHED_RETRAINING)
+def test_a_papers_protocol_follows_space_and_data(paper, space, data):
+    words = [f"space={space}", f"data={data}"]
+    found = nl.compose([f"paper={paper}", *words]).evaluation
+    assert (found.init_channels, found.layers) == PUBLISHED_RETRAINING[paper, space, data]
+    assert found == nl.compose([*words, f"evaluation={found.name}"]).evaluation  # no copy that has drifted
+
+
+def test_part_of_a_sweep_is_cut_to_its_first_values():
+    words = ("experiment=robustdarts/table1", "sweep_limit={space: 2, seed: 1}")
+    assert {key: len(values) for key, values in swept(*words).items()} == {
+        "method": 2, "space": 2, "data": 3, "seed": 1,
+    }  # fmt: skip
+    assert len(swept(*words, "space=s1,s2,s3")["space"]) == 3  # the command line is never cut
+    assert limited(["seed=1,2"]) == ["seed=1,2"]
+
+
+def test_smoke_keeps_every_method_and_strength():
+    words = limited(["experiment=robustdarts/figure5", "scale=smoke"])
+    assert words[2:] == ["space=s1"]
+    found = swept("experiment=robustdarts/figure5", "scale=smoke", "space=s1")
+    assert {key: len(values) for key, values in found.items()} == {
+        "method": 2, "search.weights.weight_decay": 5, "space": 1, "data": 1, "seed": 1,
+    }  # fmt: skip
+    assert hydra_settings(words).sweep.dir == "multirun/smoke/robustdarts_figure5"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMOKES)
+def test_a_smoke_runs_from_search_to_report(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(["-m", f"experiment={name}", "scale=smoke", "trainer=cpu"], capsys)
+    assert (code, err) == (0, "")
+    (folder,) = Path("multirun/smoke").iterdir()
+    rows = list(csv.DictReader((folder / "sweep.csv").read_text().splitlines()))
+    assert {row["status"] for row in rows} == {"finished"}
+    for row in rows:
+        summary = json.loads((folder / row["member"] / "summary.json").read_text())
+        assert summary["data"] == "digits"
+    code, out, _ = run(["task=report", f"runs='{folder}/**'"], capsys)
+    assert code == 0
+    assert rows[0]["member"].split("-")[0] in out
