@@ -1,0 +1,73 @@
+"""The project's Markdown as tests read it: blocks of code, files that they name, commands, links."""
+
+import re
+import shlex
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+"""Every Markdown file of the project."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of code.
+
+    Attributes:
+        language: As given after the fence.
+        text: What is between the fences.
+        line: Number of its first line in the page.
+    """
+
+    language: str
+    text: str
+    line: int
+
+    @property
+    def file(self) -> str | None:
+        """The file that the first line names, as a comment that is nothing but a relative path: `# mine/data/mine.yaml`."""
+        named = re.match(r"# ([\w./-]+\.(?:py|yaml))\n", self.text)
+        return named.group(1) if named else None
+
+    @property
+    def content(self) -> str:
+        """The text without the line that names the file."""
+        return self.text.partition("\n")[2] if self.file else self.text
+
+
+@cache
+def blocks(page: Path) -> tuple[Block, ...]:
+    """All fenced blocks of a page."""
+    text = page.read_text()
+    fences = re.finditer(r"^```(\w*)[^\n]*\n(.*?)^```$", text, re.M | re.S)
+    return tuple(Block(found[1], found[2], text.count("\n", 0, found.start()) + 2) for found in fences)
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code; lines stay where they are."""
+    blank = re.compile(r"^```.*?^```$", re.M | re.S)
+    return blank.sub(lambda block: "\n" * block[0].count("\n"), page.read_text())
+
+
+def write_files(page: Path, folder: Path) -> list[str]:
+    """Write every block that names a file into a folder; returns their names.
+
+    Raises:
+        AssertionError: A file is named twice.
+    """
+    written: list[str] = []
+    for block in blocks(page):
+        if block.file:
+            assert block.file not in written, f"{page.name}:{block.line}: {block.file} is there already"
+            (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / block.file).write_text(block.content)
+            written.append(block.file)
+    return written
+
+
+def shell_lines(text: str) -> list[list[str]]:
+    """The words of each command of a block of bash; comments are left out."""
+    joined = text.replace("\\\n", " ")
+    return [words for line in joined.splitlines() if (words := shlex.split(line, comments=True))]
