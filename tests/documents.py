@@ -71,3 +71,59 @@ def shell_lines(text: str) -> list[list[str]]:
     """The words of each command of a block of bash; comments are left out."""
     joined = text.replace("\\\n", " ")
     return [words for line in joined.splitlines() if (words := shlex.split(line, comments=True))]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the program that a page or a configuration shows.
+
+    Attributes:
+        place: Where it stands, page:line.
+        words: What comes after `run.py` or `nas-lightning`, without shell quotes and comments.
+    """
+
+    place: str
+    words: tuple[str, ...]
+
+
+def commands_in(text: str) -> list[tuple[str, ...]]:
+    """The words after `run.py` or `nas-lightning` of each line, and those of `make search ARGS="…"`.
+
+    >>> commands_in("srun python run.py -m seed=0,1  # a sweep")
+    [('-m', 'seed=0,1')]
+    >>> commands_in('make search ARGS="method=darts seed=1"')
+    [('method=darts', 'seed=1')]
+    """
+    found = []
+    for words in shell_lines(text):
+        start = next((index for index, word in enumerate(words) if word in ("run.py", "nas-lightning")), None)
+        if start is not None:
+            found.append(tuple(words[start + 1 :]))
+        elif words[:2] == ["make", "search"]:
+            arguments = [word.removeprefix("ARGS=") for word in words[2:] if word.startswith("ARGS=")]
+            found.append(tuple(shlex.split(" ".join(arguments))))
+    return found
+
+
+def commands() -> list[Command]:
+    """Every command of the pages and of the headers of configurations, each once.
+
+    In a page these are the lines of bash blocks, and what stands between single backquotes and begins with
+    `python run.py` or `nas-lightning`, also over the end of a line; in a YAML the lines `# python run.py …` or
+    `# nas-lightning …`.
+    """
+    found: list[Command] = []
+    for page in PAGES:
+        name = page.relative_to(ROOT).as_posix()
+        for block in blocks(page):
+            if block.language == "bash":
+                found += [Command(f"{name}:{block.line}", words) for words in commands_in(block.text)]
+        text = prose(page)
+        for span in re.finditer(r"`((?:python run\.py|nas-lightning) [^`]+)`", text):
+            line = text.count("\n", 0, span.start()) + 1
+            found += [Command(f"{name}:{line}", words) for words in commands_in(" ".join(span[1].split()))]
+    for file in sorted((ROOT / "conf").rglob("*.yaml")):
+        lines = re.findall(r"^# ((?:python run\.py|nas-lightning) .*)", file.read_text(), re.M)
+        place = file.relative_to(ROOT).as_posix()
+        found += [Command(place, words) for line in lines for words in commands_in(line)]
+    return list({command.words: command for command in reversed(found)}.values())[::-1]
