@@ -99,7 +99,7 @@ def cases():
         yield pytest.param(command, id=f"{command.place} {' '.join(command.words)}"[:90], marks=marks)
 
 
-@pytest.mark.parametrize("command", cases())
+@pytest.mark.parametrize("command", list(cases()))
 def test_every_command_is_one_of_the_program(command, mine):
     check(command.words, mine)
 
