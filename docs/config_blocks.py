@@ -17,7 +17,9 @@ import nas_lightning as nl
 from nas_lightning.composition import as_dict
 
 DOCS = Path(__file__).parent
-MARK = re.compile(r"^(<!-- config: ([^|]+?) \| (differs from|keys): (.+?) -->)\n(?:\n?```yaml\n.*?^```\n)?", re.M | re.S)
+MARK = re.compile(
+    r"^(<!-- config: ([^|]+?) \| (differs from|keys): (.+?) -->)\n(?:\n?```yaml\n.*?^```\n)?", re.M | re.S
+)
 SHORT = ("space", "evaluation")
 """Sections of which a difference is told by name."""
 
@@ -53,7 +55,9 @@ def shown(words: str, kind: str, rest: str) -> str:
         values.pop("method", None)
         values |= {key: config(words)[key]["name"] for key in SHORT if key in values}
         title = f"{words}, where it differs from {rest}"
-    return f"# {title}\n{yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)}"
+    return (
+        f"# {title}\n{yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)}"
+    )
 
 
 def rewritten(text: str) -> str:
