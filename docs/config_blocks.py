@@ -2,8 +2,9 @@
 
 python docs/config_blocks.py
 
-A page marks a place: `<!-- config: WORDS | differs from: WORDS -->` shows where one composed configuration differs from
-another, `<!-- config: WORDS | keys: A, B -->` shows some of its sections. The block of YAML after the mark is made anew.
+A page marks a place: `<!-- config: WORDS | differs from: WORDS -->` shows where one composed configuration differs
+from another, `<!-- config: WORDS | keys: A, B -->` shows some of its sections. The block of YAML after the mark is made
+anew.
 """
 
 import re

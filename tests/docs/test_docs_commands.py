@@ -2,7 +2,7 @@
 
 What a reader has to fill in is read so:
 
-- A word in capitals (FOLDER, PHOTOS, TABLE.csv, outputs/DATE/TIME) is a path or a name like any other: nothing is opened.
+- A word in capitals (FOLDER, PHOTOS, TABLE.csv, outputs/DATE/TIME) is a path or a name like any other; none is opened.
 - A value that is one capital letter (`seed=S`) stands for a number.
 - A word that is `…`, or whose value is (`space=…`), is left out.
 - `--config-dir mine` is a folder with every file `mine/…` that a block of a page names, `trusted=[my_package]` the
@@ -93,7 +93,7 @@ def check(words, config_dir):
 
 
 def cases():
-    """Each command once; those of the headers are many, and every YAML is composed elsewhere: they run with the slow."""
+    """Each command once. Those of the headers run with the slow tests: each YAML is composed elsewhere, too."""
     for command in COMMANDS:
         marks = [pytest.mark.slow] if command.place.startswith("conf/") else []
         yield pytest.param(command, id=f"{command.place} {' '.join(command.words)}"[:90], marks=marks)

@@ -78,7 +78,8 @@ def test_a_block_shows_what_differs(config_blocks):
     other = {"a": 0, "part": {"_target_": "x.A", "c": 2}, "section": {"d": 3, "e": {"f": 4, "g": 7}}, "same": {"h": 6}}
     expected = {"a": 1, "part": {"_target_": "x.B", "c": 2}, "section": {"e": {"g": 5}}}
     assert config_blocks.difference(one, other) == expected
-    text = "<!-- config: method=sdarts_rs data=cifar10 | differs from: method=darts data=cifar10 -->\n\n```yaml\nold: 1\n```\n"
+    mark = "<!-- config: method=sdarts_rs data=cifar10 | differs from: method=darts data=cifar10 -->"
+    text = f"{mark}\n\n```yaml\nold: 1\n```\n"
     new = config_blocks.rewritten(text)
     assert "nas_lightning.perturbations.Random, start: 0.03, maximum: 0.3}" in new
     assert "old" not in new
