@@ -27,7 +27,7 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The file that the first line names, a comment that is nothing but a relative path: `# mine/data/mine.yaml`."""
+        """The file that the first line names: a comment that is only a relative path, `# mine/data/mine.yaml`."""
         named = re.match(r"# ([\w./-]+\.(?:py|yaml))\n", self.text)
         return named.group(1) if named else None
 
