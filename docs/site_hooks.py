@@ -6,9 +6,10 @@
 
 import html
 import re
-from typing import Any
+from typing import Any, Literal
 
 from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
 
 ORDER = ("index.md", "quickstart.md", "usage.md", "choosing.md", "methods.md", "methods", "spaces.md", "extend.md")
 """Pages and folders as a newcomer reads them."""
@@ -32,5 +33,18 @@ def on_page_content(content: str, **_: Any) -> str:
     r"""Turn what arithmatex marks, `\(…\)` in a line and `\[…\]` by itself, into MathML."""
     marked = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
     return marked.sub(
-        lambda found: convert(html.unescape(found[2]), display="inline" if found[1] == "span" else "block"), content
+        lambda found: formula(html.unescape(found[2]), "inline" if found[1] == "span" else "block"), content
     )
+
+
+def formula(latex: str, display: Literal["inline", "block"]) -> str:
+    """A formula in MathML.
+
+    Raises:
+        PluginError: It has a command that is not known; without this the reader would see its name.
+    """
+    mathml = convert(latex, display=display)
+    unknown = re.search(r"\\[a-zA-Z]+", re.sub(r"<[^>]+>", " ", mathml))
+    if unknown:
+        raise PluginError(f"the formula {' '.join(latex.split())} has {unknown[0]}, which becomes no MathML")
+    return mathml
