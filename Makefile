@@ -10,7 +10,7 @@ unexport VIRTUAL_ENV PYTHONHOME
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help search test test-all lint types format clean
+.PHONY: help search test test-all lint types format docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -35,8 +35,12 @@ format: .venv/.installed-dev ## mend style and formatting (ruff)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: .venv/.installed-dev ## make the blocks of configuration in docs/ anew and build the site into site/
+	$(BIN)/python docs/config_blocks.py
+	$(BIN)/mkdocs build --strict
+
 clean: ## remove caches and builds; runs and .venv stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache
 	find . -path ./.venv -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # pip is the last thing that `venv` installs: without it, a first attempt was cut short and is made again.

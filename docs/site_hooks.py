@@ -1,0 +1,50 @@
+"""What the site needs beyond Markdown; called by mkdocs (`hooks` of mkdocs.yml).
+
+- Navigation: the pages of `ORDER` come first, every other page follows by itself, folders as sections.
+- Formulas: LaTeX becomes MathML, which browsers show without a script.
+"""
+
+import html
+import re
+from typing import Any, Literal
+
+from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
+
+ORDER = ("index.md", "quickstart.md", "usage.md", "choosing.md", "methods.md", "methods", "spaces.md", "extend.md")
+"""Pages and folders as a newcomer reads them."""
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Make the navigation of the pages that there are."""
+    pages = sorted(file.src_uri for file in files.documentation_pages())
+    top = dict.fromkeys(page.partition("/")[0] for page in pages)
+    names = [name for name in ORDER if name in top] + [name for name in top if name not in ORDER]
+    config.nav = [name if name.endswith(".md") else _section(name, pages) for name in names]
+    return files
+
+
+def _section(folder: str, pages: list[str]) -> dict[str, list[str]]:
+    title = {"methods": "Pages of the methods", "wandb": "Weights & Biases"}.get(folder, folder.capitalize())
+    return {title: [page for page in pages if page.startswith(f"{folder}/")]}
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    r"""Turn what arithmatex marks, `\(…\)` in a line and `\[…\]` by itself, into MathML."""
+    marked = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
+    return marked.sub(
+        lambda found: formula(html.unescape(found[2]), "inline" if found[1] == "span" else "block"), content
+    )
+
+
+def formula(latex: str, display: Literal["inline", "block"]) -> str:
+    """A formula in MathML.
+
+    Raises:
+        PluginError: It has a command that is not known; without this the reader would see its name.
+    """
+    mathml = convert(latex, display=display)
+    unknown = re.search(r"\\[a-zA-Z]+", re.sub(r"<[^>]+>", " ", mathml))
+    if unknown:
+        raise PluginError(f"the formula {' '.join(latex.split())} has {unknown[0]}, which becomes no MathML")
+    return mathml

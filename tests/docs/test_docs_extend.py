@@ -1,0 +1,57 @@
+"""docs/extend.md is carried out: its files are written, its commands run, its tests pass."""
+
+import csv
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+import test_app
+from documents import ROOT, blocks, shell_lines, write_files
+
+PAGE = ROOT / "docs/extend.md"
+_logging_as_found = test_app._logging_as_found
+
+
+QUICKER = ["trainer=cpu", "trainer.detect_anomaly=false", "~callbacks.curvature"]
+"""What this test adds to the page's searches; nothing that they show depends on it."""
+
+
+def execute(words):
+    """One command of the page, in this process: a Python of its own would import PyTorch each time."""
+    if words[0] == "export":
+        assert words[1:] == ["PYTHONPATH=$PWD:$PYTHONPATH"]
+        return 0
+    if words[0] == "nas-lightning":
+        return test_app.run([*words[1:], *QUICKER])
+    assert words == ["python", "-m", "pytest"], f"extend.md: {words} is not known to this test"
+    return pytest.main(["-q", "-p", "no:cacheprovider"])
+
+
+def test_the_walk_of_the_page(tmp_path, monkeypatch):
+    files = write_files(PAGE, tmp_path)
+    kinds = {name.split("/")[0] if "/" in name else "test" for name in files}
+    assert kinds == {"my_package", "mine", "test"}
+    assert len(files) == 7
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    commands = [words for block in blocks(PAGE) if block.language == "bash" for words in shell_lines(block.text)]
+    assert [words[0] for words in commands] == ["export", "nas-lightning", "nas-lightning", "python"]
+    try:
+        for words in commands:
+            assert execute(words) == 0, f"extend.md: {' '.join(words)}"
+    finally:
+        own = {"my_package", *(Path(name).stem for name in files)}
+        for name in [name for name in sys.modules if name.split(".")[0] in own]:
+            del sys.modules[name]
+    assert column("outputs/dropped", "channel_drop") == [0.0, 0.2]
+    assert column("outputs/annealed", "channel_drop") == [0.0, 0.1]
+    assert column("outputs/annealed", "temperature") == [1.0, 0.1]
+
+
+def column(folder, name):
+    """What a column of metrics.csv says of the search."""
+    with open(f"{folder}/metrics.csv") as file:  # noqa: PTH123
+        return [float(row[name]) for row in csv.DictReader(file) if row["phase"] == "search"]
