@@ -47,7 +47,7 @@ _FREE = (
     *("data.root", "data.path", "data.download", "data.num_workers", "data.prefetch_factor", "data.augment_on"),
     *("data.split", "data.split_file"),
 )
-_WHOLE = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "fast_dev_run", "overfit_batches")
+_CUTS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "fast_dev_run", "overfit_batches")
 _KEYS = ["method", "space", "data", "recipe"]
 
 
@@ -121,7 +121,7 @@ def decisive(config: Mapping[str, Any], evaluation_alone: bool = False) -> dict[
     elif candidates.get("key") is None:
         flat = {key: value for key, value in flat.items() if not key.startswith("candidates.")}
     trainer = config.get("trainer") or {}
-    flat |= {f"trainer.{name}": str(trainer[name]) for name in _WHOLE if trainer.get(name) not in (None, False, 0, 1.0)}
+    flat |= {f"trainer.{name}": str(trainer[name]) for name in _CUTS if _cuts(trainer.get(name))}
     return {key: value for key, value in flat.items() if key not in _FREE}
 
 
@@ -164,6 +164,11 @@ def _line(
         f"{entry['source']}, {entry['where']}",
         remark,
     ]
+
+
+def _cuts(value: Any) -> bool:
+    """Whether an argument of the Trainer leaves batches out: 1.0 is all of them, 1 a single one."""
+    return value is not None and value is not False and repr(value) not in ("1.0", "0.0", "0")
 
 
 def _flatten(content: Any, prefix: str) -> list[tuple[str, Any]]:
