@@ -13,14 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
 from nas_lightning.reports.records import JUDGED, settings
 from nas_lightning.reports.sheets import Sheet, number
-from nas_lightning.reports.style import Style, label, panels, tidy, title_panels
+from nas_lightning.reports.style import Style, label, panels, tidy
 
 MAX_PANELS = 4
 _FEWEST = 3  # runs; two points lie on a line whatever they are
@@ -113,22 +112,25 @@ def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
         return None
     figure, axes = panels(len(parts), 2, 9.6, 3.6)
     figure.suptitle(pair.title, weight="bold", size=10)
-    for panel, (_, rows) in zip(axes, parts, strict=True):
+    for panel, (title, rows) in zip(axes, parts, strict=True):
         for method, same in rows.groupby("method", sort=True):
             size = 34 if len(rows) < 100 else 12
             marker = style.marker(str(method))
             panel.scatter(same[x], same[y], size, style.colour(str(method)), marker, alpha=0.75, linewidths=0)
-        _annotate(panel, correlate(rows[x], rows[y]))
+        panel.set_title(f"{label(title)}\n{_told(correlate(rows[x], rows[y]))}", size=7.5, loc="left")
         panel.set_xlabel(x_label, size=9)
         panel.set_ylabel(y_label, size=9)
         tidy(panel)
-    title_panels(axes, [title for title, _ in parts])
     drawn = sorted({str(method) for _, rows in parts for method in rows["method"]})
     handles = [
-        Line2D([], [], linestyle="", color=style.colour(name), marker=style.marker(name), markersize=5, label=label(name))
+        Line2D(
+            [], [], linestyle="", color=style.colour(name), marker=style.marker(name), markersize=5, label=label(name)
+        )
         for name in drawn[:_NAMED]
     ]
-    figure.legend(handles=handles, frameon=False, fontsize=8, ncols=1 if len(handles) <= 16 else 2, loc="outside right upper")
+    figure.legend(
+        handles=handles, frameon=False, fontsize=8, ncols=1 if len(handles) <= 16 else 2, loc="outside right upper"
+    )
     return figure
 
 
@@ -161,16 +163,12 @@ def _both(frame: pd.DataFrame, pair: Pair) -> pd.DataFrame:
     return frame[np.isfinite(frame[pair.x[0]]) & np.isfinite(frame[pair.y[0]])]
 
 
-def _annotate(panel: Axes, found: Correlation) -> None:
-    """Writes the correlations above the points, where none can be."""
+def _told(found: Correlation) -> str:
+    """The correlation in one line."""
     if math.isnan(found.pearson):
-        text = f"n = {found.n}, no correlation: one of the two is constant"
-    else:
-        pearson = f"Pearson r = {found.pearson:.2f} (p {_equals(found.pearson_p)})"
-        spearman = f"Spearman ρ = {found.spearman:.2f} (p {_equals(found.spearman_p)})"
-        text = f"{pearson}, {spearman}, n = {found.n}"
-    panel.margins(y=0.12)
-    panel.text(0, -0.22, text, transform=panel.transAxes, size=7.5, va="top")
+        return f"n = {found.n}, no correlation: one of the two is constant"
+    pearson = f"Pearson r = {found.pearson:.2f} (p {_equals(found.pearson_p)})"
+    return f"{pearson}, Spearman ρ = {found.spearman:.2f} (p {_equals(found.spearman_p)}), n = {found.n}"
 
 
 def _equals(p: float) -> str:

@@ -147,9 +147,7 @@ def _incomparable(entry: Mapping[str, Any]) -> str:
     return f"not compared: the best of {entry['runs']:.0f} is not that of another number of runs"
 
 
-def _line(
-    row: pd.Series[Any], entry: Mapping[str, Any], ours: float, difference: float, remark: str
-) -> list[str]:
+def _line(row: pd.Series[Any], entry: Mapping[str, Any], ours: float, difference: float, remark: str) -> list[str]:
     std = "" if pd.isna(entry["std"]) else f" ± {number(entry['std'])}"
     median = "" if pd.isna(entry["median"]) else f" (median {number(entry['median'])})"
     runs = "" if pd.isna(entry["runs"]) or entry["statistic"] == "single" else f" of {entry['runs']:.0f}"

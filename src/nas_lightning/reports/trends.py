@@ -96,7 +96,9 @@ def _draw(rows: pd.DataFrame, column: str, axis: str, style: Style, title: str) 
         axes[0].set_yscale("log")
     figure.supxlabel("epoch of the search", size=9)
     figure.supylabel(axis, size=9)
-    figure.legend(handles=_legend(len(methods) > 1, happened), frameon=False, fontsize=8, ncols=5, loc="outside lower center")
+    figure.legend(
+        handles=_legend(len(methods) > 1, happened), frameon=False, fontsize=8, ncols=5, loc="outside lower center"
+    )
     return figure
 
 
