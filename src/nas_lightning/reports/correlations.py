@@ -19,7 +19,7 @@ from scipy import stats
 
 from nas_lightning.reports.records import JUDGED, settings
 from nas_lightning.reports.sheets import Sheet, number
-from nas_lightning.reports.style import Style, label, panels, tidy
+from nas_lightning.reports.style import TITLE, Style, label, panels, tidy
 
 MAX_PANELS = 4
 _FEWEST = 3  # runs; two points lie on a line whatever they are
@@ -117,7 +117,7 @@ def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
             size = 34 if len(rows) < 100 else 12
             marker = style.marker(str(method))
             panel.scatter(same[x], same[y], size, style.colour(str(method)), marker, alpha=0.75, linewidths=0)
-        panel.set_title(f"{label(title)}\n{_told(correlate(rows[x], rows[y]))}", size=7.5, loc="left")
+        panel.set_title(f"{label(title, TITLE)}\n{_told(correlate(rows[x], rows[y]))}", size=7.5, loc="left")
         panel.set_xlabel(x_label, size=9)
         panel.set_ylabel(y_label, size=9)
         tidy(panel)

@@ -32,9 +32,8 @@ def costs(frame: pd.DataFrame) -> Sheet | None:
         counts = rows.groupby("method").size()
         for method in means.index:
             values = [number(value, 1) for value in means.loc[method]]
-            lines.append(
-                [str(method), str(space), str(data), str(counts[method]), *values, number(means.loc[method].sum(), 1)]
-            )
+            names = [str(method), str(space), str(data), str(counts[method])]
+            lines.append([*names, *values, number(means.loc[method].sum(), 1)])
     header = ["method", "space", "data", "runs", *(f"{name} s" for name, _ in PARTS.values()), "sum s"]
     note = (
         "Mean wall-clock seconds over the runs that did the part, on whatever machine they ran on. The search's do not"

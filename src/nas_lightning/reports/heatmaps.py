@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from nas_lightning.errors import ConfigError
 from nas_lightning.files import whole_lines
-from nas_lightning.reports.style import HEAT, label
+from nas_lightning.reports.style import HEAT, TITLE, label
 from nas_lightning.spaces.choices import Choice
 
 _MISSING = "#E4E4E4"  # an edge that does not offer the operation
@@ -44,16 +44,17 @@ def draw_mixing_over_time(lines: Sequence[Mapping[str, Any]], choice: Choice, ti
         raise ConfigError(f"mixing weights of {choice.name} are not {shape[0]} rows of {shape[1]} options")
     weights = np.stack(tables)  # [epochs, rows, options]
     options = list(dict.fromkeys(option for row in choice.options for option in row))
-    columns = min(len(options), 4)
+    columns = len(options) if len(options) <= 4 else 3 if len(options) <= 6 else 4
     rows = -(-len(options) // columns)
     height = rows * (0.15 * choice.num_rows + 0.55) + 0.9
     figure = Figure(figsize=(9.6 if columns > 2 else 7.2, max(height, 2.4)), layout="constrained", facecolor="white")
-    figure.suptitle(label(title), weight="bold", size=10)
+    figure.suptitle(label(title, TITLE), weight="bold", size=10)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     epochs = [int(line["epoch"]) + 1 for line in lines]
     attempts = [line.get("attempt", 0) for line in lines]
-    # The scale ends at the largest weight, so that small differences early in a search are seen, too.
-    top = float(weights[:, choice.mask.numpy()].max())
+    # The scale spans the weights that occur, so that small differences early in a search are seen, too.
+    occurring = weights[:, choice.mask.numpy()]
+    bottom, top = float(occurring.min()), float(occurring.max())
     image = None
     for axes, option in zip(grid.flat, options, strict=False):
         values = np.full((choice.num_rows, len(lines)), np.nan)
@@ -61,7 +62,7 @@ def draw_mixing_over_time(lines: Sequence[Mapping[str, Any]], choice: Choice, ti
             if option in names:
                 values[row] = weights[:, row, names.index(option)]
         axes.set_facecolor(_MISSING)
-        image = axes.imshow(values, aspect="auto", cmap=HEAT, vmin=0, vmax=top, interpolation="nearest")
+        image = axes.imshow(values, aspect="auto", cmap=HEAT, vmin=bottom, vmax=top, interpolation="nearest")
         for index in range(1, len(lines)):
             if attempts[index] != attempts[index - 1]:
                 axes.axvline(index - 0.5, color="white", linewidth=1.5)

@@ -1,7 +1,7 @@
 """The page of a report: one HTML file that needs no network, no server and no other file.
 
-Figures are inside as images, so that nothing in them can run; tables sort by a click on a title. Text is escaped where it
-enters the page.
+Figures are inside as images, so that nothing in them can run; tables sort by a click on a title. Text is escaped where
+it enters the page.
 """
 
 from __future__ import annotations
@@ -111,12 +111,14 @@ h1 { font-size: 1.6rem; margin: 0 0 .5rem; } h2 { font-size: 1.25rem; margin: 2.
   border-bottom: 1px solid var(--line); padding-bottom: .2rem; } h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
 a { color: var(--link); } nav ul { columns: 14rem; padding-left: 1.2rem; } .note, figcaption { color: var(--faint);
   font-size: .875rem; } code { overflow-wrap: anywhere; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .875rem;
+  font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
-th { vertical-align: bottom; border-bottom-width: 2px; } td { white-space: nowrap; } td:last-child { white-space: normal; }
+th { vertical-align: bottom; border-bottom-width: 2px; } td { white-space: nowrap; }
 tbody tr:nth-child(even) { background: var(--band); } .number { text-align: right; }
 th button { all: unset; cursor: pointer; font-weight: 600; } th button:focus-visible { outline: 2px solid var(--link); }
-th[aria-sort=ascending] button::after { content: " \\2191"; } th[aria-sort=descending] button::after { content: " \\2193"; }
+th[aria-sort=ascending] button::after { content: " \\2191"; }
+th[aria-sort=descending] button::after { content: " \\2193"; }
 figure { margin: 1.2rem 0; } img { max-width: 100%; height: auto; background: #ffffff; border-radius: 4px; }
 """
 

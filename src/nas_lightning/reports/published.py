@@ -1,8 +1,8 @@
 """Published accuracies beside ours, where space, data, search and recipe are the published ones.
 
 The numbers stand in `published.csv`, each with its source and with the command that repeats it. A group of runs is
-compared with a number only if its configuration is that of the command, apart from what does not change a result; digits
-are never compared with CIFAR-10, nor a short search with a long one.
+compared with a number only if its configuration is that of the command, apart from what does not change a result;
+digits are never compared with CIFAR-10, nor a short search with a long one.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def read_published() -> pd.DataFrame:
     """The published numbers.
 
     Returns:
-        `method`, `space`, `data`, `recipe`, `statistic` (a key of `STATISTICS`), `runs` (of how many, nan where it is not
-        said), `accuracy`, `std`, `median` in percent, `words` (the command that repeats it), `source`, `where`.
+        `method`, `space`, `data`, `recipe`, `statistic` (a key of `STATISTICS`), `runs` (of how many, nan where it is
+        not said), `accuracy`, `std`, `median` in percent, `words` (the command that repeats it), `source`, `where`.
     """
     with resources.files("nas_lightning.reports").joinpath("published.csv").open(encoding="utf-8") as file:
         frame = pd.read_csv(file)

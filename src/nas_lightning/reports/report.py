@@ -115,12 +115,11 @@ def _lead(report: _Report, patterns: Sequence[str] | str) -> list[str]:
     named = patterns if isinstance(patterns, str) else ", ".join(patterns)
     count = len({folder for folder, _ in report.problems.found})
     damaged = f" Something could not be read of {count}: see the end of the page." if count else ""
-    parts = [
+    return [
         f"{len(frame)} runs of {frame['method'].nunique()} methods, found by runs='{named}'.{damaged}",
         "Accuracies are in percent; the files of all figures (SVG, PNG) and tables (Markdown, CSV, LaTeX) lie in the"
         " folders figures and tables beside this page.",
     ]
-    return parts
 
 
 def _search_sections(report: _Report) -> Iterator[Section]:
@@ -134,8 +133,8 @@ def _search_sections(report: _Report) -> Iterator[Section]:
     for index, (title, rows) in enumerate(parts):
         caption = (
             f"Dominant eigenvalue of the Hessian of the architecture loss, {title}: a panel a method, at most"
-            f" {trends.MAX_METHODS}; thin lines are runs, at most {trends.MAX_LINES} a panel, the thick one is the mean of"
-            f" all while all are measured, the band ± one standard deviation.{left_out}"
+            f" {trends.MAX_METHODS}; thin lines are runs, at most {trends.MAX_LINES} a panel, the thick one is the"
+            f" mean of all while all are measured, the band ± one standard deviation.{left_out}"
         )
         figure = trends.draw_eigenvalues(rows, report.style, f"curvature · {title}")
         pictures += report.picture(figure, f"eigenvalues_{index + 1}", caption)
@@ -156,8 +155,8 @@ def _search_sections(report: _Report) -> Iterator[Section]:
     pictures = []
     for index, (title, rows) in enumerate(settings(regret, SETTING, MAX_SETTINGS)):
         caption = (
-            f"Regret after each epoch, {title}: the best test accuracy of the table minus that of the architecture that the"
-            " search would have returned; mean ± one standard deviation."
+            f"Regret after each epoch, {title}: the best test accuracy of the table minus that of the architecture that"
+            " the search would have returned; mean ± one standard deviation."
         )
         pictures += report.picture(
             trends.draw_regret(rows, report.style, f"regret · {title}"), f"regret_{index + 1}", caption

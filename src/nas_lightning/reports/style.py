@@ -1,7 +1,7 @@
 """How the figures of a report look: colours, labels, panels, files.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; markers and line styles tell methods apart
-beyond the eighth. Heat maps take cividis.
+Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; markers tell methods apart beyond the
+eighth. Heat maps take cividis.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ MARKERS = "osD^vP*X"
 HEAT = "cividis"
 CONTEXT = "#C8C8C8"
 INK = "#222222"
-_LONGEST = 34  # characters of a label
+TITLE = 90
+"""Characters of a title."""
 
 
 class Style:
@@ -42,10 +43,10 @@ class Style:
         return MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
 
 
-def label(text: object) -> str:
+def label(text: object, longest: int = 34) -> str:
     """Text of a run folder as matplotlib shall print it: no formula, no hidden legend entry, not endless."""
     plain = "".join(character if character.isprintable() else "?" for character in " ".join(str(text).split()))
-    plain = plain if len(plain) <= _LONGEST else plain[: _LONGEST - 1] + "…"
+    plain = plain if len(plain) <= longest else plain[: longest - 1] + "…"
     return plain.replace("$", r"\$")
 
 
@@ -81,7 +82,7 @@ def tidy(axes: Axes) -> None:
 def title_panels(axes: Sequence[Axes], titles: Sequence[str]) -> None:
     """A title above each panel, on the left."""
     for panel, title in zip(axes, titles, strict=True):
-        panel.set_title(label(title), size=9, loc="left")
+        panel.set_title(label(title, TITLE // 2), size=9, loc="left")
 
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:

@@ -1,7 +1,7 @@
 """Something measured epoch by epoch, many runs beside each other: a panel a method, mean ± std over its runs.
 
-The dominant eigenvalue with stops and rollbacks (Zela et al., RobustDARTS, ICLR 2020, figures 4 and 5) and the regret on a
-table of architectures.
+The dominant eigenvalue with stops and rollbacks (Zela et al., RobustDARTS, ICLR 2020, figures 4 and 5) and the regret
+on a table of architectures.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from nas_lightning.reports.style import CONTEXT, INK, Style, label, panels, tidy, title_panels
+from nas_lightning.reports.style import CONTEXT, INK, TITLE, Style, label, panels, tidy, title_panels
 
 MAX_METHODS = 24
 """Panels of a figure; methods beyond them, by the alphabet, are left out."""
@@ -78,7 +78,7 @@ def _draw(rows: pd.DataFrame, column: str, axis: str, style: Style, title: str) 
     by_method = {method: rows[rows["method"] == method] for method in methods}
     means = {method: mean_over_runs(same, column) for method, same in by_method.items()}
     figure, axes = panels(len(methods), 4 if len(methods) > 4 else 2, 9.6, 2.5, sharex=True, sharey=True)
-    figure.suptitle(label(title), weight="bold", size=10)
+    figure.suptitle(label(title, TITLE), weight="bold", size=10)
     happened = False
     for panel, method in zip(axes, methods, strict=True):
         for other, mean in means.items():
@@ -94,7 +94,8 @@ def _draw(rows: pd.DataFrame, column: str, axis: str, style: Style, title: str) 
     values = rows[column]
     if values.min() > 0 and values.max() > _LOG_RANGE * values.median():
         axes[0].set_yscale("log")
-    figure.supxlabel("epoch of the search", size=9)
+    for panel in axes[-4 if len(methods) > 4 else -2 :]:  # the last of each column
+        panel.set_xlabel("epoch of the search", size=9)
     figure.supylabel(axis, size=9)
     figure.legend(
         handles=_legend(len(methods) > 1, happened), frameon=False, fontsize=8, ncols=5, loc="outside lower center"
