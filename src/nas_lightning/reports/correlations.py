@@ -8,7 +8,7 @@ folder holds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,9 +84,9 @@ class Correlation:
     spearman_p: float = math.nan
 
 
-def correlate(x: Sequence[float], y: Sequence[float]) -> Correlation:
+def correlate(x: Iterable[float], y: Iterable[float]) -> Correlation:
     """Pearson's and Spearman's correlation of the pairs in which both are numbers."""
-    both = np.array([x, y], dtype=float)
+    both = np.array([list(x), list(y)], dtype=float)
     both = both[:, np.isfinite(both).all(axis=0)]
     n = both.shape[1]
     if n < _FEWEST or (both == both[:, :1]).all(axis=1).any():
@@ -116,7 +116,9 @@ def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
         for method, same in rows.groupby("method", sort=True):
             size = 34 if len(rows) < 100 else 12
             marker = style.marker(str(method))
-            panel.scatter(same[x], same[y], size, style.colour(str(method)), marker, alpha=0.75, linewidths=0)
+            panel.scatter(
+                same[x], same[y], s=size, color=style.colour(str(method)), marker=marker, alpha=0.75, linewidths=0
+            )
         panel.set_title(f"{label(title, TITLE)}\n{_told(correlate(rows[x], rows[y]))}", size=7.5, loc="left")
         panel.set_xlabel(x_label, size=9)
         panel.set_ylabel(y_label, size=9)

@@ -36,7 +36,7 @@ def costs(frame: pd.DataFrame) -> Sheet | None:
             lines.append([*names, *values, number(means.loc[method].sum(), 1)])
     header = ["method", "space", "data", "runs", *(f"{name} s" for name, _ in PARTS.values()), "sum s"]
     note = (
-        "Mean wall-clock seconds over the runs that did the part, on whatever machine they ran on. The search's do not"
+        "Mean wall-clock seconds over the runs that did the part, on any machine. The search's do not"
         " include those of measuring the curvature. With candidates, search counts all of them and selection their brief"
         " retraining."
     )

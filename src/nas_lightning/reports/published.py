@@ -97,7 +97,7 @@ def compare(
             if entry["statistic"] == "reported" or (entry["statistic"] == "best" and row["n"] != entry["runs"]):
                 difference = float("nan")
                 remark = remark or _incomparable(entry)
-            if not remark and entry["statistic"] != "best" and pd.isna(summary.at[group, "published"]):
+            if not remark and entry["statistic"] != "best" and pd.isna(summary["published"][group]):
                 values = entry["accuracy"], entry["std"], difference
                 summary.loc[group, ["published", "published_std", "difference"]] = values
             lines.append(_line(row, entry, ours, difference, remark))

@@ -63,13 +63,15 @@ def gather(
         One row a row of the tables: `run`, `method`, the columns of `SETTING` and those asked for.
     """
     rows: list[dict[str, Any]] = []
-    for run in frame[["run", "method", *SETTING]].to_dict("records"):
+    names = ["run", "method", *SETTING]
+    for labels in frame[names].itertuples(index=False):
+        run = dict(zip(names, labels, strict=True))
         path = Path(run["run"]) / name
         if not path.exists():
             continue
         with problems.noting(run["run"], name):
             rows += _rows(path, run, numbers, optional)
-    columns = ["run", "method", *SETTING, *numbers, *optional]
+    columns = [*names, *numbers, *optional]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, float))
 
 

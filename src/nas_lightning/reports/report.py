@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -97,7 +96,7 @@ def write_report(
             Section("results", "Results", sheets=report.sheet(tables.results(summary))),
             Section("published", "Beside published values", sheets=report.sheet(published)),
             *_search_sections(report),
-            *_best_sections(report, summary, choices),
+            *_best_sections(report, choices),
             Section("cost", "Cost", sheets=report.sheet(costs.costs(frame)), pictures=_cost(report)),
         ]
         notes = Section("left-out", "Folders that could not be read", items=report.problems.found)
@@ -133,8 +132,8 @@ def _search_sections(report: _Report) -> Iterator[Section]:
     for index, (title, rows) in enumerate(parts):
         caption = (
             f"Dominant eigenvalue of the Hessian of the architecture loss, {title}: a panel a method, at most"
-            f" {trends.MAX_METHODS}; thin lines are runs, at most {trends.MAX_LINES} a panel, the thick one is the"
-            f" mean of all while all are measured, the band ± one standard deviation.{left_out}"
+            f" {trends.MAX_METHODS}; thin lines and marks are of single runs, at most {trends.MAX_LINES} a panel; the thick"
+            f" line is the mean of all while all are measured, the band ± one standard deviation.{left_out}"
         )
         figure = trends.draw_eigenvalues(rows, report.style, f"curvature · {title}")
         pictures += report.picture(figure, f"eigenvalues_{index + 1}", caption)
@@ -181,17 +180,17 @@ def best_runs(frame: pd.DataFrame, limit: int = MAX_BEST) -> pd.DataFrame:
     return pd.concat(chosen).head(limit)
 
 
-def _best_sections(report: _Report, summary: pd.DataFrame, choices: Choices) -> Iterator[Section]:
+def _best_sections(report: _Report, choices: Choices) -> Iterator[Section]:
     """Cells and mixing weights of the best run of each method."""
     best = best_runs(report.frame)
     total = len(report.frame.drop_duplicates(["method", *JUDGED]))
     of = f" {len(best)} of {total} pairs of method and setting are drawn." if total > len(best) else ""
     cells, maps = [], []
-    for index, row in enumerate(best.to_dict("records"), start=1):
+    for index, (_, row) in enumerate(best.iterrows(), start=1):
         run = Path(row["run"])
         name = f"{row['method']}, {row['space']} on {row['data']}"
         with report.problems.noting(str(run), "genotype.json"):
-            cells += _cells(report, run, index, name, row)
+            cells += _cells(report, run, index, name, row["test_accuracy"])
         with report.problems.noting(str(run), "genotypes.jsonl"):
             maps += _maps(report, run, index, name, choices)
     chosen = f"Of the best run of each method by test accuracy, else by accuracy on val.{of}"
@@ -199,13 +198,13 @@ def _best_sections(report: _Report, summary: pd.DataFrame, choices: Choices) -> 
     yield Section("cells", "Cells", [chosen] if cells else (), pictures=cells)
 
 
-def _cells(report: _Report, run: Path, index: int, name: str, row: Mapping[str, Any]) -> list[Picture]:
+def _cells(report: _Report, run: Path, index: int, name: str, accuracy: float) -> list[Picture]:
     if not (run / "genotype.json").exists():
         return []
-    accuracy = f", test accuracy {row['test_accuracy']:.2f} %" if pd.notna(row["test_accuracy"]) else ""
+    tested = f", test accuracy {accuracy:.2f} %" if pd.notna(accuracy) else ""
     pictures = []
     for number, (cell, figure) in enumerate(draw_genotype(Genotype.load(run)).items()):
-        caption = f"{name}: {cell} cell{accuracy}; {run}."
+        caption = f"{name}: {cell} cell{tested}; {run}."
         pictures += report.picture(figure, f"cell_{index}_{number + 1}", caption)
     return pictures
 

@@ -50,7 +50,7 @@ def label(text: object, longest: int = 34) -> str:
     return plain.replace("$", r"\$")
 
 
-def panels(count: int, columns: int, width: float, height: float, **kinds: bool) -> tuple[Figure, list[Axes]]:
+def panels(count: int, columns: int, width: float, height: float, shared: bool = False) -> tuple[Figure, list[Axes]]:
     """Axes in a grid as wide as a page.
 
     Args:
@@ -58,13 +58,13 @@ def panels(count: int, columns: int, width: float, height: float, **kinds: bool)
         columns: How many in a row at most.
         width: Of all, in inches.
         height: Of one row, in inches.
-        **kinds: `sharex`, `sharey`.
+        shared: Whether they have one scale.
     """
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(width if columns > 1 else min(width, 6.4), rows * height + 0.5), layout="constrained")
     figure.set_facecolor("white")
-    grid = figure.subplots(rows, columns, squeeze=False, **kinds)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared)
     axes = list(grid.flat)
     for spare in axes[count:]:
         spare.set_axis_off()
@@ -90,5 +90,6 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     svg = save_svg(figure, folder / f"{name}.svg")
     png = folder / f"{name}.png"
+    figure.set_layout_engine("none")  # all stands where it shall: the layout takes longer than the drawing
     figure.savefig(png, dpi=150, metadata={"Software": None})
     return svg, png

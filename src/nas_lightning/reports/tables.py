@@ -29,9 +29,9 @@ _GROUP = [*LABELS, *SIZE]
 # What readers see: columns of words (the others hold numbers), and the signs for a value that is not there.
 _TEXTS = (*LABELS, "channels/layers/epochs", "variant")
 RESULTS_NOTE = (
-    "Test accuracy in percent: mean ± standard deviation of a sample over the n runs of a configuration, their median"
-    " and the best of them. Best is by test accuracy, so it grows with n. Published values stand only beside runs of the"
-    " published space, data, search and recipe."
+    "Test accuracy in percent: mean ± standard deviation of a sample over the n runs of a configuration, median and best."
+    " Best is by test accuracy, so it grows with n. Published values stand only beside runs of the published space, data,"
+    " search and recipe."
 )
 _NO_HASH = "no hash"
 _VARIANT_LENGTH = 60
@@ -80,7 +80,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     )
     summary.insert(len(_GROUP), "variant", "")
     for name in reversed(("published", "published_std", "difference")):
-        summary.insert(summary.columns.get_loc("test_accuracy_best") + 1, name, float("nan"))
+        summary.insert(list(summary.columns).index("test_accuracy_best") + 1, name, float("nan"))
     for _, same in summary.groupby(_GROUP, dropna=False, sort=False):
         if len(same) > 1:
             summary.loc[same.index, "variant"] = _variants(list(same["config_hash"]), list(same["run"]))

@@ -19,8 +19,8 @@ from nas_lightning.reports.style import CONTEXT, INK, TITLE, Style, label, panel
 
 MAX_METHODS = 24
 """Panels of a figure; methods beyond them, by the alphabet, are left out."""
-MAX_LINES = 30
-"""Thin lines of a panel; means are over all runs."""
+MAX_LINES = 12
+"""Runs of a panel that have a line and marks of their own; means are over all."""
 _LOG_RANGE = 30  # where the largest value is so many times the median, the axis is logarithmic
 _EVENTS = {"stopped": ("X", "stopped"), "rolled back": ("v", "rolled back")}
 
@@ -37,7 +37,7 @@ def draw_eigenvalues(rows: pd.DataFrame, style: Style, title: str) -> Figure | N
     Returns:
         None where nothing has been measured.
     """
-    return _draw(rows, "dominant_eigenvalue", "dominant eigenvalue", style, title)
+    return _draw(rows, "dominant_eigenvalue", ("epoch of the search", "dominant eigenvalue"), style, title)
 
 
 def draw_regret(rows: pd.DataFrame, style: Style, title: str) -> Figure | None:
@@ -51,7 +51,8 @@ def draw_regret(rows: pd.DataFrame, style: Style, title: str) -> Figure | None:
     Returns:
         None where no run has a regret.
     """
-    return _draw(rows, "regret", "regret (% accuracy)", style, title)
+    rows = rows.assign(epoch=rows["epoch"] + 1)
+    return _draw(rows, "regret", ("epochs of the search", "regret (% accuracy)"), style, title)
 
 
 def mean_over_runs(rows: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -70,14 +71,14 @@ def mean_over_runs(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return table[table["count"] == rows["run"].nunique()][["mean", "std"]]
 
 
-def _draw(rows: pd.DataFrame, column: str, axis: str, style: Style, title: str) -> Figure | None:
+def _draw(rows: pd.DataFrame, column: str, axis: tuple[str, str], style: Style, title: str) -> Figure | None:
     rows = rows[np.isfinite(rows[column])]
     if rows.empty:
         return None
     methods = sorted(rows["method"].unique())[:MAX_METHODS]
     by_method = {method: rows[rows["method"] == method] for method in methods}
     means = {method: mean_over_runs(same, column) for method, same in by_method.items()}
-    figure, axes = panels(len(methods), 4 if len(methods) > 4 else 2, 9.6, 2.5, sharex=True, sharey=True)
+    figure, axes = panels(len(methods), 4 if len(methods) > 4 else 2, 9.6, 2.5, shared=True)
     figure.suptitle(label(title, TITLE), weight="bold", size=10)
     happened = False
     for panel, method in zip(axes, methods, strict=True):
@@ -95,8 +96,8 @@ def _draw(rows: pd.DataFrame, column: str, axis: str, style: Style, title: str) 
     if values.min() > 0 and values.max() > _LOG_RANGE * values.median():
         axes[0].set_yscale("log")
     for panel in axes[-4 if len(methods) > 4 else -2 :]:  # the last of each column
-        panel.set_xlabel("epoch of the search", size=9)
-    figure.supylabel(axis, size=9)
+        panel.set_xlabel(axis[0], size=9)
+    figure.supylabel(axis[1], size=9)
     figure.legend(
         handles=_legend(len(methods) > 1, happened), frameon=False, fontsize=8, ncols=5, loc="outside lower center"
     )
@@ -105,8 +106,7 @@ def _draw(rows: pd.DataFrame, column: str, axis: str, style: Style, title: str) 
 
 def _draw_method(panel: Axes, rows: pd.DataFrame, mean: pd.DataFrame, column: str, colour: str) -> None:
     """Thin lines of runs, which no rollback joins, under the mean and its band."""
-    shown = list(rows["run"].unique())[:MAX_LINES]
-    for _, same in rows[rows["run"].isin(shown)].groupby(["run", "attempt"], sort=False, dropna=False):
+    for _, same in _shown(rows).groupby(["run", "attempt"], sort=False, dropna=False):
         dot = "." if len(same) == 1 else ""
         panel.plot(same["epoch"], same[column], color=colour, linewidth=0.7, alpha=0.5, marker=dot, zorder=2)
     panel.fill_between(
@@ -125,12 +125,17 @@ def _mark(panel: Axes, rows: pd.DataFrame, column: str) -> bool:
     if "event" not in rows:
         return False
     happened = False
+    shown = _shown(rows)
     for event, (marker, _) in _EVENTS.items():
-        at = rows[rows["event"] == event]
+        at = shown[shown["event"] == event]
         if not at.empty:
             panel.plot(at["epoch"], at[column], marker, color=INK, markersize=6, zorder=4)
             happened = True
     return happened
+
+
+def _shown(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["run"].isin(rows["run"].unique()[:MAX_LINES])]
 
 
 def _legend(several: bool, happened: bool) -> list[Any]:
