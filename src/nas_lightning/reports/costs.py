@@ -27,7 +27,7 @@ def costs(frame: pd.DataFrame) -> Sheet | None:
     if frame.empty:
         return None
     lines = []
-    for (space, data), rows in frame.groupby([*SETTING], sort=True):
+    for (space, data), rows in frame.groupby([*SETTING], sort=True, dropna=False):
         means = rows.groupby("method")[list(PARTS)].mean()
         counts = rows.groupby("method").size()
         for method in means.index:
@@ -36,9 +36,8 @@ def costs(frame: pd.DataFrame) -> Sheet | None:
             lines.append([*names, *values, number(means.loc[method].sum(), 1)])
     header = ["method", "space", "data", "runs", *(f"{name} s" for name, _ in PARTS.values()), "sum s"]
     note = (
-        "Mean wall-clock seconds over the runs that did the part, on any machine. The search's do not"
-        " include those of measuring the curvature. With candidates, search counts all of them and selection their brief"
-        " retraining."
+        "Mean wall-clock seconds over the runs that did the part. The search's do not include those of measuring the"
+        " curvature. With candidates, search counts all of them and selection their brief retraining."
     )
     return Sheet("costs", "Cost", header, lines, ("method", "space", "data"), note)
 

@@ -132,8 +132,8 @@ def _search_sections(report: _Report) -> Iterator[Section]:
     for index, (title, rows) in enumerate(parts):
         caption = (
             f"Dominant eigenvalue of the Hessian of the architecture loss, {title}: a panel a method, at most"
-            f" {trends.MAX_METHODS}; thin lines and marks are of single runs, at most {trends.MAX_LINES} a panel; the thick"
-            f" line is the mean of all while all are measured, the band ± one standard deviation.{left_out}"
+            f" {trends.MAX_METHODS}; thin lines and marks are of single runs, at most {trends.MAX_LINES} a panel; the"
+            f" thick line is the mean of all while all are measured, the band ± one standard deviation.{left_out}"
         )
         figure = trends.draw_eigenvalues(rows, report.style, f"curvature · {title}")
         pictures += report.picture(figure, f"eigenvalues_{index + 1}", caption)
@@ -164,7 +164,7 @@ def _search_sections(report: _Report) -> Iterator[Section]:
 
 
 def _left_out(rows: pd.DataFrame, shown: int) -> str:
-    missing = rows.groupby(list(SETTING)).ngroups - shown
+    missing = rows.groupby(list(SETTING), dropna=False).ngroups - shown
     return f" {missing} more pairs of space and data, with fewer runs, are not drawn." if missing else ""
 
 

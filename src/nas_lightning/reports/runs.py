@@ -95,6 +95,7 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         raise ConfigError("runs is empty; give run folders or a glob of them, for example runs='multirun/**'")
     frame = pd.DataFrame(rows.values())
     frame = frame.astype(dict.fromkeys(LABELS | HASH, object) | dict.fromkeys([*_NUMBERS, "skip_share"], float))
+    frame = frame.replace([float("inf"), -float("inf")], float("nan"))  # of a search that diverged
     frame.attrs["skipped"] = list(skipped.values())
     return frame
 
@@ -152,7 +153,7 @@ def _read(path: Path, skipped: dict[Path, tuple[str, str]]) -> dict[str, Any] | 
     """Returns a run's row; nothing, and notes and logs why, where the file is not a run's summary."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or "method" not in content:
+        if not isinstance(content, dict) or content.get("method") is None:
             raise TypeError("it names no method")
         row: dict[str, Any] = {"run": str(path.parent)}
         row |= {name: _get(content, keys, str) for name, keys in (LABELS | HASH).items()}

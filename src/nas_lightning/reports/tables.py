@@ -29,9 +29,9 @@ _GROUP = [*LABELS, *SIZE]
 # What readers see: columns of words (the others hold numbers), and the signs for a value that is not there.
 _TEXTS = (*LABELS, "channels/layers/epochs", "variant")
 RESULTS_NOTE = (
-    "Test accuracy in percent: mean ± standard deviation of a sample over the n runs of a configuration, median and best."
-    " Best is by test accuracy, so it grows with n. Published values stand only beside runs of the published space, data,"
-    " search and recipe."
+    "Test accuracy in percent: mean ± standard deviation of a sample over the n runs of a configuration, median and"
+    " best. Best is by test accuracy, so it grows with n. Published values stand only beside runs of the published space,"
+    " data, search and recipe."
 )
 _NO_HASH = "no hash"
 _VARIANT_LENGTH = 60
