@@ -88,10 +88,10 @@ def compare(
     for group in summary.index[summary["n"] > 0]:
         row = summary.loc[group]
         for entry in published[(published[_KEYS] == row[_KEYS]).all(axis=1)].to_dict("records"):
-            words = str(entry["words"])
-            if words not in known:
-                known[words] = decisive(reference(words.split()), "task=evaluate" in words)
-            remark = _remark(row, known[words], words)
+            command = str(entry["words"])
+            if command not in known:
+                known[command] = decisive(reference(command.split()), "task=evaluate" in command)
+            remark = _remark(row, known[command], command)
             ours = row["test_accuracy_best" if entry["statistic"] == "best" else "test_accuracy_mean"]
             difference = float("nan") if remark else ours - entry["accuracy"]
             if entry["statistic"] == "reported" or (entry["statistic"] == "best" and row["n"] != entry["runs"]):
@@ -102,8 +102,10 @@ def compare(
                 summary.loc[group, ["published", "published_std", "difference"]] = values
             lines.append(_line(row, entry, ours, difference, remark))
     header = [*_KEYS, "variant", "n", "here %", "published %", "difference", "of", "source", "remark"]
-    words_columns = [*_KEYS, "variant", "of", "source", "remark"]
-    sheet = Sheet("published", "Beside published values", header, lines, words_columns, NOTE) if lines else None
+    if not any(line[len(_KEYS)] for line in lines):
+        header, *lines = [[*line[: len(_KEYS)], *line[len(_KEYS) + 1 :]] for line in (header, *lines)]
+    words = (*_KEYS, "variant", "of", "source", "remark")
+    sheet = Sheet("published", "Beside published values", header, lines, words, NOTE) if lines else None
     return summary, sheet
 
 

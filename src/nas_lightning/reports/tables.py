@@ -30,8 +30,8 @@ _GROUP = [*LABELS, *SIZE]
 _TEXTS = (*LABELS, "channels/layers/epochs", "variant")
 RESULTS_NOTE = (
     "Test accuracy in percent: mean ± standard deviation of a sample over the n runs of a configuration, median and"
-    " best. Best is by test accuracy, so it grows with n. Published values stand only beside runs of the published space,"
-    " data, search and recipe."
+    " best. Best is by test accuracy, so it grows with n. Published values stand only beside runs of the published"
+    " space, data, search and recipe."
 )
 _NO_HASH = "no hash"
 _VARIANT_LENGTH = 60
