@@ -82,8 +82,8 @@ def test_many_methods_have_many_panels():
     rows = pd.DataFrame(
         [
             {"run": f"{m}{s}", "method": f"m{m:02}", "epoch": e, "attempt": 0, "regret": float(m + s + e)}
-            for m in range(30)
-            for s in range(2)
+            for m in range(26)
+            for s in range(1)
             for e in range(-1, 3)
         ]
     )

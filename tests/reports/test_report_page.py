@@ -57,10 +57,10 @@ def names(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture
-def runs(tmp_path, searched):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, searched):
     """Two methods with three runs each, one of them with the files of a real search, and folders that are broken."""
-    home = tmp_path / "runs"
+    home = tmp_path_factory.mktemp("reported") / "runs"
     for seed, (low, high) in enumerate([(0.1, 0.4), (0.2, 0.5), (0.15, 0.3)]):
         report_run(
             home / f"a{seed}", 95.0 + seed, eigenvalues=[low, high], events={1: "stopped"}, seed=seed, val=80 + seed
@@ -70,19 +70,25 @@ def runs(tmp_path, searched):
         )
     for name in ("config.yaml", "genotype.json", "genotypes.jsonl"):
         shutil.copy(searched / name, home / "a2" / name)
-    return home
+    return home, report(home, home.parent / "report")[1]
+
+
+@pytest.fixture
+def runs(written, tmp_path):
+    """A copy of the runs."""
+    return shutil.copytree(written[0], tmp_path / "runs")
 
 
 EVERY = ["curvature", "correlations", "regret", "mixing", "cells", "cost"]
 
 
-def test_everything_is_written(runs, tmp_path):
-    folder = tmp_path / "report"
-    _, paths = report(runs, folder)
+def test_everything_is_written(written):
+    home, paths = written
+    folder = home.parent / "report"
     assert paths[0] == folder / "report.html"
     assert {str(path.relative_to(folder)) for path in paths} == names(folder)
     stems = ["eigenvalues_1", "correlation_final_eigenvalue", "correlation_mean_eigenvalue", "correlation_one_shot"]
-    stems += ["regret_1", "costs", "mixing_2_1", "mixing_2_2", "cell_2_1", "cell_2_2"]
+    stems += ["regret_1", "costs", "mixing_1_1", "mixing_1_2", "cell_1_1", "cell_1_2"]
     expected = {f"figures/{stem}.{ending}" for stem in stems for ending in ("svg", "png")}
     expected |= {f"tables/{n}.{e}" for n in ("results", "correlations", "costs") for e in ("md", "csv", "tex")}
     assert names(folder) == expected | {"report.html", "report.md", "report.csv"}
@@ -95,24 +101,24 @@ def test_everything_is_written(runs, tmp_path):
     assert row["n"] == "6"
 
 
-def test_the_page_needs_nothing_else(runs, tmp_path):
-    report(runs, tmp_path / "report")
-    text = (tmp_path / "report" / "report.html").read_text()
+def test_the_page_needs_nothing_else(written):
+    folder = written[0].parent / "report"
+    text = (folder / "report.html").read_text()
     page = Page(text)
     assert page.scripts == 1
     assert "default-src 'none'" in text
     images = [link for link in page.fetched if link.startswith("data:image/svg+xml;base64,")]
     anchors = [link for link in page.fetched if link.startswith("#")]
     assert len(images) + len(anchors) == len(page.fetched)
-    assert len(images) == len(list((tmp_path / "report" / "figures").glob("*.svg")))
+    assert len(images) == len(list((folder / "figures").glob("*.svg")))
     assert [link[1:] for link in anchors] == page.ids
     assert not re.search(r"@import|url\(", text)
 
 
-def test_the_same_runs_give_the_same_page(runs, tmp_path):
-    for name in ("one", "two"):
-        report(runs, tmp_path / name)
-    assert (tmp_path / "one" / "report.html").read_bytes() == (tmp_path / "two" / "report.html").read_bytes()
+def test_the_same_runs_give_the_same_page(written, tmp_path):
+    home, paths = written
+    report(home, tmp_path / "again")
+    assert (tmp_path / "again" / "report.html").read_bytes() == paths[0].read_bytes()
 
 
 def test_figures_without_data_are_left_out(tmp_path):
