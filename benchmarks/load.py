@@ -25,7 +25,6 @@ import numpy as np
 
 import nas_lightning as nl
 from benchmarks.measuring import ROOT, add_number, new_parser, show, write
-from nas_lightning import reports
 from nas_lightning.composition import as_dict
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.tasks import run_task
@@ -95,7 +94,7 @@ def sweep(name: str, launcher: Sequence[str], count: int, home: Path) -> dict[st
 
 
 def report(count: int, home: Path) -> dict[str, Any]:
-    """Seconds of a table of so many runs."""
+    """Seconds of page, figures and tables of so many runs."""
     one = home / "one"
     run_task(as_dict(nl.compose(TINY)), RunFolder(one))
     for seed in range(count):
@@ -103,9 +102,9 @@ def report(count: int, home: Path) -> dict[str, Any]:
         shutil.copytree(one, copy, ignore=shutil.ignore_patterns("checkpoints", "plots"))
         summary = json.loads((copy / "summary.json").read_text())
         (copy / "summary.json").write_text(json.dumps({**summary, "seed": seed}))
+    config = as_dict(nl.compose(["task=report", f"runs='{home / 'many'}/**'"]))
     start = time.perf_counter()
-    table = reports.summarise(reports.collect(str(home / "many" / "**")))
-    reports.write(table, home)
+    run_task(config, RunFolder(home / "report"))
     return {"folders": count, "seconds": time.perf_counter() - start}
 
 

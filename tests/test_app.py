@@ -171,7 +171,12 @@ def test_sweep_has_fixed_folders_and_a_report(tiny, capsys):
     code, out, _ = run(["task=report", "runs=multirun/**", "hydra.run.dir=report"], capsys)
     assert code == 0
     assert "darts" in out
-    assert {path.name for path in Path("report").iterdir()} == {"report.md", "report.csv", "run.log"}
+    names = {path.name for path in Path("report").iterdir()}
+    assert names == {"report.html", "report.md", "report.csv", "figures", "tables", "run.log"}
+    assert "written: report/report.html" in out.replace(f"{Path.cwd()}/", "")
+    figures = {path.stem for path in Path("report/figures").iterdir()}
+    assert figures >= {"costs", "cell_1_1", "cell_1_2", "mixing_1_1", "mixing_1_2"}
+    assert "could not be read" not in Path("report/report.html").read_text()
 
 
 def test_one_failing_member_leaves_the_others(tiny, capsys):

@@ -43,6 +43,7 @@ from nas_lightning.privacy import refuse_secrets
 from nas_lightning.protocols import SearchSpace
 from nas_lightning.run_folder import RunFolder, config_of_another_run, git_commit, versions
 from nas_lightning.spaces import Genotype, genotype
+from nas_lightning.spaces.choices import Choice
 
 log = logging.getLogger(__name__)
 Config = DictConfig | Mapping[str, Any]
@@ -469,11 +470,19 @@ def _analyse(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
 def _report(config: Mapping[str, Any], folder: RunFolder) -> None:
     if config["runs"] is None:
         raise ConfigError("runs=null: task=report needs run folders; give a glob, runs='multirun/**'")
-    table = reports.summarise(reports.collect(config["runs"]))
+    table, paths = reports.write_report(
+        config["runs"], folder.path, lambda words: as_dict(compose(words)), _choices_of_run
+    )
     reports.show(table)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    for path in reports.write(table, folder.path):
-        Console().print(f"written: {path}", highlight=False)
+    shown = [path for path in paths if path.parent == folder.path]
+    for path in shown:
+        Console().print(f"written: {path}", highlight=False, soft_wrap=True)
+    Console().print(f"and {len(paths) - len(shown)} figures and tables beside them", highlight=False)
+
+
+def _choices_of_run(path: Path) -> Mapping[str, Choice]:
+    folder = RunFolder(path)
+    return _bench(folder.config("runs"), folder).space.choices
 
 
 def _export(config: Mapping[str, Any], folder: RunFolder) -> None:

@@ -5,6 +5,7 @@ from nas_lightning.reports.curves import save_curves
 from nas_lightning.reports.drawing import draw_cell, draw_genotype, save_genotype, save_svg
 from nas_lightning.reports.mixing import draw_mixing
 from nas_lightning.reports.outcome import show_outcome
+from nas_lightning.reports.report import write_report
 from nas_lightning.reports.runs import collect
 from nas_lightning.reports.tables import show, summarise, write
 
@@ -21,4 +22,5 @@ __all__ = [
     "show_outcome",
     "summarise",
     "write",
+    "write_report",
 ]

@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 
 _SUMMARY = "summary.json"
 _CONFIG = "config.yaml"
+_BEGUN = {"run.log", "metrics.csv", "genotypes.jsonl"}  # what a run writes beside its configuration before a summary
+_COMPARED = ("pipeline", "search", "select", "evaluate")  # tasks that end with something to compare
 _CANDIDATES = "candidates"  # their members belong to a run and are none themselves
 
 # Column of the frame -> where its value stands in summary.json.
@@ -45,6 +47,7 @@ _NUMBERS = SIZE | {
     "dominant_eigenvalue": ("search", "dominant_eigenvalue"),
     "curvature_seconds": ("search", "curvature_seconds"),
     "selection_seconds": ("selection", "seconds"),
+    "evaluation_seconds": ("evaluation", "seconds"),
 }
 HASH = {"config_hash": ("config_hash",)}
 _NORMAL_CELL = ("genotype", "cells", "normal")  # lists of node, operation and source
@@ -69,15 +72,18 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         numbers, nan where the run has none: `init_channels`, `layers`, `epochs`, `seed`, `test_accuracy` and
         `search_val_accuracy` (percent), `params`, `search_seconds`, `dominant_eigenvalue` (of the Hessian of the
         architecture loss, at the end of the search), `curvature_seconds` (what measuring it took),
-        `selection_seconds`, `skip_share` (percent of the normal cell's edges that are skip connections).
+        `selection_seconds`, `evaluation_seconds`, `skip_share` (percent of the normal cell's edges that are skip
+        connections). `attrs["skipped"]` names the folders that look like runs and could not be read, each with the
+        reason: `[(folder, reason), …]`.
 
     Raises:
         ConfigError: A pattern finds no run.
     """
     rows: dict[Path, dict[str, Any]] = {}
+    skipped: dict[Path, tuple[str, str]] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         paths = dict.fromkeys(path.resolve() for path in _find(pattern))
-        rows |= {path: row for path in paths if path not in rows and (row := _read(path))}
+        rows |= {path: row for path in paths if path not in rows and (row := _read(path, skipped))}
         # A table that silently lacks the runs of a mistyped pattern would mislead.
         if not any(path in rows for path in paths):
             raise ConfigError(
@@ -87,18 +93,25 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
     if not rows:
         raise ConfigError("runs is empty; give run folders or a glob of them, for example runs='multirun/**'")
     frame = pd.DataFrame(rows.values())
-    return frame.astype(dict.fromkeys(LABELS | HASH, object) | dict.fromkeys([*_NUMBERS, "skip_share"], float))
+    frame = frame.astype(dict.fromkeys(LABELS | HASH, object) | dict.fromkeys([*_NUMBERS, "skip_share"], float))
+    frame = frame.replace([float("inf"), -float("inf")], float("nan"))  # of a search that diverged
+    frame.attrs["skipped"] = list(skipped.values())
+    return frame
 
 
 def read_config(run: Path) -> dict[str, str]:
     """Returns what a run's configuration says about the comparison, empty where none can be read."""
+    prefixes = tuple(f"{key}." for key in _IGNORED)
+    return {key: value for key, value in _flatten(load_config(run)) if not f"{key}.".startswith(prefixes)}
+
+
+def load_config(run: Path) -> dict[str, Any]:
+    """Returns a run's configuration, empty where none can be read."""
     try:
         content = yaml.load((run / _CONFIG).read_text(encoding="utf-8"), Loader=_LOADER)
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    prefixes = tuple(f"{key}." for key in _IGNORED)
-    flat = _flatten(content) if isinstance(content, dict) else ()
-    return {key: value for key, value in flat if not f"{key}.".startswith(prefixes)}
+    return content if isinstance(content, dict) else {}
 
 
 def _flatten(content: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -112,7 +125,10 @@ def _flatten(content: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, s
 
 
 def _find(pattern: str) -> Iterator[Path]:
-    """Yields the summaries of a pattern, walking every folder once however often the pattern matches it."""
+    """Yields the summaries of a pattern, walking every folder once however often the pattern matches it.
+
+    A folder that holds a run's configuration alone is one that a kill has left: its summary is yielded, too.
+    """
     path = Path(pattern).expanduser()
     # A folder may be called `[a]`; what exists is meant as it stands.
     matches = [str(path)] if path.exists() else sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
@@ -128,25 +144,32 @@ def _find(pattern: str) -> Iterator[Path]:
                 continue
             walked.add(root)
             folders[:] = sorted(name for name in folders if name != _CANDIDATES)
-            if _SUMMARY in files:
+            if _SUMMARY in files or (_CONFIG in files and not _BEGUN.isdisjoint(files)):
                 yield Path(root, _SUMMARY)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """Returns a run's row; nothing, and logs a line, where the file is not a run's summary."""
+def _read(path: Path, skipped: dict[Path, tuple[str, str]]) -> dict[str, Any] | None:
+    """Returns a run's row; nothing, and notes and logs why, where the file is not a run's summary."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or "method" not in content:
+        if not isinstance(content, dict) or content.get("method") is None:
             raise TypeError("it names no method")
         row: dict[str, Any] = {"run": str(path.parent)}
         row |= {name: _get(content, keys, str) for name, keys in (LABELS | HASH).items()}
         row |= {name: _get(content, keys, int, float) for name, keys in _NUMBERS.items()}
         row["skip_share"] = _skip_share(_get(content, _NORMAL_CELL, list))
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        _log.warning("skipped %s: not the summary of a run (%s)", path, error)
+        if path not in skipped:
+            reason = "no summary.json yet" if isinstance(error, FileNotFoundError) else f"summary.json: {error}"
+            skipped[path] = (str(path.parent), " ".join(reason.split()))
+            _log.warning("skipped %s: not the summary of a run (%s)", path, error)
         return None
+    if content.get("search") or content.get("evaluation"):
+        return row
     # Other tasks (a report, a landscape) leave a summary too, but have nothing to compare.
-    return row if content.get("search") or content.get("evaluation") else None
+    if content.get("task") in _COMPARED:
+        skipped[path] = (str(path.parent), "nothing is finished: neither the search nor an evaluation")
+    return None
 
 
 def _get(content: dict[str, Any], keys: Sequence[str], *types: type) -> Any:

@@ -17,7 +17,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nas_lightning.reports import sheets
 from nas_lightning.reports.runs import HASH, LABELS, SIZE, read_config
+from nas_lightning.reports.sheets import ABSENT as _ABSENT
+from nas_lightning.reports.sheets import Sheet, number
 
 # Runs that were judged by networks of different sizes are not comparable, so the size is part of the group; nor are
 # runs of different configurations, which `variant` tells apart where all these agree.
@@ -25,12 +28,17 @@ _GROUP = [*LABELS, *SIZE]
 
 # What readers see: columns of words (the others hold numbers), and the signs for a value that is not there.
 _TEXTS = (*LABELS, "channels/layers/epochs", "variant")
-_ABSENT = "–"
+RESULTS_NOTE = (
+    "Test accuracy in percent: mean ± standard deviation of a sample over the n runs of a configuration, median and"
+    " best. Best is by test accuracy, so it grows with n. Published values stand only beside runs of the published"
+    " space, data, search and recipe."
+)
 _NO_HASH = "no hash"
 _VARIANT_LENGTH = 60
 
 # Column of the summary -> its title and decimals; without a value in any row it is not shown.
 _OPTIONAL = {"dominant_eigenvalue_mean": ("dominant eigenvalue", 3), "skip_share_mean": ("skip %", 1)}
+_PUBLISHED = {"published": "published %", "difference": "difference"}  # likewise, beside the test accuracy
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
@@ -42,7 +50,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row a group, best mean first: `method`, `space`, `data`, `recipe`, `metric`, `init_channels`,
         `layers`, `epochs`, `variant`, `config_hash`, `runs`, `n` (the runs that have a test accuracy),
-        `test_accuracy_{mean,std,median,best}` and `search_val_accuracy_mean` in percent,
+        `test_accuracy_{mean,std,median,best}`, `published`, `published_std`, `difference` (empty, to be filled by
+        `nas_lightning.reports.published`) and `search_val_accuracy_mean` in percent,
         `params_millions_mean`, `search_seconds_mean`, `dominant_eigenvalue_mean`, `skip_share_mean` in percent,
         `curvature_seconds_mean`, `selection_seconds_mean`; means are over the runs that have a value. The standard
         deviation is that of a sample: one run has none. `variant` says what distinguishes the configuration from
@@ -70,10 +79,12 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         .reset_index()
     )
     summary.insert(len(_GROUP), "variant", "")
+    for name in reversed(("published", "published_std", "difference")):
+        summary.insert(list(summary.columns).index("test_accuracy_best") + 1, name, float("nan"))
     for _, same in summary.groupby(_GROUP, dropna=False, sort=False):
         if len(same) > 1:
             summary.loc[same.index, "variant"] = _variants(list(same["config_hash"]), list(same["run"]))
-    summary = summary.drop(columns="run").astype(dict.fromkeys(SIZE, "Int64"))
+    summary = summary.astype(dict.fromkeys(SIZE, "Int64"))
     summary["params_millions_mean"] /= 1e6
     rank = ["data", "space", "recipe", "metric", *SIZE, "test_accuracy_mean", "method"]
     return summary.sort_values(rank, ascending=[name != "test_accuracy_mean" for name in rank], ignore_index=True)
@@ -82,17 +93,21 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 def write(summary: pd.DataFrame, folder: Path) -> list[Path]:
     """Writes `report.md`, for readers, and `report.csv`, with every number in full; returns both paths.
 
-    Neither has columns of the dominant eigenvalue or of the share of skip connections where no run has a value.
+    Neither has columns of published accuracies, of the dominant eigenvalue or of the share of skip connections where no
+    run has a value.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    header, *lines = _cells(summary)
-    rule = ["---" if name in _TEXTS else "---:" for name in header]
-    table = [[cell.replace("|", r"\|") for cell in line] for line in (header, rule, *lines)]
     markdown, csv = folder / "report.md", folder / "report.csv"
-    markdown.write_text("".join(f"| {' | '.join(line)} |\n" for line in table), encoding="utf-8")
-    absent = [name for name in _OPTIONAL if summary[name].isna().all()]
-    summary.drop(columns=absent).to_csv(csv, index=False)
+    markdown.write_text(sheets.markdown(results(summary)), encoding="utf-8")
+    absent = [name for name in (*_OPTIONAL, *_PUBLISHED, "published_std") if summary[name].isna().all()]
+    summary.drop(columns=["run", *absent]).to_csv(csv, index=False)
     return [markdown, csv]
+
+
+def results(summary: pd.DataFrame) -> Sheet:
+    """The table for readers."""
+    header, *lines = _cells(summary)
+    return Sheet("results", "Results", header, lines, words=_TEXTS, note=RESULTS_NOTE)
 
 
 def show(summary: pd.DataFrame, file: IO[str] | None = None) -> None:
@@ -146,33 +161,37 @@ def _variants(hashes: Sequence[Any], runs: Sequence[str]) -> list[str]:
 def _cells(summary: pd.DataFrame) -> list[list[str]]:
     """Formats the table, header first; without a metric that all share, and without columns that hold nothing.
 
-    Those are variants, dominant eigenvalues and shares of skip connections.
+    Those are variants, published accuracies, dominant eigenvalues and shares of skip connections.
     """
-    header = [*_TEXTS, "n", "test % ± std", "median", "best", "search val %", "params M", "search s"]
+    header = [*_TEXTS, "n", "test % ± std", "median", "best", *_PUBLISHED.values()]
+    header += ["search val %", "params M", "search s"]
     header += [title for title, _ in _OPTIONAL.values()]
     lines = []
     for row in summary.to_dict("records"):
-        size = "/".join(_number(row[name], 0) for name in SIZE)
+        size = "/".join(number(row[name], 0) for name in SIZE)
         lines.append(
             [
                 *(_ABSENT if pd.isna(row[name]) else str(row[name]) for name in LABELS),
                 size if any(character.isdigit() for character in size) else _ABSENT,
                 row["variant"],
                 str(row["n"]) if row["n"] == row["runs"] else f"{row['n']} of {row['runs']}",
-                f"{_number(row['test_accuracy_mean'])} ± {_number(row['test_accuracy_std'])}",
-                _number(row["test_accuracy_median"]),
-                _number(row["test_accuracy_best"]),
-                _number(row["search_val_accuracy_mean"]),
-                _number(row["params_millions_mean"]),
-                _number(row["search_seconds_mean"], 1),
-                *(_number(row[name], decimals) for name, (_, decimals) in _OPTIONAL.items()),
+                f"{number(row['test_accuracy_mean'])} ± {number(row['test_accuracy_std'])}",
+                number(row["test_accuracy_median"]),
+                number(row["test_accuracy_best"]),
+                _published(row["published"], row["published_std"]),
+                _ABSENT if pd.isna(row["difference"]) else f"{row['difference']:+.2f}",
+                number(row["search_val_accuracy_mean"]),
+                number(row["params_millions_mean"]),
+                number(row["search_seconds_mean"], 1),
+                *(number(row[name], decimals) for name, (_, decimals) in _OPTIONAL.items()),
             ]
         )
     shown = {"metric": summary["metric"].nunique(dropna=False) > 1, "variant": summary["variant"].any()}
     shown |= {title: summary[name].notna().any() for name, (title, _) in _OPTIONAL.items()}
+    shown |= {title: summary[name].notna().any() for name, title in _PUBLISHED.items()}
     kept = [index for index, name in enumerate(header) if shown.get(name, True)]
     return [[line[index] for index in kept] for line in (header, *lines)]
 
 
-def _number(value: Any, decimals: int = 2) -> str:
-    return _ABSENT if pd.isna(value) else f"{value:.{decimals}f}"
+def _published(value: float, std: float) -> str:
+    return number(value) if pd.isna(std) else f"{number(value)} ± {number(std)}"

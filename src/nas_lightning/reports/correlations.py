@@ -1,0 +1,178 @@
+"""Does what is known at the end of a search tell how good its architecture is? Scatter plots with correlations.
+
+Dominant eigenvalue against test accuracy and error (Zela et al., RobustDARTS, ICLR 2020, figures 6 and 15), one-shot
+accuracy against test accuracy. Left out: the accuracy of the discretised supernet before any retraining, which no run
+folder holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy import stats
+
+from nas_lightning.reports.records import JUDGED, settings
+from nas_lightning.reports.sheets import Sheet, number
+from nas_lightning.reports.style import TITLE, Style, label, panels, tidy
+
+MAX_PANELS = 4
+_FEWEST = 3  # runs; two points lie on a line whatever they are
+_NAMED = 32  # methods in a legend
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two columns to look at together.
+
+    Args:
+        name: Of the figure's files.
+        title: Of the figure.
+        x: Column, and what its axis says.
+        y: Likewise.
+    """
+
+    name: str
+    title: str
+    x: tuple[str, str]
+    y: tuple[str, str]
+
+
+PAIRS = (
+    Pair(
+        "final_eigenvalue",
+        "Test accuracy after discretisation against the curvature at the end of the search",
+        ("dominant_eigenvalue", "dominant eigenvalue at the end"),
+        ("test_accuracy", "test accuracy (%)"),
+    ),
+    Pair(
+        "mean_eigenvalue",
+        "Test error against the mean curvature of the search",
+        ("mean_eigenvalue", "mean dominant eigenvalue"),
+        ("test_error", "test error (%)"),
+    ),
+    Pair(
+        "one_shot",
+        "Test accuracy against the accuracy of the supernet",
+        ("search_val_accuracy", "one-shot accuracy on val (%)"),
+        ("test_accuracy", "test accuracy (%)"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """How far two columns go together.
+
+    Attributes:
+        n: Runs that have both.
+        pearson: Linear correlation r; nan where a column is constant or n < 3, as is all that follows.
+        pearson_p: Two-sided p-value.
+        spearman: Correlation ρ of the ranks.
+        spearman_p: Two-sided p-value.
+    """
+
+    n: int
+    pearson: float = math.nan
+    pearson_p: float = math.nan
+    spearman: float = math.nan
+    spearman_p: float = math.nan
+
+
+def correlate(x: Iterable[float], y: Iterable[float]) -> Correlation:
+    """Pearson's and Spearman's correlation of the pairs in which both are numbers."""
+    both = np.array([list(x), list(y)], dtype=float)
+    both = both[:, np.isfinite(both).all(axis=0)]
+    n = both.shape[1]
+    if n < _FEWEST or (both == both[:, :1]).all(axis=1).any():
+        return Correlation(n)
+    pearson, spearman = stats.pearsonr(*both), stats.spearmanr(*both)
+    return Correlation(n, *(float(value) for value in (pearson[0], pearson[1], spearman[0], spearman[1])))
+
+
+def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
+    """A point a run, a panel a setting.
+
+    Args:
+        frame: Rows of `collect`, and `mean_eigenvalue` and `test_error`.
+        pair: What is drawn.
+        style: Colours and markers of the methods.
+
+    Returns:
+        None where no setting has three runs with both values.
+    """
+    (x, x_label), (y, y_label) = pair.x, pair.y
+    parts = [part for part in settings(_both(frame, pair), JUDGED, len(frame)) if len(part[1]) >= _FEWEST][:MAX_PANELS]
+    if not parts:
+        return None
+    figure, axes = panels(len(parts), 2, 9.6, 3.6)
+    figure.suptitle(pair.title, weight="bold", size=10)
+    for panel, (title, rows) in zip(axes, parts, strict=True):
+        for method, same in rows.groupby("method", sort=True):
+            size = 34 if len(rows) < 100 else 12
+            marker = style.marker(str(method))
+            panel.scatter(
+                same[x], same[y], s=size, color=style.colour(str(method)), marker=marker, alpha=0.75, linewidths=0
+            )
+        panel.set_title(f"{label(title, TITLE)}\n{_told(correlate(rows[x], rows[y]))}", size=7.5, loc="left")
+        panel.set_xlabel(x_label, size=9)
+        panel.set_ylabel(y_label, size=9)
+        tidy(panel)
+    drawn = sorted({str(method) for _, rows in parts for method in rows["method"]})
+    handles = [
+        Line2D(
+            [], [], linestyle="", color=style.colour(name), marker=style.marker(name), markersize=5, label=label(name)
+        )
+        for name in drawn[:_NAMED]
+    ]
+    figure.legend(
+        handles=handles, frameon=False, fontsize=8, ncols=1 if len(handles) <= 16 else 2, loc="outside right upper"
+    )
+    return figure
+
+
+def correlations(frame: pd.DataFrame) -> Sheet | None:
+    """All correlations of all settings that have three runs; None where there is none."""
+    lines = []
+    for pair in PAIRS:
+        for title, rows in settings(_both(frame, pair), JUDGED, len(frame)):
+            found = correlate(rows[pair.x[0]], rows[pair.y[0]])
+            if found.n >= _FEWEST:
+                values = [number(found.pearson), probability(found.pearson_p)]
+                values += [number(found.spearman), probability(found.spearman_p)]
+                lines.append([pair.x[1], pair.y[1], title, str(found.n), *values])
+    if not lines:
+        return None
+    header = ["of", "with", "setting", "n", "Pearson r", "p of r", "Spearman ρ", "p of ρ"]
+    note = (
+        "Over single runs of all methods of a setting; p is two-sided and not corrected for the number of correlations."
+        " A correlation over few runs, or over methods that differ in more than curvature, proves nothing."
+    )
+    return Sheet("correlations", "Correlations", header, lines, ("of", "with", "setting"), note)
+
+
+def probability(p: float) -> str:
+    """A p-value with three decimals, or that it is smaller."""
+    return "< 0.001" if p < 0.001 else number(p, 3)
+
+
+def _both(frame: pd.DataFrame, pair: Pair) -> pd.DataFrame:
+    return frame[np.isfinite(frame[pair.x[0]]) & np.isfinite(frame[pair.y[0]])]
+
+
+def _told(found: Correlation) -> str:
+    """The correlation in one line."""
+    if math.isnan(found.pearson):
+        return f"n = {found.n}, no correlation: one of the two is constant"
+    pearson = f"Pearson r = {found.pearson:.2f} (p {_equals(found.pearson_p)})"
+    return f"{pearson}, Spearman ρ = {found.spearman:.2f} (p {_equals(found.spearman_p)}), n = {found.n}"
+
+
+def _equals(p: float) -> str:
+    text = probability(p)
+    return text if text.startswith("<") else f"= {text}"

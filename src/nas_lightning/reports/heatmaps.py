@@ -1,0 +1,81 @@
+"""Mixing weights over time: a panel an operation, edges from top to bottom, epochs from left to right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from nas_lightning.errors import ConfigError
+from nas_lightning.files import whole_lines
+from nas_lightning.reports.style import HEAT, TITLE, label
+from nas_lightning.spaces.choices import Choice
+
+_MISSING = "#E4E4E4"  # an edge that does not offer the operation
+
+
+def read_mixing(path: Path) -> list[dict[str, Any]]:
+    """The lines of `genotypes.jsonl` that hold mixing weights: `epoch`, `attempt` and `mixing`, in their order."""
+    lines = [json.loads(line) for line in whole_lines(path)] if path.exists() else []
+    return [line for line in lines if line.get("mixing")]
+
+
+def draw_mixing_over_time(lines: Sequence[Mapping[str, Any]], choice: Choice, title: str) -> Figure:
+    """Draws the weights of one choice from before the search to its end.
+
+    Args:
+        lines: What `read_mixing` returns.
+        choice: Names of rows and options.
+        title: What stands above the figure.
+
+    Returns:
+        Where the search went back, a white line stands before the new attempt.
+
+    Raises:
+        ConfigError: The weights are not those of the choice.
+    """
+    shape = (choice.num_rows, choice.num_options)
+    tables = [np.array(line["mixing"][choice.name], dtype=float) for line in lines]
+    if any(table.shape != shape for table in tables):
+        raise ConfigError(f"mixing weights of {choice.name} are not {shape[0]} rows of {shape[1]} options")
+    weights = np.stack(tables)  # [epochs, rows, options]
+    options = list(dict.fromkeys(option for row in choice.options for option in row))
+    columns = len(options) if len(options) <= 4 else 3 if len(options) <= 6 else 4
+    rows = -(-len(options) // columns)
+    height = rows * (0.15 * choice.num_rows + 0.55) + 0.9
+    figure = Figure(figsize=(9.6 if columns > 2 else 7.2, max(height, 2.4)), layout="constrained", facecolor="white")
+    figure.suptitle(label(title, TITLE), weight="bold", size=10)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    epochs = [int(line["epoch"]) + 1 for line in lines]
+    attempts = [line.get("attempt", 0) for line in lines]
+    # The scale spans the weights that occur, so that small differences early in a search are seen, too.
+    occurring = weights[:, choice.mask.numpy()]
+    bottom, top = float(occurring.min()), float(occurring.max())
+    image = None
+    for axes, option in zip(grid.flat, options, strict=False):
+        values = np.full((choice.num_rows, len(lines)), np.nan)
+        for row, names in enumerate(choice.options):
+            if option in names:
+                values[row] = weights[:, row, names.index(option)]
+        axes.set_facecolor(_MISSING)
+        image = axes.imshow(values, aspect="auto", cmap=HEAT, vmin=bottom, vmax=top, interpolation="nearest")
+        for index in range(1, len(lines)):
+            if attempts[index] != attempts[index - 1]:
+                axes.axvline(index - 0.5, color="white", linewidth=1.5)
+        axes.set_title(label(option), size=8.5, loc="left")
+        steps = range(0, len(lines), max(1, -(-len(lines) // 8)))
+        axes.set_xticks(list(steps), [str(epochs[step]) for step in steps], size=7)
+        edges = [f"{source} → {node}" for source, node in zip(choice.sources, choice.nodes, strict=True)]
+        axes.set_yticks(range(choice.num_rows), edges, size=6.5)
+        axes.xaxis.set_tick_params(labelbottom=True)
+    for spare in list(grid.flat)[len(options) :]:
+        spare.set_axis_off()
+    figure.supxlabel("epochs of the search", size=9)
+    figure.supylabel("edge", size=9)
+    assert image is not None
+    figure.colorbar(image, ax=list(grid.flat), label="mixing weight", shrink=0.8, pad=0.01)
+    return figure

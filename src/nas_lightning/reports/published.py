@@ -1,0 +1,178 @@
+"""Published accuracies beside ours, where space, data, search and recipe are the published ones.
+
+The numbers stand in `published.csv`, each with its source and with the command that repeats it. A group of runs is
+compared with a number only if its configuration is that of the command, apart from what does not change a result;
+digits are never compared with CIFAR-10, nor a short search with a long one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nas_lightning.reports.runs import load_config
+from nas_lightning.reports.sheets import Sheet, number
+
+Reference = Callable[[Sequence[str]], Mapping[str, Any]]
+"""The configuration of a command."""
+
+STATISTICS = {
+    "mean": "mean",
+    "best": "best",
+    "selected": "best of several by brief retraining",
+    "single": "one run",
+    "reported": "not said",
+}
+"""What a published number is of; one that is `reported` alone is shown, but not subtracted."""
+
+NOTE = (
+    "Published numbers stand beside runs of the same space, data, search and recipe only. The difference is ours minus"
+    " the published one, in points of accuracy: of our mean; of our best one, where the number is the best of as many"
+    " runs. A number of which the source does not say what it is an average of is not subtracted."
+)
+
+_SECTIONS = (
+    *("space", "relaxation", "hypergradient", "perturbation", "regularizer", "control", "selector"),
+    *("search", "candidates", "data"),
+)
+_JUDGED = ("evaluation", "objective")
+# How a run is computed, kept and loaded; the benchmark's own split is more faithful than the halves, not less.
+_FREE = (
+    *("search.snapshots", "search.checkpoint_minutes", "evaluation.checkpoint_minutes", "evaluation.channels_last"),
+    *("evaluation.compile", "evaluation.path", "evaluation.name"),
+    *("data.root", "data.path", "data.download", "data.num_workers", "data.prefetch_factor", "data.augment_on"),
+    *("data.split", "data.split_file"),
+)
+_CUTS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "fast_dev_run", "overfit_batches")
+_KEYS = ["method", "space", "data", "recipe"]
+
+
+def read_published() -> pd.DataFrame:
+    """The published numbers.
+
+    Returns:
+        `method`, `space`, `data`, `recipe`, `statistic` (a key of `STATISTICS`), `runs` (of how many, nan where it is
+        not said), `accuracy`, `std`, `median` in percent, `words` (the command that repeats it), `source`, `where`.
+    """
+    with resources.files("nas_lightning.reports").joinpath("published.csv").open(encoding="utf-8") as file:
+        frame = pd.read_csv(file)
+    is_error = frame["quantity"] == "error"
+    for column in ("value", "median"):
+        frame[column] = frame[column].where(~is_error, 100 - frame[column])
+    return frame.rename(columns={"value": "accuracy"}).drop(columns="quantity")
+
+
+def compare(
+    summary: pd.DataFrame, reference: Reference, published: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, Sheet | None]:
+    """Put published numbers beside groups of runs.
+
+    Args:
+        summary: What `summarise` returns.
+        reference: Composes the configuration of a command.
+        published: What `read_published` returns, which is the default.
+
+    Returns:
+        The summary with `published`, `published_std` and `difference` where a number is comparable; and a table of all
+        numbers of the same method, space, data and recipe with their sources, also of those that are not comparable and
+        why. None where there is no such number.
+    """
+    published = read_published() if published is None else published
+    summary = summary.copy()
+    known: dict[str, dict[str, str]] = {}
+    lines = []
+    for group in summary.index[summary["n"] > 0]:
+        row = summary.loc[group]
+        for entry in published[(published[_KEYS] == row[_KEYS]).all(axis=1)].to_dict("records"):
+            command = str(entry["words"])
+            if command not in known:
+                known[command] = decisive(reference(command.split()), "task=evaluate" in command)
+            remark = _remark(row, known[command], command)
+            ours = row["test_accuracy_best" if entry["statistic"] == "best" else "test_accuracy_mean"]
+            difference = float("nan") if remark else ours - entry["accuracy"]
+            if entry["statistic"] == "reported" or (entry["statistic"] == "best" and row["n"] != entry["runs"]):
+                difference = float("nan")
+                remark = remark or _incomparable(entry)
+            if not remark and entry["statistic"] != "best" and pd.isna(summary["published"][group]):
+                values = entry["accuracy"], entry["std"], difference
+                summary.loc[group, ["published", "published_std", "difference"]] = values
+            lines.append(_line(row, entry, ours, difference, remark))
+    header = [*_KEYS, "variant", "n", "here %", "published %", "difference", "of", "source", "remark"]
+    if not any(line[len(_KEYS)] for line in lines):
+        header, *lines = [[*line[: len(_KEYS)], *line[len(_KEYS) + 1 :]] for line in (header, *lines)]
+    words = (*_KEYS, "variant", "of", "source", "remark")
+    sheet = Sheet("published", "Beside published values", header, lines, words, NOTE) if lines else None
+    return summary, sheet
+
+
+def decisive(config: Mapping[str, Any], evaluation_alone: bool = False) -> dict[str, str]:
+    """What of a configuration decides a result, as dotted keys and text."""
+    sections = _JUDGED if evaluation_alone else (*_SECTIONS, *_JUDGED)
+    if config.get("control") and not evaluation_alone:  # what steers the search follows what was measured
+        sections = (*sections, "callbacks")
+    flat = {key: str(value) for name in sections for key, value in _flatten(config.get(name), name)}
+    candidates = config.get("candidates") or {}
+    if candidates.get("key") == "seed":  # which seeds does not matter
+        flat = {key: value for key, value in flat.items() if not key.startswith("candidates.values")}
+        values = candidates.get("values")
+        flat["candidates.values"] = str(values if isinstance(values, int) else len(values or ()))
+    elif candidates.get("key") is None:
+        flat = {key: value for key, value in flat.items() if not key.startswith("candidates.")}
+    trainer = config.get("trainer") or {}
+    flat |= {f"trainer.{name}": str(trainer[name]) for name in _CUTS if _cuts(trainer.get(name))}
+    return {key: value for key, value in flat.items() if key not in _FREE}
+
+
+def _remark(row: pd.Series[Any], reference: Mapping[str, str], words: str) -> str:
+    """Why a group is not comparable with a command; empty where it is."""
+    if pd.isna(row["config_hash"]):
+        return "not compared: these runs do not say that they have one configuration"
+    config = load_config(Path(str(row["run"])))
+    if not config:
+        return "not compared: config.yaml cannot be read"
+    ours = decisive(config, "task=evaluate" in words)
+    keys = [key for key in {**reference, **ours} if reference.get(key) != ours.get(key)]
+    if not keys:
+        return ""
+    told = [f"{key}={ours.get(key, 'none')} (published: {reference.get(key, 'none')})" for key in keys[:2]]
+    more = f" and {len(keys) - 2} more" if len(keys) > 2 else ""
+    return f"not compared: {', '.join(told)}{more}"
+
+
+def _incomparable(entry: Mapping[str, Any]) -> str:
+    if entry["statistic"] == "reported":
+        return "not compared: the source does not say of what"
+    return f"not compared: the best of {entry['runs']:.0f} is not that of another number of runs"
+
+
+def _line(row: pd.Series[Any], entry: Mapping[str, Any], ours: float, difference: float, remark: str) -> list[str]:
+    std = "" if pd.isna(entry["std"]) else f" ± {number(entry['std'])}"
+    median = "" if pd.isna(entry["median"]) else f" (median {number(entry['median'])})"
+    runs = "" if pd.isna(entry["runs"]) or entry["statistic"] == "single" else f" of {entry['runs']:.0f}"
+    return [
+        *(str(row[name]) for name in _KEYS),
+        str(row["variant"]),
+        str(row["n"]),
+        number(ours),
+        f"{number(entry['accuracy'])}{std}{median}",
+        number(difference) if pd.isna(difference) else f"{difference:+.2f}",
+        f"{STATISTICS[str(entry['statistic'])]}{runs}",
+        f"{entry['source']}, {entry['where']}",
+        remark,
+    ]
+
+
+def _cuts(value: Any) -> bool:
+    """Whether an argument of the Trainer leaves batches out: 1.0 is all of them, 1 a single one."""
+    return value is not None and value is not False and repr(value) not in ("1.0", "0.0", "0")
+
+
+def _flatten(content: Any, prefix: str) -> list[tuple[str, Any]]:
+    """Leaves of nested dictionaries by their dotted keys; lists are leaves, and so is an empty dictionary."""
+    if not isinstance(content, Mapping) or not content:
+        return [(prefix, content)]
+    return [leaf for key, value in content.items() for leaf in _flatten(value, f"{prefix}.{key}")]

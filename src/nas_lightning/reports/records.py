@@ -1,0 +1,115 @@
+"""What figures of many runs are drawn from: a table of each run folder, row under row.
+
+A folder whose table is damaged is left out of that figure and named; it never stops a report.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nas_lightning.files import whole_lines
+
+SETTING = ("space", "data")
+"""What runs must share for their searches to be drawn together."""
+JUDGED = ("space", "data", "recipe", "metric", "init_channels", "layers", "epochs")
+"""What they must share for their test accuracies to be compared."""
+
+
+@dataclass
+class Problems:
+    """What could not be read, in the order of finding it.
+
+    Attributes:
+        found: Folder and reason, one line each.
+    """
+
+    found: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, folder: str, reason: str) -> None:
+        """Note a problem once."""
+        entry = folder, " ".join(reason.split())[:300]
+        if entry not in self.found:
+            self.found.append(entry)
+
+    @contextmanager
+    def noting(self, folder: str, what: str) -> Iterator[None]:
+        """Note whatever goes wrong with a run's files instead of ending the report: anything may stand in them."""
+        try:
+            yield
+        except Exception as error:
+            self.add(folder, f"{what}: {type(error).__name__}: {error}")
+
+
+def gather(
+    frame: pd.DataFrame, name: str, numbers: Sequence[str], problems: Problems, optional: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Reads a table of every run.
+
+    Args:
+        frame: What `collect` returns.
+        name: File of the table, in the run folder.
+        numbers: Columns to read; a run whose table lacks one has nothing to tell and is passed over.
+        problems: Takes the folders whose table cannot be read.
+        optional: Columns of text, empty where they are missing.
+
+    Returns:
+        One row a row of the tables: `run`, `method`, the columns of `SETTING` and those asked for.
+    """
+    rows: list[dict[str, Any]] = []
+    names = ["run", "method", *SETTING]
+    for labels in frame[names].itertuples(index=False):
+        run = dict(zip(names, labels, strict=True))
+        path = Path(run["run"]) / name
+        if not path.exists():
+            continue
+        with problems.noting(run["run"], name):
+            rows += _rows(path, run, numbers, optional)
+    columns = [*names, *numbers, *optional]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, float))
+
+
+def _rows(path: Path, run: dict[str, Any], numbers: Sequence[str], optional: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of one table; what a kill left of a last line does not count."""
+    reader = csv.DictReader(whole_lines(path))
+    if not set(numbers) <= set(reader.fieldnames or ()):
+        return []
+    return [
+        {
+            **run,
+            **{column: float(row[column] or "nan") for column in numbers},
+            **{column: row.get(column) or "" for column in optional},
+        }
+        for row in reader
+    ]
+
+
+def settings(frame: pd.DataFrame, columns: Sequence[str], limit: int) -> list[tuple[str, pd.DataFrame]]:
+    """Splits rows by what they must share, those of the most runs first.
+
+    Args:
+        frame: Has the columns and `run`.
+        columns: `SETTING` or `JUDGED`.
+        limit: How many parts at most.
+
+    Returns:
+        A title and the rows of each part.
+    """
+    parts = [(_title(same.iloc[0], columns), same) for _, same in frame.groupby([*columns], dropna=False, sort=True)]
+    return sorted(parts, key=lambda part: -part[1]["run"].nunique())[:limit]
+
+
+def _title(row: pd.Series[Any], columns: Sequence[str]) -> str:
+    texts = [str(row[name]) for name in columns if name in ("space", "data", "recipe") and pd.notna(row[name])]
+    sizes = [row[name] for name in ("init_channels", "layers", "epochs") if name in columns]
+    if sizes and all(pd.notna(size) for size in sizes):
+        texts.append("/".join(f"{size:.0f}" for size in sizes))
+    if "metric" in columns and pd.notna(row["metric"]) and row["metric"] != "accuracy":
+        texts.append(str(row["metric"]))
+    return " · ".join(texts)

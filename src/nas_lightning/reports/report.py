@@ -1,0 +1,230 @@
+"""The report of any set of runs: a page, figures and tables, and what could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from nas_lightning.errors import ConfigError
+from nas_lightning.reports import costs, heatmaps, tables, trends
+from nas_lightning.reports.correlations import PAIRS, correlations, draw_pair
+from nas_lightning.reports.drawing import draw_genotype
+from nas_lightning.reports.page import Picture, Section, render
+from nas_lightning.reports.published import Reference, compare
+from nas_lightning.reports.records import JUDGED, SETTING, Problems, gather, settings
+from nas_lightning.reports.runs import collect
+from nas_lightning.reports.sheets import Sheet, write_sheet
+from nas_lightning.reports.style import Style, save
+from nas_lightning.spaces.choices import Choice
+from nas_lightning.spaces.genotypes import Genotype
+
+Choices = Callable[[Path], Mapping[str, Choice]]
+"""The choices of the space of a run folder."""
+
+MAX_SETTINGS = 4
+"""Figures of searches: of so many pairs of space and data, those with the most runs."""
+MAX_BEST = 6
+"""Runs of which cells and mixing weights are drawn."""
+
+
+@dataclass
+class _Report:
+    """What is being written.
+
+    Attributes:
+        frame: A row a run.
+        folder: Where all goes.
+        style: Colours of the methods.
+        problems: What could not be read.
+        paths: What was written.
+    """
+
+    frame: pd.DataFrame
+    folder: Path
+    style: Style
+    problems: Problems = field(default_factory=Problems)
+    paths: list[Path] = field(default_factory=list)
+
+    def picture(self, figure: Figure | None, name: str, caption: str) -> list[Picture]:
+        """Writes a figure, if there is one."""
+        if figure is None:
+            return []
+        svg, png = save(figure, self.folder / "figures", name)
+        self.paths += [svg, png]
+        return [Picture(svg, caption)]
+
+    def sheet(self, sheet: Sheet | None) -> list[Sheet]:
+        """Writes a table, if there is one."""
+        if sheet is None:
+            return []
+        (self.folder / "tables").mkdir(parents=True, exist_ok=True)
+        self.paths += write_sheet(sheet, self.folder / "tables")
+        return [sheet]
+
+
+def write_report(
+    patterns: Sequence[str] | str, folder: Path, reference: Reference, choices: Choices
+) -> tuple[pd.DataFrame, list[Path]]:
+    """Writes the report of all runs that the patterns find.
+
+    `report.html` (self-contained), `report.md` and `report.csv` (the table of results), `figures/*.svg` and `*.png`,
+    `tables/*.md`, `*.csv` and `*.tex`. A run folder that cannot be read is named on the page and stops nothing.
+
+    Args:
+        patterns: As in `collect`.
+        folder: Where all goes; made if it is missing.
+        reference: Composes the configuration of a command, to find out whether a published value is comparable.
+        choices: Builds the choices of a run's space, to name what its mixing weights mix.
+
+    Returns:
+        The summary, and the files written, the page first.
+
+    Raises:
+        ConfigError: A pattern finds no run, or the folder cannot be written.
+    """
+    frame = collect(patterns)
+    problems = Problems(list(frame.attrs["skipped"]))
+    summary, published = compare(tables.summarise(frame), reference)
+    report = _Report(frame, folder, Style(frame["method"]), problems)
+    try:
+        report.paths += tables.write(summary, folder)
+        sections = [
+            Section("results", "Results", sheets=report.sheet(tables.results(summary))),
+            Section("published", "Beside published values", sheets=report.sheet(published)),
+            *_search_sections(report),
+            *_best_sections(report, choices),
+            Section("cost", "Cost", sheets=report.sheet(costs.costs(frame)), pictures=_cost(report)),
+        ]
+        notes = Section("left-out", "Folders that could not be read", items=report.problems.found)
+        page = folder / "report.html"
+        page.write_text(render("Report of runs", _lead(report, patterns), [*sections, notes]), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"hydra.run.dir={folder}: the report cannot be written ({error.strerror or error}); choose another folder"
+        ) from error
+    return summary, [page, *report.paths]
+
+
+def _lead(report: _Report, patterns: Sequence[str] | str) -> list[str]:
+    frame = report.frame
+    named = patterns if isinstance(patterns, str) else ", ".join(patterns)
+    count = len({folder for folder, _ in report.problems.found})
+    damaged = f" Something could not be read of {count}: see the end of the page." if count else ""
+    return [
+        f"{len(frame)} runs of {frame['method'].nunique()} methods, found by runs='{named}'.{damaged}",
+        "Accuracies are in percent; the files of all figures (SVG, PNG) and tables (Markdown, CSV, LaTeX) lie in the"
+        " folders figures and tables beside this page.",
+    ]
+
+
+def _search_sections(report: _Report) -> Iterator[Section]:
+    """Curvature, correlations, regret."""
+    curvature = gather(
+        report.frame, "curvature.csv", ("epoch", "attempt", "dominant_eigenvalue"), report.problems, ("event",)
+    )
+    parts = settings(curvature, SETTING, MAX_SETTINGS)
+    left_out = _left_out(curvature, len(parts))
+    pictures = []
+    for index, (title, rows) in enumerate(parts):
+        caption = (
+            f"Dominant eigenvalue of the Hessian of the architecture loss, {title}: a panel a method, at most"
+            f" {trends.MAX_METHODS}; thin lines and marks are of single runs, at most {trends.MAX_LINES} a panel; the"
+            f" thick line is the mean of all while all are measured, the band ± one standard deviation.{left_out}"
+        )
+        figure = trends.draw_eigenvalues(rows, report.style, f"curvature · {title}")
+        pictures += report.picture(figure, f"eigenvalues_{index + 1}", caption)
+    yield Section("curvature", "Curvature over the search", pictures=pictures)
+
+    measured = curvature[curvature["dominant_eigenvalue"].abs() < float("inf")]
+    means = measured.groupby("run")["dominant_eigenvalue"].mean()
+    frame = report.frame.assign(
+        mean_eigenvalue=report.frame["run"].map(means).astype(float), test_error=100 - report.frame["test_accuracy"]
+    )
+    pictures = []
+    for pair in PAIRS:
+        caption = f"{pair.title}. A point is a run; at most 4 settings, those of the most runs; the table has all."
+        pictures += report.picture(draw_pair(frame, pair, report.style), f"correlation_{pair.name}", caption)
+    yield Section("correlations", "Correlations", sheets=report.sheet(correlations(frame)), pictures=pictures)
+
+    regret = gather(report.frame, "trajectory.csv", ("epoch", "attempt", "regret"), report.problems)
+    pictures = []
+    for index, (title, rows) in enumerate(settings(regret, SETTING, MAX_SETTINGS)):
+        caption = (
+            f"Regret after each epoch, {title}: the best test accuracy of the table minus that of the architecture that"
+            " the search would have returned; mean ± one standard deviation."
+        )
+        pictures += report.picture(
+            trends.draw_regret(rows, report.style, f"regret · {title}"), f"regret_{index + 1}", caption
+        )
+    yield Section("regret", "Regret over the search", pictures=pictures)
+
+
+def _left_out(rows: pd.DataFrame, shown: int) -> str:
+    missing = rows.groupby(list(SETTING), dropna=False).ngroups - shown
+    return f" {missing} more pairs of space and data, with fewer runs, are not drawn." if missing else ""
+
+
+def best_runs(frame: pd.DataFrame, limit: int = MAX_BEST) -> pd.DataFrame:
+    """The best run of each method by test accuracy (else by accuracy on `val`), setting by setting.
+
+    Settings of the most runs come first, better methods first within one.
+    """
+    chosen = []
+    for _, rows in settings(frame, JUDGED, len(frame)):
+        ranked = rows.sort_values(["test_accuracy", "search_val_accuracy"], ascending=False, na_position="last")
+        chosen.append(ranked.drop_duplicates("method"))
+    return pd.concat(chosen).head(limit)
+
+
+def _best_sections(report: _Report, choices: Choices) -> Iterator[Section]:
+    """Cells and mixing weights of the best run of each method."""
+    best = best_runs(report.frame)
+    total = len(report.frame.drop_duplicates(["method", *JUDGED]))
+    of = f" {len(best)} of {total} pairs of method and setting are drawn." if total > len(best) else ""
+    cells, maps = [], []
+    for index, (_, row) in enumerate(best.iterrows(), start=1):
+        run = Path(row["run"])
+        name = f"{row['method']}, {row['space']} on {row['data']}"
+        with report.problems.noting(str(run), "genotype.json"):
+            cells += _cells(report, run, index, name, row["test_accuracy"])
+        with report.problems.noting(str(run), "genotypes.jsonl"):
+            maps += _maps(report, run, index, name, choices)
+    chosen = f"Of the best run of each method by test accuracy, else by accuracy on val.{of}"
+    yield Section("mixing", "Mixing weights over the search", [chosen] if maps else (), pictures=maps)
+    yield Section("cells", "Cells", [chosen] if cells else (), pictures=cells)
+
+
+def _cells(report: _Report, run: Path, index: int, name: str, accuracy: float) -> list[Picture]:
+    if not (run / "genotype.json").exists():
+        return []
+    tested = f", test accuracy {accuracy:.2f} %" if pd.notna(accuracy) else ""
+    pictures = []
+    for number, (cell, figure) in enumerate(draw_genotype(Genotype.load(run)).items()):
+        caption = f"{name}: {cell} cell{tested}; {run}."
+        pictures += report.picture(figure, f"cell_{index}_{number + 1}", caption)
+    return pictures
+
+
+def _maps(report: _Report, run: Path, index: int, name: str, choices: Choices) -> list[Picture]:
+    lines = heatmaps.read_mixing(run / "genotypes.jsonl")
+    if not lines:
+        return []
+    pictures = []
+    for number, choice in enumerate(choices(run).values()):
+        if choice.name in lines[0]["mixing"]:
+            figure = heatmaps.draw_mixing_over_time(lines, choice, f"{name}: {choice.name}")
+            caption = f"{name}: mixing weights of {choice.name} before the search and after each epoch; {run}."
+            pictures += report.picture(figure, f"mixing_{index}_{number + 1}", caption)
+    return pictures
+
+
+def _cost(report: _Report) -> list[Picture]:
+    caption = (
+        f"Mean wall-clock time of a run by method; at most {costs.MAX_PANELS} pairs of space and data and"
+        f" {costs.MAX_METHODS} methods each, the dearest."
+    )
+    return report.picture(costs.draw_costs(report.frame), "costs", caption)

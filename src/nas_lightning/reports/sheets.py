@@ -1,0 +1,143 @@
+"""A table of a report as text: Markdown, CSV, LaTeX and HTML of the same cells.
+
+Every cell may come from a run folder, so each form escapes what means something in it.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+ABSENT = "–"
+"""What stands for a value that is not there."""
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "→": r"$\to$",
+    "ρ": r"$\rho$",
+    "α": r"$\alpha$",
+    "–": "--",
+    "…": r"\dots{}",
+}
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Cells as readers see them.
+
+    Args:
+        name: Of its files and its anchor, letters and dashes.
+        title: What stands above it.
+        header: Titles of the columns.
+        lines: Rows of cells, each as long as the header.
+        words: Titles of the columns that hold words; the others hold numbers and are aligned to the right.
+        note: How to read it.
+    """
+
+    name: str
+    title: str
+    header: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    words: Sequence[str] = ()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        assert all(len(line) == len(self.header) for line in self.lines)
+
+
+def number(value: Any, decimals: int = 2) -> str:
+    """A number with so many decimals; a dash where there is none."""
+    return ABSENT if value is None or pd.isna(value) else f"{value:.{decimals}f}"
+
+
+def markdown(sheet: Sheet) -> str:
+    """A pipe table."""
+    rule = ["---" if name in sheet.words else "---:" for name in sheet.header]
+    table = [[_plain(cell).replace("|", r"\|") for cell in line] for line in (sheet.header, rule, *sheet.lines)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in table)
+
+
+def comma_separated(sheet: Sheet) -> str:
+    """CSV; what a spreadsheet would take for a formula begins with an apostrophe."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_harmless(cell) for cell in line] for line in (sheet.header, *sheet.lines))
+    return text.getvalue()
+
+
+def latex(sheet: Sheet) -> str:
+    """A `tabular` with the rules of the package booktabs; any engine."""
+    columns = "".join("l" if name in sheet.words else "r" for name in sheet.header)
+    header, *lines = [" & ".join(escape_latex(cell) for cell in line) for line in (sheet.header, *sheet.lines)]
+    body = "".join(f"  {line} \\\\\n" for line in lines)
+    return (
+        "% needs \\usepackage{booktabs}\n"
+        f"\\begin{{tabular}}{{{columns}}}\n  \\toprule\n  {header} \\\\\n  \\midrule\n{body}  \\bottomrule\n"
+        "\\end{tabular}\n"
+    )
+
+
+def escape_latex(text: str) -> str:
+    r"""Text that LaTeX prints as it stands.
+
+    >>> escape_latex("50 % of a_b & $c")
+    '50 \\% of a\\_b \\& \\$c'
+    """
+    return "".join(_LATEX.get(character, character) for character in _plain(text))
+
+
+def as_html(sheet: Sheet) -> str:
+    """A `table` whose header cells are buttons; `page` has the script that sorts by them."""
+    kinds = ["" if name in sheet.words else ' class="number"' for name in sheet.header]
+    head = "".join(
+        f'<th scope="col"{kind}><button type="button">{html.escape(_plain(name))}</button></th>'
+        for name, kind in zip(sheet.header, kinds, strict=True)
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td{kind}>{html.escape(_plain(cell))}</td>" for cell, kind in zip(line, kinds, strict=True))
+        + "</tr>\n"
+        for line in sheet.lines
+    )
+    return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n'
+
+
+def write_sheet(sheet: Sheet, folder: Path) -> list[Path]:
+    """Writes `<name>.md`, `<name>.csv` and `<name>.tex`; returns the paths."""
+    forms = {"md": markdown, "csv": comma_separated, "tex": latex}
+    paths = [folder / f"{sheet.name}.{ending}" for ending in forms]
+    for path, form in zip(paths, forms.values(), strict=True):
+        path.write_text(form(sheet), encoding="utf-8")
+    return paths
+
+
+def _plain(text: str) -> str:
+    """One line of characters that can be printed."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in _line(text))
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _harmless(cell: str) -> str:
+    text = _plain(cell)
+    is_formula = text[:1] in ("=", "+", "-", "@") and not re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", text)
+    return f"'{text}" if is_formula else text

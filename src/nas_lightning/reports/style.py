@@ -1,0 +1,95 @@
+"""How the figures of a report look: colours, labels, panels, files.
+
+Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; markers tell methods apart beyond the
+eighth. Heat maps take cividis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nas_lightning.reports.drawing import save_svg
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+MARKERS = "osD^vP*X"
+HEAT = "cividis"
+CONTEXT = "#C8C8C8"
+INK = "#222222"
+TITLE = 90
+"""Characters of a title."""
+
+
+class Style:
+    """The same colour and marker for a method in every figure.
+
+    Args:
+        methods: Their names; the order decides, and is the alphabet's.
+    """
+
+    def __init__(self, methods: Iterable[str]) -> None:
+        self._index = {method: index for index, method in enumerate(sorted(set(methods)))}
+
+    def colour(self, method: str) -> str:
+        """Of its lines and points."""
+        return COLOURS[self._index[method] % len(COLOURS)]
+
+    def marker(self, method: str) -> str:
+        """Of its points: with the colour it is the method's own up to 64 methods."""
+        index = self._index[method]
+        return MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
+
+
+def label(text: object, longest: int = 34) -> str:
+    """Text of a run folder as matplotlib shall print it: no formula, no hidden legend entry, not endless."""
+    plain = "".join(character if character.isprintable() else "?" for character in " ".join(str(text).split()))
+    plain = plain if len(plain) <= longest else plain[: longest - 1] + "…"
+    return plain.replace("$", r"\$")
+
+
+def panels(count: int, columns: int, width: float, height: float, shared: bool = False) -> tuple[Figure, list[Axes]]:
+    """Axes in a grid as wide as a page.
+
+    Args:
+        count: How many.
+        columns: How many in a row at most.
+        width: Of all, in inches.
+        height: Of one row, in inches.
+        shared: Whether they have one scale.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width if columns > 1 else min(width, 6.4), rows * height + 0.5), layout="constrained")
+    figure.set_facecolor("white")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared)
+    axes = list(grid.flat)
+    for spare in axes[count:]:
+        spare.set_axis_off()
+    return figure, axes[:count]
+
+
+def tidy(axes: Axes) -> None:
+    """A quiet grid behind the data, no box around it."""
+    axes.grid(color="#E5E5E5", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+
+
+def title_panels(axes: Sequence[Axes], titles: Sequence[str]) -> None:
+    """A title above each panel, on the left."""
+    for panel, title in zip(axes, titles, strict=True):
+        panel.set_title(label(title, TITLE // 2), size=9, loc="left")
+
+
+def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+    """Writes `<name>.svg` and `<name>.png` (150 dots an inch)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    svg = save_svg(figure, folder / f"{name}.svg")
+    png = folder / f"{name}.png"
+    figure.set_layout_engine("none")  # all stands where it shall: the layout takes longer than the drawing
+    figure.savefig(png, dpi=150, metadata={"Software": None})
+    return svg, png

@@ -1,0 +1,63 @@
+"""Run folders for the tests of reports: the files that a run leaves, with numbers that are chosen."""
+
+import csv
+import json
+
+import yaml
+
+S3_ROWS = 14
+
+
+def write_table(path, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def report_run(folder, accuracy, *, method="darts", eigenvalues=(), events=None, regret=(), config=None, **parts):
+    """A run with a summary, and a table of what is given: a value an epoch."""
+    folder.mkdir(parents=True)
+    seed = parts.pop("seed", 0)
+    summary = {
+        "task": "pipeline",
+        "method": method,
+        "space": parts.pop("space", "s3"),
+        "data": parts.pop("data", "digits"),
+        "seed": seed,
+        "genotype": None,
+        "objective": {"metric": "accuracy", "unit": "%", "direction": "max"},
+        "search": {
+            "epochs": 3,
+            "seconds": 100.0,
+            "curvature_seconds": 20.0,
+            "val_accuracy": parts.pop("val", 80.0),
+            "dominant_eigenvalue": eigenvalues[-1] if eigenvalues else None,
+        },
+        "selection": {"seconds": 5.0},
+        "evaluation": {
+            "recipe": parts.pop("recipe", "digits"),
+            "test_accuracy": accuracy,
+            "params": 200_000,
+            "epochs": 14,
+            "init_channels": 16,
+            "layers": 4,
+            "seconds": 40.0,
+        },
+        "config_hash": parts.pop("digest", "aaaa"),
+        **parts,
+    }
+    (folder / "summary.json").write_text(json.dumps(summary))
+    if config is not None:
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    events = events or {}
+    if eigenvalues:
+        rows = [
+            {"epoch": e, "search_epoch": e, "attempt": 0, "dominant_eigenvalue": value, "event": events.get(e, "")}
+            for e, value in enumerate(eigenvalues)
+        ]
+        write_table(folder / "curvature.csv", rows)
+    if regret:
+        rows = [{"epoch": e - 1, "attempt": 0, "test_accuracy": 90, "regret": value} for e, value in enumerate(regret)]
+        write_table(folder / "trajectory.csv", rows)
+    return folder

@@ -1,0 +1,177 @@
+"""The whole report: what is written, that it needs nothing else, and that no folder can break it."""
+
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import nas_lightning as nl
+from nas_lightning.composition import as_dict
+from nas_lightning.errors import ConfigError
+from nas_lightning.reports import write_report
+from nas_lightning.tasks import _choices_of_run
+from reported import report_run
+
+VOID = {"meta", "img", "link", "br", "hr", "input"}
+SCRIPT = "<script>alert(1)</script>"
+
+
+class Page(HTMLParser):
+    """Refuses tags that do not close, and notes what a browser would fetch or run."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.fetched, self.scripts, self.anchors, self.ids = [], [], 0, [], []
+        self.headings, self.text = [], ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        assert not any(name.startswith("on") for name in values)
+        self.fetched += [values[name] for name in ("src", "href", "srcset", "data") if name in values]
+        self.scripts += tag == "script"
+        self.ids += [values["id"]] if "id" in values else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+        self.text += data if self.open and self.open[-1] not in ("style", "script") else ""
+
+
+def report(patterns, folder):
+    return write_report(str(patterns), folder, lambda words: as_dict(nl.compose(words)), _choices_of_run)
+
+
+def names(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, searched):
+    """Two methods with three runs each, one of them with the files of a real search, and folders that are broken."""
+    home = tmp_path_factory.mktemp("reported") / "runs"
+    for seed, (low, high) in enumerate([(0.1, 0.4), (0.2, 0.5), (0.15, 0.3)]):
+        report_run(
+            home / f"a{seed}", 95.0 + seed, eigenvalues=[low, high], events={1: "stopped"}, seed=seed, val=80 + seed
+        )
+        report_run(
+            home / f"b{seed}", 97.0 - seed, method="drnas", eigenvalues=[low], regret=[5.0, 3.0, seed], seed=seed
+        )
+    for name in ("config.yaml", "genotype.json", "genotypes.jsonl"):
+        shutil.copy(searched / name, home / "a2" / name)
+    return home, report(home, home.parent / "report")[1]
+
+
+@pytest.fixture
+def runs(written, tmp_path):
+    """A copy of the runs."""
+    return shutil.copytree(written[0], tmp_path / "runs")
+
+
+EVERY = ["curvature", "correlations", "regret", "mixing", "cells", "cost"]
+
+
+def test_everything_is_written(written):
+    home, paths = written
+    folder = home.parent / "report"
+    assert paths[0] == folder / "report.html"
+    assert {str(path.relative_to(folder)) for path in paths} == names(folder)
+    stems = ["eigenvalues_1", "correlation_final_eigenvalue", "correlation_mean_eigenvalue", "correlation_one_shot"]
+    stems += ["regret_1", "costs", "mixing_1_1", "mixing_1_2", "cell_1_1", "cell_1_2"]
+    expected = {f"figures/{stem}.{ending}" for stem in stems for ending in ("svg", "png")}
+    expected |= {f"tables/{n}.{e}" for n in ("results", "correlations", "costs") for e in ("md", "csv", "tex")}
+    assert names(folder) == expected | {"report.html", "report.md", "report.csv"}
+    assert (folder / "tables" / "results.md").read_text() == (folder / "report.md").read_text()
+    page = Page((folder / "report.html").read_text())
+    assert page.ids == ["results", *EVERY]  # nothing published, nothing left out
+    assert "97.00" in page.text
+    with (folder / "tables" / "correlations.csv").open() as file:
+        (row, *_) = csv.DictReader(file)
+    assert row["n"] == "6"
+
+
+def test_the_page_needs_nothing_else(written):
+    folder = written[0].parent / "report"
+    text = (folder / "report.html").read_text()
+    page = Page(text)
+    assert page.scripts == 1
+    assert "default-src 'none'" in text
+    images = [link for link in page.fetched if link.startswith("data:image/svg+xml;base64,")]
+    anchors = [link for link in page.fetched if link.startswith("#")]
+    assert len(images) + len(anchors) == len(page.fetched)
+    assert len(images) == len(list((folder / "figures").glob("*.svg")))
+    assert [link[1:] for link in anchors] == page.ids
+    assert not re.search(r"@import|url\(", text)
+
+
+def test_the_same_runs_give_the_same_page(written, tmp_path):
+    home, paths = written
+    report(home, tmp_path / "again")
+    assert (tmp_path / "again" / "report.html").read_bytes() == paths[0].read_bytes()
+
+
+def test_figures_without_data_are_left_out(tmp_path):
+    report_run(tmp_path / "runs" / "a", 97.0)
+    report(tmp_path / "runs", tmp_path / "report")
+    assert Page((tmp_path / "report" / "report.html").read_text()).ids == ["results", "cost"]
+    assert {path.name for path in (tmp_path / "report" / "figures").iterdir()} == {"costs.svg", "costs.png"}
+
+
+def test_words_of_run_folders_are_harmless(tmp_path):
+    home = tmp_path / "runs"
+    for seed in range(3):
+        parts = {"space": f"{SCRIPT} & $x_1$", "data": "\x00\n|", "recipe": '"><img src=x onerror=alert(1)>'}
+        run = home / f"<b>{seed}"
+        report_run(run, 90.0 + seed, method=f"{SCRIPT}$\\x", eigenvalues=[0.1 * seed, 0.2], seed=seed, **parts)
+    (home / "<i>").mkdir()
+    (home / "<i>" / "summary.json").write_text(f'{{"method": "{SCRIPT}", "search": 3}}')
+    report(home, tmp_path / "report")
+    page = Page((tmp_path / "report" / "report.html").read_text())
+    assert page.scripts == 1
+    assert SCRIPT in page.text
+    assert all(link.startswith(("#", "data:image/svg+xml;base64,")) for link in page.fetched)
+    for svg in (tmp_path / "report" / "figures").glob("*.svg"):
+        assert "<script" not in svg.read_text()
+
+
+def test_broken_folders_are_named_and_break_nothing(runs, tmp_path):
+    (runs / "half").mkdir()
+    (runs / "half" / "summary.json").write_text('{"method": "dar')
+    (runs / "killed").mkdir()
+    (runs / "killed" / "config.yaml").write_text("seed: 0\n")
+    (runs / "killed" / "run.log").touch()
+    begun = {"task": "pipeline", "method": "darts", "search": None, "evaluation": None}
+    (runs / "begun").mkdir()
+    (runs / "begun" / "summary.json").write_text(json.dumps(begun))
+    (runs / "a0" / "curvature.csv").write_bytes(b"epoch,attempt,dominant_eigenvalue\n\xff\xfe,0,1\n")
+    (runs / "a2" / "genotypes.jsonl").write_text('{"epoch": 0, "mixing": {"normal": [[1]]}}\n')
+    (runs / "a2" / "genotype.json").write_text("[]")
+    (runs / "b0" / "trajectory.csv").write_text("epoch,attempt,regret\nx,0,1\n")
+    (runs / "b0" / "genotypes.jsonl").write_text('{"epoch": 0, "mixing": {}}\n{"epo')
+    report(runs, tmp_path / "report")
+    text = (tmp_path / "report" / "report.html").read_text()
+    page = Page(text)
+    assert page.ids[-1] == "left-out"
+    end = text[text.index('id="left-out"') :]
+    named = dict(re.findall(r"<li><code>(.*?)</code>: (.*?)</li>", end))
+    assert {Path(name).name for name in named} == {"half", "killed", "begun", "a0", "a2", "b0"}
+    assert "6 runs of 2 methods" in page.text
+    assert "6: see the end of the page" in page.text
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(runs, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"hydra.run.dir=.*cannot be written.*choose another folder") as error:
+        report(runs, tmp_path / "file" / "report")
+    assert "\n" not in str(error.value)
