@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from nas_lightning.binding import check_part, problems_of
 from nas_lightning.errors import ConfigError
@@ -159,6 +159,11 @@ class PredictConfig(Section):
     top: Count = Field(default=5, description="likeliest classes told of each image")
 
 
+def _number_as_text(value: Any) -> Any:
+    """A number is a name, too: of an architecture in the order of its space."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class RootConfig(Section):
     """The whole configuration."""
 
@@ -171,7 +176,9 @@ class RootConfig(Section):
     threads: Count | None = Field(description="CPU threads of one operation; null: as many as torch takes")
     sweep: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(description="folder of a sweep's members")
     skip_finished: bool = Field(default=True, description="a sweep skips members that are finished")
-    genotype: str | None
+    genotype: Annotated[str | None, BeforeValidator(_number_as_text)] = Field(
+        description="what task=evaluate judges: its name, file, run folder, string or number, or random"
+    )
     run: str | None = Field(description="run folder that task=select, analyse, export or predict looks at")
     epoch: Annotated[int, Field(ge=0)] | None = Field(description="its search epoch; null: the last one")
     runs: str | list[str] | None = Field(description="glob of run folders, for task=report or analyse")

@@ -42,6 +42,7 @@ from nas_lightning.privacy import refuse_secrets
 from nas_lightning.protocols import SearchSpace
 from nas_lightning.run_folder import RunFolder, config_of_another_run, git_commit, versions
 from nas_lightning.spaces import Genotype, genotype
+from nas_lightning.spaces.enumeration import architecture
 
 log = logging.getLogger(__name__)
 Config = DictConfig | Mapping[str, Any]
@@ -535,11 +536,13 @@ def _given_genotype(bench: Workbench, name: str | None = None) -> Genotype:
     name = name or bench.config.genotype
     if name is None:
         raise ConfigError(
-            "genotype=null: task=evaluate needs one; give a published name, a JSON file, a run folder or random, for"
-            " instance genotype=darts_v2 space=darts"
+            "genotype=null: task=evaluate needs one; give a published name, a JSON file, a run folder, a number or random,"
+            " for instance genotype=darts_v2 space=darts"
         )
     if name == "random":
         return random_genotype(bench.space, bench.config.seed)
+    if name.isdecimal():
+        return architecture(bench.space, int(name))
     found = genotype(name)
     bench.space.validate(found)
     return found
