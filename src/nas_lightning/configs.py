@@ -110,6 +110,7 @@ class CandidatesConfig(Section):
         description="a value a member, or a list a member where keys are several; a number n is 0 to n-1"
     )
     epochs: Count = Field(description="epochs of the brief retraining that compares the members")
+    evaluation: Part | None = Field(default=None, description="what retrains them; null: the run's own evaluation")
 
     def members(self) -> list[dict[str, Any]]:
         """Each member's keys and values.
@@ -246,6 +247,9 @@ def validate(config: Mapping[str, Any]) -> RootConfig:
     for name in (*PARTS, "convert", "analysis"):
         if isinstance(config.get(name), Mapping):
             problems += check_part(name, config[name], trusted, LoaderConfig if name == "data" else None)
+    comparing = (config.get("candidates") or {}).get("evaluation")
+    if isinstance(comparing, Mapping):
+        problems += check_part("candidates.evaluation", comparing, trusted)
     for name in PART_LISTS:
         parts = config.get(name)
         if not isinstance(parts, Mapping):
