@@ -183,6 +183,7 @@ class RootConfig(Section):
     run: str | None = Field(description="run folder that task=select, analyse, export or predict looks at")
     epoch: Annotated[int, Field(ge=0)] | None = Field(description="its search epoch; null: the last one")
     runs: str | list[str] | None = Field(description="glob of run folders, for task=report or analyse")
+    baseline: str | None = Field(default=None, description="method that task=report compares the others with")
     tags: list[str] = Field(default=[], description="words to find the run by, for loggers")
     trusted: list[str] = Field(description="further packages that targets may come from")
     space: Part

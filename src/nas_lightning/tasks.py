@@ -406,6 +406,7 @@ def _comparable_hash(plain: Mapping[str, Any]) -> str:
         "genotype",
         "run",
         "runs",
+        "baseline",
         "analysis",
         "sweep",
         "tags",
@@ -479,10 +480,17 @@ def _analyse(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
 def _report(config: Mapping[str, Any], folder: RunFolder) -> None:
     if config["runs"] is None:
         raise ConfigError("runs=null: task=report needs run folders; give a glob, runs='multirun/**'")
-    table = reports.summarise(reports.collect(config["runs"]))
+    runs = reports.collect(config["runs"])
+    table = reports.summarise(runs)
+    baseline = config.get("baseline")
+    compared = None if baseline is None else reports.comparison.compare(runs, baseline)
     reports.show(table)
     folder.path.mkdir(parents=True, exist_ok=True)
-    for path in reports.write(table, folder.path):
+    written = reports.write(table, folder.path)
+    if compared is not None:
+        reports.comparison.show(compared)
+        written += reports.comparison.write(compared, folder.path)
+    for path in written:
         Console().print(f"written: {path}", highlight=False)
 
 

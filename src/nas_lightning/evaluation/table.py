@@ -195,11 +195,16 @@ def _load(path: str, file: Path, changed: int, key: str | None) -> Table:
         raise ConfigError(
             f"evaluation.path={path}: lists {names[names.duplicated()].iloc[0]} twice; remove all rows but one"
         )
+    known = {
+        trained.name(part, epochs)
+        for trained in contents.datasets.values()
+        for part in ("test", "valid")
+        for epochs in trained.epochs
+    }
     accuracies = {
         name: frame[name].to_numpy(float)
         for name in frame.columns
-        if any(str(name).startswith(f"{trained.column}_") for trained in contents.datasets.values())
-        and pd.api.types.is_numeric_dtype(frame[name])
+        if name in known and pd.api.types.is_numeric_dtype(frame[name])
     }
     return Table(path, {name: row for row, name in enumerate(names)}, accuracies, contents)
 
