@@ -544,8 +544,8 @@ def _given_genotype(bench: Workbench, name: str | None = None) -> Genotype:
     name = name or bench.config.genotype
     if name is None:
         raise ConfigError(
-            "genotype=null: task=evaluate needs one; give a published name, a JSON file, a run folder, a number or random,"
-            " for instance genotype=darts_v2 space=darts"
+            "genotype=null: task=evaluate needs one; give a published name, a JSON file, a run folder, a number or"
+            " random, for instance genotype=darts_v2 space=darts"
         )
     if name == "random":
         return random_genotype(bench.space, bench.config.seed)

@@ -9,7 +9,7 @@ import pytest
 from cases import REAL_TABLE
 from nas_lightning.errors import ConfigError
 from nas_lightning.evaluation import table as module
-from nas_lightning.evaluation.table import column, load
+from nas_lightning.evaluation.table import Contents, load
 
 TEXT = """index,arch_str,cifar10_test_200,cifar100_valid_12,params_M_c10,in16_120_test_200,note
 0,|a|,90.5,,0.1,40.25,x
@@ -42,8 +42,8 @@ def test_another_key(path):
 
 
 def test_names_of_columns():
-    assert column("cifar10", "test", 200) == "cifar10_test_200"
-    assert column("imagenet16_120", "valid", 12) == "in16_120_valid_12"
+    assert Contents().datasets["cifar10"].name("test", 200) == "cifar10_test_200"
+    assert Contents().datasets["imagenet16_120"].name("valid", 12) == "in16_120_valid_12"
 
 
 def test_a_table_is_read_once_unless_it_changes(path, monkeypatch):

@@ -54,6 +54,7 @@ def test_the_section_of_the_summary(path, tmp_path):
         "dataset": "cifar10",
         "test_accuracy": 94.3633,
         "test_error": 5.6367,
+        "regret": 0.0,
         "val_accuracy": 91.55,
         "best_epoch_accuracy": None,
         "params": 1_288_506,
@@ -104,18 +105,30 @@ def test_trajectory(path, tmp_path):
     note(bench.folder, BEST, BEST, SKIP, NONE, attempts=[0, 0, 0, 1])
     with bench.folder.genotypes.open("a") as file:
         file.write('{"epoch": 3, "genot')  # a kill left half a line
+    bench.folder.metrics.write_text(
+        "phase,epoch,search_epoch,attempt,val_accuracy\n"
+        "search,0,0,0,42.5\nsearch,1,1,0,\nsearch,2,2,1,69.75\nevaluation,1,1,0,99\n"
+    )
     Tabular(path)(SKIP, bench)
     with (bench.folder.path / "trajectory.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["epoch", "search_epoch", "attempt", "test_accuracy", "arch_str"]
-    assert [(row["epoch"], row["test_accuracy"], row["arch_str"]) for row in rows] == [
-        ("-1", "94.3633", BEST.arch_str),
-        ("0", "94.3633", BEST.arch_str),
-        ("1", "54.2967", SKIP.arch_str),
-        ("2", "", NONE.arch_str),  # an empty cell of the table
+    columns = ["test_accuracy", "regret", "val_error", "arch_str"]
+    assert list(rows[0]) == ["epoch", "search_epoch", "attempt", *columns]
+    assert [tuple(row[name] for name in ["epoch", *columns]) for row in rows] == [
+        ("-1", "94.3633", "0.0", "", BEST.arch_str),
+        ("0", "94.3633", "0.0", "57.5", BEST.arch_str),
+        ("1", "54.2967", "40.0666", "", SKIP.arch_str),  # not validated after this epoch
+        ("2", "", "", "30.25", NONE.arch_str),  # an empty cell of the table
     ]
     svg = (bench.folder.plots / "trajectory.svg").read_text()
-    for text in ("test accuracy (%)", "epochs of the search", "best in the table: 94.36 %", "selected: 54.30 %"):
+    for text in (
+        "test accuracy (%)",
+        "regret (percentage points)",
+        "validation error (%)",
+        "epochs of the search",
+        "best in the table: 94.36 %",
+        "selected: 54.30 %",
+    ):
         assert text in svg
 
 

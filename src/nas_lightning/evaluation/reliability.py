@@ -1,7 +1,7 @@
 """Whether a table can tell architectures apart: the spread between them against the spread between seeds.
 
-Sources: Spearman (1904) for the correlation of ranks; Spearman (1910) and Brown (1910) for the reliability of a mean of S
-measurements of which two correlate by r: S·r / (1 + (S − 1)·r).
+Sources: Spearman (1904) for the correlation of ranks; Spearman (1910) and Brown (1910) for the reliability of a mean of
+S measurements of which two correlate by r: S·r / (1 + (S − 1)·r).
 Shapes: N architectures, S seeds.
 """
 

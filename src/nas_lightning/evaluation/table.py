@@ -10,10 +10,10 @@ The compact format is a CSV file, gzipped or not, with a header. One column is t
   25,000 of them; for its other sets from one, the official test images being halved;
 - epochs: of NAS-Bench-201 `200`, or `12`, whose schedule ends after 12 epochs.
 
-Lines that begin with `#` may stand before the column names: YAML that says what the table is (`Contents`). Without them it
-is one of NAS-Bench-201. A table need not have all columns, cells may be empty, further columns are ignored (those of
-single seeds, `digits_test_8_seed0`, among them). `task=convert convert=nasbench201` makes such a table from the official
-files, `task=convert convert=runs` from one's own runs.
+Lines that begin with `#` may stand before the column names: YAML that says what the table is of (`Contents`). Without
+them it is one of NAS-Bench-201. A table need not have all columns, cells may be empty, further columns are ignored
+(those of single seeds, `digits_test_8_seed0`, among them). `task=convert convert=nasbench201` makes such a table from
+the official files, `task=convert convert=runs` from one's own runs.
 """
 
 import gzip
@@ -36,8 +36,8 @@ from nas_lightning.spaces.genotypes import Genotype
 SHIPPED = Path(__file__).parent / "tables"
 """Tables that come with the package, found by their names without the ending."""
 HOW = (
-    "make one with task=convert convert=nasbench201 convert.source=FILE convert.target=TABLE.csv.gz, or of your own runs"
-    " with convert=runs"
+    "make one with task=convert convert=nasbench201 convert.source=FILE convert.target=TABLE.csv.gz, or of your own"
+    " runs with convert=runs"
 )
 
 
@@ -167,8 +167,8 @@ def load(path: str | None, key: str | None = None) -> Table:
     file = SHIPPED / f"{path}.csv" if path in shipped() else Path(path).expanduser()
     if not file.is_file():
         raise ConfigError(
-            f"evaluation.path={path}: there is no such file; give a table of accuracies, one that comes with the package"
-            f" ({', '.join(shipped())}), or {HOW}"
+            f"evaluation.path={path}: there is no such file; give a table of accuracies, one that comes with the"
+            f" package ({', '.join(shipped())}), or {HOW}"
         )
     return _load(path, file.resolve(), file.stat().st_mtime_ns, key)
 

@@ -47,8 +47,8 @@ class Tabular:
     """Reads accuracies from a table; nothing is trained.
 
     Args:
-        path: The table, a file or the name of one that comes with the package; `nas_lightning.evaluation.table` describes
-            the format.
+        path: The table, a file or the name of one that comes with the package; `nas_lightning.evaluation.table`
+            describes the format.
         dataset: Whose accuracies; None takes the data set of the run.
         epochs: Of which training; None is the table's main one. NAS-Bench-201: 200, its results, or 12, its cheap
             stand-in.

@@ -1,6 +1,6 @@
 """Methods against one of them, seed by seed: what the same seed gives both, and whether chance would give as much.
 
-Sources: Wilcoxon (1945) for the signed ranks, Student's t for paired samples, Holm (1979) for several comparisons at once.
+Sources: Wilcoxon (1945) for the signed ranks, Student's t for paired samples, Holm (1979) for several comparisons.
 `compare` does the statistics; `write` and `show` only format.
 """
 
@@ -54,19 +54,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Compares every method with the baseline on the seeds that both have.
 
-    Of each run its regret is compared where all runs have one (evaluation=tabular), otherwise its test error: smaller is
-    better.
+    Of each run its regret is compared where all runs have one (evaluation=tabular), otherwise its test error: smaller
+    is better.
 
     Args:
         frame: What `collect` returns; runs without a test accuracy are left out.
         baseline: The method that the others are compared with.
 
     Returns:
-        One row a method, the best mean first: the columns of space, data, recipe, metric and size, `value` (`regret` or
-        `test_error`), `method`, `n`, `mean`, `std`; against the baseline `pairs`, `difference_mean` and `difference_std`
-        (percentage points, negative where the method is better), `wilcoxon_p` and `t_p` (two-sided; nan with fewer than
-        two pairs or no difference at all), and `wilcoxon_holm`, `t_holm`, adjusted for the number of methods. Standard
-        deviations are those of a sample.
+        One row a method, the best mean first: the columns of space, data, recipe, metric and size, `value` (`regret`
+        or `test_error`), `method`, `n`, `mean`, `std`; against the baseline `pairs`, `difference_mean` and
+        `difference_std` (percentage points, negative where the method is better), `wilcoxon_p` and `t_p` (two-sided;
+        nan with fewer than two pairs or no difference at all), and `wilcoxon_holm`, `t_holm`, adjusted for the number
+        of methods. Standard deviations are those of a sample.
 
     Raises:
         ConfigError: There is no such method, or a method has two runs of one seed.
@@ -80,8 +80,8 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         if len(twice):
             first = twice.iloc[0]
             raise ConfigError(
-                f"baseline={baseline}: {first['method']} has two runs of seed {first['seed']:g}, {first['run']} is one of"
-                " them; name runs of one configuration: runs=multirun/SWEEP"
+                f"baseline={baseline}: {first['method']} has two runs of seed {first['seed']:g}, {first['run']} is one"
+                " of them; name runs of one configuration: runs=multirun/SWEEP"
             )
         table = same.pivot_table(index="seed", columns="method", values=value)
         if baseline not in table:

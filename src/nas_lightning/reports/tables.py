@@ -46,7 +46,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row a group, best mean first: `method`, `space`, `data`, `recipe`, `metric`, `init_channels`,
         `layers`, `epochs`, `variant`, `config_hash`, `runs`, `n` (the runs that have a test accuracy),
-        `test_accuracy_{mean,std,median,best}`, `search_val_accuracy_mean` in percent, `regret_mean` in percentage points,
+        `test_accuracy_{mean,std,median,best}`, `search_val_accuracy_mean` in percent, `regret_mean` in points of it,
         `params_millions_mean`, `search_seconds_mean`, `dominant_eigenvalue_mean`, `skip_share_mean` in percent,
         `curvature_seconds_mean`, `selection_seconds_mean`; means are over the runs that have a value. The standard
         deviation is that of a sample: one run has none. `variant` says what distinguishes the configuration from

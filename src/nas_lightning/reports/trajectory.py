@@ -1,7 +1,8 @@
 """How good the architecture is that a search would have returned after each of its epochs.
 
-The figure of Wang et al. (DARTS-PT, ICLR 2021) and others on NAS-Bench-201, where a table tells every accuracy; beside it
-the regret and the one-shot validation error over epochs of Zela et al. (RobustDARTS, ICLR 2020, Figures 2 and 8).
+The figure of Wang et al. (DARTS-PT, ICLR 2021) and others on NAS-Bench-201, where a table tells every accuracy;
+beside it the regret and the one-shot validation error over epochs of Zela et al. (RobustDARTS, ICLR 2020, Figures 2 and
+8).
 """
 
 from __future__ import annotations
@@ -53,22 +54,21 @@ def save_trajectory(
         accuracy.plot(last, chosen, "D", color=_CHOSEN, markersize=6.5, label=f"selected: {chosen:.2f} %")
     accuracy.axhline(best, **MARKER, label=f"best in the table: {best:.2f} %")
     finish(accuracy, "test accuracy (%)")
-    _lines(regret, frame, "regret", "", _LINE)
+    _lines(regret, frame, "regret", "derived architecture", _LINE)
     if chosen is not None:
         regret.plot(last, best - chosen, "D", color=_CHOSEN, markersize=6.5)
     finish(regret, "regret (percentage points)")
-    figures = [accuracy, regret]
+    legends = [accuracy]  # the regret has the same colours
     if frame["val_error"].notna().any():
         validation = regret.twinx()
         _lines(validation, frame, "val_error", "validation error of the one-shot model", _VALIDATION)
         validation.set_ylabel("validation error (%)", color=_VALIDATION)
         validation.spines[["top"]].set_visible(False)
-        figures.append(validation)
+        legends.append(validation)
     for axes in (accuracy, regret):
         axes.set_xlabel("epochs of the search")
-        if (legend := axes.get_legend()) is not None:
-            legend.remove()
-    handles = [handle for axes in figures for handle in axes.get_legend_handles_labels()[0]]
+        axes.get_legend().remove()  # type: ignore[union-attr]
+    handles = [handle for axes in legends for handle in axes.get_legend_handles_labels()[0]]
     figure.legend(handles=handles, frameon=False, fontsize=8.5, ncols=4, loc="outside lower center")
     folder.mkdir(parents=True, exist_ok=True)
     return save_svg(figure, folder / "trajectory.svg")
@@ -80,7 +80,7 @@ def _lines(axes: Axes, frame: pd.DataFrame, column: str, label: str, colour: str
         axes.plot(
             attempt["done"],
             attempt[column],
-            label=label or "_",
+            label=label,
             color=colour,
             marker="o",
             markersize=3.5,

@@ -1,9 +1,9 @@
 """The architectures of a space in a fixed order, from 0 on: for spaces that are small enough to train them all.
 
 The order is that of an odometer. Its wheels are the nodes, cell type by cell type in the order of `space.choices`
-(`normal`, then `reduce`) and node by node; the last one turns fastest. The positions of a wheel are the ways to feed the
-node: the subsets of `keep` edges in lexicographic order of their rows, and for each of these the operations, the last
-edge's turning fastest, in the order of the options; `none` is left out where a genotype cannot hold it.
+(`normal`, then `reduce`) and node by node; the last one turns fastest. The positions of a wheel are the ways to feed
+the node: the subsets of `keep` edges in lexicographic order of their rows, and for each of these the operations, the
+last edge's turning fastest, in the order of the options; `none` is left out where a genotype cannot hold it.
 In S5 (RobustDARTS, ICLR 2020, section 4) number 0 is sep_conv_3x3 everywhere and number 80 max_pool_3x3 everywhere.
 In NAS-Bench-201 these are not the numbers of the official files.
 """
