@@ -57,6 +57,29 @@ def test_a_table_is_read_once_unless_it_changes(path, monkeypatch):
     assert load(path, "arch_str").value("|a|", "cifar10_test_200") == 91.5
 
 
+def test_what_a_table_says_of_itself(tmp_path):
+    """What `header` writes is read back; seeds are no columns of results."""
+    sizes = {"num_classes": 3, "in_channels": 1, "image_size": 8, "init_channels": 4, "layers": 2, "stem": "cifar"}
+    told = {
+        "space": "x",
+        "key": "name",
+        "recipe": "mine",
+        "datasets": {"a": {"column": "b", "epochs": [7], **sizes}},
+        "about": {"seeds": [0, 1], "text": "a: colon, # a hash and ± a sign"},
+    }
+    (tmp_path / "x.csv").write_text(header(told) + "name,b_test_7,b_test_7_seed0\nn#1,50,49\nn2,60,61\n", "utf-8")
+    table = load(str(tmp_path / "x.csv"))
+    assert (table.contents.space, table.contents.key, table.contents.recipe) == ("x", "name", "mine")
+    assert table.contents.about == told["about"]
+    assert set(table.columns) == {"b_test_7"}
+    assert table.value("n#1", "b_test_7") == 50
+    assert (table.regret("n#1", "b_test_7"), table.regret("n2", "b_test_7")) == (10, 0)
+    (tmp_path / "x.csv").write_text("# only words\n" + TEXT)
+    with pytest.raises(ConfigError, match="the lines above its column names do not say") as caught:
+        load(str(tmp_path / "x.csv"))
+    assert "\n" not in str(caught.value)
+
+
 def test_mistakes_are_one_line(tmp_path):
     def written(text):
         (tmp_path / "x.csv").write_bytes(text)

@@ -92,7 +92,7 @@ class Runs(Converter):
             network = TrainedNetwork.load(folder)
             if space_config is None:
                 space_config, space = network.space, _built(network.space)
-                about = {"versions": summary.get("versions"), "git_commit": summary.get("git_commit")}
+                about = {"versions": summary.get("versions")}
             elif network.space != space_config:
                 raise ConfigError(
                     f"convert.source={self.source}: {folder} is of another space than the runs before it; name the runs"
