@@ -141,7 +141,8 @@ S5 = """# space: s5
 # key: architecture
 # recipe: mine
 # datasets:
-#   digits: {column: digits, epochs: [3, 1], num_classes: 10, in_channels: 1, image_size: 8, init_channels: 4, layers: 3}
+#   digits: {column: digits, epochs: [3, 1], num_classes: 10, in_channels: 1, image_size: 8, init_channels: 4,
+#     layers: 3}
 architecture,digits_test_3,digits_test_1,digits_test_3_seed0
 normal |skip_connect~0|skip_connect~1| reduce |skip_connect~0|skip_connect~1|,80.25,50,81
 normal |sep_conv_3x3~0|skip_connect~1| reduce |skip_connect~0|skip_connect~1|,92.5,60,92
