@@ -1,5 +1,6 @@
 """Methods against a baseline: pairs by seed, p values, Holm's correction, what is refused."""
 
+import json
 from itertools import product
 
 import numpy as np
@@ -7,8 +8,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+import nas_lightning as nl
+from nas_lightning.composition import as_dict
 from nas_lightning.errors import ConfigError
 from nas_lightning.reports.comparison import compare, holm, note, smallest_p, write
+from nas_lightning.run_folder import RunFolder
+from nas_lightning.tasks import run_task
 
 DARTS = [4.0, 3.0, 5.0, 2.5, 6.0]
 BETTER = [1.0, 2.0, 1.5, 2.0, 1.0]  # differences −3, −1, −3.5, −0.5, −5
@@ -114,3 +119,20 @@ def test_mistakes():
         compare(frame, "drnas")
     with pytest.raises(ConfigError, match=r"baseline=darts: x has two runs of seed 0"):
         compare(pd.concat([frame, frame[frame["method"] == "x"]]), "darts")
+
+
+def test_from_the_command_line(tmp_path, capsys):
+    """`task=report baseline=…` over run folders."""
+    for method, values in {"darts": DARTS, "better": BETTER}.items():
+        for seed, value in enumerate(values):
+            folder = tmp_path / "runs" / f"{method}{seed}"
+            folder.mkdir(parents=True)
+            evaluation = {"recipe": "tabular", "test_accuracy": 95 - value, "regret": value}
+            summary = {"task": "pipeline", "method": method, "space": "s5", "data": "digits", "seed": seed}
+            (folder / "summary.json").write_text(json.dumps(summary | {"evaluation": evaluation}))
+    config = nl.compose(["task=report", f"runs={tmp_path}/runs", "baseline=darts"])
+    run_task(as_dict(config), RunFolder(tmp_path / "report"))
+    assert "difference ± std" in capsys.readouterr().out
+    found = pd.read_csv(tmp_path / "report" / "comparison.csv").set_index("method")
+    assert found.loc["better", "difference_mean"] == pytest.approx(-2.6)
+    assert pd.read_csv(tmp_path / "report" / "report.csv").set_index("method").loc["darts", "regret_mean"] == 4.1
