@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from nas_lightning.binding import check_part, problems_of
 from nas_lightning.errors import ConfigError
@@ -110,6 +110,7 @@ class CandidatesConfig(Section):
         description="a value a member, or a list a member where keys are several; a number n is 0 to n-1"
     )
     epochs: Count = Field(description="epochs of the brief retraining that compares the members")
+    evaluation: Part | None = Field(default=None, description="what retrains them; null: the run's own evaluation")
 
     def members(self) -> list[dict[str, Any]]:
         """Each member's keys and values.
@@ -167,6 +168,11 @@ class PlanConfig(Section):
     step_seconds: str | None = Field(default=None, description="steps.csv of a plan made on another machine")
 
 
+def _number_as_text(value: Any) -> Any:
+    """A number is a name, too: of an architecture in the order of its space."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class RootConfig(Section):
     """The whole configuration."""
 
@@ -182,10 +188,13 @@ class RootConfig(Section):
         default={}, description="of an experiment's values of a swept key, only the first so many"
     )
     skip_finished: bool = Field(default=True, description="a sweep skips members that are finished")
-    genotype: str | None
+    genotype: Annotated[str | None, BeforeValidator(_number_as_text)] = Field(
+        description="what task=evaluate judges: its name, file, run folder, string or number, or random"
+    )
     run: str | None = Field(description="run folder that task=select, analyse, export or predict looks at")
     epoch: Annotated[int, Field(ge=0)] | None = Field(description="its search epoch; null: the last one")
     runs: str | list[str] | None = Field(description="glob of run folders, for task=report or analyse")
+    baseline: str | None = Field(default=None, description="method that task=report compares the others with")
     tags: list[str] = Field(default=[], description="words to find the run by, for loggers")
     trusted: list[str] = Field(description="further packages that targets may come from")
     space: Part
@@ -256,6 +265,9 @@ def validate(config: Mapping[str, Any]) -> RootConfig:
     for name in (*PARTS, "convert", "analysis"):
         if isinstance(config.get(name), Mapping):
             problems += check_part(name, config[name], trusted, LoaderConfig if name == "data" else None)
+    comparing = (config.get("candidates") or {}).get("evaluation")
+    if isinstance(comparing, Mapping):
+        problems += check_part("candidates.evaluation", comparing, trusted)
     for name in PART_LISTS:
         parts = config.get(name)
         if not isinstance(parts, Mapping):

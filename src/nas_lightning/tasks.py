@@ -44,6 +44,7 @@ from nas_lightning.protocols import SearchSpace
 from nas_lightning.run_folder import RunFolder, config_of_another_run, git_commit, versions
 from nas_lightning.spaces import Genotype, genotype
 from nas_lightning.spaces.choices import Choice
+from nas_lightning.spaces.enumeration import architecture
 
 log = logging.getLogger(__name__)
 Config = DictConfig | Mapping[str, Any]
@@ -470,10 +471,16 @@ def _analyse(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
 def _report(config: Mapping[str, Any], folder: RunFolder) -> None:
     if config["runs"] is None:
         raise ConfigError("runs=null: task=report needs run folders; give a glob, runs='multirun/**'")
+    compared = None
+    if config.get("baseline") is not None:
+        compared = reports.comparison.compare(reports.collect(config["runs"]), config["baseline"])
     table, paths = reports.write_report(
         config["runs"], folder.path, lambda words: as_dict(compose(words)), _choices_of_run
     )
     reports.show(table)
+    if compared is not None:
+        reports.comparison.show(compared)
+        paths += reports.comparison.write(compared, folder.path)
     shown = [path for path in paths if path.parent == folder.path]
     for path in shown:
         Console().print(f"written: {path}", highlight=False, soft_wrap=True)
@@ -535,11 +542,13 @@ def _given_genotype(bench: Workbench, name: str | None = None) -> Genotype:
     name = name or bench.config.genotype
     if name is None:
         raise ConfigError(
-            "genotype=null: task=evaluate needs one; give a published name, a JSON file, a run folder or random, for"
-            " instance genotype=darts_v2 space=darts"
+            "genotype=null: task=evaluate needs one; give a published name, a JSON file, a run folder, a number or"
+            " random, for instance genotype=darts_v2 space=darts"
         )
     if name == "random":
         return random_genotype(bench.space, bench.config.seed)
+    if name.isdecimal():
+        return architecture(bench.space, int(name))
     found = genotype(name)
     bench.space.validate(found)
     return found

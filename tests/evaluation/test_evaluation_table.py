@@ -9,7 +9,7 @@ import pytest
 from cases import REAL_TABLE
 from nas_lightning.errors import ConfigError
 from nas_lightning.evaluation import table as module
-from nas_lightning.evaluation.table import column, load
+from nas_lightning.evaluation.table import Contents, header, load
 
 TEXT = """index,arch_str,cifar10_test_200,cifar100_valid_12,params_M_c10,in16_120_test_200,note
 0,|a|,90.5,,0.1,40.25,x
@@ -42,8 +42,8 @@ def test_another_key(path):
 
 
 def test_names_of_columns():
-    assert column("cifar10", "test", 200) == "cifar10_test_200"
-    assert column("imagenet16_120", "valid", 12) == "in16_120_valid_12"
+    assert Contents().datasets["cifar10"].name("test", 200) == "cifar10_test_200"
+    assert Contents().datasets["imagenet16_120"].name("valid", 12) == "in16_120_valid_12"
 
 
 def test_a_table_is_read_once_unless_it_changes(path, monkeypatch):
@@ -55,6 +55,29 @@ def test_a_table_is_read_once_unless_it_changes(path, monkeypatch):
     Path(path).write_bytes(gzip.compress(text) if path.endswith("gz") else text)
     os.utime(path, (0, 0))
     assert load(path, "arch_str").value("|a|", "cifar10_test_200") == 91.5
+
+
+def test_what_a_table_says_of_itself(tmp_path):
+    """What `header` writes is read back; seeds are no columns of results."""
+    sizes = {"num_classes": 3, "in_channels": 1, "image_size": 8, "init_channels": 4, "layers": 2, "stem": "cifar"}
+    told = {
+        "space": "x",
+        "key": "name",
+        "recipe": "mine",
+        "datasets": {"a": {"column": "b", "epochs": [7], **sizes}},
+        "about": {"seeds": [0, 1], "text": "a: colon, # a hash and ± a sign"},
+    }
+    (tmp_path / "x.csv").write_text(header(told) + "name,b_test_7,b_test_7_seed0\nn#1,50,49\nn2,60,61\n", "utf-8")
+    table = load(str(tmp_path / "x.csv"))
+    assert (table.contents.space, table.contents.key, table.contents.recipe) == ("x", "name", "mine")
+    assert table.contents.about == told["about"]
+    assert set(table.columns) == {"b_test_7"}
+    assert table.value("n#1", "b_test_7") == 50
+    assert (table.regret("n#1", "b_test_7"), table.regret("n2", "b_test_7")) == (10, 0)
+    (tmp_path / "x.csv").write_text("# only words\n" + TEXT)
+    with pytest.raises(ConfigError, match="the lines above its column names do not say") as caught:
+        load(str(tmp_path / "x.csv"))
+    assert "\n" not in str(caught.value)
 
 
 def test_mistakes_are_one_line(tmp_path):

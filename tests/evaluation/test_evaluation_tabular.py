@@ -7,15 +7,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 import nas_lightning as nl
 from cases import build_space
 from nas_lightning.errors import ConfigError
 from nas_lightning.evaluation import Tabular
+from nas_lightning.evaluation.reliability import reliability
+from nas_lightning.evaluation.table import SHIPPED, load
 from nas_lightning.objectives import Classification
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.spaces import NasBench201Space, genotype
+from nas_lightning.spaces.enumeration import architecture, architectures
 
 SKIP, BEST = genotype("nasbench201_darts"), genotype("nasbench201_drnas")
 NONE = nl.Genotype.from_arch_str("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
@@ -54,6 +58,7 @@ def test_the_section_of_the_summary(path, tmp_path):
         "dataset": "cifar10",
         "test_accuracy": 94.3633,
         "test_error": 5.6367,
+        "regret": 0.0,
         "val_accuracy": 91.55,
         "best_epoch_accuracy": None,
         "params": 1_288_506,
@@ -104,18 +109,24 @@ def test_trajectory(path, tmp_path):
     note(bench.folder, BEST, BEST, SKIP, NONE, attempts=[0, 0, 0, 1])
     with bench.folder.genotypes.open("a") as file:
         file.write('{"epoch": 3, "genot')  # a kill left half a line
+    bench.folder.metrics.write_text(
+        "phase,epoch,search_epoch,attempt,val_accuracy\n"
+        "search,0,0,0,42.5\nsearch,1,1,0,\nsearch,2,2,1,69.75\nevaluation,1,1,0,99\n"
+    )
     Tabular(path)(SKIP, bench)
     with (bench.folder.path / "trajectory.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["epoch", "search_epoch", "attempt", "test_accuracy", "arch_str"]
-    assert [(row["epoch"], row["test_accuracy"], row["arch_str"]) for row in rows] == [
-        ("-1", "94.3633", BEST.arch_str),
-        ("0", "94.3633", BEST.arch_str),
-        ("1", "54.2967", SKIP.arch_str),
-        ("2", "", NONE.arch_str),  # an empty cell of the table
+    columns = ["test_accuracy", "regret", "val_error", "arch_str"]
+    assert list(rows[0]) == ["epoch", "search_epoch", "attempt", *columns]
+    assert [tuple(row[name] for name in ["epoch", *columns]) for row in rows] == [
+        ("-1", "94.3633", "0.0", "", BEST.arch_str),
+        ("0", "94.3633", "0.0", "57.5", BEST.arch_str),
+        ("1", "54.2967", "40.0666", "", SKIP.arch_str),  # not validated after this epoch
+        ("2", "", "", "30.25", NONE.arch_str),  # an empty cell of the table
     ]
     svg = (bench.folder.plots / "trajectory.svg").read_text()
-    for text in ("test accuracy (%)", "epochs of the search", "best in the table: 94.36 %", "selected: 54.30 %"):
+    words = ("test accuracy (%)", "regret (percentage points)", "validation error (%)", "epochs of the search")
+    for text in (*words, "best in the table: 94.36 %", "selected: 54.30 %"):
         assert text in svg
 
 
@@ -124,6 +135,76 @@ def test_a_search_that_tells_no_genotypes_has_no_trajectory(path, tmp_path):
     note(bench.folder, None, None)
     Tabular(path)(SKIP, bench)
     assert not (bench.folder.path / "trajectory.csv").exists()
+
+
+S5 = """# space: s5
+# key: architecture
+# recipe: mine
+# datasets:
+#   digits: {column: digits, epochs: [3, 1], num_classes: 10, in_channels: 1, image_size: 8, init_channels: 4,
+#     layers: 3}
+architecture,digits_test_3,digits_test_1,digits_test_3_seed0
+normal |skip_connect~0|skip_connect~1| reduce |skip_connect~0|skip_connect~1|,80.25,50,81
+normal |sep_conv_3x3~0|skip_connect~1| reduce |skip_connect~0|skip_connect~1|,92.5,60,92
+"""
+
+
+def s5_genotype(op):
+    skips = ((2, "skip_connect", 0), (2, "skip_connect", 1))
+    edges = ((2, "skip_connect", 1), (2, op, 0))  # stronger edge first
+    return nl.Genotype("s5", {"normal": edges, "reduce": skips}, {"normal": (2,), "reduce": (2,)})
+
+
+def test_a_table_that_says_what_it_is_of(tmp_path):
+    """Regret of a known trajectory, networks of the sizes that the table names."""
+    (tmp_path / "s5.csv").write_text(S5)
+    evaluator = Tabular(str(tmp_path / "s5.csv"))
+    bench = bench_of(tmp_path, "digits", build_space("s5"))
+    evaluator.check(bench)
+    skip, sep = s5_genotype("skip_connect"), s5_genotype("sep_conv_3x3")
+    note(bench.folder, sep, sep, skip)
+    found = evaluator(skip, bench)
+    keys = ("test_accuracy", "test_error", "regret", "epochs", "init_channels", "layers", "dataset")
+    assert tuple(map(found.__getitem__, keys)) == (80.25, 19.75, 12.25, 3, 4, 3, "digits")
+    network = bench.space.network(skip, 10, 1, 4, 3)
+    assert found["params"] == sum(weight.numel() for weight in network.parameters())
+    with (bench.folder.path / "trajectory.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["regret"] for row in rows] == ["0.0", "0.0", "12.25"]
+    assert {row["architecture"] for row in rows} == {sep.architecture, skip.architecture}
+    assert Tabular(str(tmp_path / "s5.csv"), epochs=1)(skip, bench)["regret"] == 10.0
+    with pytest.raises(ConfigError, match=r"lists architectures of space s5, not of s3; use space=s5"):
+        evaluator.check(bench_of(tmp_path, "digits", build_space("s3")))
+    with pytest.raises(ConfigError, match=r"max_pool_3x3.* is not among its 2 architectures; .*evaluation=mine"):
+        evaluator(s5_genotype("max_pool_3x3"), bench)
+    with pytest.raises(ConfigError, match=r"evaluation\.dataset=cifar10: .* choose among digits: "):
+        Tabular(str(tmp_path / "s5.csv"), dataset="cifar10").check(bench)
+
+
+def test_the_table_that_comes_with_the_package(tmp_path):
+    """All 81 are there, each mean is that of its seeds, and the best one has no regret."""
+    space = build_space("s5")
+    table = load("s5_digits")
+    frame = pd.read_csv(SHIPPED / "s5_digits.csv", comment="#")
+    assert list(frame["number"]) == list(range(81))
+    assert list(frame["architecture"]) == [one.architecture for one in architectures(space)] == list(table.rows)
+    seeds = frame[[name for name in frame if "_seed" in name]].to_numpy()
+    assert seeds.shape == (81, 3)
+    means = frame["digits_test_8"].to_numpy()
+    assert means == pytest.approx(seeds.mean(axis=1), abs=1e-4)
+    right = seeds / 100 * 898  # of so many test images
+    assert right == pytest.approx(right.round(), abs=1e-3)
+    spread = reliability(seeds)
+    assert spread.tells_apart
+    told = table.contents.about["digits"]["spread"]
+    assert told == pytest.approx({name: getattr(spread, name) for name in told}, abs=1e-4)
+    best, worst = int(means.argmax()), int(means.argmin())
+    evaluator, bench = Tabular("s5_digits"), bench_of(tmp_path, "digits", space)
+    evaluator.check(bench)
+    assert evaluator(architecture(space, best), bench)["regret"] == 0
+    found = evaluator(architecture(space, worst), bench)
+    assert found["regret"] == pytest.approx(means.max() - means.min(), abs=1e-4)
+    assert found["test_accuracy"] == means[worst]
 
 
 def refusals(path, tmp_path):

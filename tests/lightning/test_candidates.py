@@ -128,3 +128,20 @@ def test_wrong_members_are_refused(tiny, tmp_path, capsys, overrides, told):
     assert left.value.code == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_members_are_retrained_where_the_winner_is_looked_up(tiny, tmp_path):
+    words = [word for word in tiny if not word.startswith(("evaluation.", "space="))]
+    words += ["method=random_search", "space=s5", "candidates.values=2", "candidates.epochs=1", "evaluation=tabular_s5"]
+    words += ["evaluation.dataset=digits"]
+    with pytest.raises(nl.ConfigError, match=r"cannot do; .*evaluation@candidates\.evaluation=cifar_16x8"):
+        run(words, tmp_path / "refused")
+    words += ["evaluation@candidates.evaluation=digits", "candidates.evaluation.init_channels=4"]
+    summary = run([*words, "candidates.evaluation.layers=2"], tmp_path / "run")
+    best = max(summary["candidates"], key=lambda member: member["val_accuracy"])
+    assert summary["genotype"] == best["genotype"]
+    assert (summary["evaluation"]["recipe"], summary["evaluation"]["layers"]) == ("tabular", 3)
+    member = RunFolder(tmp_path / "run" / "candidates" / "0").summary()["evaluation"]
+    assert (member["recipe"], member["init_channels"], member["layers"], member["epochs"]) == ("digits", 4, 2, 1)
+    with pytest.raises(nl.ConfigError, match=r"candidates\.evaluation\.epoch"):
+        nl.compose([*words, "+candidates.evaluation.epoch=3"])

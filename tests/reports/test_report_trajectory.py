@@ -33,6 +33,11 @@ def test_lines(figure):
     assert list(second.get_xdata()) == [3, 4]
     assert (list(chosen.get_xdata()), list(chosen.get_ydata())) == ([4], [93.0])
     assert set(best.get_ydata()) == {94.37}
+    first, second, chosen = drawn.axes[1].lines  # the regret, by hand
+    assert list(first.get_ydata())[:2] == pytest.approx([4.37, 3.37])
+    assert list(second.get_ydata()) == pytest.approx([14.37, 9.37])
+    assert list(chosen.get_ydata()) == pytest.approx([1.37])
+    assert len(drawn.axes) == 2  # no validation error was measured
     words = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert words == ["derived architecture", "selected: 93.00 %", "best in the table: 94.37 %"]
 
@@ -49,3 +54,11 @@ def test_written_file(tmp_path):
     text = path.read_text()
     assert "cifar10_test_200" in text
     assert "selected" not in text
+
+
+def test_validation_error_has_an_axis_of_its_own(figure):
+    measured = [row | {"val_error": error} for row, error in zip(rows([90.0, 91.0]), [None, 12.5], strict=True)]
+    drawn = figure(measured, None, 94.37)
+    (line,) = drawn.axes[2].lines
+    assert list(line.get_ydata())[1] == 12.5
+    assert "validation error of the one-shot model" in [text.get_text() for text in drawn.legends[0].get_texts()]

@@ -1,7 +1,8 @@
-"""Converters: from the official files of benchmarks to the plain ones that this package reads. One file a converter."""
+"""Converters: from the official files of benchmarks, or one's own runs, to the plain files that this package reads."""
 
 from nas_lightning.convert.base import Converter
 from nas_lightning.convert.imagenet16 import ImageNet16Files
 from nas_lightning.convert.nasbench201 import NasBench201File
+from nas_lightning.convert.runs import Runs
 
-__all__ = ["Converter", "ImageNet16Files", "NasBench201File"]
+__all__ = ["Converter", "ImageNet16Files", "NasBench201File", "Runs"]

@@ -51,13 +51,22 @@ class Converter:
         """
         if self.source is None:
             raise ConfigError("convert.source=null: names nothing to convert; give it with convert.source=PATH")
-        if self.target is None:
-            raise ConfigError(f"convert.target=null: names no file to write; give convert.target=NAME{self.ending[0]}")
-        source, target = Path(self.source).expanduser(), Path(self.target).expanduser()
+        source = Path(self.source).expanduser()
         if not source.exists():
             raise ConfigError(
                 f"convert.source={self.source}: there is no such file or folder; give convert.source=PATH"
             )
+        return source, self.target_path()
+
+    def target_path(self) -> Path:
+        """The target, checked.
+
+        Raises:
+            ConfigError: It is not given, has another ending, exists already or has no folder.
+        """
+        if self.target is None:
+            raise ConfigError(f"convert.target=null: names no file to write; give convert.target=NAME{self.ending[0]}")
+        target = Path(self.target).expanduser()
         if not target.name.endswith(self.ending):
             raise ConfigError(
                 f"convert.target={self.target}: must end in {' or '.join(self.ending)}; give"
@@ -69,4 +78,4 @@ class Converter:
             )
         if not target.parent.is_dir():
             raise ConfigError(f"convert.target={self.target}: there is no folder {target.parent}; make it first")
-        return source, target
+        return target

@@ -1,41 +1,108 @@
 """Tables of trained architectures: one row an architecture, found by what its space calls it.
 
-The compact format is a CSV file, gzipped or not, with a header. One column is the key (`arch_str` for NAS-Bench-201);
-the others are named `<dataset>_<part>_<epochs>` and hold accuracies in percent, averaged over the seeds of training:
+The compact format is a CSV file, gzipped or not, with a header. One column is the key: `arch_str` for NAS-Bench-201,
+`architecture` (`Genotype.architecture`) for the tables of `task=convert convert=runs`. The others are named
+`<dataset>_<part>_<epochs>` and hold accuracies in percent, averaged over the seeds of training, for instance
+`cifar10_test_200`:
 
-- dataset: `cifar10`, `cifar100`, `in16_120` (ImageNet16-120);
-- part: `test`, or `valid`. For CIFAR-10 these come from two trainings, on all 50,000 images and on 25,000 of them;
-  for the other sets from one, the official test images being halved;
-- epochs: `200`, or `12`, whose schedule ends after 12 epochs.
+- dataset: of NAS-Bench-201 `cifar10`, `cifar100`, `in16_120` (ImageNet16-120); elsewhere the name of the data;
+- part: `test`, or `valid`. For CIFAR-10 of NAS-Bench-201 these come from two trainings, on all 50,000 images and on
+  25,000 of them; for its other sets from one, the official test images being halved;
+- epochs: of NAS-Bench-201 `200`, or `12`, whose schedule ends after 12 epochs.
 
-So `cifar10_test_200`, `cifar10_valid_12`, `in16_120_test_200` and so on. A table need not have all of them, cells may
-be empty, further columns are ignored. `task=convert convert=nasbench201` makes such a table from the official files.
+Lines that begin with `#` may stand before the column names: YAML that says what the table is of (`Contents`). Without
+them it is one of NAS-Bench-201. A table need not have all columns, cells may be empty, further columns are ignored
+(those of single seeds, `digits_test_8_seed0`, among them). `task=convert convert=nasbench201` makes such a table from
+the official files, `task=convert convert=runs` from one's own runs.
 """
 
+import gzip
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from nas_lightning.errors import ConfigError
+from nas_lightning.spaces.genotypes import Genotype
 
-DATASETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16_120": "in16_120"}
-"""Data sets by the names of the group `data`, and how columns call them."""
-EPOCHS = (200, 12)
-HOW = "make one with task=convert convert=nasbench201 convert.source=FILE convert.target=TABLE.csv.gz"
+SHIPPED = Path(__file__).parent / "tables"
+"""Tables that come with the package, found by their names without the ending."""
+HOW = (
+    "make one with task=convert convert=nasbench201 convert.source=FILE convert.target=TABLE.csv.gz, or of your own"
+    " runs with convert=runs"
+)
 
 
-def column(dataset: str, part: str, epochs: int) -> str:
-    """Name of a column.
+@dataclass(frozen=True)
+class Trained:
+    """The networks of a table on one data set.
 
-    >>> column("imagenet16_120", "test", 200)
-    'in16_120_test_200'
+    Args:
+        column: What the names of its columns begin with.
+        epochs: Of its trainings, the one that is meant where nothing is said first.
+        num_classes: Classes of the images.
+        in_channels: Their channels.
+        image_size: Their side in pixels.
+        init_channels: Channels of the first cells.
+        layers: Cells, as the space counts them.
+        stem: `cifar` or `imagenet`.
     """
-    return f"{DATASETS[dataset]}_{part}_{epochs}"
+
+    column: str
+    epochs: tuple[int, ...]
+    num_classes: int
+    in_channels: int
+    image_size: int
+    init_channels: int
+    layers: int
+    stem: str = "cifar"
+
+    def name(self, part: str, epochs: int) -> str:
+        """Name of a column of `test` or `valid`."""
+        return f"{self.column}_{part}_{epochs}"
+
+
+def _nasbench201(column: str, num_classes: int, image_size: int) -> Trained:
+    return Trained(column, (200, 12), num_classes, 3, image_size, init_channels=16, layers=5)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a table is of; by default NAS-Bench-201.
+
+    Args:
+        datasets: By the names of the group `data`.
+        key: The column that names the architectures.
+        space: Whose architectures they are; None where the key alone tells.
+        recipe: The evaluator that trained them.
+        about: Whatever else there is to say: the training, seeds, spread.
+    """
+
+    datasets: Mapping[str, Trained] = field(
+        default_factory=lambda: {
+            "cifar10": _nasbench201("cifar10", 10, 32),
+            "cifar100": _nasbench201("cifar100", 100, 32),
+            "imagenet16_120": _nasbench201("in16_120", 120, 16),
+        }
+    )
+    key: str = "arch_str"
+    space: str | None = None
+    recipe: str = "nasbench201"
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def name_of(genotype: Genotype, key: str) -> str | None:
+    """What a table with that key calls a genotype; None where it has no such name."""
+    name = genotype.architecture if key == "architecture" else genotype.to_dict().get(key)
+    return name if isinstance(name, str) else None
 
 
 @dataclass(frozen=True)
@@ -46,11 +113,13 @@ class Table:
         path: The file, as messages name it.
         rows: Row of each architecture, by its key.
         columns: Accuracies in percent by the name of the column, each [N]; nan where a cell is empty.
+        contents: What it is of.
     """
 
     path: str
     rows: Mapping[str, int]
     columns: Mapping[str, np.ndarray]
+    contents: Contents = field(default_factory=Contents)
 
     def value(self, architecture: str, name: str) -> float | None:
         """The accuracy of an architecture, None where the cell is empty or there is no such column.
@@ -61,7 +130,7 @@ class Table:
         if architecture not in self.rows:
             raise ConfigError(
                 f"evaluation.path={self.path}: {architecture} is not among its {len(self.rows)} architectures; give"
-                " another table, or train it: evaluation=nasbench201"
+                f" another table, or train it: evaluation={self.contents.recipe}"
             )
         if name not in self.columns:
             return None
@@ -72,32 +141,51 @@ class Table:
         """The highest accuracy of a column."""
         return float(np.nanmax(self.columns[name]))
 
+    def regret(self, architecture: str, name: str) -> float | None:
+        """How far an architecture is below the best of the table, in percentage points; None as for `value`."""
+        value = self.value(architecture, name)
+        return None if value is None else round(self.best(name) - value, 4)
 
-def load(path: str | None, key: str) -> Table:
+
+def shipped() -> list[str]:
+    """Names of the tables that come with the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.csv"))
+
+
+def load(path: str | None, key: str | None = None) -> Table:
     """Read a table, or return it if it was read already and the file is the same.
 
     Args:
-        path: The CSV file, gzipped or not.
-        key: The column that names the architectures.
+        path: The CSV file, gzipped or not, or the name of one that comes with the package.
+        key: The column that names the architectures; None is what the table says.
 
     Raises:
         ConfigError: The file is missing, is no such table, or lists an architecture twice.
     """
     if path is None:
         raise ConfigError(f"evaluation.path=null: names no table; give one with evaluation.path=FILE.csv.gz, or {HOW}")
-    file = Path(path).expanduser()
+    file = SHIPPED / f"{path}.csv" if path in shipped() else Path(path).expanduser()
     if not file.is_file():
-        raise ConfigError(f"evaluation.path={path}: there is no such file; give a table of accuracies, or {HOW}")
+        raise ConfigError(
+            f"evaluation.path={path}: there is no such file; give a table of accuracies, one that comes with the"
+            f" package ({', '.join(shipped())}), or {HOW}"
+        )
     return _load(path, file.resolve(), file.stat().st_mtime_ns, key)
 
 
 @lru_cache(maxsize=4)
-def _load(path: str, file: Path, changed: int, key: str) -> Table:
+def _load(path: str, file: Path, changed: int, key: str | None) -> Table:
     try:
-        frame = pd.read_csv(file, compression="infer")
+        data = file.read_bytes()
+        text = (gzip.decompress(data) if file.suffix == ".gz" else data).decode()
+        lines = text.splitlines(keepends=True)
+        above = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+        frame = pd.read_csv(StringIO("".join(lines[above:])))
     except (OSError, ValueError, EOFError, zlib.error) as error:  # pandas' own are ValueErrors
         reason = " ".join(str(error).split())
         raise ConfigError(f"evaluation.path={path}: is no readable CSV file ({reason}); {HOW}") from error
+    contents = _contents(path, [line[1:].removeprefix(" ") for line in lines[:above]])
+    key = key or contents.key
     if key not in frame:
         raise ConfigError(
             f"evaluation.path={path}: has no column {key}, only {', '.join(map(str, frame.columns[:8]))}; {HOW}"
@@ -107,10 +195,34 @@ def _load(path: str, file: Path, changed: int, key: str) -> Table:
         raise ConfigError(
             f"evaluation.path={path}: lists {names[names.duplicated()].iloc[0]} twice; remove all rows but one"
         )
+    known = {
+        trained.name(part, epochs)
+        for trained in contents.datasets.values()
+        for part in ("test", "valid")
+        for epochs in trained.epochs
+    }
     accuracies = {
         name: frame[name].to_numpy(float)
         for name in frame.columns
-        if any(str(name).startswith(f"{short}_") for short in DATASETS.values())
-        and pd.api.types.is_numeric_dtype(frame[name])
+        if name in known and pd.api.types.is_numeric_dtype(frame[name])
     }
-    return Table(path, {name: row for row, name in enumerate(names)}, accuracies)
+    return Table(path, {name: row for row, name in enumerate(names)}, accuracies, contents)
+
+
+def _contents(path: str, lines: list[str]) -> Contents:
+    """What the lines above the column names say."""
+    if not lines:
+        return Contents()
+    try:
+        return TypeAdapter(Contents).validate_python(yaml.safe_load("".join(lines)))
+    except (yaml.YAMLError, ValidationError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"evaluation.path={path}: the lines above its column names do not say what it is of ({reason}); {HOW}"
+        ) from error
+
+
+def header(contents: Mapping[str, Any]) -> str:
+    """The lines above the column names, of the fields of `Contents`."""
+    text = yaml.safe_dump(dict(contents), sort_keys=False, allow_unicode=True, width=110)
+    return "".join(f"# {line}\n" for line in text.splitlines())

@@ -1,6 +1,7 @@
 """Looking a genotype up instead of training it: the tabular benchmarks.
 
-Source: Dong & Yang, NAS-Bench-201 (ICLR 2020): the accuracies of all 15,625 cells, each trained with several seeds. The
+Sources: Dong & Yang, NAS-Bench-201 (ICLR 2020): the accuracies of all 15,625 cells, each trained with several seeds;
+Zela et al., RobustDARTS (ICLR 2020), section 4: the 81 of S5, and the regret of what a search would have returned. The
 average over the seeds is reported. Left out: the accuracy of one random seed, which the benchmark gives as the feedback
 of a search, and simulated training times.
 """
@@ -9,23 +10,19 @@ import csv
 import json
 import time
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 
 from nas_lightning import ranks
 from nas_lightning.data.base import ImageData
 from nas_lightning.errors import ConfigError
-from nas_lightning.evaluation.table import DATASETS, HOW, Table, column, load
+from nas_lightning.evaluation.table import HOW, Table, Trained, load, name_of
 from nas_lightning.functional import count_macs, count_parameters
 from nas_lightning.protocols import Objective, SearchSpace
 from nas_lightning.reports.trajectory import save_trajectory
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.spaces.genotypes import Genotype
-from nas_lightning.spaces.nasbench201_macro import INIT_CHANNELS, LAYERS
-
-_IMAGES = {"cifar10": (10, 32), "cifar100": (100, 32), "imagenet16_120": (120, 16)}
-"""Classes and side of the images on which the networks of a table were trained; all have three channels."""
 
 
 class Bench(Protocol):
@@ -50,18 +47,16 @@ class Tabular:
     """Reads accuracies from a table; nothing is trained.
 
     Args:
-        path: The table; `nas_lightning.evaluation.table` describes its format.
+        path: The table, a file or the name of one that comes with the package; `nas_lightning.evaluation.table`
+            describes the format.
         dataset: Whose accuracies; None takes the data set of the run.
-        epochs: Of which training: 200, the benchmark's results, or 12, its cheap stand-in.
-        key: The column that names the architectures, which is also where the genotype says its name.
+        epochs: Of which training; None is the table's main one. NAS-Bench-201: 200, its results, or 12, its cheap
+            stand-in.
+        key: The column that names the architectures; None is what the table says.
     """
 
     def __init__(
-        self,
-        path: str | None = None,
-        dataset: Literal["cifar10", "cifar100", "imagenet16_120"] | None = None,
-        epochs: Literal[200, 12] = 200,
-        key: str = "arch_str",
+        self, path: str | None = None, dataset: str | None = None, epochs: int | None = None, key: str | None = None
     ) -> None:
         self.path = path
         self.dataset = dataset
@@ -75,9 +70,15 @@ class Tabular:
             ConfigError: The table cannot be read, lacks the data set, or does not list architectures of this space, or
                 the objective is not the accuracy.
         """
-        self._table(self._dataset(bench))
-        drawn = bench.space.genotype_of(bench.space.sample(torch.Generator().manual_seed(0)))
-        self._name(drawn)
+        table = load(self.path, self.key)
+        self._trained(table, bench)
+        listed = table.contents.space
+        if listed not in (None, bench.space.name):
+            raise ConfigError(
+                f"evaluation.path={self.path}: lists architectures of space {listed}, not of {bench.space.name}; use"
+                f" space={listed}, or an evaluation that trains"
+            )
+        self._name(table, bench.space.genotype_of(bench.space.sample(torch.Generator().manual_seed(0))))
         if bench.objective.metric != "accuracy":
             raise ConfigError(
                 f"objective.metric={bench.objective.metric}: the table holds accuracies; use objective.metric=accuracy"
@@ -86,87 +87,102 @@ class Tabular:
     def __call__(self, genotype: Genotype, bench: Bench) -> dict[str, Any]:
         """Look the genotype up, and those of all epochs of the search.
 
-        Writes `trajectory.csv` and `plots/trajectory.svg` where the run folder has a search: the test accuracy of the
-        genotype after every epoch.
+        Writes `trajectory.csv` and `plots/trajectory.svg` where the run folder has a search: test accuracy and regret
+        of the genotype after every epoch, beside the error of the one-shot model on `val` where that was measured.
 
         Args:
             genotype: The architecture.
             bench: Space, data, objective and folder of the run.
 
         Returns:
-            The `evaluation` section of the summary. Parameters and multiply-accumulates are those of the networks that
-            the benchmark trained.
+            The `evaluation` section of the summary. `regret` is the best test accuracy of the table minus this one, in
+            percentage points. Parameters and multiply-accumulates are those of the networks that the table tells of.
 
         Raises:
             ConfigError: The table does not have the architecture, or no test accuracy of it.
         """
         start = time.perf_counter()
-        dataset = self._dataset(bench)
-        table = self._table(dataset)
-        test, valid = (column(dataset, part, self.epochs) for part in ("test", "valid"))
-        name = self._name(genotype)
+        table = load(self.path, self.key)
+        dataset, trained, epochs = self._trained(table, bench)
+        test, valid = (trained.name(part, epochs) for part in ("test", "valid"))
+        name = self._name(table, genotype)
         accuracy = table.value(name, test)
         if accuracy is None:
             raise ConfigError(f"evaluation.path={self.path}: {test} is empty for {name}; give a table that has it")
         self._follow(table, test, name, bench)
-        num_classes, image_size = _IMAGES[dataset]
-        network = bench.space.network(genotype, num_classes, 3, INIT_CHANNELS, LAYERS)
+        network = bench.space.network(
+            genotype,
+            trained.num_classes,
+            trained.in_channels,
+            trained.init_channels,
+            trained.layers,
+            stem=trained.stem,
+        )
         validated = table.value(name, valid)
         return {
             "recipe": "tabular",
             "dataset": dataset,
             "test_accuracy": accuracy,
             "test_error": round(100 - accuracy, 4),
+            "regret": table.regret(name, test),
             **({} if validated is None else {"val_accuracy": validated}),
             "best_epoch_accuracy": None,
             "params": count_parameters(network),
             "params_auxiliary": 0,
-            "macs": count_macs(network, 3, image_size),
-            "epochs": self.epochs,
-            "init_channels": INIT_CHANNELS,
-            "layers": LAYERS,
+            "macs": count_macs(network, trained.in_channels, trained.image_size),
+            "epochs": epochs,
+            "init_channels": trained.init_channels,
+            "layers": trained.layers,
             "seconds": round(time.perf_counter() - start, 3),
             **dict.fromkeys(("images_per_second", "peak_memory_mib", "device", "precision")),  # of a training
         }
 
-    def _dataset(self, bench: Bench) -> str:
+    def _trained(self, table: Table, bench: Bench) -> tuple[str, Trained, int]:
+        """The data set, its networks in the table, and the epochs of their training."""
+        datasets = table.contents.datasets
         dataset = self.dataset or bench.data.name
-        if dataset not in DATASETS:
+        if dataset not in datasets:
+            key, source = ("null", f" on data={dataset}") if self.dataset is None else (dataset, " of that name")
             raise ConfigError(
-                f"evaluation.dataset=null: the table has no accuracies on data={dataset}; choose among"
-                f" {', '.join(DATASETS)}: evaluation.dataset=cifar10"
+                f"evaluation.dataset={key}: the table has no accuracies{source}; choose among {', '.join(datasets)}:"
+                f" evaluation.dataset={next(iter(datasets))}"
             )
-        return dataset
-
-    def _table(self, dataset: str) -> Table:
-        table = load(self.path, self.key)
-        needed = column(dataset, "test", self.epochs)
+        trained = datasets[dataset]
+        epochs = trained.epochs[0] if self.epochs is None else self.epochs
+        needed = trained.name("test", epochs)
         if needed not in table.columns:
             has = ", ".join(table.columns) or "no accuracies"
             raise ConfigError(f"evaluation.path={self.path}: has no column {needed}, only {has}; {HOW}")
-        return table
+        return dataset, trained, epochs
 
-    def _name(self, genotype: Genotype) -> str:
+    def _name(self, table: Table, genotype: Genotype) -> str:
         """What the table calls a genotype."""
-        name = genotype.to_dict().get(self.key)
-        if not isinstance(name, str):
+        key = self.key or table.contents.key
+        name = name_of(genotype, key)
+        if name is None:
             raise ConfigError(
-                f"space={genotype.space}: its genotypes have no {self.key} under which a table could list them; use"
+                f"space={genotype.space}: its genotypes have no {key} under which a table could list them; use"
                 " space=nasbench201, or an evaluation that trains"
             )
         return name
 
     def _follow(self, table: Table, test: str, chosen: str, bench: Bench) -> None:
-        """Write the test accuracy of the genotype after every epoch of the search."""
-        rows = [
-            {
-                **{key: row[key] for key in ("epoch", "search_epoch", "attempt")},
-                "test_accuracy": table.value(name, test),
-                self.key: name,
-            }
-            for row in _genotypes(bench.folder.genotypes)
-            if row["genotype"] is not None and (name := row["genotype"].get(self.key)) in table.rows
-        ]
+        """Write what the genotype after every epoch of the search is worth."""
+        errors = _validation_errors(bench.folder.metrics)
+        rows: list[dict[str, Any]] = []
+        for row in _genotypes(bench.folder.genotypes):
+            name = row["genotype"] and name_of(Genotype.from_dict(row["genotype"]), self.key or table.contents.key)
+            if name not in table.rows:
+                continue
+            rows.append(
+                {
+                    **{key: row[key] for key in ("epoch", "search_epoch", "attempt")},
+                    "test_accuracy": table.value(name, test),
+                    "regret": table.regret(name, test),
+                    "val_error": errors.get(row["epoch"]),
+                    self.key or table.contents.key: name,
+                }
+            )
         if not rows or not ranks.is_first():
             return
         with (bench.folder.path / "trajectory.csv").open("w", newline="") as file:
@@ -181,3 +197,15 @@ def _genotypes(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _validation_errors(path: Path) -> dict[int, float]:
+    """Error of the one-shot model on `val` in percent, by epoch, of those after which it was measured."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {
+            int(row["epoch"]): round(100 - float(row["val_accuracy"]), 4)
+            for row in csv.DictReader(file)
+            if row["phase"] == "search" and row.get("val_accuracy")
+        }

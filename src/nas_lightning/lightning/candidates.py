@@ -57,23 +57,29 @@ def member_benches(bench: Workbench) -> list[Workbench]:
                     " seed, or a value of search, relaxation, hypergradient, perturbation, regularizer, control or"
                     " selector"
                 )
-        config["evaluation"] |= {"images": "search_halves", "epochs": bench.config.candidates.epochs}
+        brief = {"images": "search_halves", "epochs": bench.config.candidates.epochs}
+        config["evaluation"] = {**copy.deepcopy(_retraining(bench)), **brief}
         config |= {"task": "pipeline", "candidates": {"key": None, "values": None, "epochs": 1}}
         benches.append(bench.variant(config, RunFolder(bench.folder.candidates / str(index))))
     return benches
 
 
+def _retraining(bench: Workbench) -> dict[str, Any]:
+    """What retrains the members: a part of their own, or the evaluation of the run."""
+    return bench.config.candidates.evaluation or bench.plain["evaluation"]
+
+
 def _check_retraining(bench: Workbench) -> None:
     """Refuse an evaluation that cannot compare members by brief retraining."""
-    evaluator = bench.build("evaluation", bench.plain["evaluation"])
-    if "images" not in bench.plain["evaluation"] and not (
-        hasattr(evaluator, "images") and hasattr(evaluator, "epochs")
-    ):
+    retraining = _retraining(bench)
+    evaluator = bench.build("evaluation", retraining)
+    if "images" not in retraining and not (hasattr(evaluator, "images") and hasattr(evaluator, "epochs")):
         raise ConfigError(
             "candidates.key: members are compared by brief retraining, which this evaluation cannot do; use one"
-            " that trains, for instance evaluation=cifar_16x8"
+            " that trains, for instance evaluation=cifar_16x8, or for the members alone"
+            " evaluation@candidates.evaluation=cifar_16x8"
         )
-    epochs, warmup = bench.config.candidates.epochs, bench.plain["evaluation"].get("warmup_epochs", 0)
+    epochs, warmup = bench.config.candidates.epochs, retraining.get("warmup_epochs", 0)
     if warmup >= epochs:
         raise ConfigError(
             f"candidates.epochs={epochs}: the learning rate warms up for {warmup} epochs; use"

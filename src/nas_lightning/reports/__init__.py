@@ -1,5 +1,6 @@
 """Tables and figures from run folders."""
 
+from nas_lightning.reports import comparison
 from nas_lightning.reports.curvature import save_curvature
 from nas_lightning.reports.curves import save_curves
 from nas_lightning.reports.drawing import draw_cell, draw_genotype, save_genotype, save_svg
@@ -11,6 +12,7 @@ from nas_lightning.reports.tables import show, summarise, write
 
 __all__ = [
     "collect",
+    "comparison",
     "draw_cell",
     "draw_genotype",
     "draw_mixing",

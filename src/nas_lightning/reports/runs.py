@@ -44,6 +44,7 @@ _NUMBERS = SIZE | {
     "search_val_accuracy": ("search", "val_accuracy"),
     "search_seconds": ("search", "seconds"),
     # Absent from older summaries, as is what follows.
+    "regret": ("evaluation", "regret"),
     "dominant_eigenvalue": ("search", "dominant_eigenvalue"),
     "curvature_seconds": ("search", "curvature_seconds"),
     "selection_seconds": ("selection", "seconds"),
@@ -70,8 +71,8 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
     Returns:
         One row a run: `run` (its folder), `method`, `space`, `data`, `recipe`, `metric`, `config_hash`; as
         numbers, nan where the run has none: `init_channels`, `layers`, `epochs`, `seed`, `test_accuracy` and
-        `search_val_accuracy` (percent), `params`, `search_seconds`, `dominant_eigenvalue` (of the Hessian of the
-        architecture loss, at the end of the search), `curvature_seconds` (what measuring it took),
+        `search_val_accuracy` (percent), `params`, `search_seconds`, `regret` (percentage points below the best of a
+        table), `dominant_eigenvalue` (of the Hessian of the architecture loss, at the end of the search), `curvature_seconds` (what measuring it took),
         `selection_seconds`, `evaluation_seconds`, `skip_share` (percent of the normal cell's edges that are skip
         connections). `attrs["skipped"]` names the folders that look like runs and could not be read, each with the
         reason: `[(folder, reason), …]`.
@@ -82,7 +83,7 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
     rows: dict[Path, dict[str, Any]] = {}
     skipped: dict[Path, tuple[str, str]] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        paths = dict.fromkeys(path.resolve() for path in _find(pattern))
+        paths = dict.fromkeys(path.resolve() for path in summaries(pattern))
         rows |= {path: row for path in paths if path not in rows and (row := _read(path, skipped))}
         # A table that silently lacks the runs of a mistyped pattern would mislead.
         if not any(path in rows for path in paths):
@@ -124,10 +125,11 @@ def _flatten(content: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, s
             yield f"{prefix}{key}", " ".join(text.split())
 
 
-def _find(pattern: str) -> Iterator[Path]:
-    """Yields the summaries of a pattern, walking every folder once however often the pattern matches it.
+def summaries(pattern: str) -> Iterator[Path]:
+    """Yields the `summary.json` files of a pattern as `collect` takes it, without those of `candidates/`.
 
-    A folder that holds a run's configuration alone is one that a kill has left: its summary is yielded, too.
+    Every folder is walked once, however often the pattern matches it. A folder that holds a run's
+    configuration alone is one that a kill has left: its summary is yielded, too.
     """
     path = Path(pattern).expanduser()
     # A folder may be called `[a]`; what exists is meant as it stands.

@@ -37,7 +37,11 @@ _NO_HASH = "no hash"
 _VARIANT_LENGTH = 60
 
 # Column of the summary -> its title and decimals; without a value in any row it is not shown.
-_OPTIONAL = {"dominant_eigenvalue_mean": ("dominant eigenvalue", 3), "skip_share_mean": ("skip %", 1)}
+_OPTIONAL = {
+    "regret_mean": ("regret", 2),
+    "dominant_eigenvalue_mean": ("dominant eigenvalue", 3),
+    "skip_share_mean": ("skip %", 1),
+}
 _PUBLISHED = {"published": "published %", "difference": "difference"}  # likewise, beside the test accuracy
 
 
@@ -51,7 +55,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         One row a group, best mean first: `method`, `space`, `data`, `recipe`, `metric`, `init_channels`,
         `layers`, `epochs`, `variant`, `config_hash`, `runs`, `n` (the runs that have a test accuracy),
         `test_accuracy_{mean,std,median,best}`, `published`, `published_std`, `difference` (empty, to be filled by
-        `nas_lightning.reports.published`) and `search_val_accuracy_mean` in percent,
+        `nas_lightning.reports.published`) and `search_val_accuracy_mean` in percent, `regret_mean` in points of it,
         `params_millions_mean`, `search_seconds_mean`, `dominant_eigenvalue_mean`, `skip_share_mean` in percent,
         `curvature_seconds_mean`, `selection_seconds_mean`; means are over the runs that have a value. The standard
         deviation is that of a sample: one run has none. `variant` says what distinguishes the configuration from
@@ -68,6 +72,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
             test_accuracy_std=("test_accuracy", "std"),
             test_accuracy_median=("test_accuracy", "median"),
             test_accuracy_best=("test_accuracy", "max"),
+            regret_mean=("regret", "mean"),
             search_val_accuracy_mean=("search_val_accuracy", "mean"),
             params_millions_mean=("params", "mean"),
             search_seconds_mean=("search_seconds", "mean"),
@@ -93,7 +98,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 def write(summary: pd.DataFrame, folder: Path) -> list[Path]:
     """Writes `report.md`, for readers, and `report.csv`, with every number in full; returns both paths.
 
-    Neither has columns of published accuracies, of the dominant eigenvalue or of the share of skip connections where no
+    Neither has columns of published accuracies, of regret, of the dominant eigenvalue or of the share of skip connections where no
     run has a value.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -161,7 +166,7 @@ def _variants(hashes: Sequence[Any], runs: Sequence[str]) -> list[str]:
 def _cells(summary: pd.DataFrame) -> list[list[str]]:
     """Formats the table, header first; without a metric that all share, and without columns that hold nothing.
 
-    Those are variants, published accuracies, dominant eigenvalues and shares of skip connections.
+    Those are variants, published accuracies, regrets, dominant eigenvalues and shares of skip connections.
     """
     header = [*_TEXTS, "n", "test % ± std", "median", "best", *_PUBLISHED.values()]
     header += ["search val %", "params M", "search s"]

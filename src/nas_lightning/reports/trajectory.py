@@ -1,6 +1,8 @@
 """How good the architecture is that a search would have returned after each of its epochs.
 
-The figure of Wang et al. (DARTS-PT, ICLR 2021) and others on NAS-Bench-201, where a table tells every accuracy.
+The figure of Wang et al. (DARTS-PT, ICLR 2021) and others on NAS-Bench-201, where a table tells every accuracy;
+beside it the regret and the one-shot validation error over epochs of Zela et al. (RobustDARTS, ICLR 2020, Figures 2 and
+8).
 """
 
 from __future__ import annotations
@@ -10,23 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nas_lightning.reports.curves import MARKER, finish
 from nas_lightning.reports.drawing import save_svg
 
-_LINE, _CHOSEN = "#0072B2", "#D55E00"
+_LINE, _CHOSEN, _VALIDATION = "#0072B2", "#D55E00", "#009E73"
 
 
 def save_trajectory(
     rows: Sequence[Mapping[str, Any]], chosen: float | None, best: float, name: str, folder: Path
 ) -> Path:
-    """Writes `trajectory.svg`: test accuracy of the derived architecture by epochs of the search.
+    """Writes `trajectory.svg`: the derived architecture by epochs of the search, its test accuracy and its regret.
 
-    No line goes on from one attempt to the next, where the search went back.
+    Beside the regret stands the error of the one-shot model on `val`, where it was measured. No line goes on from one
+    attempt to the next, where the search went back.
 
     Args:
-        rows: One an epoch: `epoch` (-1 before the first), `attempt`, `test_accuracy` in percent or None.
+        rows: One an epoch: `epoch` (-1 before the first), `attempt`, `test_accuracy` in percent or None; `val_error` in
+            percent, None or absent.
         chosen: Accuracy of the architecture that the search ended with.
         best: The highest accuracy in the table.
         name: Column of the table, as the title says.
@@ -35,29 +40,50 @@ def save_trajectory(
     Returns:
         The figure written.
     """
-    frame = pd.DataFrame(rows).astype({"test_accuracy": float})
+    frame = pd.DataFrame(rows)
+    frame["val_error"] = frame.get("val_error", pd.Series(float("nan"), frame.index))
+    frame = frame.astype({"test_accuracy": float, "val_error": float})
     frame["done"] = frame["epoch"] + 1
-    figure = Figure(figsize=(6.2, 3.8), layout="constrained", facecolor="white")
+    frame["regret"] = best - frame["test_accuracy"]
+    figure = Figure(figsize=(10.4, 3.8), layout="constrained", facecolor="white")
     figure.suptitle(f"architecture after each epoch of the search ({name})", weight="bold", size=10)
-    axes = figure.add_subplot()
-    label = "derived architecture"
+    accuracy, regret = figure.subplots(1, 2)
+    _lines(accuracy, frame, "test_accuracy", "derived architecture", _LINE)
+    if chosen is not None:
+        last = frame["done"].iloc[-1]
+        accuracy.plot(last, chosen, "D", color=_CHOSEN, markersize=6.5, label=f"selected: {chosen:.2f} %")
+    accuracy.axhline(best, **MARKER, label=f"best in the table: {best:.2f} %")
+    finish(accuracy, "test accuracy (%)")
+    _lines(regret, frame, "regret", "derived architecture", _LINE)
+    if chosen is not None:
+        regret.plot(last, best - chosen, "D", color=_CHOSEN, markersize=6.5)
+    finish(regret, "regret (percentage points)")
+    legends = [accuracy]  # the regret has the same colours
+    if frame["val_error"].notna().any():
+        validation = regret.twinx()
+        _lines(validation, frame, "val_error", "validation error of the one-shot model", _VALIDATION)
+        validation.set_ylabel("validation error (%)", color=_VALIDATION)
+        validation.spines[["top"]].set_visible(False)
+        legends.append(validation)
+    for axes in (accuracy, regret):
+        axes.set_xlabel("epochs of the search")
+        axes.get_legend().remove()  # type: ignore[union-attr]
+    handles = [handle for axes in legends for handle in axes.get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, frameon=False, fontsize=8.5, ncols=4, loc="outside lower center")
+    folder.mkdir(parents=True, exist_ok=True)
+    return save_svg(figure, folder / "trajectory.svg")
+
+
+def _lines(axes: Axes, frame: pd.DataFrame, column: str, label: str, colour: str) -> None:
+    """A line an attempt; the legend names the first."""
     for _, attempt in frame.groupby("attempt"):
         axes.plot(
             attempt["done"],
-            attempt["test_accuracy"],
+            attempt[column],
             label=label,
-            color=_LINE,
+            color=colour,
             marker="o",
             markersize=3.5,
             linewidth=1.6,
         )
         label = "_"
-    if chosen is not None:
-        axes.plot(frame["done"].iloc[-1], chosen, "D", color=_CHOSEN, markersize=6.5, label=f"selected: {chosen:.2f} %")
-    axes.axhline(best, **MARKER, label=f"best in the table: {best:.2f} %")
-    finish(axes, "test accuracy (%)")
-    axes.set_xlabel("epochs of the search")
-    axes.get_legend().remove()  # type: ignore[union-attr]
-    figure.legend(frameon=False, fontsize=8.5, ncols=3, loc="outside lower center")
-    folder.mkdir(parents=True, exist_ok=True)
-    return save_svg(figure, folder / "trajectory.svg")

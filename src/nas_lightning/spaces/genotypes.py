@@ -103,6 +103,20 @@ class Genotype:
             )
         return text
 
+    @property
+    def architecture(self) -> str | None:
+        """One line that two genotypes share if their edges are the same, in whatever order these stand; None without.
+
+        Cell by cell `normal |sep_conv_3x3~0|skip_connect~1|`, `operation~source` of the edges into one node between
+        bars, the nodes joined by `+`, as NAS-Bench-201 writes its cells.
+        """
+        cells: list[str] = []
+        for name, edges in self.cells.items():
+            nodes = sorted({node for node, _, _ in edges})
+            inputs = [sorted((source, op) for n, op, source in edges if n == node) for node in nodes]
+            cells.append(f"{name} " + "+".join("|" + "".join(f"{op}~{s}|" for s, op in one) for one in inputs))
+        return " ".join(cells) or None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and dictionaries, as written to `genotype.json`; NAS-Bench-201 adds `arch_str`."""
         plain: dict[str, Any] = {"space": self.space}

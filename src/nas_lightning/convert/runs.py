@@ -1,0 +1,207 @@
+"""One's own runs to a table that evaluation=tabular reads: the ground truth of a space that is small enough.
+
+Source: the regret of RobustDARTS (Zela et al., ICLR 2020, section 4), which needs every architecture of S5 trained.
+"""
+
+import gzip
+import json
+import logging
+import statistics
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nas_lightning.binding import check_part, target_of
+from nas_lightning.convert.base import Converter, Track
+from nas_lightning.deployment.description import TrainedNetwork
+from nas_lightning.errors import ConfigError
+from nas_lightning.evaluation.reliability import reliability
+from nas_lightning.evaluation.table import Trained, header
+from nas_lightning.files import replacing
+from nas_lightning.protocols import SearchSpace, plainly
+from nas_lightning.reports.runs import read_config, summaries
+from nas_lightning.spaces.enumeration import architecture, count, number_of
+from nas_lightning.spaces.genotypes import Genotype
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Trainings:
+    """What was trained on one data set.
+
+    Args:
+        first: Folder of the run that the others are compared with.
+        trained: Its networks and images.
+        protocol: What its configuration says of evaluation and data.
+        accuracies: In percent, by the number of the architecture and the seed.
+    """
+
+    first: Path
+    trained: Trained
+    protocol: dict[str, str]
+    accuracies: dict[int, dict[int, float]] = field(default_factory=dict)
+
+    @property
+    def seeds(self) -> list[int]:
+        """All that occur."""
+        return sorted({seed for found in self.accuracies.values() for seed in found})
+
+    @property
+    def column(self) -> str:
+        """The column of the means."""
+        return self.trained.name("test", self.trained.epochs[0])
+
+
+class Runs(Converter):
+    """A row an architecture in the order of the space, a column for the mean over the seeds and one for each seed.
+
+    Counted are finished runs that trained a network and measured it on the test images. On one data set all must have
+    been trained in the same way.
+
+    Args:
+        source: Run folders, or a folder or a glob that finds some.
+        target: The `.csv` or `.csv.gz` file to write.
+        overwrite: Whether the target may exist already.
+    """
+
+    ending = (".csv", ".csv.gz")
+
+    def __call__(self, track: Track = plainly) -> Path:
+        """Convert; see `Converter`.
+
+        Raises:
+            ConfigError: No run can be used, runs are of different spaces or trainings, or one was made twice with
+                different results.
+        """
+        target = self.target_path()
+        if self.source is None:
+            raise ConfigError("convert.source=null: names no runs; give convert.source=multirun/SWEEP")
+        folders = sorted({path.resolve().parent for path in summaries(self.source)})
+        sets: dict[str, Trainings] = {}
+        space_config: dict[str, Any] | None = None
+        about: dict[str, Any] = {}
+        for folder in track(folders, "runs"):
+            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+            accuracy = (summary.get("evaluation") or {}).get("test_accuracy")
+            if accuracy is None or not (folder / "network.json").exists():
+                continue
+            network = TrainedNetwork.load(folder)
+            if space_config is None:
+                space_config, space = network.space, _built(network.space)
+                about = {"versions": summary.get("versions")}
+            elif network.space != space_config:
+                raise ConfigError(
+                    f"convert.source={self.source}: {folder} is of another space than the runs before it; name the runs"
+                    " of one space"
+                )
+            trainings = self._same_training(sets, network, folder, summary["evaluation"]["epochs"])
+            number = number_of(space, Genotype.from_dict(network.genotype, f"{folder}/network.json"))
+            seeds = trainings.accuracies.setdefault(number, {})
+            if seeds.setdefault(summary["seed"], accuracy) != accuracy:
+                raise ConfigError(
+                    f"convert.source={self.source}: architecture {number} was trained twice with seed"
+                    f" {summary['seed']}, to {seeds[summary['seed']]:g} and {accuracy:g} %; leave one out, {folder}"
+                )
+        if space_config is None:
+            raise ConfigError(
+                f"convert.source={self.source}: holds no finished run that trained a network; train some with python"
+                " run.py -m experiment=s5_ground_truth"
+            )
+        return self._write(target, space, sets, about)
+
+    def _same_training(
+        self, sets: dict[str, Trainings], network: TrainedNetwork, folder: Path, epochs: int
+    ) -> Trainings:
+        """The trainings that a run belongs to.
+
+        Raises:
+            ConfigError: It was trained in another way than those before it.
+        """
+        protocol = {
+            key: value for key, value in read_config(folder).items() if key.split(".")[0] in ("evaluation", "data")
+        }
+        if network.data not in sets:
+            sizes = (network.num_classes, network.in_channels, network.image_size)
+            trained = Trained(network.data, (epochs,), *sizes, network.init_channels, network.layers, network.stem)
+            sets[network.data] = Trainings(folder, trained, protocol)
+        found = sets[network.data]
+        keys = sorted(protocol.keys() | found.protocol.keys())
+        other = next((key for key in keys if protocol.get(key) != found.protocol.get(key)), None)
+        if other is not None:
+            raise ConfigError(
+                f"convert.source={self.source}: {other} is {found.protocol.get(other)} in {found.first} and"
+                f" {protocol.get(other)} in {folder}; a table has one training a data set, name the runs of one"
+            )
+        return found
+
+    def _write(self, target: Path, space: SearchSpace, sets: dict[str, Trainings], about: dict[str, Any]) -> Path:
+        numbers = sorted({number for trainings in sets.values() for number in trainings.accuracies})
+        columns: dict[str, list[Any]] = {
+            "number": numbers,
+            "architecture": [architecture(space, number).architecture for number in numbers],
+        }
+        for name, trainings in sets.items():
+            found = [trainings.accuracies.get(number, {}) for number in numbers]
+            means = [round(statistics.fmean(seeds.values()), 4) if seeds else None for seeds in found]
+            columns[trainings.column] = means
+            for seed in trainings.seeds:
+                columns[f"{trainings.column}_seed{seed}"] = [seeds.get(seed) for seeds in found]
+            about[name] = self._told(name, trainings, count(space))
+        contents = {
+            "space": space.name,
+            "key": "architecture",
+            "recipe": next(iter(sets.values())).protocol.get("evaluation.name", "digits"),
+            "datasets": {
+                name: asdict(trainings.trained) | {"epochs": list(trainings.trained.epochs)}
+                for name, trainings in sets.items()
+            },
+            "about": about,
+        }
+        text = (header(contents) + pd.DataFrame(columns).to_csv(index=False)).encode()
+        with replacing(target) as file:
+            file.write(gzip.compress(text, mtime=0) if target.suffix == ".gz" else text)
+        return target
+
+    def _told(self, name: str, trainings: Trainings, total: int) -> dict[str, Any]:
+        """What the table says of a data set: how it was trained, and whether it tells architectures apart."""
+        whole = [
+            list(map(seeds.__getitem__, trainings.seeds))
+            for seeds in trainings.accuracies.values()
+            if len(seeds) == len(trainings.seeds)
+        ]
+        lacking = total - len(whole)
+        if lacking:
+            log.warning(
+                "convert.source=%s: %d of %d architectures of %s lack trainings with some of the seeds %s",
+                *(self.source, lacking, total, name, ", ".join(map(str, trainings.seeds))),
+            )
+        spread = reliability(np.array(whole)) if whole else None
+        if spread is not None:
+            log.info(
+                "%s: standard deviation between architectures %.2f, between seeds %.2f; ranks correlate by %.2f between"
+                " seeds, reliability of the mean %.2f",
+                *(name, spread.between, spread.within, spread.rank_correlation, spread.of_the_mean),
+            )
+        return {
+            "architectures": f"{len(whole)} of {total}",
+            "seeds": trainings.seeds,
+            "spread": None if spread is None else {key: round(value, 4) for key, value in asdict(spread).items()},
+            "training": trainings.protocol,
+        }
+
+
+def _built(config: dict[str, Any]) -> SearchSpace:
+    """The space of a network.json.
+
+    Raises:
+        ConfigError: Its section is not valid.
+    """
+    problems = check_part("space", config)
+    if problems:
+        raise ConfigError(f"network.json: {'; '.join(problems)}")
+    space: SearchSpace = target_of("space", config)(**{k: v for k, v in config.items() if not k.startswith("_")})
+    return space

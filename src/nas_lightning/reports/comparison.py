@@ -1,0 +1,190 @@
+"""Methods against one of them, seed by seed: what the same seed gives both, and whether chance would give as much.
+
+Sources: Wilcoxon (1945) for the signed ranks, Student's t for paired samples, Holm (1979) for several comparisons.
+`compare` does the statistics; `write` and `show` only format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from scipy import stats
+
+from nas_lightning.errors import ConfigError
+from nas_lightning.reports.runs import SIZE
+
+_SAME = ["space", "data", "recipe", "metric", *SIZE]  # what runs must share to be compared
+_TRIED = 12  # pairs up to which the signed-rank test tries all signs, 4096 of them
+_COLUMNS = {
+    "method": "method",
+    "n": "n",
+    "value": "{} ± std",
+    "pairs": "pairs",
+    "difference": "difference ± std",
+    "wilcoxon_p": "Wilcoxon p",
+    "wilcoxon_holm": "Holm",
+    "t_p": "paired t p",
+    "t_holm": "Holm",
+}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p values: the smallest times their number, the next times one less, never falling, at most 1.
+
+    Those that are nan stay so and do not count.
+    """
+    p = np.asarray(p_values, dtype=float)
+    order = [int(i) for i in np.argsort(p) if not np.isnan(p[i])]  # argsort puts nan last
+    adjusted = np.full(len(p), np.nan)
+    largest = 0.0
+    for place, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - place) * p[index]))
+        adjusted[index] = largest
+    return adjusted.tolist()
+
+
+def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Compares every method with the baseline on the seeds that both have.
+
+    Of each run its regret is compared where all runs have one (evaluation=tabular), otherwise its test error: smaller
+    is better.
+
+    Args:
+        frame: What `collect` returns; runs without a test accuracy are left out.
+        baseline: The method that the others are compared with.
+
+    Returns:
+        One row a method, the best mean first: the columns of space, data, recipe, metric and size, `value` (`regret`
+        or `test_error`), `method`, `n`, `mean`, `std`; against the baseline `pairs`, `difference_mean` and
+        `difference_std` (percentage points, negative where the method is better), `wilcoxon_p` and `t_p` (two-sided;
+        nan with fewer than two pairs or no difference at all), and `wilcoxon_holm`, `t_holm`, adjusted for the number
+        of methods. Standard deviations are those of a sample.
+
+    Raises:
+        ConfigError: There is no such method, or a method has two runs of one seed.
+    """
+    runs = frame[frame["test_accuracy"].notna()].copy()
+    runs["test_error"] = 100 - runs["test_accuracy"]
+    value = "regret" if runs["regret"].notna().all() else "test_error"
+    groups: list[pd.DataFrame] = []
+    for labels, same in runs.groupby(_SAME, dropna=False, sort=False):
+        twice = same[same.duplicated(["method", "seed"])]
+        if len(twice):
+            first = twice.iloc[0]
+            raise ConfigError(
+                f"baseline={baseline}: {first['method']} has two runs of seed {first['seed']:g}, {first['run']} is one"
+                " of them; name runs of one configuration: runs=multirun/SWEEP"
+            )
+        table = same.pivot_table(index="seed", columns="method", values=value)
+        if baseline not in table:
+            raise ConfigError(
+                f"baseline={baseline}: there are no runs of it on {dict(zip(_SAME, labels, strict=True))}; choose among"
+                f" {', '.join(sorted(table))}"
+            )
+        rows = pd.DataFrame([_row(method, table[method], table[baseline]) for method in table])
+        others = rows["method"] != baseline
+        for test in ("wilcoxon", "t"):
+            rows.loc[others, f"{test}_holm"] = holm(list(rows.loc[others, f"{test}_p"]))
+        rows = rows.sort_values(["mean", "method"])
+        for place, (name, label) in enumerate(zip([*_SAME, "value"], [*labels, value], strict=True)):
+            rows.insert(place, name, label)
+        groups.append(rows)
+    return pd.concat(groups, ignore_index=True)
+
+
+def _row(method: str, values: pd.Series[float], baseline: pd.Series[float]) -> dict[str, Any]:
+    """Of one method, its own numbers and those of the pairs."""
+    row: dict[str, Any] = {"method": method, "n": values.count(), "mean": values.mean(), "std": values.std()}
+    keys = ("pairs", "difference_mean", "difference_std", "wilcoxon_p", "t_p", "wilcoxon_holm", "t_holm")
+    if values.name == baseline.name:
+        return row | dict.fromkeys(keys, np.nan)
+    differences = (values - baseline).dropna().round(6)  # what only rounding makes differ is a tie
+    row |= {"pairs": len(differences), "difference_mean": differences.mean(), "difference_std": differences.std()}
+    tested = len(differences) > 1 and bool((differences != 0).any())
+    row["wilcoxon_p"] = float(stats.wilcoxon(differences, method=_signs(len(differences))).pvalue) if tested else np.nan
+    row["t_p"] = float(stats.ttest_1samp(differences, 0.0).pvalue) if tested and differences.std() > 0 else np.nan
+    return row | {"wilcoxon_holm": np.nan, "t_holm": np.nan}
+
+
+def _signs(pairs: int) -> Any:
+    """All signs are tried while they are few: where differences tie, the normal approximation is wrong for so few."""
+    return stats.PermutationMethod(n_resamples=2**pairs) if pairs <= _TRIED else "auto"
+
+
+def smallest_p(pairs: int) -> float:
+    """The smallest two-sided p that the signed-rank test can give: all differences on one side.
+
+    >>> smallest_p(5)
+    0.0625
+    """
+    return 2.0**-pairs * 2
+
+
+def note(comparison: pd.DataFrame) -> str:
+    """What the number of pairs can and cannot show, in a sentence."""
+    pairs = int(comparison["pairs"].max()) if comparison["pairs"].notna().any() else 0
+    methods = int(comparison["pairs"].notna().sum())
+    least = smallest_p(pairs)
+    return (
+        f"With {pairs} pairs the signed-rank test gives no p below {least:.3g}, and Holm's correction for {methods}"
+        f" comparisons none below {min(1.0, methods * least):.3g}"
+        + ("; only the t test, which takes the differences as normal, can go below 0.05." if least >= 0.05 else ".")
+    )
+
+
+def write(comparison: pd.DataFrame, folder: Path) -> list[Path]:
+    """Writes `comparison.md` and `comparison.csv`; returns both paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header, *lines = _cells(comparison)
+    rule = ["---" if name == "method" else "---:" for name in header]
+    markdown, csv = folder / "comparison.md", folder / "comparison.csv"
+    table = "".join(f"| {' | '.join(line)} |\n" for line in (header, rule, *lines))
+    markdown.write_text(f"{table}\n{note(comparison)}\n", encoding="utf-8")
+    comparison.to_csv(csv, index=False)
+    return [markdown, csv]
+
+
+def show(comparison: pd.DataFrame, file: IO[str] | None = None) -> None:
+    """Prints the table, by default to stdout."""
+    header, *lines = _cells(comparison)
+    table = Table(caption=Text(note(comparison)), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in header:
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    for line in lines:
+        table.add_row(*map(Text, line))
+    console = Console(file=file)
+    console.width = max(console.width, Console(width=1000).measure(table).maximum)
+    console.print(table)
+
+
+def _cells(comparison: pd.DataFrame) -> list[list[str]]:
+    """Formats the table, header first; space and data stand where several are compared."""
+    several = [name for name in ("space", "data") if comparison[name].nunique() > 1]
+    value = str(comparison["value"].iloc[0]).replace("_", " ")
+    header = [*several, *(title.format(value) for title in _COLUMNS.values())]
+    lines = []
+    for row in comparison.to_dict("records"):
+        cells = {
+            "method": str(row["method"]),
+            "n": str(row["n"]),
+            "value": f"{row['mean']:.2f} ± {_number(row['std'], 2)}",
+            "pairs": _number(row["pairs"], 0),
+            "difference": "–"
+            if pd.isna(row["pairs"])
+            else f"{row['difference_mean']:+.2f} ± {_number(row['difference_std'], 2)}",
+            **{name: _number(row[name], 3) for name in ("wilcoxon_p", "wilcoxon_holm", "t_p", "t_holm")},
+        }
+        lines.append([*(str(row[name]) for name in several), *(cells[name] for name in _COLUMNS)])
+    return [header, *lines]
+
+
+def _number(value: Any, decimals: int) -> str:
+    return "–" if pd.isna(value) else f"{value:.{decimals}f}"

@@ -1,0 +1,101 @@
+"""The architectures of a space in a fixed order, from 0 on: for spaces that are small enough to train them all.
+
+The order is that of an odometer. Its wheels are the nodes, cell type by cell type in the order of `space.choices`
+(`normal`, then `reduce`) and node by node; the last one turns fastest. The positions of a wheel are the ways to feed
+the node: the subsets of `keep` edges in lexicographic order of their rows, and for each of these the operations, the
+last edge's turning fastest, in the order of the options; `none` is left out where a genotype cannot hold it.
+In S5 (RobustDARTS, ICLR 2020, section 4) number 0 is sep_conv_3x3 everywhere and number 80 max_pool_3x3 everywhere.
+In NAS-Bench-201 these are not the numbers of the official files.
+"""
+
+from collections.abc import Iterator
+from itertools import combinations, product
+from math import prod
+
+import torch
+
+from nas_lightning.errors import GenotypeError
+from nas_lightning.protocols import SearchSpace
+from nas_lightning.spaces.choices import Choice
+from nas_lightning.spaces.genotypes import Genotype
+
+Feeding = tuple[tuple[int, int], ...]
+"""A way to feed a node: (row, option) of each edge that is kept, in the order of the rows."""
+
+
+def _feedings(choice: Choice, rows: list[int]) -> list[Feeding]:
+    """The positions of the wheel of a node."""
+    options = {row: choice.selectable[row].nonzero().flatten().tolist() for row in rows}
+    offering = [row for row in rows if options[row]]  # an edge without operations is never kept
+    keep = min(choice.keep or len(offering), len(offering))
+    return [
+        tuple(zip(kept, taken, strict=True))
+        for kept in combinations(offering, keep)
+        for taken in product(*(options[row] for row in kept))
+    ]
+
+
+def _wheels(space: SearchSpace) -> list[tuple[Choice, list[Feeding]]]:
+    """The wheels with the choice that each belongs to, the slowest first."""
+    return [
+        (choice, _feedings(choice, rows))
+        for choice in space.choices.values()
+        if choice.kind == "op"
+        for rows in choice.rows_of_node.values()
+    ]
+
+
+def count(space: SearchSpace) -> int:
+    """How many architectures a space has."""
+    return prod(len(feedings) for _, feedings in _wheels(space))
+
+
+def architecture(space: SearchSpace, number: int) -> Genotype:
+    """The architecture of that number; of each node the edges stand in the order of their sources.
+
+    Raises:
+        GenotypeError: There is no such number.
+    """
+    wheels = _wheels(space)
+    total = prod(len(feedings) for _, feedings in wheels)
+    if not 0 <= number < total:
+        raise GenotypeError(
+            f"genotype={number}: space={space.name} has {total:,} architectures; give a number from 0 to {total - 1}"
+        )
+    path = {name: torch.zeros(c.num_rows, c.num_options) for name, c in space.choices.items() if c.kind == "op"}
+    for choice, feedings in reversed(wheels):
+        number, position = divmod(number, len(feedings))
+        for row, option in feedings[position]:
+            path[choice.name][row, option] = 1.0
+    return space.genotype_of(path)
+
+
+def architectures(space: SearchSpace) -> Iterator[Genotype]:
+    """All of them, in order."""
+    return (architecture(space, number) for number in range(count(space)))
+
+
+def number_of(space: SearchSpace, genotype: Genotype) -> int:
+    """The number of an architecture, in whatever order its edges stand.
+
+    Raises:
+        GenotypeError: It is not of this space, or a node of it keeps another number of edges than the space's.
+    """
+    space.validate(genotype)
+    number = 0
+    wheels = iter(_wheels(space))
+    for name, choice in space.choices.items():
+        if choice.kind != "op":
+            continue
+        row_of = {(n, s): row for row, (n, s) in enumerate(zip(choice.nodes, choice.sources, strict=True))}
+        for node in choice.rows_of_node:
+            _, feedings = next(wheels)
+            edges = sorted((row_of[n, s], op) for n, op, s in genotype.cells[name] if n == node)
+            feeding = tuple((row, choice.options[row].index(op)) for row, op in edges)
+            if feeding not in feedings:
+                raise GenotypeError(
+                    f"genotype of space '{space.name}' has no number: node {node} of the {name} cell is fed by"
+                    f" {', '.join(op for _, op in edges)}, which no search in this space ends with"
+                )
+            number = number * len(feedings) + feedings.index(feeding)
+    return number
