@@ -4,7 +4,7 @@
     one_process   a sweep of tiny whole runs in one process: its memory, open files and threads while it runs
     two_workers   the same sweep on two workers of joblib: those of all its processes
 
-`python -m benchmarks.load` takes half an hour with two cores. Linux only: it reads /proc.
+`python -m benchmarks.load` took 14 minutes with two cores on 2026-11-26. Linux only: it reads /proc.
 """
 
 import argparse

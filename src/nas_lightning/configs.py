@@ -227,8 +227,8 @@ PART_LISTS = ("regularizer", "control", "callbacks", "logger")
 
 
 BESIDE_THE_EXPERIMENT = (
-    *("seed", "threads", "task", "genotype", "run", "runs", "analysis", "sweep", "sweep_limit", "tags"),
-    *("skip_finished", "trusted", "trainer", "logger", "callbacks"),
+    *("seed", "threads", "task", "genotype", "run", "runs", "baseline", "analysis", "sweep"),
+    *("sweep_limit", "tags", "skip_finished", "trusted", "trainer", "logger", "callbacks"),
 )
 """What two runs may differ in and still be averaged over; of the Trainer's arguments some decide a result."""
 LOADING_KEYS = ("num_workers", "prefetch_factor", "augment_on")

@@ -171,8 +171,9 @@ class Tabular:
         errors = _validation_errors(bench.folder.metrics)
         rows: list[dict[str, Any]] = []
         for row in _genotypes(bench.folder.genotypes):
-            name = row["genotype"] and name_of(Genotype.from_dict(row["genotype"]), self.key or table.contents.key)
-            if name not in table.rows:
+            found = row["genotype"]
+            name = None if found is None else name_of(Genotype.from_dict(found), self.key or table.contents.key)
+            if name is None or name not in table.rows:
                 continue
             rows.append(
                 {

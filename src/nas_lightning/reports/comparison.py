@@ -84,18 +84,19 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
                 " of them; name runs of one configuration: runs=multirun/SWEEP"
             )
         table = same.pivot_table(index="seed", columns="method", values=value)
-        if baseline not in table:
+        methods = [str(method) for method in table.columns]
+        if baseline not in methods:
             raise ConfigError(
                 f"baseline={baseline}: there are no runs of it on {dict(zip(_SAME, labels, strict=True))}; choose among"
-                f" {', '.join(sorted(table))}"
+                f" {', '.join(sorted(methods))}"
             )
-        rows = pd.DataFrame([_row(method, table[method], table[baseline]) for method in table])
+        rows = pd.DataFrame([_row(method, table[method], table[baseline]) for method in methods])
         others = rows["method"] != baseline
         for test in ("wilcoxon", "t"):
             rows.loc[others, f"{test}_holm"] = holm(list(rows.loc[others, f"{test}_p"]))
         rows = rows.sort_values(["mean", "method"])
         for place, (name, label) in enumerate(zip([*_SAME, "value"], [*labels, value], strict=True)):
-            rows.insert(place, name, label)
+            rows.insert(place, name, str(label))
         groups.append(rows)
     return pd.concat(groups, ignore_index=True)
 

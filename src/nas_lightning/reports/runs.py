@@ -72,10 +72,10 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         One row a run: `run` (its folder), `method`, `space`, `data`, `recipe`, `metric`, `config_hash`; as
         numbers, nan where the run has none: `init_channels`, `layers`, `epochs`, `seed`, `test_accuracy` and
         `search_val_accuracy` (percent), `params`, `search_seconds`, `regret` (percentage points below the best of a
-        table), `dominant_eigenvalue` (of the Hessian of the architecture loss, at the end of the search), `curvature_seconds` (what measuring it took),
-        `selection_seconds`, `evaluation_seconds`, `skip_share` (percent of the normal cell's edges that are skip
-        connections). `attrs["skipped"]` names the folders that look like runs and could not be read, each with the
-        reason: `[(folder, reason), …]`.
+        table), `dominant_eigenvalue` (of the Hessian of the architecture loss, at the end of the search),
+        `curvature_seconds` (what measuring it took), `selection_seconds`, `evaluation_seconds`, `skip_share` (percent
+        of the normal cell's edges that are skip connections). `attrs["skipped"]` names the folders that look like runs
+        and could not be read, each with the reason: `[(folder, reason), …]`.
 
     Raises:
         ConfigError: A pattern finds no run.

@@ -98,8 +98,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 def write(summary: pd.DataFrame, folder: Path) -> list[Path]:
     """Writes `report.md`, for readers, and `report.csv`, with every number in full; returns both paths.
 
-    Neither has columns of published accuracies, of regret, of the dominant eigenvalue or of the share of skip connections where no
-    run has a value.
+    Neither has columns of published accuracies, of regret, of the dominant eigenvalue or of the share of skip
+    connections where no run has a value.
     """
     folder.mkdir(parents=True, exist_ok=True)
     markdown, csv = folder / "report.md", folder / "report.csv"

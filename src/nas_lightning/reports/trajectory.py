@@ -67,7 +67,7 @@ def save_trajectory(
         legends.append(validation)
     for axes in (accuracy, regret):
         axes.set_xlabel("epochs of the search")
-        axes.get_legend().remove()  # type: ignore[union-attr]
+        axes.get_legend().remove()
     handles = [handle for axes in legends for handle in axes.get_legend_handles_labels()[0]]
     figure.legend(handles=handles, frameon=False, fontsize=8.5, ncols=4, loc="outside lower center")
     folder.mkdir(parents=True, exist_ok=True)
