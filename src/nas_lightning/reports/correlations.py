@@ -131,7 +131,7 @@ def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
         for name in drawn[:_NAMED]
     ]
     figure.legend(
-        handles=handles, frameon=False, fontsize=8, ncols=1 if len(handles) <= 16 else 2, loc="outside right upper"
+        handles=handles, frameon=False, fontsize=8, ncols=1 if len(handles) <= 16 else 2, loc="outside right center"
     )
     return figure
 
