@@ -3,7 +3,7 @@
 What a reader has to fill in is read so:
 
 - A word in capitals (FOLDER, PHOTOS, TABLE.csv, outputs/DATE/TIME) is a path or a name like any other; none is opened.
-- A value that is one capital letter (`seed=S`) stands for a number.
+- A value that is one capital letter (`seed=S`) or the variable of a loop (`epoch=$epoch`) stands for a number.
 - A word that is `…`, or whose value is (`space=…`), is left out.
 - `--config-dir mine` is a folder with every file `mine/…` that a block of a page names, `trusted=[my_package]` the
   package that docs/extend.md makes, with the data module of docs/usage.md. `+callbacks=mine` is a file of this test.
@@ -63,7 +63,7 @@ def mine(tmp_path_factory):
 def filled_in(words):
     """The words with what a reader has to fill in."""
     left = [word for word in words if not re.fullmatch(r"(\S+=)?…", word)]
-    return [re.sub(r"=[A-Z]$", "=1", word) for word in left]
+    return [re.sub(r"=[A-Z]$|\$\w+", lambda found: "=1" if found[0][0] == "=" else "1", word) for word in left]
 
 
 def check(words, config_dir):
