@@ -11,6 +11,8 @@ from nas_lightning.configs import PART_LISTS, PARTS, REFUSED_TRAINER_KEYS
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
 
+TASK_OF = {"analysis": "analyse", "convert": "convert"}
+"""Groups that one task alone reads."""
 YAMLS = sorted((group, name) for group in groups() for name in options(group))
 
 
@@ -46,6 +48,8 @@ def test_every_yaml_composes_and_binds(group, name):
     elif group == "method_scale":
         method, _, scale = name.rpartition("_")
         overrides = [f"method={method}", f"scale={scale}"]
+    elif group in TASK_OF:
+        overrides.append(f"task={TASK_OF[group]}")
     config = nl.compose(overrides)
     bench = Workbench(as_dict(config), RunFolder("unused"))
     for part in PARTS:
@@ -193,6 +197,9 @@ WRONG = {
     "unknown analysis": (["analysis=strenght"], r"analysis=strenght: no such option; nearest: strength"),
     "rows of the analysis": (["analysis=strength", "analysis.rows=some"], r"analysis\.rows=some: .*allowed: 'all'"),
     "depth of a network": (["analysis=shuffling", "analysis.networks.vgg.depth=2"], r"depth=2: must be at least 3"),
+    "another task's key": (["genotype=darts_v2"], r"genotype=darts_v2: task=pipeline does not read it; use task=eval"),
+    "another task's keys": (["task=evaluate", "run=F"], r"run=F: task=evaluate does not read it; use task=select or "),
+    "another task's list": (["runs=[a,b]"], r'runs=\["a", "b"\]: task=pipeline does not read it; use task=report or'),
     **{f"trainer.{key}": ([f"trainer.{key}=1"], rf"trainer\.{key}=1: refused, ") for key in REFUSED_TRAINER_KEYS},
 }
 
@@ -283,7 +290,7 @@ def test_compose_inside_a_running_hydra_job_leaves_it_alone():
 
 def test_a_benchmark_string_needs_only_the_shells_quotes():
     text = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|"
-    assert nl.compose(["space=nasbench201", f"genotype={text}"]).genotype == text
+    assert nl.compose(["task=evaluate", "space=nasbench201", f"genotype={text}"]).genotype == text
 
 
 PUBLISHED_SEARCHES = {

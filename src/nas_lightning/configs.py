@@ -293,8 +293,28 @@ def validate(config: Mapping[str, Any]) -> RootConfig:
     return root
 
 
+READ_BY = {
+    "genotype": ("evaluate",),
+    "run": ("select", "analyse", "export", "predict"),
+    "epoch": ("select", "analyse"),
+    "runs": ("report", "analyse"),
+    "baseline": ("report",),
+    "images": ("predict",),
+    "analysis": ("analyse",),
+    "convert": ("convert",),
+}
+"""What only some tasks read: given to one that trains, it was meant for another."""
+
+
 def _check_fields_together(root: RootConfig) -> None:
     """Rules over several fields."""
+    for key, tasks in READ_BY.items():
+        value = getattr(root, key)
+        if value is not None and root.task in ("pipeline", "search", "evaluate") and root.task not in tasks:
+            shown = "…" if isinstance(value, dict) else json.dumps(value) if isinstance(value, list) else value
+            raise ConfigError(
+                f"{key}={shown}: task={root.task} does not read it; use task={' or task='.join(tasks)}"
+            )
     weights = root.search.weights
     if weights.nesterov and weights.momentum == 0:
         raise ConfigError("search.weights.nesterov=true: needs momentum; use search.weights.momentum=0.9")

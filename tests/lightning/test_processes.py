@@ -32,6 +32,11 @@ SLOW = {
     "pc_darts": ["method=pc_darts", "regularizer.partial_channels.divisor=2"],
     "rollback": ["method=darts_ada", *FOUR],
     "fixed batch": ["method=darts", "callbacks.curvature.batch=fixed"],
+    "progressive": [
+        *("method=drnas_progressive", "search.epochs=2", "regularizer.partial_channels.divisor=2"),
+        "search.stages=[{name: wide, epochs: 1}, {name: narrow, epochs: 1, overrides:"
+        " {control.progressive_shrinking.options: 2, regularizer.partial_channels.divisor: 1}}]",
+    ],
 }
 DOUBLE = ["method=darts", "~callbacks.curvature", "search.epochs=5"]
 DOUBLES = {f"double {h}": [*DOUBLE, f"hypergradient={h}"] for h in ("first_order", "unrolled", "unrolled_exact")}
