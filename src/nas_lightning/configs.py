@@ -312,9 +312,7 @@ def _check_fields_together(root: RootConfig) -> None:
         value = getattr(root, key)
         if value is not None and root.task in ("pipeline", "search", "evaluate") and root.task not in tasks:
             shown = "…" if isinstance(value, dict) else json.dumps(value) if isinstance(value, list) else value
-            raise ConfigError(
-                f"{key}={shown}: task={root.task} does not read it; use task={' or task='.join(tasks)}"
-            )
+            raise ConfigError(f"{key}={shown}: task={root.task} does not read it; use task={' or task='.join(tasks)}")
     weights = root.search.weights
     if weights.nesterov and weights.momentum == 0:
         raise ConfigError("search.weights.nesterov=true: needs momentum; use search.weights.momentum=0.9")
