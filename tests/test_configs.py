@@ -187,6 +187,12 @@ WRONG = {
     "runs as a number": (["runs=3"], r"runs=3: must be text or must be a list, \[a,b\]; write runs=VALUE"),
     "group without option": (["space=null"], r".+"),
     "unknown experiment": (["experiment=foo"], r"experiment=foo: no such option"),
+    "unknown table": (
+        ["experiment=robustdarts/tabel1"],
+        r"experiment=robustdarts/tabel1: .*nearest: robustdarts/table1, .*allowed: robustdarts/figure1, .*table6$",
+    ),
+    "paper without a table": (["experiment=robustdarts"], r"nearest: robustdarts/.*allowed: .*robustdarts/…, "),
+    "key of a plan": (["task=plan", "plan.measur=false"], r"did you mean plan\.measure"),
     "part of an empty list": (["+logger=foo"], r"logger=foo: .*\+logger\.foo\._target_=PACKAGE\.CLASS"),
     "unknown part of a list": (
         ["+callbacks=foo"],

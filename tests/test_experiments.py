@@ -15,7 +15,7 @@ from nas_lightning.composition import as_dict, hydra_settings, options, rewrite,
 from nas_lightning.configs import PARTS
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
-from nas_lightning.sweeps import limited, params_of
+from nas_lightning.sweeps import check_single, limited, params_of
 from test_app import run
 
 EXPERIMENTS = sorted(name for name in options("experiment") if "/" in name)
@@ -28,9 +28,17 @@ SMOKES = (  # of each paper the one with most parts
 )
 
 
+def text_of(name):
+    return (CONF / "experiment" / f"{name}.yaml").read_text()
+
+
 def header(name):
-    text = (CONF / "experiment" / f"{name}.yaml").read_text()
-    return "\n".join(line for line in text.splitlines() if line.startswith("#"))
+    return "\n".join(line for line in text_of(name).splitlines() if line.startswith("#"))
+
+
+PARTS_OF = {  # another name, or a part, of a sweep: that sweep
+    name: of.group(1) for name in EXPERIMENTS if (of := re.search(r"^defaults:\n  - (\w+/\w+)$", text_of(name), re.M))
+}
 
 
 @cache
@@ -43,11 +51,15 @@ def swept(*words):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_composes_at_both_scales(name):
-    """The last member of the sweep."""
+    """The last member of the sweep; of a part of another sweep it is that one's member, which is run once."""
     member = [values[-1] for values in swept(f"experiment={name}").values()]
     smoke = [word for word in member if not word.startswith(("data=", "seed="))]
     for data, words in (("published", member), ("smoke", [*smoke, "scale=smoke"])):
-        bench = Workbench(as_dict(nl.compose([f"experiment={name}", *words])), RunFolder("unused"))
+        config = nl.compose([f"experiment={name}", *words])
+        if name in PARTS_OF:
+            assert config == nl.compose([f"experiment={PARTS_OF[name]}", *words])
+            continue
+        bench = Workbench(as_dict(config), RunFolder("unused"))
         for part in PARTS:
             if part != "data":
                 bench.build(part, bench.plain[part])
@@ -88,6 +100,19 @@ def test_part_of_a_sweep_is_cut_to_its_first_values():
     }  # fmt: skip
     assert len(swept(*words, "space=s1,s2,s3")["space"]) == 3  # the command line is never cut
     assert limited(["seed=1,2"]) == ["seed=1,2"]
+    with pytest.raises(nl.ConfigError, match=r"sweep_limit\.sed: nothing sweeps over it; allowed: method, space"):
+        limited(rewrite(["experiment=robustdarts/table1", "sweep_limit.sed=1"]))
+
+
+def test_a_sweep_is_not_taken_for_a_single_run(capsys):
+    """Without -m it would be what its keys are by default; one member is what they all say."""
+    words = ["experiment=robustdarts/table1", "scale=smoke"]
+    code, _, err = run(words, capsys)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is a sweep over method, space, data, seed; add -m" in err
+    assert "one run: method=darts_2nd space=s1" in err
+    check_single([*words, "method=darts_es", "space=s2"])
+    check_single(["experiment=drnas/imagenet"])
 
 
 def test_smoke_keeps_every_method_and_strength():

@@ -20,7 +20,7 @@ from nas_lightning import ranks
 from nas_lightning.errors import ConfigError, Interrupted, exit_code
 from nas_lightning.help import show_help, show_list
 from nas_lightning.resolvers import log_name, register_resolvers
-from nas_lightning.sweeps import limited, run_sweep
+from nas_lightning.sweeps import check_single, limited, run_sweep
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +165,8 @@ def _run_hydra(arguments: Arguments) -> None:
         return
     if "--hydra-help" not in arguments.flags:
         composing.compose(overrides)
+    if not arguments.flags:
+        check_single(overrides)
     # Hydra reports a failing job in its own words and leaves by itself. So a failure is kept here; with full errors
     # Hydra's own are raised, and only `main` leaves.
     failures: list[Exception] = []

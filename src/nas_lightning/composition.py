@@ -211,11 +211,11 @@ def explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
     """Hydra's and OmegaConf's errors in one line that says what to write instead."""
     text = " ".join(str(error).split())
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
-        return _no_such_option(group, name, error.options)
+        group, name = _as_given(str(error.missing_cfg_file), overrides)
+        return _no_such_option(group, name, sorted({*options(group), *error.options}))
     chosen = re.search(r"Could not (?:find|load) '([\w/]+)/([^']+)'", text)
     if chosen:
-        group, name = chosen.groups()
+        group, name = _as_given("/".join(chosen.groups()), overrides)
         return _no_such_option(group, name, list(options(group)))
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
@@ -249,6 +249,16 @@ def _parses(override: str) -> bool:
     return True
 
 
+def _as_given(path: str, overrides: Sequence[str]) -> tuple[str, str]:
+    """Group and option of a file by the words that chose it: `experiment=PAPER/TABLE`, which Hydra splits elsewhere."""
+    for override in overrides:
+        group, _, name = override.lstrip("+").partition("=")
+        if path == f"{group}/{name}":
+            return group, name
+    group, _, name = path.rpartition("/")
+    return group, name
+
+
 def _no_such_option(group: str, name: str, allowed: Sequence[str]) -> ConfigError:
     """Words for an option that does not exist: the nearest ones, then all."""
     if group == "protocol":  # chosen by the name of the data
@@ -266,13 +276,16 @@ def _no_such_option(group: str, name: str, allowed: Sequence[str]) -> ConfigErro
             f" 'nas-lightning[{PLUGINS[group][name]}]'"
         )
     own = f", or your own, +{group}.{name}._target_=PACKAGE.CLASS" if group in PART_LISTS else ""
-    near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.3)
+    beside = [option for option in allowed if "/" in name and option.startswith(name.partition("/")[0] + "/")]
+    near = difflib.get_close_matches(name, beside or allowed, n=3, cutoff=0.3)
     nearest = f"nearest: {', '.join(near)}; " if near else ""
-    return ConfigError(f"{group}={name}: no such option; {nearest}allowed: {', '.join(sorted(allowed))}{own}")
+    # Of a folder only a word, unless one of its options is meant.
+    told = beside or {f"{option.partition('/')[0]}/…" if "/" in option else option for option in allowed}
+    return ConfigError(f"{group}={name}: no such option; {nearest}allowed: {', '.join(sorted(told))}{own}")
 
 
-def known_keys() -> list[str]:
-    """Dotted keys of the default configuration, for suggestions."""
+def known_keys(overrides: Sequence[str] = ()) -> list[str]:
+    """Dotted keys of the default configuration, or under these choices, for suggestions."""
     keys: list[str] = []
 
     def walk(node: Any, prefix: str) -> None:
@@ -282,7 +295,7 @@ def known_keys() -> list[str]:
                 walk(value, f"{prefix}{key}.")
 
     with _hydra():
-        walk(as_dict(hydra.compose("config")), "")
+        walk(as_dict(hydra.compose("config", overrides=list(overrides))), "")
     return list(dict.fromkeys([*keys, *groups()]))
 
 
@@ -290,7 +303,7 @@ def _keys_beside(key: str, overrides: Sequence[str]) -> list[str]:
     """What a wrong key may have meant: in Hydra's own sections what is there, elsewhere all keys."""
     section, _, _ = key.rpartition(".")
     if not key.startswith("hydra."):
-        return known_keys()
+        return known_keys([word for word in overrides if word.startswith("task=")])
     others = [word for word in overrides if not word.lstrip("+~").startswith(f"{key}=")]
     node = OmegaConf.select(OmegaConf.create({"hydra": hydra_settings(others)}), section)
     return [f"{section}.{name!s}" for name in node] if isinstance(node, DictConfig) else []

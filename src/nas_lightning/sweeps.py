@@ -210,6 +210,9 @@ def limited(overrides: Sequence[str]) -> list[str]:
     """The command with `sweep_limit` in it: of an experiment's values of a swept key, only the first so many.
 
     What the command line itself sweeps over stays whole.
+
+    Raises:
+        ConfigError: A key to limit, of the command, that is not swept.
     """
     first = composing.sweep_members(overrides)[0]
     limits = composing.compose(first).sweep_limit
@@ -217,8 +220,34 @@ def limited(overrides: Sequence[str]) -> list[str]:
         return list(overrides)
     given = composing.sweep_choices(overrides)
     swept = composing.sweep_choices(params_of(composing.hydra_settings(first)))
+    for word in given:  # those of a file, as of scale=smoke, are for whatever the experiment sweeps
+        section, _, key = word.lstrip("+").partition(".")
+        if section == "sweep_limit" and key and key not in {**swept, **given}:
+            raise ConfigError(
+                f"sweep_limit.{key}: nothing sweeps over it; allowed: {', '.join(swept) or 'none here'}"
+            )
     cut = {key: values[: limits[key]] for key, values in swept.items() if values and key in limits and key not in given}
     return [*overrides, *(f"{key}={','.join(v.partition('=')[2] for v in values)}" for key, values in cut.items())]
+
+
+def check_single(overrides: Sequence[str]) -> None:
+    """Refuse an experiment that is a sweep without -m: with what its keys are by default it is none of its members.
+
+    Raises:
+        ConfigError: A key that it sweeps over, other than the seed, has no value on the command line.
+    """
+    experiment = next((word for word in overrides if word.startswith("experiment=")), None)
+    if experiment is None:
+        return
+    swept = composing.sweep_choices(params_of(composing.hydra_settings(overrides)))
+    given = composing.sweep_choices(overrides)
+    missing = [key for key, values in swept.items() if key not in {*given, "seed"} and len(values or "**") > 1]
+    if missing:
+        one = " ".join((swept[key] or [f"{key}=VALUE"])[0] for key in missing)
+        raise ConfigError(
+            f"{experiment}: is a sweep over {', '.join(swept)}; add -m to run it (task=plan {experiment} counts it), or"
+            f" give each a value for one run: {one}"
+        )
 
 
 def size_of(swept: Mapping[str, list[str] | None], settings: DictConfig) -> int | None:

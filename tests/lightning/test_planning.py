@@ -71,6 +71,8 @@ def test_passes_of_the_selection():
     assert few.total("val batch") == 50 * HALF + 1000 * 10 + 10 * HALF
     fixed = work_of("method=darts_pt_fixed_alpha", "space=s2", "data=cifar10", "task=search")
     assert (fixed.total("search step"), fixed.total("weight step")) == (0, 130 * HALF)
+    while_searching = work_of("method=sgas_pt", "data=cifar10", "task=search")  # eight edges a cell type, 7 operations
+    assert while_searching.total("val batch") == (50 + 2 * 8 * 7) * HALF
 
 
 @pytest.mark.parametrize(

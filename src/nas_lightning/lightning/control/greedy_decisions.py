@@ -7,11 +7,13 @@ from pydantic import Field
 from torch import Tensor
 
 import lightning as L
+from nas_lightning.decisions import Decisions
 from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.one_shot import OneShotModel, one_shot_of
-from nas_lightning.protocols import OneShot
+from nas_lightning.protocols import OneShot, SearchSpace
 from nas_lightning.selectors.certainty import Criterion, edge_scores
 from nas_lightning.selectors.perturbation import selectable_options, undecided_mean, worth_by_masking
+from nas_lightning.spaces.choices import Choice
 
 log = logging.getLogger(__name__)
 
@@ -82,12 +84,19 @@ class GreedyDecisions(L.Callback):
                 f"{self.name}.first_epoch={self.first_epoch}: the search has epochs 0 to {epochs - 1}; use"
                 f" {self.name}.first_epoch=0 or more search.epochs"
             )
-        needed = max(
-            sum(min(choice.keep or len(rows), len(rows)) for rows in choice.rows_of_node.values())
-            for choice in module.decisions.choices.values()
-        )
+        needed = max(map(_num_edges, module.decisions.choices.values()))
         if due < needed:
             log.warning("%s: %d of %d decisions fit into %d search epochs", self.name, due, needed, epochs)
+
+    def val_batches(self, space: SearchSpace, number: int, epochs: int) -> int:
+        """Batches of `val`, of `number` in all, that its decisions measure in a search of so many epochs."""
+        if self.operation == "magnitude":
+            return 0
+        decisions, masks = Decisions(space.choices), 0
+        for name, choice in decisions.choices.items():
+            due = min(len(range(self.first_epoch, epochs, self.interval)), _num_edges(choice))
+            masks += due * max(len(selectable_options(decisions, name, r, none=False)) for r in range(choice.num_rows))
+        return masks * number
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Batches as large as they had become."""
@@ -157,3 +166,8 @@ class GreedyDecisions(L.Callback):
         self.num_decided = state_dict["num_decided"]
         self.batches = state_dict["batches"]
         self.seen = {name: list(seen) for name, seen in state_dict["seen"].items()}
+
+
+def _num_edges(choice: Choice) -> int:
+    """Edges of a genotype's cell, each of which is decided once."""
+    return sum(min(choice.keep or len(rows), len(rows)) for rows in choice.rows_of_node.values())

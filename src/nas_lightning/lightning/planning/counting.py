@@ -108,12 +108,16 @@ def _count_search(bench: Workbench, work: Work) -> None:
                     last = stage.first_epoch < settings.epochs <= stage.last_epoch
                     extra = last and settings.epochs - 1 not in measured
                     work.units[Unit(probe, "curvature")] += len(measured) + extra
+        for control in parts.build_named("control").values():
+            if stage.phase == "search" and hasattr(control, "val_batches"):
+                passes = control.val_batches(parts.space, batches, settings.epochs)
+                work.units[Unit(probe, "val batch")] += passes if stage is stages[0] else 0
         if stage is stages[-1]:
             selector = parts.build("selector", parts.plain["selector"])
             if hasattr(selector, "val_batches"):
                 work.units[Unit(probe, "val batch")] += selector.val_batches(parts.space, batches)
     if bench.plain["control"]:
-        work.note("controls: as if none stopped, went back, settled an edge or changed the batch size")
+        work.note("controls: as if none stopped, went back, saved work by a decision or changed the batch size")
     if any(stage.phase == "selection" for stage in stages):
         work.note("selection: its fine-tuning as if nothing were decided yet, which is too much by up to a half")
 
