@@ -38,7 +38,7 @@ def test_mean_beside_table_1(tmp_path):
     assert summary["published"][0] == pytest.approx(95.34)
     assert summary["published_std"][0] == pytest.approx(0.71)
     assert summary["difference"][0] == pytest.approx(0.66)
-    first, second = (dict(zip(sheet.header, line, strict=True)) for line in sheet.lines)
+    first, second, *dropped = (dict(zip(sheet.header, line, strict=True)) for line in sheet.lines)
     assert first["published %"] == "95.34 ± 0.71 (median 95.43)"
     assert (first["here %"], first["difference"], first["of"], first["remark"]) == ("96.00", "+0.66", "mean of 3", "")
     assert first["source"] == "Zela et al., RobustDARTS (ICLR 2020), Table 1"
@@ -46,6 +46,9 @@ def test_mean_beside_table_1(tmp_path):
     assert second["published %"] == "96.16"
     assert second["difference"] == "–"
     assert second["remark"].startswith("not compared: candidates.key=")
+    # Nor had they the drop-path of Table 2.
+    assert [line["published %"] for line in dropped] == ["96.39", "96.44", "96.89"]
+    assert all("regularizer.drop_path" in line["remark"] for line in dropped)
 
 
 @pytest.mark.parametrize(
