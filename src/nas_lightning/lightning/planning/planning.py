@@ -156,7 +156,9 @@ def run_plan(words: Sequence[str]) -> Plan:
     show(plan, config)
     if folder is not None:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        _write(plan, Path(folder), rest)
+        _write(plan, Path(folder))
+    elif plan.seconds:
+        Console().print("  not kept; hydra.run.dir=FOLDER writes plan.csv and steps.csv", highlight=False)
     return plan
 
 
@@ -239,7 +241,7 @@ def _device(plan: Plan) -> str:
 # Tables --------------------------------------------------------------------------------------------------------
 
 
-def _write(plan: Plan, folder: Path, words: Sequence[str]) -> None:
+def _write(plan: Plan, folder: Path) -> None:
     """`plan.csv`, a row for the runs that differ in the seed alone, and `steps.csv`, the seconds."""
     rows: list[dict[str, Any]] = []
     for member in plan.members:
