@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 import nas_lightning as nl
 from cases import CONF
-from nas_lightning.composition import as_dict, hydra_settings, options, rewrite, sweep_choices
+from nas_lightning.app import parse
+from nas_lightning.composition import as_dict, hydra_settings, options, rewrite, sweep_choices, sweep_members
 from nas_lightning.configs import PARTS
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
@@ -72,6 +74,19 @@ def test_the_header_says_how_many_runs_and_how_to_draw_them(name):
     assert prod(map(len, swept(f"experiment={name}").values())) == said
     assert f"experiment={name}" in header(name)
     assert "task=report" in header(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_commands_of_a_header_compose(name):
+    for line in re.findall(r"python run\.py (.*)", header(name)):
+        arguments = parse(shlex.split(line, comments=True))
+        words = rewrite(arguments.overrides)
+        if arguments.multirun:
+            words = sweep_members([*params_of(hydra_settings(sweep_members(words)[0])), *words])[0]
+        else:
+            check_single(words)
+        nl.compose(words)
 
 
 PUBLISHED_RETRAINING = {

@@ -223,9 +223,7 @@ def limited(overrides: Sequence[str]) -> list[str]:
     for word in given:  # those of a file, as of scale=smoke, are for whatever the experiment sweeps
         section, _, key = word.lstrip("+").partition(".")
         if section == "sweep_limit" and key and key not in {**swept, **given}:
-            raise ConfigError(
-                f"sweep_limit.{key}: nothing sweeps over it; allowed: {', '.join(swept) or 'none here'}"
-            )
+            raise ConfigError(f"sweep_limit.{key}: nothing sweeps over it; allowed: {', '.join(swept) or 'none here'}")
     cut = {key: values[: limits[key]] for key, values in swept.items() if values and key in limits and key not in given}
     return [*overrides, *(f"{key}={','.join(v.partition('=')[2] for v in values)}" for key, values in cut.items())]
 
