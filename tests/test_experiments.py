@@ -130,6 +130,17 @@ def test_a_sweep_is_not_taken_for_a_single_run(capsys):
     check_single(["experiment=drnas/imagenet"])
 
 
+@pytest.mark.parametrize(
+    "words", ["experiment=drnas/cifar10,robustdarts/figure1", "experiment=drnas/cifar10 scale=smoke,published"]
+)
+def test_sweeps_are_not_swept_over(words, capsys):
+    """Hydra would give all of them the keys and the folder of the first."""
+    for command in (["-m", *words.split()], ["task=plan", *words.split()]):
+        code, _, err = run(command, capsys)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "are sweeps of their own; give one at a time" in err
+
+
 def test_smoke_keeps_every_method_and_strength():
     words = limited(["experiment=robustdarts/figure5", "scale=smoke"])
     assert words[2:] == ["space=s1"]

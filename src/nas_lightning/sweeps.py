@@ -212,9 +212,13 @@ def limited(overrides: Sequence[str]) -> list[str]:
     What the command line itself sweeps over stays whole.
 
     Raises:
-        ConfigError: A key to limit, of the command, that is not swept.
+        ConfigError: A key to limit, of the command, that is not swept; or a sweep over sweeps.
     """
     first = composing.sweep_members(overrides)[0]
+    for key in ("experiment", "scale"):  # Hydra would take the first one's keys and folder for all
+        words = composing.sweep_choices(overrides).get(key) or ()
+        if len(words) > 1 and any(params_of(composing.hydra_settings([*first, word])) for word in words):
+            raise ConfigError(f"{key}: {' and '.join(words)} are sweeps of their own; give one at a time")
     limits = composing.compose(first).sweep_limit
     if not limits:
         return list(overrides)
