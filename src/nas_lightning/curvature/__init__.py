@@ -1,5 +1,6 @@
-"""Curvature of a loss in the architecture parameters: Hessian, dominant eigenvalue, spectrum, and when to stop."""
+"""Curvature of a loss in the architecture parameters: Hessian, eigenvalues, spectrum, landscape, and when to stop."""
 
+from nas_lightning.curvature import landscape
 from nas_lightning.curvature.eigenvalues import (
     Measurement,
     density,
@@ -17,6 +18,7 @@ __all__ = [
     "density",
     "dominant_eigenvalue",
     "hessian",
+    "landscape",
     "measure",
     "spectrum",
     "top_eigenvalues",

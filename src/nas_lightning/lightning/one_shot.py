@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 
 import lightning as L
 from nas_lightning import draws
@@ -52,12 +52,10 @@ class OneShotModel:
         batch_norm: BatchNormMode = "eval",
     ) -> float:
         """Metric in its unit; larger is better: see `Measure`."""
-        objective = self.module.objective
-        metric = objective.new_metric().to(self.device)
+        metric = self.module.objective.new_metric().to(self.device)
         for outputs, targets in self._outputs(mixing, active, batches, batch_norm):
             metric.update(outputs, targets)
-        value = 100 * float(metric.compute())
-        return value if objective.direction == "max" else -value
+        return self._value(metric)
 
     def loss(
         self,
@@ -71,6 +69,24 @@ class OneShotModel:
         for outputs, targets in self._outputs(mixing, active, batches, batch_norm):
             mean.update(self.module.objective.loss(outputs, targets), weight=len(targets))
         return float(mean.compute())
+
+    def loss_and_accuracy(
+        self,
+        mixing: Mixing,
+        active: Active | None = None,
+        batches: int | range | None = None,
+        batch_norm: BatchNormMode = "eval",
+    ) -> tuple[float, float]:
+        """Both of the same pass."""
+        mean, metric = MeanMetric().to(self.device), self.module.objective.new_metric().to(self.device)
+        for outputs, targets in self._outputs(mixing, active, batches, batch_norm):
+            mean.update(self.module.objective.loss(outputs, targets), weight=len(targets))
+            metric.update(outputs, targets)
+        return float(mean.compute()), self._value(metric)
+
+    def _value(self, metric: Metric) -> float:
+        value = 100 * float(metric.compute())
+        return value if self.module.objective.direction == "max" else -value
 
     def _outputs(
         self, mixing: Mixing, active: Active | None, batches: int | range | None, batch_norm: BatchNormMode
