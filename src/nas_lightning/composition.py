@@ -73,6 +73,7 @@ KEYS_OF_TASKS = {
         "hydra",
     ),
     "analyse": ("task", "run", "runs", "epoch", "analysis", "trainer", "trusted", "sweep", "skip_finished", "hydra"),
+    "landscape": ("task", "run", "runs", "epoch", "landscape", "trainer", "trusted", "sweep", "skip_finished", "hydra"),
     "export": ("task", "run", "export", "trusted", "sweep", "skip_finished", "hydra"),
     "predict": ("task", "run", "images", "predict", "trainer", "trusted", "sweep", "skip_finished", "hydra"),
 }

@@ -173,11 +173,22 @@ def _number_as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+class LandscapeConfig(Section):
+    """The plane that task=landscape measures, and on what."""
+
+    steps: Annotated[int, Field(ge=3)] = Field(default=21, description="points along a side of the grid, odd")
+    radius: Positive = Field(default=5.0, description="half of a side: L2 distance between architecture parameters")
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(default=0, description="of the two directions")
+    batches: Count | None = Field(default=10, description="batches of val a point; null: all")
+    batch_size: Count = Field(default=512, description="images a batch")
+
+
 class RootConfig(Section):
     """The whole configuration."""
 
     task: Literal[
-        "pipeline", "search", "select", "evaluate", "plan", "analyse", "export", "predict", "report", "convert", "list"
+        *("pipeline", "search", "select", "evaluate", "plan", "analyse", "landscape", "export", "predict", "report"),
+        *("convert", "list"),
     ]
     method: str
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(description="everything random")
@@ -191,9 +202,9 @@ class RootConfig(Section):
     genotype: Annotated[str | None, BeforeValidator(_number_as_text)] = Field(
         description="what task=evaluate judges: its name, file, run folder, string or number, or random"
     )
-    run: str | None = Field(description="run folder that task=select, analyse, export or predict looks at")
+    run: str | None = Field(description="run folder that task=select, analyse, landscape, export or predict looks at")
     epoch: Annotated[int, Field(ge=0)] | None = Field(description="its search epoch; null: the last one")
-    runs: str | list[str] | None = Field(description="glob of run folders, for task=report or analyse")
+    runs: str | list[str] | None = Field(description="glob of run folders, for task=report, analyse or landscape")
     baseline: str | None = Field(default=None, description="method that task=report compares the others with")
     tags: list[str] = Field(default=[], description="words to find the run by, for loggers")
     trusted: list[str] = Field(description="further packages that targets may come from")
@@ -213,6 +224,7 @@ class RootConfig(Section):
     evaluation: Part
     convert: Part | None = Field(default=None, description="what task=convert does")
     analysis: Part | None = Field(default=None, description="what task=analyse does")
+    landscape: LandscapeConfig | None = Field(default=None, description="what task=landscape measures")
     export: ExportConfig | None = Field(default=None, description="what task=export writes")
     images: str | None = Field(default=None, description="photo or folder of photos that task=predict labels")
     predict: PredictConfig | None = Field(default=None, description="how task=predict labels them")
@@ -227,8 +239,8 @@ PART_LISTS = ("regularizer", "control", "callbacks", "logger")
 
 
 BESIDE_THE_EXPERIMENT = (
-    *("seed", "threads", "task", "genotype", "run", "runs", "baseline", "analysis", "sweep"),
-    *("sweep_limit", "tags", "skip_finished", "trusted", "trainer", "logger", "callbacks"),
+    *("seed", "threads", "task", "genotype", "run", "runs", "baseline", "analysis", "landscape"),
+    *("sweep", "sweep_limit", "tags", "skip_finished", "trusted", "trainer", "logger", "callbacks"),
 )
 """What two runs may differ in and still be averaged over; of the Trainer's arguments some decide a result."""
 LOADING_KEYS = ("num_workers", "prefetch_factor", "augment_on")
@@ -295,9 +307,9 @@ def validate(config: Mapping[str, Any]) -> RootConfig:
 
 READ_BY = {
     "genotype": ("evaluate",),
-    "run": ("select", "analyse", "export", "predict"),
-    "epoch": ("select", "analyse"),
-    "runs": ("report", "analyse"),
+    "run": ("select", "analyse", "landscape", "export", "predict"),
+    "epoch": ("select", "analyse", "landscape"),
+    "runs": ("report", "analyse", "landscape"),
     "baseline": ("report",),
     "images": ("predict",),
     "analysis": ("analyse",),
@@ -329,6 +341,11 @@ def _check_fields_together(root: RootConfig) -> None:
         raise ConfigError(
             f"search.arch.warmup_epochs={root.search.arch.warmup_epochs}: the architecture would never be trained in"
             f" search.epochs={root.search.epochs} epochs; use search.arch.warmup_epochs=0 or more epochs"
+        )
+    if root.landscape is not None and root.landscape.steps % 2 == 0:
+        raise ConfigError(
+            f"landscape.steps={root.landscape.steps}: must be odd, so that what was found is a point of the grid; use"
+            f" landscape.steps={root.landscape.steps + 1}"
         )
     if root.search.stages is not None and sum(s.epochs for s in root.search.stages) != root.search.epochs:
         lengths = " + ".join(str(stage.epochs) for stage in root.search.stages)

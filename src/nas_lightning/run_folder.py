@@ -105,6 +105,11 @@ class RunFolder:
         return self.path / "analysis.csv"
 
     @property
+    def landscape(self) -> Path:
+        """Table of what was measured around the architecture parameters of a search."""
+        return self.path / "landscape.csv"
+
+    @property
     def candidates(self) -> Path:
         """Run folders of the members of `candidates`."""
         return self.path / "candidates"
@@ -321,6 +326,16 @@ class RunFolder:
     def read_analysis(self) -> list[dict[str, str]]:
         """All rows of analysis.csv, as text."""
         return _read(self.analysis)
+
+    @ranks.first_only
+    def append_landscape(self, row: Row) -> None:
+        """Add a point to landscape.csv."""
+        _append(self.landscape, row)
+
+    def mended_landscape(self) -> list[dict[str, str]]:
+        """All rows of landscape.csv, as text; half a row, which a kill can leave, is cut off."""
+        _cut(self.landscape, lambda row: True)
+        return _read(self.landscape)
 
     @ranks.first_only
     def append_genotype(self, row: Row) -> None:

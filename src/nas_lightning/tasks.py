@@ -29,6 +29,7 @@ from nas_lightning.lightning.callbacks import stopping_at_once
 from nas_lightning.lightning.candidates import member_benches, run_candidates
 from nas_lightning.lightning.checking import check_search
 from nas_lightning.lightning.deploying import run_export, run_predict
+from nas_lightning.lightning.landscape import landscape_bench, name_landscape, run_landscape, start_landscape
 from nas_lightning.lightning.one_shot import track_progress
 from nas_lightning.lightning.processes import (
     SPAWNED,
@@ -174,10 +175,20 @@ def analyse(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
     Raises:
         ConfigError: The configuration, the runs or the folder cannot be used.
     """
-    bench = analysis_bench({**_plain(cfg), "task": "analyse"}, RunFolder(run_dir or _new_folder().path))
-    start_analysis(bench)
-    with _guarded(bench.folder):
-        return run_analysis(bench)["analysis"]
+    return _look({**_plain(cfg), "task": "analyse"}, RunFolder(run_dir or _new_folder().path))["analysis"]
+
+
+def landscape(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
+    """Measure supernets around the architecture parameters found; returns the section `landscape` of the summary.
+
+    Args:
+        cfg: A configuration from `compose(["task=landscape", "run=FOLDER", "landscape.steps=11", …])`.
+        run_dir: Folder of this run; None takes outputs/<date>/<time>.
+
+    Raises:
+        ConfigError: The configuration, the runs or the folder cannot be used.
+    """
+    return _look({**_plain(cfg), "task": "landscape"}, RunFolder(run_dir or _new_folder().path))["landscape"]
 
 
 def export(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
@@ -228,10 +239,8 @@ def _name_again(bench: Workbench) -> None:
     """Write the part of the summary that says which run this is, where a kill came before it."""
     if (bench.folder.path / "summary.json").exists():
         return
-    if bench.config.task == "analyse":
-        name_analysis(bench)
-    else:
-        _name(bench)
+    looking = LOOKING.get(bench.config.task)
+    (looking.name if looking is not None else _name)(bench)
 
 
 def continue_task(config: Mapping[str, Any], folder: RunFolder) -> tuple[dict[str, Any] | None, bool]:
@@ -292,6 +301,7 @@ LAST_PART = {
     "search": "search",
     "select": "search",
     "analyse": "analysis",
+    "landscape": "landscape",
 }
 """The part of its summary that a task ends with."""
 
@@ -303,8 +313,8 @@ def is_finished(summary: Mapping[str, Any]) -> bool:
 
 def _run_phases(bench: Workbench, show: bool = True) -> dict[str, Any]:
     """The phases that are not done yet."""
-    if bench.config.task == "analyse":
-        return run_analysis(bench)
+    if bench.config.task in LOOKING:
+        return LOOKING[bench.config.task].run(bench)
     if starts_here(bench.plain["trainer"]):
         start_here(_run_rank, bench.plain, bench.folder.path)
         summary = bench.folder.summary()
@@ -461,11 +471,29 @@ def _run(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
         return _run_phases(bench)
 
 
-def _analyse(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
-    bench = analysis_bench(config, folder)
-    start_analysis(bench)
+@dataclass(frozen=True)
+class Looking:
+    """A task that looks at finished searches in a run folder of its own, and can be resumed."""
+
+    bench: Callable[[Mapping[str, Any], RunFolder], Workbench]
+    start: Callable[[Workbench], None]
+    name: Callable[[Workbench], None]
+    run: Callable[[Workbench], dict[str, Any]]
+
+
+LOOKING = {
+    "analyse": Looking(analysis_bench, start_analysis, name_analysis, run_analysis),
+    "landscape": Looking(landscape_bench, start_landscape, name_landscape, run_landscape),
+}
+
+
+def _look(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
+    looking = LOOKING[config["task"]]
+    bench = looking.bench(config, folder)
+    check_processes(bench.plain["trainer"], bench.config.task)
+    looking.start(bench)
     with _guarded(folder):
-        return run_analysis(bench)
+        return looking.run(bench)
 
 
 def _report(config: Mapping[str, Any], folder: RunFolder) -> None:
@@ -528,7 +556,7 @@ def _convert(config: Mapping[str, Any], folder: RunFolder) -> None:
 
 TASKS: dict[str, Callable[[Mapping[str, Any], RunFolder], dict[str, Any] | None]] = {
     **dict.fromkeys(("pipeline", "search", "select", "evaluate"), _run),
-    "analyse": _analyse,
+    **dict.fromkeys(LOOKING, _look),
     "report": _report,
     "convert": _convert,
     "export": _export,

@@ -50,17 +50,20 @@ def start_analysis(bench: Workbench) -> None:
 
 def name_analysis(bench: Workbench) -> None:
     """Write what is analysed into the summary."""
-    about: dict[str, Any] = {}
-    if _analysis_of(bench).of_supernet:
-        objective = bench.objective
-        about = {
-            "method": bench.config.method,
-            "space": bench.space.name,
-            "data": bench.data.name,
-            "seed": bench.config.seed,
-            "objective": {"metric": objective.metric, "unit": objective.unit, "direction": objective.direction},
-        }
-    bench.folder.update_summary(task="analyse", **about, versions=versions(), git_commit=git_commit())
+    what = about(bench) if _analysis_of(bench).of_supernet else {}
+    bench.folder.update_summary(task="analyse", **what, versions=versions(), git_commit=git_commit())
+
+
+def about(bench: Workbench) -> dict[str, Any]:
+    """Which search it is, for the summary."""
+    objective = bench.objective
+    return {
+        "method": bench.config.method,
+        "space": bench.space.name,
+        "data": bench.data.name,
+        "seed": bench.config.seed,
+        "objective": {"metric": objective.metric, "unit": objective.unit, "direction": objective.direction},
+    }
 
 
 def run_analysis(bench: Workbench) -> dict[str, Any]:

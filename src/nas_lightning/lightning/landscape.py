@@ -1,0 +1,269 @@
+"""From `task=landscape` to a table and figures: the supernet of finished searches around what they found.
+
+Sources and directions: `nas_lightning.curvature.landscape`. Noise, drop-path and the like are off, batch normalisation
+takes its running statistics, and all points see the same images of `val`, which are augmented as in the search.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from nas_lightning import reports
+from nas_lightning.configs import LandscapeConfig
+from nas_lightning.curvature.landscape import anisotropy, at_distance, directions, grid, moved, over_plane
+from nas_lightning.errors import ConfigError, Interrupted
+from nas_lightning.files import replacing
+from nas_lightning.lightning.analyses.base import QUIET, Origin, show_table
+from nas_lightning.lightning.analyses.running import about
+from nas_lightning.lightning.building import search_data, stages_of
+from nas_lightning.lightning.one_shot import OneShotModel, track_progress
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.protocols import Tensors
+from nas_lightning.reports.landscape import limits, save_landscape
+from nas_lightning.run_folder import RunFolder, config_of_another_run, git_commit, versions
+
+log = logging.getLogger(__name__)
+
+TAKEN = ("landscape", "trainer", "epoch", "runs", "trusted", "sweep", "skip_finished", "candidates")
+"""What `task=landscape` takes from its own command; all else is what the run had."""
+FRACTIONS = (0.25, 0.5, 1.0)
+"""Of the radius: distances whose mean values are told."""
+
+
+class Surroundings:
+    """The supernet of one run, and the plane around its architecture parameters.
+
+    Args:
+        bench: The parts of the landscape.
+        path: The run's folder.
+
+    Raises:
+        ConfigError: The run has no search, keeps no such supernet, or has learnt no architecture parameters.
+    """
+
+    def __init__(self, bench: Workbench, path: str) -> None:
+        self.path = path
+        self.bench = Workbench(config_of_another_run({**bench.plain, "run": path}, TAKEN), bench.folder)
+        source = RunFolder(path)
+        searched_as = source.config("run")
+        if searched_as["task"] not in ("pipeline", "search", "select"):
+            raise ConfigError(f"run={source}: task={searched_as['task']} has no search; name a run that has searched")
+        if searched_as["candidates"]["key"] is not None:
+            raise ConfigError(f"run={source}: it searched several times; name one of them, run={source}/candidates/0")
+        if not stages_of(self.bench):
+            raise ConfigError(
+                f"run={source}: its selector needs no supernet, so none was trained; name a run that has searched by"
+                " gradients"
+            )
+        origin = Origin(self.bench)
+        self.epoch, self.passes = origin.epoch, origin.passes
+        self.settings = bench.config.landscape or LandscapeConfig()
+        self.stage, self.module = origin.module()
+        self.arch = {name: a.detach() for name, a in self.module.arch.items()}
+        choices = self.module.space.choices
+        self.shapes = {name: tuple(a.shape) for name, a in self.arch.items()}
+        try:
+            self.plane = directions(self.shapes, self.settings.seed, {name: c.mask for name, c in choices.items()})
+        except ValueError as error:
+            raise ConfigError(f"run={source}: {error}; name a run that has searched by gradients") from error
+        here, _ = self.module.mean(self.arch)
+        away = [self.module.mean(moved(self.arch, self.plane, x, y))[0] for x, y in ((1.0, 0.0), (0.0, 1.0))]
+        if all(torch.equal(here[name], other[name]) for other in away for name in here):
+            raise ConfigError(
+                f"run={source}: the mixing weights do not depend on architecture parameters after epoch {self.epoch}: the"
+                " method learns none, or all is decided; name another run, or an earlier epoch with epoch=K"
+            )
+
+    def model(self) -> OneShotModel:
+        """What measures the supernet."""
+        images = search_data(self.stage, self.settings.batch_size)
+        images.setup("fit")
+        images.first_pass = self.passes
+        return OneShotModel(self.module, images, self.stage.plain_trainer([], max_epochs=1, **QUIET))
+
+    @property
+    def title(self) -> str:
+        """Which run it is, for a figure."""
+        config = self.bench.config
+        return f"{config.method}, {self.bench.space.name}, {self.bench.data.name}, seed {config.seed}"
+
+
+def landscape_bench(config: Mapping[str, Any], folder: RunFolder) -> Workbench:
+    """The parts of a landscape: those of the run that it looks at, or of the first of several.
+
+    Raises:
+        ConfigError: No run is named, or none can be used.
+    """
+    config = {**config, "landscape": config.get("landscape") or LandscapeConfig().model_dump()}
+    if config["run"] is None and config["runs"] is None:
+        raise ConfigError(
+            "run=null: task=landscape needs the supernet of a search; give run=outputs/DATE/TIME, or runs='multirun/**'"
+        )
+    if config["run"] is not None and config["runs"] is not None:
+        raise ConfigError(f"run={config['run']}: goes alone, without runs; give both folders as runs=[FOLDER,FOLDER]")
+    if config["run"] is not None:
+        return Workbench(config_of_another_run(config, TAKEN), folder)
+    found: list[str] = []
+    for path in reports.collect(config["runs"])["run"]:
+        run = str(RunFolder(path).path)
+        bench = Workbench(config_of_another_run({**config, "run": run}, TAKEN), folder)
+        try:
+            Surroundings(bench, run)
+        except ConfigError as error:
+            log.warning("skipped: %s", error)
+        else:
+            found.append(run)
+    if not found:
+        raise ConfigError(
+            f"runs={json.dumps(config['runs'])}: no run there has a supernet with architecture parameters; give other"
+            " runs, runs='multirun/**'"
+        )
+    merged = config_of_another_run({**config, "run": found[0]}, TAKEN)
+    return Workbench({**merged, "run": None, "runs": found}, folder)
+
+
+def start_landscape(bench: Workbench) -> None:
+    """Refuse what cannot be measured, then make the folder this run's own.
+
+    Raises:
+        ConfigError: Such a run, or a folder that holds one.
+    """
+    around = [Surroundings(bench, path) for path in _paths(bench)]
+    around[0].model()
+    for other in around[1:]:
+        if other.shapes != around[0].shapes:
+            log.warning(
+                "%s has other architecture parameters than %s: they do not share their directions",
+                other.path,
+                around[0].path,
+            )
+    bench.folder.claim(bench.plain)
+    name_landscape(bench)
+
+
+def name_landscape(bench: Workbench) -> None:
+    """Write what is looked at into the summary."""
+    what = about(bench) if bench.config.runs is None else {}
+    bench.folder.update_summary(task="landscape", **what, versions=versions(), git_commit=git_commit())
+
+
+def run_landscape(bench: Workbench) -> dict[str, Any]:
+    """Measure the points that landscape.csv does not hold yet; returns the summary.
+
+    Raises:
+        Interrupted: The user stopped it; the folder can be resumed.
+    """
+    try:
+        found, seconds = _measured(bench)
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped in the landscape; continue with resume={bench.folder}") from error
+    with replacing(bench.folder.path / "landscape.json") as file:
+        file.write((json.dumps(found, indent=2) + "\n").encode())
+    _show(found)
+    Console().print(f"run folder: {bench.folder}", highlight=False, soft_wrap=True)
+    return bench.folder.update_summary(landscape={**found, "seconds_per_point": seconds})
+
+
+def _measured(bench: Workbench) -> tuple[dict[str, Any], float | None]:
+    """What landscape.json holds, and the mean seconds of a point that this process measured."""
+    settings = bench.config.landscape or LandscapeConfig()
+    points = grid(settings.steps, settings.radius)
+    done = {(row["run"], row["x"], row["y"]) for row in bench.folder.mended_landscape()}
+    around = [Surroundings(bench, path) for path in _paths(bench)]
+    seconds, count = 0.0, 0
+    for one in around:
+        left = [(x, y) for x, y in points if (one.path, str(x), str(y)) not in done]
+        if not left:
+            continue
+        model = one.model()
+
+        def measured(arch: Tensors, one: Surroundings = one, model: OneShotModel = model) -> tuple[float, float]:
+            return model.loss_and_accuracy(*one.module.mean(arch), settings.batches)
+
+        start = time.perf_counter()
+        track = track_progress(left, f"landscape, {one.title}: points to measure")
+        for x, y, (loss, accuracy) in over_plane(measured, one.arch, one.plane, track):
+            bench.folder.append_landscape({"run": one.path, "x": x, "y": y, "loss": loss, "accuracy": accuracy})
+        seconds, count = seconds + time.perf_counter() - start, count + len(left)
+    rows = [_numbers(row) for row in bench.folder.mended_landscape()]
+    _draw(bench, around, rows)
+    found = {
+        "directions": {"seed": settings.seed, "shapes": {name: list(s) for name, s in around[0].shapes.items()}},
+        "grid": {"steps": settings.steps, "radius": settings.radius},
+        "images": {"split": "val", "batches": settings.batches, "batch_size": settings.batch_size},
+        "batch_norm": "running statistics",
+        "limits": {name: limits([row[name] for row in rows]) for name in ("loss", "accuracy")},
+        "runs": [_told(one, [row for row in rows if row["run"] == one.path]) for one in around],
+    }
+    return json.loads(json.dumps(found)), round(seconds / count, 4) if count else None
+
+
+def _told(one: Surroundings, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The numbers of one run."""
+    settings, config = one.settings, one.bench.config
+    x, y = ([row[key] for row in rows] for key in ("x", "y"))
+    (centre,) = (row for row in rows if row["x"] == row["y"] == 0)
+    found: dict[str, Any] = {
+        "run": one.path,
+        "method": config.method,
+        "space": one.bench.space.name,
+        "data": one.bench.data.name,
+        "seed": config.seed,
+        "epoch": one.epoch,
+        "centre": {"loss": centre["loss"], "accuracy": centre["accuracy"]},
+    }
+    width = 2 * settings.radius / (settings.steps - 1)
+    for name in ("loss", "accuracy"):
+        values = [row[name] for row in rows]
+        around = {f"{part:g}": at_distance(x, y, values, part * settings.radius, width) for part in FRACTIONS}
+        found[name] = {**asdict(anisotropy(x, y, values)), "mean_at_radius": around}
+    return found
+
+
+def _draw(bench: Workbench, around: Sequence[Surroundings], rows: Sequence[Mapping[str, Any]]) -> list[Path]:
+    objective = bench.objective
+    labels = {"loss": "loss on val", "accuracy": f"{objective.metric} on val ({objective.unit})"}
+    titles = {one.path: f"{one.title}, after {one.epoch} epochs" for one in around}
+    return save_landscape(rows, titles, labels, bench.folder.plots)
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    """The numbers on the terminal."""
+    lines = []
+    for run in found["runs"]:
+        loss, at = run["loss"], run["accuracy"]["mean_at_radius"]
+        ratio = "–" if loss["ratio"] is None else f"{loss['ratio']:.2f}{' (saddle)' if loss['saddle'] else ''}"
+        lines.append(
+            [
+                f"{run['method']}, seed {run['seed']}",
+                f"{run['centre']['loss']:.3f}",
+                " and ".join(f"{value:.4g}" for value in loss["curvatures"]),
+                ratio,
+                "–" if loss["explained"] is None else f"{100 * loss['explained']:.0f} %",
+                f"{run['centre']['accuracy']:.2f} %",
+                " · ".join(f"{value:.1f}" for value in at.values()),
+            ]
+        )
+    show_table(
+        "landscape around the architecture parameters found",
+        ["run", "loss", "its curvatures", "ratio", "R²", "accuracy", f"at {', '.join(at)} of the radius"],
+        lines,
+        "curvatures of the least-squares quadratic of the loss, R² what it explains; distances are L2",
+    )
+
+
+def _paths(bench: Workbench) -> list[str]:
+    """Folders of the runs, as config.yaml names them."""
+    runs = bench.config.runs
+    return [bench.config.run or ""] if runs is None else [runs] if isinstance(runs, str) else runs
+
+
+def _numbers(row: Mapping[str, str]) -> dict[str, Any]:
+    return {key: value if key == "run" else float(value) for key, value in row.items()}
