@@ -176,11 +176,10 @@ def _number_as_text(value: Any) -> Any:
 class LandscapeConfig(Section):
     """The plane that task=landscape measures, and on what."""
 
-    steps: Annotated[int, Field(ge=3)] = Field(default=21, description="points along a side of the grid, odd")
+    steps: Annotated[int, Field(ge=3)] = Field(default=15, description="points along a side of the grid, odd")
     radius: Positive = Field(default=5.0, description="half of a side: L2 distance between architecture parameters")
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(default=0, description="of the two directions")
-    batches: Count | None = Field(default=10, description="batches of val a point; null: all")
-    batch_size: Count = Field(default=512, description="images a batch")
+    images: Count | None = Field(default=5000, description="of val, that each point is measured on; null: all")
 
 
 class RootConfig(Section):

@@ -82,8 +82,7 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
     return module
 
 
-def search_data(bench: Workbench, batch_size: int | None = None) -> SearchData:
-    """The images of a search, in its batches or in others."""
-    return SearchData(
-        bench.data, batch_size or bench.config.search.batch_size, bench.config.seed, **bench.loaders.model_dump()
-    )
+def search_data(bench: Workbench) -> SearchData:
+    """The images of a search."""
+    settings = bench.config.search
+    return SearchData(bench.data, settings.batch_size, bench.config.seed, **bench.loaders.model_dump())

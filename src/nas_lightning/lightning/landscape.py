@@ -6,6 +6,7 @@ takes its running statistics, and all points see the same images of `val`, which
 
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,7 +20,6 @@ from nas_lightning import reports
 from nas_lightning.configs import LandscapeConfig
 from nas_lightning.curvature.landscape import anisotropy, at_distance, directions, grid, moved, over_plane
 from nas_lightning.errors import ConfigError, Interrupted
-from nas_lightning.files import replacing
 from nas_lightning.lightning.analyses.base import QUIET, Origin, show_table
 from nas_lightning.lightning.analyses.running import about
 from nas_lightning.lightning.building import search_data, stages_of
@@ -83,10 +83,16 @@ class Surroundings:
 
     def model(self) -> OneShotModel:
         """What measures the supernet."""
-        images = search_data(self.stage, self.settings.batch_size)
+        images = search_data(self.stage)
         images.setup("fit")
         images.first_pass = self.passes
         return OneShotModel(self.module, images, self.stage.plain_trainer([], max_epochs=1, **QUIET))
+
+    @property
+    def batches(self) -> int | None:
+        """How many batches of `val` a point is measured on; None is all."""
+        images = self.settings.images
+        return None if images is None else math.ceil(images / self.bench.config.search.batch_size)
 
     @property
     def title(self) -> str:
@@ -164,15 +170,13 @@ def run_landscape(bench: Workbench) -> dict[str, Any]:
         found, seconds = _measured(bench)
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped in the landscape; continue with resume={bench.folder}") from error
-    with replacing(bench.folder.path / "landscape.json") as file:
-        file.write((json.dumps(found, indent=2) + "\n").encode())
     _show(found)
     Console().print(f"run folder: {bench.folder}", highlight=False, soft_wrap=True)
     return bench.folder.update_summary(landscape={**found, "seconds_per_point": seconds})
 
 
 def _measured(bench: Workbench) -> tuple[dict[str, Any], float | None]:
-    """What landscape.json holds, and the mean seconds of a point that this process measured."""
+    """The section `landscape` of the summary, and the mean seconds of a point that this process measured."""
     settings = bench.config.landscape or LandscapeConfig()
     points = grid(settings.steps, settings.radius)
     done = {(row["run"], row["x"], row["y"]) for row in bench.folder.mended_landscape()}
@@ -185,7 +189,7 @@ def _measured(bench: Workbench) -> tuple[dict[str, Any], float | None]:
         model = one.model()
 
         def measured(arch: Tensors, one: Surroundings = one, model: OneShotModel = model) -> tuple[float, float]:
-            return model.loss_and_accuracy(*one.module.mean(arch), settings.batches)
+            return model.loss_and_accuracy(*one.module.mean(arch), one.batches)
 
         start = time.perf_counter()
         track = track_progress(left, f"landscape, {one.title}: points to measure")
@@ -197,7 +201,7 @@ def _measured(bench: Workbench) -> tuple[dict[str, Any], float | None]:
     found = {
         "directions": {"seed": settings.seed, "shapes": {name: list(s) for name, s in around[0].shapes.items()}},
         "grid": {"steps": settings.steps, "radius": settings.radius},
-        "images": {"split": "val", "batches": settings.batches, "batch_size": settings.batch_size},
+        "images": {"split": "val", "at_most": settings.images},
         "batch_norm": "running statistics",
         "limits": {name: limits([row[name] for row in rows]) for name in ("loss", "accuracy")},
         "runs": [_told(one, [row for row in rows if row["run"] == one.path]) for one in around],
