@@ -180,14 +180,25 @@ class LandscapeConfig(Section):
     radius: Positive = Field(default=5.0, description="half of a side: L2 distance between architecture parameters")
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(default=0, description="of the two directions")
     images: Count | None = Field(default=5000, description="of val, that each point is measured on; null: all")
+    batch_size: Count = Field(default=512, description="images a batch")
 
 
 class RootConfig(Section):
     """The whole configuration."""
 
     task: Literal[
-        *("pipeline", "search", "select", "evaluate", "plan", "analyse", "landscape", "export", "predict", "report"),
-        *("convert", "list"),
+        "pipeline",
+        "search",
+        "select",
+        "evaluate",
+        "plan",
+        "analyse",
+        "landscape",
+        "export",
+        "predict",
+        "report",
+        "convert",
+        "list",
     ]
     method: str
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(description="everything random")

@@ -73,14 +73,14 @@ def test_values_by_hand(measured, searched, images_file):
 
 
 def test_the_seed_of_the_directions(searched, images_file, tmp_path):
-    measure(tmp_path / "a", f"run={searched}", "landscape.seed=3", "landscape.images=null")
+    measure(tmp_path / "a", f"run={searched}", "landscape.seed=3", "landscape.images=null", "landscape.batch_size=7")
     row = table(tmp_path / "a")[2]
     assert float(row["loss"]) == pytest.approx(by_hand(searched, images_file, 2, -2, seed=3)[0], rel=1e-5)
 
 
 def test_fewer_images(searched, measured, tmp_path):
     """The first batch of 16 of the 20 images of val, in the order of the search."""
-    measure(tmp_path / "a", f"run={searched}", "landscape.images=3")
+    measure(tmp_path / "a", f"run={searched}", "landscape.images=3", "landscape.batch_size=16")
     shares = [float(row["accuracy"]) * 16 / 100 for row in table(tmp_path / "a")]
     assert shares == pytest.approx([round(share) for share in shares])
     assert [row["loss"] for row in table(tmp_path / "a")] != [row["loss"] for row in table(measured[0])]

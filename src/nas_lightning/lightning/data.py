@@ -110,10 +110,11 @@ class SearchData(KeyedDataModule):
         """The val part in index order."""
         return self._loader(self.augmented if self.val_is_augmented else self.plain, "val", self.split.val)
 
-    def selection_dataloader(self) -> PassLoader:
+    def selection_dataloader(self, batch_size: int | None = None) -> PassLoader:
         """The val part in one shuffled order, always the same: its first batches are of all classes."""
         dataset = self.augmented if self.val_is_augmented else self.plain
-        return self._loader(dataset, "selection", order(self.split.val, self.seed, "selection", 0), by_trainer=False)
+        images = order(self.split.val, self.seed, "selection", 0)
+        return self._loader(dataset, "selection", images, batch_size, by_trainer=False)
 
     def fixed_arch_batch(self) -> tuple[Tensor, Tensor]:
         """The same augmented images of the arch half whenever it is asked for; which ones, the seed decides."""

@@ -77,8 +77,8 @@ class Surroundings:
         away = [self.module.mean(moved(self.arch, self.plane, x, y))[0] for x, y in ((1.0, 0.0), (0.0, 1.0))]
         if all(torch.equal(here[name], other[name]) for other in away for name in here):
             raise ConfigError(
-                f"run={source}: the mixing weights do not depend on architecture parameters after epoch {self.epoch}: the"
-                " method learns none, or all is decided; name another run, or an earlier epoch with epoch=K"
+                f"run={source}: the mixing weights do not depend on architecture parameters after epoch {self.epoch}:"
+                " the method learns none, or all is decided; name another run, or an earlier epoch with epoch=K"
             )
 
     def model(self) -> OneShotModel:
@@ -86,13 +86,14 @@ class Surroundings:
         images = search_data(self.stage)
         images.setup("fit")
         images.first_pass = self.passes
-        return OneShotModel(self.module, images, self.stage.plain_trainer([], max_epochs=1, **QUIET))
+        trainer = self.stage.plain_trainer([], max_epochs=1, **QUIET)
+        return OneShotModel(self.module, images, trainer, self.settings.batch_size)
 
     @property
     def batches(self) -> int | None:
         """How many batches of `val` a point is measured on; None is all."""
         images = self.settings.images
-        return None if images is None else math.ceil(images / self.bench.config.search.batch_size)
+        return None if images is None else math.ceil(images / self.settings.batch_size)
 
     @property
     def title(self) -> str:

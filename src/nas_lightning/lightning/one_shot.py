@@ -30,14 +30,18 @@ class OneShotModel:
         module: The searched module.
         data: The images of the search, set up.
         trainer: Whose device and precision are used.
+        batch_size: Images a batch; None: as in the search.
 
     Attributes:
         batches: Batches evaluated so far.
     """
 
-    def __init__(self, module: SearchModule, data: SearchData, trainer: L.Trainer) -> None:
+    def __init__(
+        self, module: SearchModule, data: SearchData, trainer: L.Trainer, batch_size: int | None = None
+    ) -> None:
         self.module = module
         self.data = data
+        self.batch_size = batch_size
         self.device = trainer.strategy.root_device
         self.forward_context = trainer.precision_plugin.forward_context
         self.batches = 0
@@ -114,7 +118,7 @@ class OneShotModel:
 
     @property
     def _number(self) -> int:
-        return len(self.data.selection_dataloader())
+        return len(self.data.selection_dataloader(self.batch_size))
 
     def _val(self, batches: int | range | None) -> Iterable[tuple[int, tuple[Tensor, Tensor]]]:
         """Those batches and their numbers; they are kept, unless all are wanted and might not fit into memory."""
@@ -139,7 +143,7 @@ class OneShotModel:
         return self._number * self._kept[0][0].nbytes <= KEPT_BYTES
 
     def _loaded(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for index, batch in enumerate(self.data.selection_dataloader()):
+        for index, batch in enumerate(self.data.selection_dataloader(self.batch_size)):
             yield self.module.seen(batch, f"selection {index}") if self.data.val_is_augmented else batch
 
 
