@@ -29,6 +29,7 @@ from nas_lightning.reports.style import Style, label, save
 from nas_lightning.reports.trends import draw_eigenvalues, draw_regret, mean_over_runs
 from reported import drop_of, report_analysis, report_run
 
+NO_ENDS = pd.DataFrame({"run": [], "method": [], "regret": []})
 COLUMNS = ("epoch", "attempt", "dominant_eigenvalue")
 
 
@@ -95,9 +96,21 @@ def test_many_methods_have_many_panels():
             for e in range(-1, 3)
         ]
     )
-    figure = draw_regret(rows, Style(rows["method"]), "regret")
+    figure = draw_regret(rows, NO_ENDS, Style(rows["method"]), "regret")
     assert len([axes for axes in figure.axes if axes.axison]) == 24
     assert figure.axes[0].lines[-1].get_xdata().tolist() == [0, 1, 2, 3]  # epochs done
+
+
+def test_methods_that_are_known_at_the_end_alone_have_a_level_line():
+    rows = [{"run": "a", "method": "darts", "epoch": e, "attempt": 0, "regret": 5.0 - e} for e in range(-1, 4)]
+    ends = [("a", "darts", 9.0), ("b", "darts_pt", 1.0), ("c", "darts_pt", 3.0)]
+    ends = pd.DataFrame(ends, columns=["run", "method", "regret"])
+    figure = draw_regret(pd.DataFrame(rows), ends, Style(["darts", "darts_pt"]), "regret")
+    assert titles(figure) == ["darts (n = 1)", "darts_pt (n = 2, at the end)"]
+    means = [next(line for line in axes.lines if line.get_linewidth() == 2.2) for axes in figure.axes]
+    assert [line.get_linestyle() for line in means] == ["-", "--"]
+    assert means[0].get_xydata().tolist() == [[0, 6], [1, 5], [2, 4], [3, 3], [4, 2]]  # its own end is not drawn
+    assert means[1].get_xydata().tolist() == [[0, 2], [4, 2]]
 
 
 def test_nothing_measured_is_no_figure(tmp_path):
@@ -107,7 +120,7 @@ def test_nothing_measured_is_no_figure(tmp_path):
     assert rows.empty
     assert draw_eigenvalues(rows, Style([]), "") is None
     nothing = pd.DataFrame({"run": ["a"], "method": ["x"], "epoch": [0], "attempt": [0], "regret": [math.nan]})
-    assert draw_regret(nothing, Style(["x"]), "") is None
+    assert draw_regret(nothing, NO_ENDS, Style(["x"]), "") is None
     frame = frame.assign(mean_eigenvalue=math.nan, test_error=3.0)
     assert [draw_pair(frame, pair, Style(["darts"])) for pair in PAIRS] == [None] * 3
     assert correlations([(pair, frame) for pair in PAIRS]) is None

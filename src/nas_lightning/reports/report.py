@@ -178,11 +178,13 @@ def _search_sections(report: _Report) -> Iterator[Section]:
     for index, (title, rows) in enumerate(settings(regret, SETTING, MAX_SETTINGS)):
         caption = (
             f"Regret after each epoch, {title}: the best test accuracy of the table minus that of the architecture that"
-            " the search would have returned; mean ± one standard deviation."
+            " the search would have returned; mean ± one standard deviation. A dashed level line is that of a"
+            " method whose architecture is known at the end alone."
         )
-        pictures += report.picture(
-            trends.draw_regret(rows, report.style, f"regret · {title}"), f"regret_{index + 1}", caption
-        )
+        same = (report.frame[list(SETTING)] == rows[list(SETTING)].iloc[0]).all(axis=1)
+        ends = report.frame.loc[same & report.frame["regret"].notna(), ["run", "method", "regret"]]
+        figure = trends.draw_regret(rows, ends, report.style, f"regret · {title}")
+        pictures += report.picture(figure, f"regret_{index + 1}", caption)
     yield Section("regret", "Regret over the search", pictures=pictures)
 
 
