@@ -75,7 +75,11 @@ class _Report:
 
 
 def write_report(
-    patterns: Sequence[str] | str, folder: Path, reference: Reference, choices: Choices
+    patterns: Sequence[str] | str,
+    folder: Path,
+    reference: Reference,
+    choices: Choices,
+    comparison: Sheet | None = None,
 ) -> tuple[pd.DataFrame, list[Path]]:
     """Writes the report of all runs that the patterns find.
 
@@ -87,6 +91,7 @@ def write_report(
         folder: Where all goes; made if it is missing.
         reference: Composes the configuration of a command, to find out whether a published value is comparable.
         choices: Builds the choices of a run's space, to name what its mixing weights mix.
+        comparison: Methods against one of them, if that is wanted.
 
     Returns:
         The summary, and the files written, the page first.
@@ -105,6 +110,7 @@ def write_report(
         report.paths += tables.write(summary, folder)
         sections = [
             Section("results", "Results", sheets=report.sheet(tables.results(summary))),
+            Section("comparison", "Methods compared seed by seed", sheets=report.sheet(comparison)),
             Section("published", "Beside published values", sheets=report.sheet(published)),
             *_search_sections(report),
             *_best_sections(report, choices),

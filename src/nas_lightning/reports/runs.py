@@ -89,8 +89,13 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         rows |= {path: row for path in paths if path not in rows and (row := _read(path, skipped, analyses))}
         # A table that silently lacks the runs of a mistyped pattern would mislead.
         if not any(path in rows or path in analyses for path in paths):
+            unread = [skipped[path] for path in paths if path in skipped]
+            reason = f"that is no folder with a readable {_SUMMARY}"
+            if unread:
+                more = f", and {len(unread) - 1} more" if len(unread) > 1 else ""
+                reason = f"only what cannot be compared: {unread[0][0]} ({unread[0][1]}){more}"
             raise ConfigError(
-                f"runs='{pattern}' finds no run, that is no folder with a readable {_SUMMARY}; "
+                f"runs='{pattern}' finds no run, {reason}; "
                 "give run folders or a glob of them, for example runs='multirun/**'"
             )
     if not rows and analyses:
