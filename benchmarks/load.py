@@ -1,6 +1,6 @@
 """Many runs: does a process that runs them all leak, and how long does a report of many folders take?
 
-    report        one run folder, copied many times under other seeds: seconds of `task=report`
+    report        one run folder, copied many times under other methods and seeds: seconds of `task=report`
     one_process   a sweep of tiny whole runs in one process: its memory, open files and threads while it runs
     two_workers   the same sweep on two workers of joblib: those of all its processes
 
@@ -34,6 +34,18 @@ TINY = (
     *("data=digits", "trainer=cpu", "search.epochs=1", "search.init_channels=2", "search.layers=2"),
     *("evaluation.epochs=1", "evaluation.init_channels=2", "evaluation.layers=2", "trainer.limit_train_batches=2"),
     *("trainer.limit_val_batches=1", "trainer.limit_test_batches=1"),
+)
+METHODS = (
+    "darts",
+    "darts_2nd",
+    "darts_es",
+    "darts_ada",
+    "sdarts_rs",
+    "sdarts_adv",
+    "noisy_darts",
+    "drnas",
+    "gdas",
+    "snas",
 )
 SWEEPS = {"one_process": (), "two_workers": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")}
 KINDS = ("processes", "mib", "files", "threads")
@@ -94,14 +106,15 @@ def sweep(name: str, launcher: Sequence[str], count: int, home: Path) -> dict[st
 
 
 def report(count: int, home: Path) -> dict[str, Any]:
-    """Seconds of page, figures and tables of so many runs."""
+    """Seconds of page, figures and tables of so many runs of ten methods."""
     one = home / "one"
     run_task(as_dict(nl.compose(TINY)), RunFolder(one))
     for seed in range(count):
         copy = home / "many" / str(seed)
         shutil.copytree(one, copy, ignore=shutil.ignore_patterns("checkpoints", "plots"))
         summary = json.loads((copy / "summary.json").read_text())
-        (copy / "summary.json").write_text(json.dumps({**summary, "seed": seed}))
+        changed = {"method": METHODS[seed % len(METHODS)], "seed": seed // len(METHODS)}
+        (copy / "summary.json").write_text(json.dumps({**summary, **changed}))
     config = as_dict(nl.compose(["task=report", f"runs='{home / 'many'}/**'"]))
     start = time.perf_counter()
     run_task(config, RunFolder(home / "report"))

@@ -61,3 +61,18 @@ def report_run(folder, accuracy, *, method="darts", eigenvalues=(), events=None,
         rows = [{"epoch": e - 1, "attempt": 0, "test_accuracy": 90, "regret": value} for e, value in enumerate(regret)]
         write_table(folder / "trajectory.csv", rows)
     return folder
+
+
+def report_analysis(folder, name, rows):
+    """A finished analysis: a table, in which `run` alone must be given, and a summary."""
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps({"task": "analyse", "method": None, "analysis": {"name": name}}))
+    labels = {"method": "darts", "space": "s3", "data": "digits", "seed": 0, "epoch": 3}
+    write_table(folder / "analysis.csv", [labels | row for row in rows])
+    return folder
+
+
+def drop_of(run, drop, eigenvalue, **labels):
+    """A row of `analysis=discretization`."""
+    accuracies = {"val_accuracy": 90.0, "discrete_accuracy": 90.0 - drop, "drop": drop}
+    return {"run": run, **accuracies, "dominant_eigenvalue": eigenvalue, **labels}

@@ -503,7 +503,11 @@ def _report(config: Mapping[str, Any], folder: RunFolder) -> None:
     if config.get("baseline") is not None:
         compared = reports.comparison.compare(reports.collect(config["runs"]), config["baseline"])
     table, paths = reports.write_report(
-        config["runs"], folder.path, lambda words: as_dict(compose(words)), _choices_of_run
+        config["runs"],
+        folder.path,
+        lambda words: as_dict(compose(words)),
+        _choices_of_run,
+        None if compared is None else reports.comparison.sheet(compared),
     )
     reports.show(table)
     if compared is not None:

@@ -4,7 +4,13 @@ import re
 
 import pytest
 
-from nas_lightning.analyses.figures import save_shuffling, save_skip_gap, save_strength
+from nas_lightning.analyses.figures import (
+    save_discretization,
+    save_shuffling,
+    save_skip_gap,
+    save_spectrum,
+    save_strength,
+)
 
 
 def texts(path):
@@ -77,3 +83,26 @@ def test_skip_gap(tmp_path, runs):
 
 def test_skip_gap_of_a_single_epoch(tmp_path):
     save_skip_gap([{"run": "a", "epoch": 0, "skip_gap": 0.1, "val_accuracy": 10.0}], tmp_path)
+
+
+def test_spectrum(tmp_path):
+    rows = [
+        {"run": run, "method": method, "eigenvalue": value}
+        for run, method in (("a", "darts"), ("b", "darts"), ("c", "drnas"))
+        for value in (-0.5, 0.1, 0.4)
+    ]
+    found = texts(save_spectrum(rows, tmp_path / "plots"))
+    for word in ("darts (n = 2)", "drnas (n = 1)", "rank by absolute value", "eigenvalue"):
+        assert word in found, word
+
+
+def test_discretization(tmp_path):
+    rows = [
+        {"method": "darts", "space": "s3", "data": "digits", "seed": seed, "val_accuracy": 90.0}
+        | {"discrete_accuracy": 90.0 - drop, "drop": drop, "dominant_eigenvalue": value}
+        for seed, drop, value in ((0, 10.0, 0.25), (1, 30.0, None))
+    ]
+    path = save_discretization(rows, tmp_path / "plots")
+    assert path == tmp_path / "plots" / "discretization.svg"
+    found = [text for text in texts(path) if "seed" in text]
+    assert found == ["darts, s3, digits, seed 1", "darts, s3, digits, seed 0 (λ = 0.25)"]  # the largest drop on top

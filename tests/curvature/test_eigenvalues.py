@@ -246,6 +246,7 @@ def test_a_hessian_that_is_not_finite_gives_nan(exact, caplog):
     assert found.value != found.value
     assert found.residual != found.residual
     assert caplog.records
+    assert spectrum(lambda a: (a * a).sum() * torch.nan, torch.ones(3)).isnan().tolist() == [True] * 3
 
 
 def test_density():

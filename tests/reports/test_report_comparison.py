@@ -136,3 +136,6 @@ def test_from_the_command_line(tmp_path, capsys):
     found = pd.read_csv(tmp_path / "report" / "comparison.csv").set_index("method")
     assert found.loc["better", "difference_mean"] == pytest.approx(-2.6)
     assert pd.read_csv(tmp_path / "report" / "report.csv").set_index("method").loc["darts", "regret_mean"] == 4.1
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert 'id="comparison"' in page
+    assert "-2.60 ±" in page[page.index('id="comparison"') :]

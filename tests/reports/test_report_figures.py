@@ -12,15 +12,24 @@ from matplotlib.colors import to_hex
 import nas_lightning as nl
 from nas_lightning.errors import ConfigError
 from nas_lightning.reports import collect
-from nas_lightning.reports.correlations import PAIRS, correlate, correlations, draw_pair
+from nas_lightning.reports.correlations import (
+    DISCRETIZATION,
+    PAIRS,
+    correlate,
+    correlations,
+    discretizations,
+    draw_pair,
+)
 from nas_lightning.reports.costs import costs, draw_costs
 from nas_lightning.reports.heatmaps import draw_mixing_over_time, read_mixing
-from nas_lightning.reports.records import JUDGED, SETTING, Problems, gather, settings
+from nas_lightning.reports.records import JUDGED, SETTING, Problems, gather, gather_analyses, settings
 from nas_lightning.reports.report import best_runs
+from nas_lightning.reports.spectra import draw_spectra
 from nas_lightning.reports.style import Style, label, save
 from nas_lightning.reports.trends import draw_eigenvalues, draw_regret, mean_over_runs
-from reported import report_run
+from reported import drop_of, report_analysis, report_run
 
+NO_ENDS = pd.DataFrame({"run": [], "method": [], "regret": []})
 COLUMNS = ("epoch", "attempt", "dominant_eigenvalue")
 
 
@@ -87,9 +96,21 @@ def test_many_methods_have_many_panels():
             for e in range(-1, 3)
         ]
     )
-    figure = draw_regret(rows, Style(rows["method"]), "regret")
+    figure = draw_regret(rows, NO_ENDS, Style(rows["method"]), "regret")
     assert len([axes for axes in figure.axes if axes.axison]) == 24
     assert figure.axes[0].lines[-1].get_xdata().tolist() == [0, 1, 2, 3]  # epochs done
+
+
+def test_methods_that_are_known_at_the_end_alone_have_a_level_line():
+    rows = [{"run": "a", "method": "darts", "epoch": e, "attempt": 0, "regret": 5.0 - e} for e in range(-1, 4)]
+    ends = [("a", "darts", 9.0), ("b", "darts_pt", 1.0), ("c", "darts_pt", 3.0)]
+    ends = pd.DataFrame(ends, columns=["run", "method", "regret"])
+    figure = draw_regret(pd.DataFrame(rows), ends, Style(["darts", "darts_pt"]), "regret")
+    assert titles(figure) == ["darts (n = 1)", "darts_pt (n = 2, at the end)"]
+    means = [next(line for line in axes.lines if line.get_linewidth() == 2.2) for axes in figure.axes]
+    assert [line.get_linestyle() for line in means] == ["-", "--"]
+    assert means[0].get_xydata().tolist() == [[0, 6], [1, 5], [2, 4], [3, 3], [4, 2]]  # its own end is not drawn
+    assert means[1].get_xydata().tolist() == [[0, 2], [4, 2]]
 
 
 def test_nothing_measured_is_no_figure(tmp_path):
@@ -99,10 +120,10 @@ def test_nothing_measured_is_no_figure(tmp_path):
     assert rows.empty
     assert draw_eigenvalues(rows, Style([]), "") is None
     nothing = pd.DataFrame({"run": ["a"], "method": ["x"], "epoch": [0], "attempt": [0], "regret": [math.nan]})
-    assert draw_regret(nothing, Style(["x"]), "") is None
+    assert draw_regret(nothing, NO_ENDS, Style(["x"]), "") is None
     frame = frame.assign(mean_eigenvalue=math.nan, test_error=3.0)
     assert [draw_pair(frame, pair, Style(["darts"])) for pair in PAIRS] == [None] * 3
-    assert correlations(frame) is None
+    assert correlations([(pair, frame) for pair in PAIRS]) is None
     parts = ["search_seconds", "curvature_seconds", "selection_seconds", "evaluation_seconds"]
     untold = frame.assign(**dict.fromkeys(parts, math.nan))
     assert costs(untold) is None
@@ -141,7 +162,7 @@ def test_settings_are_correlated_apart(tmp_path):
         report_run(tmp_path / f"b{seed}", 100 - accuracy, eigenvalues=[eigenvalue], seed=seed, data="cifar10")
     report_run(tmp_path / "few", 50.0, eigenvalues=[9.0], space="s1")
     frame = collect(str(tmp_path)).assign(mean_eigenvalue=math.nan, test_error=math.nan)
-    sheet = correlations(frame)
+    sheet = correlations([(pair, frame) for pair in PAIRS])
     cells = [[line[2], line[3], line[4]] for line in sheet.lines if line[0] == PAIRS[0].x[1]]
     assert cells == [["s3 · cifar10 · digits · 16/4/14", "3", "1.00"], ["s3 · digits · digits · 16/4/14", "3", "-1.00"]]
     figure = draw_pair(frame, PAIRS[0], Style(["darts"]))
@@ -238,3 +259,57 @@ def test_labels_are_no_formulas(tmp_path):
     assert "<b>" not in svg.read_text()
     assert png.read_bytes().startswith(b"\x89PNG")
     assert label("x" * 99).endswith("…")
+
+
+DROPS = ("val_accuracy", "drop", "discrete_accuracy", "dominant_eigenvalue")
+
+
+def test_of_each_run_the_latest_analysis_of_the_latest_epoch_counts(tmp_path):
+    report_run(tmp_path / "run", 97.0)
+    early = [drop_of("a", 5.0, 0.1, epoch=50), drop_of("b", 7.0, 0.2, epoch=20), drop_of("c", 8.0, "")]
+    report_analysis(tmp_path / "1", "discretization", early)
+    report_analysis(
+        tmp_path / "2", "discretization", [drop_of("a", 6.0, 0.1, epoch=50), drop_of("b", 9.0, 1, epoch=10)]
+    )
+    report_analysis(tmp_path / "3", "spectrum", [{"run": "a", "eigenvalue": 1.0}])
+    problems = Problems()
+    rows = gather_analyses(collect(str(tmp_path)), "discretization", DROPS, problems)
+    assert rows[["run", "drop", "epoch"]].to_numpy().tolist() == [["b", 7.0, 20.0], ["c", 8.0, 3.0], ["a", 6.0, 50.0]]
+    assert math.isnan(rows["dominant_eigenvalue"].iloc[1])
+    assert not problems.found
+    (tmp_path / "2" / "analysis.csv").write_bytes(b"run,method,space,data,epoch,eigenvalue\n\xff,,,,1,1\n")
+    (tmp_path / "2" / "summary.json").write_text('{"task": "analyse", "analysis": {"name": "spectrum"}}')
+    assert len(gather_analyses(collect(str(tmp_path)), "spectrum", ("eigenvalue",), problems)) == 1
+    assert [folder for folder, _ in problems.found] == [str(tmp_path / "2")]
+
+
+def test_drops_against_the_curvature(tmp_path):
+    report_run(tmp_path / "run", 97.0)
+    x, y = [0.1, 0.2, 0.3, 0.9], [10.0, 30.0, 20.0, 50.0]
+    rows = [drop_of(str(number), drop, value) for number, (value, drop) in enumerate(zip(x, y, strict=True))]
+    rows += [drop_of("other", 1.0, 0.5, method="drnas", space="s2"), drop_of("unmeasured", 99.0, "")]
+    report_analysis(tmp_path / "a", "discretization", rows)
+    frame = gather_analyses(collect(str(tmp_path)), "discretization", DROPS, Problems())
+    figure = draw_pair(frame, DISCRETIZATION, Style(frame["method"]))
+    (title,) = titles(figure)
+    told = f"Pearson r = {np.corrcoef(x, y)[0, 1]:.2f} ", "Spearman ρ = 0.80 ", "s3 · digits\n", "n = 4"
+    assert all(text in title for text in told), title
+    (points,) = figure.axes[0].collections
+    assert points.get_offsets().tolist() == [list(pair) for pair in zip(x, y, strict=True)]
+    (line,) = correlations([(DISCRETIZATION, frame)]).lines
+    assert line[2:5] == ["s3 · digits", "4", f"{np.corrcoef(x, y)[0, 1]:.2f}"]
+    sheet = discretizations(frame)
+    assert [line[:4] for line in sheet.lines] == [["darts", "s3", "digits", "5"], ["drnas", "s2", "digits", "1"]]
+    drops = [*y, 99.0]
+    assert sheet.lines[0][4] == "90.00"
+    assert sheet.lines[0][6] == f"{statistics.mean(drops):.2f} ± {statistics.stdev(drops):.2f}"
+    assert discretizations(frame.iloc[:0]) is None
+
+
+def test_spectra_show_the_largest_by_absolute_value():
+    rows = pd.DataFrame({"run": "a", "method": "darts", "eigenvalue": [-0.5, -0.1, 0.0, 0.2, 1.0]})
+    rows = pd.concat([rows, pd.DataFrame({"run": ["b"], "method": ["drnas"], "eigenvalue": [2.0]})])
+    figure = draw_spectra(rows, Style(rows["method"]), "spectra", largest=3)
+    assert titles(figure) == ["darts (n = 1)", "drnas (n = 1)"]
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in dots] == [([1, 2, 3], [1.0, -0.5, 0.2])]

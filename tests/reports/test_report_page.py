@@ -14,7 +14,7 @@ from nas_lightning.composition import as_dict
 from nas_lightning.errors import ConfigError
 from nas_lightning.reports import write_report
 from nas_lightning.tasks import _choices_of_run
-from reported import report_run
+from reported import drop_of, report_analysis, report_run
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 SCRIPT = "<script>alert(1)</script>"
@@ -174,4 +174,28 @@ def test_a_folder_that_cannot_be_written_is_one_line(runs, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"hydra.run.dir=.*cannot be written.*choose another folder") as error:
         report(runs, tmp_path / "file" / "report")
+    assert "\n" not in str(error.value)
+
+
+def test_analyses_are_drawn_wherever_they_lie(runs, tmp_path):
+    """Beside the runs or elsewhere, of runs that the report has or not."""
+    report_analysis(
+        runs / "x", "spectrum", [{"run": run, "eigenvalue": value} for run in "ab" for value in (-1.0, 2.0)]
+    )
+    drops = [drop_of(str(number), 10.0 * number, 0.1 * number, method="sgas") for number in range(3)]
+    report_analysis(tmp_path / "elsewhere", "discretization", drops)
+    report_analysis(tmp_path / "elsewhere" / "other", "strength", [{"run": "a"}])
+    patterns = [str(runs), str(tmp_path / "elsewhere")]
+    _, paths = write_report(patterns, tmp_path / "r", lambda words: as_dict(nl.compose(words)), _choices_of_run)
+    assert {"spectra_1.svg", "correlation_discretization.png", "discretization.tex"} <= {path.name for path in paths}
+    page = Page((tmp_path / "r" / "report.html").read_text())
+    assert page.ids == ["results", "curvature", "spectra", *EVERY[1:]]
+    assert "Supernets when they are discretised" in page.text
+    assert "6 runs of 2 methods" in page.text
+
+
+def test_analyses_alone_are_no_runs(tmp_path):
+    report_analysis(tmp_path / "a", "spectrum", [{"run": "a", "eigenvalue": 1.0}])
+    with pytest.raises(ConfigError, match=r"finds no run, analyses alone; name the runs .*for example") as error:
+        report(tmp_path / "a", tmp_path / "report")
     assert "\n" not in str(error.value)

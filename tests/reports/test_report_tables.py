@@ -110,6 +110,16 @@ def test_absolute_path_and_brackets(runs):
     assert len(collect(str(runs / "multirun" / "**"))) == 4
 
 
+def test_runs_that_have_finished_nothing_say_so(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text('{"task": "search", "method": "darts", "search": null}')
+    told = r"finds no run, only what cannot be compared: .*/a \(nothing is finished: .*\), and 1 more; give run folders"
+    with pytest.raises(ConfigError, match=told) as error:
+        collect(str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
 def test_candidates_never_count(runs):
     run = runs / "multirun" / "sweep" / "darts-0"
     write_run(run / "candidates" / "0")
@@ -339,6 +349,18 @@ def test_equal_configurations_are_named_by_hash(tmp_path):
         ([{}, {"engine": "compiled"}], ["hash0", "engine=compiled"]),  # nothing to write of what is missing
         ([{"selector": {"_target_": "a.Top"}}, {"selector": {"_target_": "b.Top"}}], ["hash0", "hash1"]),
         ([{"search": {"note": "x" * 70 + end}} for end in "ab"], ["hash0", "hash1"]),
+        (  # too long: what most of them share is left out
+            [
+                {"search": {"weight_decay_of_the_weights": 0.1, "layers_of_the_network": 8, "epochs": 50} | other}
+                for other in ({}, {"epochs": 5}, {"layers_of_the_network": 2}, {"weight_decay_of_the_weights": 0.9})
+            ],
+            [
+                "search.weight_decay_of_the_weights=0.1, search.layers_of_th…",
+                "search.epochs=5",
+                "search.layers_of_the_network=2",
+                "search.weight_decay_of_the_weights=0.9",
+            ],
+        ),
         (
             [{"search": {"note": end + "x" * 70}} for end in "ab"],
             [f"search.note={end}{'x' * 46}…" for end in "ab"],

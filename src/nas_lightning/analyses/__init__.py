@@ -1,6 +1,7 @@
-"""What the architecture parameters of a supernet tell, and what not: pure parts of the analyses in Wang's thesis."""
+"""What the architecture parameters of a supernet tell, and what not: pure parts of `task=analyse`."""
 
 from nas_lightning.analyses.agreement import Agreement, agreement
+from nas_lightning.analyses.discretization import discrete_mixing
 from nas_lightning.analyses.mixture import optimal_mixture
 from nas_lightning.analyses.networks import VGG, ResNet
 from nas_lightning.analyses.patience import Patience
@@ -13,6 +14,7 @@ __all__ = [
     "Patience",
     "ResNet",
     "agreement",
+    "discrete_mixing",
     "edges_swapped",
     "equal_pairs",
     "optimal_mixture",

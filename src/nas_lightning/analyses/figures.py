@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nas_lightning.reports.drawing import save_svg
+from nas_lightning.reports.spectra import draw_spectra
+from nas_lightning.reports.style import Style, label
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -23,6 +25,7 @@ _OTHER = "#D0D0D0"
 _CONDITIONS = ("#0072B2", "#D55E00", "#E69F00")  # a network as it is, then what was swapped
 _MARKERS = "osD^vP*X"
 _MANY = 4  # rows of a choice; more stand in two columns
+_MANY_RUNS = 60
 _ROOM = 0.3  # of the range of the accuracies, left of the lowest and right of the highest
 
 
@@ -181,6 +184,48 @@ def save_skip_gap(rows: Rows, folder: Path) -> Path:
     if 1 < len(runs) <= len(_MARKERS):
         figure.legend(frameon=False, fontsize=8, ncols=2, loc="outside lower center")
     return _save(figure, folder, "skip_gap")
+
+
+def save_spectrum(rows: Rows, folder: Path) -> Path:
+    """Writes `spectrum.svg`: all eigenvalues of every run by their rank, a panel a method.
+
+    Args:
+        rows: `run`, `method`, `eigenvalue`.
+        folder: Where the figure goes; made if it is missing.
+    """
+    frame = pd.DataFrame(rows)
+    figure = draw_spectra(frame, Style(frame["method"]), "spectrum of the Hessian in the architecture parameters", None)
+    return _save(figure, folder, "spectrum")
+
+
+def save_discretization(rows: Rows, folder: Path) -> Path:
+    """Writes `discretization.svg`: accuracy of each supernet and what is left of it, the largest drops on top.
+
+    Args:
+        rows: `method`, `space`, `data`, `seed`, `val_accuracy`, `discrete_accuracy` and `drop` (percent),
+            `dominant_eigenvalue` or None; the figure shows those of the largest drops.
+        folder: Where the figure goes; made if it is missing.
+    """
+    frame = pd.DataFrame(rows).sort_values("drop", ascending=False, kind="stable").head(_MANY_RUNS)
+    figure = Figure(figsize=(7.6, 1.4 + 0.26 * len(frame)), layout="constrained", facecolor="white")
+    figure.suptitle("supernet with the mixing weights of its genotype, without retraining", weight="bold", size=11)
+    axes = figure.add_subplot()
+    places = range(len(frame))
+    axes.hlines(places, frame["discrete_accuracy"], frame["val_accuracy"], color=_OTHER, linewidth=2.5, zorder=1)
+    axes.plot(frame["val_accuracy"], places, "o", color=_CONDITIONS[0], label="supernet")
+    axes.plot(frame["discrete_accuracy"], places, "D", color=_CONDITIONS[1], label="discretised")
+    names = [
+        label(f"{row['method']}, {row['space']}, {row['data']}, seed {row['seed']}", 60)
+        + ("" if pd.isna(row["dominant_eigenvalue"]) else f" (λ = {row['dominant_eigenvalue']:.3g})")
+        for row in frame.to_dict("records")
+    ]
+    axes.set_yticks(places, names, size=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("accuracy on val (%)")
+    axes.tick_params(axis="y", length=0)
+    _plain(axes, "x")
+    figure.legend(frameon=False, fontsize=8.5, ncols=2, loc="outside lower center")
+    return _save(figure, folder, "discretization")
 
 
 def _plain(axes: Axes, grid: str) -> None:

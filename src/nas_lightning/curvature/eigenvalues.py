@@ -177,7 +177,7 @@ def spectrum(
     weight_decay: float = 0.0,
     chunk: int = CHUNK,
 ) -> Tensor:
-    """All eigenvalues of `hessian`, ascending, [P] in float64 on the CPU.
+    """All eigenvalues of `hessian`, ascending, [P] in float64 on the CPU; nan where the Hessian is not finite.
 
     Args:
         loss_of_arch: As in `hessian`, as are the others.
@@ -186,7 +186,11 @@ def spectrum(
         weight_decay: Added to every eigenvalue.
         chunk: Rows of the Hessian in one backward pass.
     """
-    return torch.linalg.eigvalsh(hessian(loss_of_arch, arch, module, weight_decay, chunk))
+    dense = hessian(loss_of_arch, arch, module, weight_decay, chunk)
+    if not dense.isfinite().all():
+        log.warning("the Hessian in the architecture parameters is not finite: no eigenvalues")
+        return dense.new_full((len(dense),), math.nan)
+    return torch.linalg.eigvalsh(dense)
 
 
 def density(eigenvalues: Tensor, width: float, grid: Tensor | int = 512) -> tuple[Tensor, Tensor]:

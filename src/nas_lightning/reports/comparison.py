@@ -20,6 +20,7 @@ from scipy import stats
 
 from nas_lightning.errors import ConfigError
 from nas_lightning.reports.runs import SIZE
+from nas_lightning.reports.sheets import Sheet
 
 _SAME = ["space", "data", "recipe", "metric", *SIZE]  # what runs must share to be compared
 _TRIED = 12  # pairs up to which the signed-rank test tries all signs, 4096 of them
@@ -151,6 +152,12 @@ def write(comparison: pd.DataFrame, folder: Path) -> list[Path]:
     markdown.write_text(f"{table}\n{note(comparison)}\n", encoding="utf-8")
     comparison.to_csv(csv, index=False)
     return [markdown, csv]
+
+
+def sheet(comparison: pd.DataFrame) -> Sheet:
+    """The table for the page of a report."""
+    header, *lines = _cells(comparison)
+    return Sheet("comparison", "Seed by seed", header, lines, ("space", "data", "method"), note(comparison))
 
 
 def show(comparison: pd.DataFrame, file: IO[str] | None = None) -> None:

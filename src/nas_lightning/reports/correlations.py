@@ -1,8 +1,7 @@
 """Does what is known at the end of a search tell how good its architecture is? Scatter plots with correlations.
 
-Dominant eigenvalue against test accuracy and error (Zela et al., RobustDARTS, ICLR 2020, figures 6 and 15), one-shot
-accuracy against test accuracy. Left out: the accuracy of the discretised supernet before any retraining, which no run
-folder holds.
+Dominant eigenvalue against test accuracy and error (Zela et al., RobustDARTS, ICLR 2020, figure 15) and against what
+the supernet loses when it is discretised (figure 6), one-shot accuracy against test accuracy.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
-from nas_lightning.reports.records import JUDGED, settings
+from nas_lightning.reports.records import JUDGED, SETTING, settings
 from nas_lightning.reports.sheets import Sheet, number
 from nas_lightning.reports.style import TITLE, Style, label, panels, tidy
 
@@ -35,18 +34,20 @@ class Pair:
         title: Of the figure.
         x: Column, and what its axis says.
         y: Likewise.
+        shared: Columns that runs must share to be in one panel.
     """
 
     name: str
     title: str
     x: tuple[str, str]
     y: tuple[str, str]
+    shared: tuple[str, ...] = JUDGED
 
 
 PAIRS = (
     Pair(
         "final_eigenvalue",
-        "Test accuracy after discretisation against the curvature at the end of the search",
+        "Test accuracy against the curvature at the end of the search",
         ("dominant_eigenvalue", "dominant eigenvalue at the end"),
         ("test_accuracy", "test accuracy (%)"),
     ),
@@ -63,6 +64,15 @@ PAIRS = (
         ("test_accuracy", "test accuracy (%)"),
     ),
 )
+
+DISCRETIZATION = Pair(
+    "discretization",
+    "Drop of the accuracy on val by discretisation, against the curvature of the supernet",
+    ("dominant_eigenvalue", "dominant eigenvalue"),
+    ("drop", "drop of accuracy on val (points)"),
+    SETTING,
+)
+"""Of the rows of `analysis=discretization`."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,7 @@ def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
     """A point a run, a panel a setting.
 
     Args:
-        frame: Rows of `collect`, and `mean_eigenvalue` and `test_error`.
+        frame: A row a run: `run`, `method`, the columns of the pair and those that it shares.
         pair: What is drawn.
         style: Colours and markers of the methods.
 
@@ -107,7 +117,9 @@ def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
         None where no setting has three runs with both values.
     """
     (x, x_label), (y, y_label) = pair.x, pair.y
-    parts = [part for part in settings(_both(frame, pair), JUDGED, len(frame)) if len(part[1]) >= _FEWEST][:MAX_PANELS]
+    parts = [part for part in settings(_both(frame, pair), pair.shared, len(frame)) if len(part[1]) >= _FEWEST][
+        :MAX_PANELS
+    ]
     if not parts:
         return None
     figure, axes = panels(len(parts), 2, 9.6, 3.6)
@@ -136,11 +148,11 @@ def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
     return figure
 
 
-def correlations(frame: pd.DataFrame) -> Sheet | None:
-    """All correlations of all settings that have three runs; None where there is none."""
+def correlations(pairs: Iterable[tuple[Pair, pd.DataFrame]]) -> Sheet | None:
+    """The correlations of all pairs, each with its rows, in all settings that have three runs; None without any."""
     lines = []
-    for pair in PAIRS:
-        for title, rows in settings(_both(frame, pair), JUDGED, len(frame)):
+    for pair, frame in pairs:
+        for title, rows in settings(_both(frame, pair), pair.shared, len(frame)):
             found = correlate(rows[pair.x[0]], rows[pair.y[0]])
             if found.n >= _FEWEST:
                 values = [number(found.pearson), probability(found.pearson_p)]
@@ -154,6 +166,33 @@ def correlations(frame: pd.DataFrame) -> Sheet | None:
         " A correlation over few runs, or over methods that differ in more than curvature, proves nothing."
     )
     return Sheet("correlations", "Correlations", header, lines, ("of", "with", "setting"), note)
+
+
+def discretizations(rows: pd.DataFrame) -> Sheet | None:
+    """What supernets lose, by method.
+
+    Args:
+        rows: A row a run: `method`, `space`, `data`, `val_accuracy`, `discrete_accuracy`, `drop`,
+            `dominant_eigenvalue`.
+
+    Returns:
+        None where there is none.
+    """
+    if rows.empty:
+        return None
+    lines = []
+    for names, same in rows.groupby(["method", *SETTING], dropna=False):
+        drop = f"{number(same['drop'].mean())} ± {number(same['drop'].std())}"
+        accuracies = [number(same[key].mean()) for key in ("val_accuracy", "discrete_accuracy")]
+        lines.append(
+            [*map(str, names), str(len(same)), *accuracies, drop, number(same["dominant_eigenvalue"].mean(), 3)]
+        )
+    header = ["method", *SETTING, "n", "supernet %", "discretised %", "drop ± std", "eigenvalue"]
+    note = (
+        "Means over runs of the accuracy on val of the supernet, and of the same with the mixing weights of its"
+        " genotype (zeros and ones), without retraining."
+    )
+    return Sheet("discretization", "Supernets when they are discretised", header, lines, ("method", *SETTING), note)
 
 
 def probability(p: float) -> str:

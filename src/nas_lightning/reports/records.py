@@ -75,6 +75,32 @@ def gather(
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, float))
 
 
+def gather_analyses(frame: pd.DataFrame, name: str, numbers: Sequence[str], problems: Problems) -> pd.DataFrame:
+    """Reads the tables of an analysis, wherever `collect` has found one, whether the runs are there or not.
+
+    Of each run the latest epoch counts, and of several folders that have it the last one.
+
+    Args:
+        frame: What `collect` returns.
+        name: Of the analysis.
+        numbers: Columns to read besides.
+        problems: Takes the folders whose table cannot be read.
+
+    Returns:
+        `run`, `method`, the columns of `SETTING`, `epoch` and those asked for.
+    """
+    rows: list[dict[str, Any]] = []
+    names = ["run", "method", *SETTING]
+    for folder, kind in frame.attrs["analyses"]:
+        if kind == name:
+            with problems.noting(folder, "analysis.csv"):
+                rows += _rows(Path(folder) / "analysis.csv", {"analysis": folder}, ("epoch", *numbers), names)
+    table = pd.DataFrame(rows, columns=["analysis", *names, "epoch", *numbers])
+    table = table.astype(dict.fromkeys(("epoch", *numbers), float))
+    table = table[table["epoch"] == table.groupby("run")["epoch"].transform("max")]
+    return table[table["analysis"] == table.groupby("run")["analysis"].transform("last")].drop(columns="analysis")
+
+
 def _rows(path: Path, run: dict[str, Any], numbers: Sequence[str], optional: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of one table; what a kill left of a last line does not count."""
     reader = csv.DictReader(whole_lines(path))

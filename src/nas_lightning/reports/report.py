@@ -11,13 +11,14 @@ from matplotlib.figure import Figure
 
 from nas_lightning.errors import ConfigError
 from nas_lightning.reports import costs, heatmaps, tables, trends
-from nas_lightning.reports.correlations import PAIRS, correlations, draw_pair
+from nas_lightning.reports.correlations import DISCRETIZATION, PAIRS, correlations, discretizations, draw_pair
 from nas_lightning.reports.drawing import draw_genotype
 from nas_lightning.reports.page import Picture, Section, render
 from nas_lightning.reports.published import Reference, compare
-from nas_lightning.reports.records import JUDGED, SETTING, Problems, gather, settings
+from nas_lightning.reports.records import JUDGED, SETTING, Problems, gather, gather_analyses, settings
 from nas_lightning.reports.runs import collect
 from nas_lightning.reports.sheets import Sheet, write_sheet
+from nas_lightning.reports.spectra import LARGEST, MAX_METHODS, draw_spectra
 from nas_lightning.reports.style import Style, save
 from nas_lightning.spaces.choices import Choice
 from nas_lightning.spaces.genotypes import Genotype
@@ -30,6 +31,9 @@ MAX_SETTINGS = 4
 MAX_BEST = 6
 """Runs of which cells and mixing weights are drawn."""
 
+DROPS = ("val_accuracy", "discrete_accuracy", "drop", "dominant_eigenvalue")
+"""Columns of `analysis=discretization` that are read."""
+
 
 @dataclass
 class _Report:
@@ -37,6 +41,8 @@ class _Report:
 
     Attributes:
         frame: A row a run.
+        drops: A row a run whose supernet was discretised.
+        spectra: A row an eigenvalue of a run.
         folder: Where all goes.
         style: Colours of the methods.
         problems: What could not be read.
@@ -44,6 +50,8 @@ class _Report:
     """
 
     frame: pd.DataFrame
+    drops: pd.DataFrame
+    spectra: pd.DataFrame
     folder: Path
     style: Style
     problems: Problems = field(default_factory=Problems)
@@ -67,7 +75,11 @@ class _Report:
 
 
 def write_report(
-    patterns: Sequence[str] | str, folder: Path, reference: Reference, choices: Choices
+    patterns: Sequence[str] | str,
+    folder: Path,
+    reference: Reference,
+    choices: Choices,
+    comparison: Sheet | None = None,
 ) -> tuple[pd.DataFrame, list[Path]]:
     """Writes the report of all runs that the patterns find.
 
@@ -79,6 +91,7 @@ def write_report(
         folder: Where all goes; made if it is missing.
         reference: Composes the configuration of a command, to find out whether a published value is comparable.
         choices: Builds the choices of a run's space, to name what its mixing weights mix.
+        comparison: Methods against one of them, if that is wanted.
 
     Returns:
         The summary, and the files written, the page first.
@@ -89,11 +102,15 @@ def write_report(
     frame = collect(patterns)
     problems = Problems(list(frame.attrs["skipped"]))
     summary, published = compare(tables.summarise(frame), reference)
-    report = _Report(frame, folder, Style(frame["method"]), problems)
+    drops = gather_analyses(frame, "discretization", DROPS, problems)
+    spectra = gather_analyses(frame, "spectrum", ("eigenvalue",), problems)
+    style = Style([*frame["method"], *drops["method"], *spectra["method"]])
+    report = _Report(frame, drops, spectra, folder, style, problems)
     try:
         report.paths += tables.write(summary, folder)
         sections = [
             Section("results", "Results", sheets=report.sheet(tables.results(summary))),
+            Section("comparison", "Methods compared seed by seed", sheets=report.sheet(comparison)),
             Section("published", "Beside published values", sheets=report.sheet(published)),
             *_search_sections(report),
             *_best_sections(report, choices),
@@ -122,7 +139,7 @@ def _lead(report: _Report, patterns: Sequence[str] | str) -> list[str]:
 
 
 def _search_sections(report: _Report) -> Iterator[Section]:
-    """Curvature, correlations, regret."""
+    """Curvature, spectra, correlations, regret."""
     curvature = gather(
         report.frame, "curvature.csv", ("epoch", "attempt", "dominant_eigenvalue"), report.problems, ("event",)
     )
@@ -139,27 +156,41 @@ def _search_sections(report: _Report) -> Iterator[Section]:
         pictures += report.picture(figure, f"eigenvalues_{index + 1}", caption)
     yield Section("curvature", "Curvature over the search", pictures=pictures)
 
+    pictures = []
+    for index, (title, rows) in enumerate(settings(report.spectra, SETTING, MAX_SETTINGS)):
+        caption = (
+            f"Eigenvalues of the Hessian of the validation loss in the architecture parameters, {title}: the {LARGEST}"
+            f" largest by absolute value of each run, a panel a method, at most {MAX_METHODS}."
+        )
+        figure = draw_spectra(rows, report.style, f"spectra · {title}")
+        pictures += report.picture(figure, f"spectra_{index + 1}", caption)
+    yield Section("spectra", "Spectra at the end of the search", pictures=pictures)
+
     measured = curvature[curvature["dominant_eigenvalue"].abs() < float("inf")]
     means = measured.groupby("run")["dominant_eigenvalue"].mean()
     frame = report.frame.assign(
         mean_eigenvalue=report.frame["run"].map(means).astype(float), test_error=100 - report.frame["test_accuracy"]
     )
+    pairs = [*((pair, frame) for pair in PAIRS), (DISCRETIZATION, report.drops)]
     pictures = []
-    for pair in PAIRS:
+    for pair, rows in pairs:
         caption = f"{pair.title}. A point is a run; at most 4 settings, those of the most runs; the table has all."
-        pictures += report.picture(draw_pair(frame, pair, report.style), f"correlation_{pair.name}", caption)
-    yield Section("correlations", "Correlations", sheets=report.sheet(correlations(frame)), pictures=pictures)
+        pictures += report.picture(draw_pair(rows, pair, report.style), f"correlation_{pair.name}", caption)
+    sheets = [*report.sheet(correlations(pairs)), *report.sheet(discretizations(report.drops))]
+    yield Section("correlations", "Correlations", sheets=sheets, pictures=pictures)
 
     regret = gather(report.frame, "trajectory.csv", ("epoch", "attempt", "regret"), report.problems)
     pictures = []
     for index, (title, rows) in enumerate(settings(regret, SETTING, MAX_SETTINGS)):
         caption = (
             f"Regret after each epoch, {title}: the best test accuracy of the table minus that of the architecture that"
-            " the search would have returned; mean ± one standard deviation."
+            " the search would have returned; mean ± one standard deviation. A dashed level line is that of a"
+            " method whose architecture is known at the end alone."
         )
-        pictures += report.picture(
-            trends.draw_regret(rows, report.style, f"regret · {title}"), f"regret_{index + 1}", caption
-        )
+        same = (report.frame[list(SETTING)] == rows[list(SETTING)].iloc[0]).all(axis=1)
+        ends = report.frame.loc[same & report.frame["regret"].notna(), ["run", "method", "regret"]]
+        figure = trends.draw_regret(rows, ends, report.style, f"regret · {title}")
+        pictures += report.picture(figure, f"regret_{index + 1}", caption)
     yield Section("regret", "Regret over the search", pictures=pictures)
 
 

@@ -75,28 +75,41 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         table), `dominant_eigenvalue` (of the Hessian of the architecture loss, at the end of the search),
         `curvature_seconds` (what measuring it took), `selection_seconds`, `evaluation_seconds`, `skip_share` (percent
         of the normal cell's edges that are skip connections). `attrs["skipped"]` names the folders that look like runs
-        and could not be read, each with the reason: `[(folder, reason), …]`.
+        and could not be read, each with the reason: `[(folder, reason), …]`; `attrs["analyses"]` the folders of
+        finished analyses, each with what it is: `[(folder, name), …]`.
 
     Raises:
-        ConfigError: A pattern finds no run.
+        ConfigError: A pattern finds nothing, or all find analyses alone.
     """
     rows: dict[Path, dict[str, Any]] = {}
     skipped: dict[Path, tuple[str, str]] = {}
+    analyses: dict[Path, tuple[str, str]] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         paths = dict.fromkeys(path.resolve() for path in summaries(pattern))
-        rows |= {path: row for path in paths if path not in rows and (row := _read(path, skipped))}
+        rows |= {path: row for path in paths if path not in rows and (row := _read(path, skipped, analyses))}
         # A table that silently lacks the runs of a mistyped pattern would mislead.
-        if not any(path in rows for path in paths):
+        if not any(path in rows or path in analyses for path in paths):
+            unread = [skipped[path] for path in paths if path in skipped]
+            reason = f"that is no folder with a readable {_SUMMARY}"
+            if unread:
+                more = f", and {len(unread) - 1} more" if len(unread) > 1 else ""
+                reason = f"only what cannot be compared: {unread[0][0]} ({unread[0][1]}){more}"
             raise ConfigError(
-                f"runs='{pattern}' finds no run, that is no folder with a readable {_SUMMARY}; "
+                f"runs='{pattern}' finds no run, {reason}; "
                 "give run folders or a glob of them, for example runs='multirun/**'"
             )
+    if not rows and analyses:
+        raise ConfigError(
+            f"runs={json.dumps(patterns)} finds no run, analyses alone; name the runs that they are of as well,"
+            " for example runs='[multirun/**,outputs/**]'"
+        )
     if not rows:
         raise ConfigError("runs is empty; give run folders or a glob of them, for example runs='multirun/**'")
     frame = pd.DataFrame(rows.values())
     frame = frame.astype(dict.fromkeys(LABELS | HASH, object) | dict.fromkeys([*_NUMBERS, "skip_share"], float))
     frame = frame.replace([float("inf"), -float("inf")], float("nan"))  # of a search that diverged
     frame.attrs["skipped"] = list(skipped.values())
+    frame.attrs["analyses"] = list(analyses.values())
     return frame
 
 
@@ -150,10 +163,17 @@ def summaries(pattern: str) -> Iterator[Path]:
                 yield Path(root, _SUMMARY)
 
 
-def _read(path: Path, skipped: dict[Path, tuple[str, str]]) -> dict[str, Any] | None:
+def _read(
+    path: Path, skipped: dict[Path, tuple[str, str]], analyses: dict[Path, tuple[str, str]]
+) -> dict[str, Any] | None:
     """Returns a run's row; nothing, and notes and logs why, where the file is not a run's summary."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.get("task") == "analyse":
+            name = _get(content, ("analysis", "name"), str)
+            if name is not None:
+                analyses[path] = (str(path.parent), name)
+            return None
         if not isinstance(content, dict) or content.get("method") is None:
             raise TypeError("it names no method")
         row: dict[str, Any] = {"run": str(path.parent)}

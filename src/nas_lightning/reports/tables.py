@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -148,19 +148,25 @@ def _variants(hashes: Sequence[Any], runs: Sequence[str]) -> list[str]:
     known = [config for config in configs if config]
     keys = dict.fromkeys(key for config in known for key in config)
     differing = [key for key in keys if len({config.get(key) for config in known}) > 1]
+    counts = Counter(pair for config in known for pair in config.items())
     texts = []
     for config in configs:
         values = {key: config[key] for key in differing if key in config}
-        pairs = (
-            f"{key}={value.rpartition('.')[2] if key.endswith('_target_') else value}" for key, value in values.items()
-        )
-        text = ", ".join(pairs)
+        text = _told(values)
+        if len(text) > _VARIANT_LENGTH:  # what most of them share says least
+            text = _told({k: v for k, v in values.items() if 2 * counts[k, v] <= len(known)}) or text
         texts.append(text if len(text) <= _VARIANT_LENGTH else text[: _VARIANT_LENGTH - 1] + "…")
-    counts = Counter(texts)  # what was cut may be all that differs
+    same = Counter(texts)  # what was cut may be all that differs
     return [
-        _NO_HASH if pd.isna(digest) else text if text and counts[text] == 1 else str(digest)
+        _NO_HASH if pd.isna(digest) else text if text and same[text] == 1 else str(digest)
         for digest, text in zip(hashes, texts, strict=True)
     ]
+
+
+def _told(values: Mapping[str, str]) -> str:
+    """Values with their keys, of classes the name alone."""
+    pairs = {key: value.rpartition(".")[2] if key.endswith("_target_") else value for key, value in values.items()}
+    return ", ".join(f"{key}={value}" for key, value in pairs.items())
 
 
 def _cells(summary: pd.DataFrame) -> list[list[str]]:

@@ -40,19 +40,26 @@ def draw_eigenvalues(rows: pd.DataFrame, style: Style, title: str) -> Figure | N
     return _draw(rows, "dominant_eigenvalue", ("epoch of the search", "dominant eigenvalue"), style, title)
 
 
-def draw_regret(rows: pd.DataFrame, style: Style, title: str) -> Figure | None:
+def draw_regret(rows: pd.DataFrame, ends: pd.DataFrame, style: Style, title: str) -> Figure | None:
     """Regret of the architecture that would be derived after each epoch: best of the table minus its test accuracy.
+
+    Methods that derive an architecture at the end alone (DARTS-PT, random search) have a level line at its regret.
 
     Args:
         rows: Of one setting: `run`, `method`, `epoch`, `attempt`, `regret` in points of accuracy.
+        ends: Of the same setting: `run`, `method`, `regret` at the end; those of methods in `rows` are not drawn.
         style: Colours of the methods.
         title: What stands above the figure.
 
     Returns:
-        None where no run has a regret.
+        None where no run has a regret by epoch.
     """
-    rows = rows.assign(epoch=rows["epoch"] + 1)
-    return _draw(rows, "regret", ("epochs of the search", "regret (% accuracy)"), style, title)
+    rows = rows[np.isfinite(rows["regret"])].assign(epoch=rows["epoch"] + 1)
+    ends = ends[~ends["method"].isin(rows["method"])]
+    level = [ends.assign(epoch=epoch, attempt=0.0) for epoch in (rows["epoch"].min(), rows["epoch"].max())]
+    rows = pd.concat([rows, *(same for same in level if len(same))])
+    at_end = frozenset(ends["method"])
+    return _draw(rows, "regret", ("epochs of the search", "regret (% accuracy)"), style, title, at_end)
 
 
 def mean_over_runs(rows: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -71,7 +78,15 @@ def mean_over_runs(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return table[table["count"] == rows["run"].nunique()][["mean", "std"]]
 
 
-def _draw(rows: pd.DataFrame, column: str, axis: tuple[str, str], style: Style, title: str) -> Figure | None:
+def _draw(
+    rows: pd.DataFrame,
+    column: str,
+    axis: tuple[str, str],
+    style: Style,
+    title: str,
+    level: frozenset[str] = frozenset(),
+) -> Figure | None:
+    """The figure; methods in `level` have one value, at the end."""
     rows = rows[np.isfinite(rows[column])]
     if rows.empty:
         return None
@@ -85,13 +100,15 @@ def _draw(rows: pd.DataFrame, column: str, axis: tuple[str, str], style: Style, 
         for other, mean in means.items():
             if other != method:
                 panel.plot(mean.index, mean["mean"], color=CONTEXT, linewidth=1, zorder=1)
-        _draw_method(panel, by_method[method], means[method], column, style.colour(method))
+        line = "--" if method in level else "-"
+        _draw_method(panel, by_method[method], means[method], column, style.colour(method), line)
         happened |= _mark(panel, by_method[method], column)
         tidy(panel)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         panel.xaxis.set_tick_params(labelbottom=True)
-    counts = [by_method[method]["run"].nunique() for method in methods]
-    title_panels(axes, [f"{method} (n = {count})" for method, count in zip(methods, counts, strict=True)])
+    counts = [f"n = {by_method[method]['run'].nunique()}" for method in methods]
+    counts = [f"{count}, at the end" if m in level else count for m, count in zip(methods, counts, strict=True)]
+    title_panels(axes, [f"{method} ({count})" for method, count in zip(methods, counts, strict=True)])
     values = rows[column]
     if values.min() > 0 and values.max() > _LOG_RANGE * values.median():
         axes[0].set_yscale("log")
@@ -104,7 +121,7 @@ def _draw(rows: pd.DataFrame, column: str, axis: tuple[str, str], style: Style, 
     return figure
 
 
-def _draw_method(panel: Axes, rows: pd.DataFrame, mean: pd.DataFrame, column: str, colour: str) -> None:
+def _draw_method(panel: Axes, rows: pd.DataFrame, mean: pd.DataFrame, column: str, colour: str, line: str) -> None:
     """Thin lines of runs, which no rollback joins, under the mean and its band."""
     for _, same in _shown(rows).groupby(["run", "attempt"], sort=False, dropna=False):
         dot = "." if len(same) == 1 else ""
@@ -117,7 +134,16 @@ def _draw_method(panel: Axes, rows: pd.DataFrame, mean: pd.DataFrame, column: st
         alpha=0.18,
         linewidth=0,
     )
-    panel.plot(mean.index, mean["mean"], color=colour, linewidth=2.2, zorder=3, marker="o", markersize=2.5)
+    panel.plot(
+        mean.index,
+        mean["mean"],
+        color=colour,
+        linewidth=2.2,
+        zorder=3,
+        marker="o" if line == "-" else "",
+        markersize=2.5,
+        linestyle=line,
+    )
 
 
 def _mark(panel: Axes, rows: pd.DataFrame, column: str) -> bool:

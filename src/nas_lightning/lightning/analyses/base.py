@@ -21,6 +21,10 @@ QUIET: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "limit_
 """Arguments of the Trainers of an analysis: nothing is logged, saved or validated on the way."""
 
 
+TAKEN = ("analysis", "trainer", "epoch", "runs", "trusted", "sweep", "sweep_limit", "skip_finished", "candidates")
+"""What `task=analyse` takes from its own command where it looks at a supernet; all else is what that run had."""
+
+
 class Analysis(Protocol):
     """Looks at finished searches. Its files are `analysis.csv` and `plots/` of its own run folder."""
 

@@ -7,12 +7,9 @@ from rich.console import Console
 
 from nas_lightning.composition import options
 from nas_lightning.errors import ConfigError, Interrupted
-from nas_lightning.lightning.analyses.base import QUIET, Analysis
+from nas_lightning.lightning.analyses.base import QUIET, TAKEN, Analysis
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder, config_of_another_run, git_commit, versions
-
-TAKEN = ("analysis", "trainer", "epoch", "runs", "trusted", "sweep", "sweep_limit", "skip_finished", "candidates")
-"""What `task=analyse` takes from its own command where it looks at a supernet; all else is what that run had."""
 
 
 def analysis_bench(config: Mapping[str, Any], folder: RunFolder) -> Workbench:

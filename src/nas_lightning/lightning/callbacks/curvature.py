@@ -11,9 +11,31 @@ from torch.func import functional_call
 import lightning as L
 from nas_lightning import draws, ranks
 from nas_lightning.curvature import measure
+from nas_lightning.curvature.products import LossOfArch
 from nas_lightning.functional import evaluating
 from nas_lightning.lightning.state import Measured
 from nas_lightning.protocols import Tensors
+
+Batch = tuple[Tensor, Tensor]
+
+
+def loss_of_arch(module: Any, batch: Batch) -> LossOfArch:
+    """The loss of a batch as a function of the architecture parameters: at the relaxation's mean, weights as they are.
+
+    Args:
+        module: The search module.
+        batch: Images and targets, on its device.
+    """
+    images, targets = batch
+    frozen = {name: weight.detach() for name, weight in module.supernet.named_parameters()}
+
+    def loss(arch: Tensors) -> Tensor:
+        mixing, active = module.mean(arch)
+        with draws.keyed(module.seed, module.num_steps, "curvature", module.global_rank):
+            outputs = functional_call(module.supernet, frozen, (images, mixing, active))
+        return module.objective.loss(outputs, targets)
+
+    return loss
 
 
 class CurvatureTracking(L.Callback):
@@ -60,19 +82,10 @@ class CurvatureTracking(L.Callback):
     def measured(self, trainer: L.Trainer, module: Any, on_grid: bool = True) -> Measured:
         """Measure now."""
         start = time.perf_counter()
-        images, targets = self._batch(trainer, module)
-        frozen = {name: weight.detach() for name, weight in module.supernet.named_parameters()}
-
-        def loss_of_arch(arch: Tensors) -> Tensor:
-            mixing, active = module.mean(arch)
-            with draws.keyed(module.seed, module.num_steps, "curvature", module.global_rank):
-                outputs = functional_call(module.supernet, frozen, (images, mixing, active))
-            return module.objective.loss(outputs, targets)
-
         mode = evaluating(module.supernet) if self.mode == "eval" else nullcontext()
         with mode, ranks.local_normalisation(module.supernet):
             found = measure(
-                loss_of_arch,
+                loss_of_arch(module, self._batch(trainer, module)),
                 module.arch,
                 module=module.supernet,
                 exact=self.exact,
@@ -82,7 +95,7 @@ class CurvatureTracking(L.Callback):
         seconds = round(time.perf_counter() - start, 4)
         return Measured(found.value, found.products, found.residual, seconds, on_grid)
 
-    def _batch(self, trainer: L.Trainer, module: Any) -> tuple[Tensor, Tensor]:
+    def _batch(self, trainer: L.Trainer, module: Any) -> Batch:
         if self.batch == "last":
             return module.arch_batch
         images, targets = trainer.datamodule.fixed_arch_batch()  # type: ignore[attr-defined]

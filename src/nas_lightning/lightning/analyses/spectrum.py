@@ -1,0 +1,110 @@
+"""All eigenvalues of the Hessian of the validation loss in the architecture parameters, at a supernet that was found.
+
+Source: Zela et al., RobustDARTS (ICLR 2020), figures 13 and 14, and the released code: one batch of the arch half,
+train mode, the weight decay of the architecture optimizer added to the diagonal. Theirs is the last batch of the last
+epoch, which no checkpoint keeps; ours is that of `callbacks.curvature.batch=fixed`.
+"""
+
+from contextlib import nullcontext
+from typing import Any, Literal
+
+import torch
+
+from nas_lightning.analyses.figures import save_spectrum
+from nas_lightning.curvature import spectrum
+from nas_lightning.errors import GenotypeError
+from nas_lightning.functional import evaluating
+from nas_lightning.lightning.analyses.base import QUIET, show_table
+from nas_lightning.lightning.analyses.supernets import Supernet, measure_all, supernets
+from nas_lightning.lightning.building import search_data
+from nas_lightning.lightning.callbacks.curvature import loss_of_arch
+from nas_lightning.lightning.one_shot import tell
+from nas_lightning.lightning.workbench import Workbench
+
+
+class Spectrum:
+    """The spectrum of one batch of the arch half, run by run.
+
+    Args:
+        mode: `train` has batch statistics, noise and drop-path, as released; `eval` running statistics and no noise.
+        weight_decay: Add the weight decay of the architecture optimizer, as released.
+    """
+
+    of_supernet = False
+
+    def __init__(self, mode: Literal["train", "eval"] = "train", weight_decay: bool = True) -> None:
+        self.mode = mode
+        self.weight_decay = weight_decay
+
+    def check(self, bench: Workbench) -> None:
+        """Refuse runs that keep no supernet.
+
+        Raises:
+            ConfigError: Such runs.
+        """
+        for _ in supernets(bench):
+            pass
+
+    def __call__(self, bench: Workbench) -> dict[str, Any]:
+        """Measure the runs that the table does not hold yet; table, figure, numbers."""
+        table = measure_all(bench, [_numbers(row) for row in bench.folder.read_analysis()], self._measured)
+        save_spectrum(table, bench.folder.plots)
+        by_run: dict[str, list[dict[str, Any]]] = {}
+        for row in table:
+            by_run.setdefault(row["run"], []).append(row)
+        told = []
+        for run, rows in by_run.items():
+            values = [row["eigenvalue"] for row in rows]
+            told.append(
+                {
+                    "run": run,
+                    "epoch": rows[0]["epoch"],
+                    "eigenvalues": len(values),
+                    "largest": max(values),
+                    "smallest": min(values),
+                    "negative": sum(value < 0 for value in values),
+                }
+            )
+        show_table(
+            "spectrum of the Hessian in the architecture parameters",
+            ["run", "epoch", "eigenvalues", "largest", "smallest", "negative"],
+            [
+                [
+                    *(str(row[key]) for key in ("run", "epoch", "eigenvalues")),
+                    *(f"{row[key]:.4g}" for key in ("largest", "smallest")),
+                    str(row["negative"]),
+                ]
+                for row in told
+            ],
+        )
+        return {"name": "spectrum", "runs": told}
+
+    def _measured(self, supernet: Supernet) -> list[dict[str, Any]]:
+        """A row an eigenvalue, ascending.
+
+        Raises:
+            GenotypeError: The search diverged.
+        """
+        stage, module = supernet.origin.module()
+        images = search_data(stage)
+        images.setup("fit")
+        device: torch.device = stage.plain_trainer([], max_epochs=1, **QUIET).strategy.root_device
+        module.to(device)
+        inputs, targets = images.fixed_arch_batch()
+        decay = module.settings.arch.weight_decay if self.weight_decay else 0.0
+        with evaluating(module.supernet) if self.mode == "eval" else nullcontext():
+            loss = loss_of_arch(module, (inputs.to(device), targets.to(device)))
+            values = spectrum(loss, module.arch, module.supernet, decay)
+        if not values.isfinite().all():
+            raise GenotypeError(f"run={supernet.run}: the Hessian is not finite, the search diverged; give another run")
+        tell(f"spectrum: {supernet.run}: {len(values)} eigenvalues, the largest {float(values[-1]):.4g}")
+        return [{"number": number, "eigenvalue": value} for number, value in enumerate(values.tolist())]
+
+
+def _numbers(row: dict[str, str]) -> dict[str, Any]:
+    """A row of the table as it was before it was written."""
+    whole = ("seed", "epoch", "number")
+    return {
+        key: int(value) if key in whole else float(value) if key == "eigenvalue" else value
+        for key, value in row.items()
+    }

@@ -1,0 +1,109 @@
+"""Analyses of the supernets of any number of runs: which they are, and what is told of each."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nas_lightning import reports
+from nas_lightning.errors import ConfigError, GenotypeError
+from nas_lightning.lightning.analyses.base import TAKEN, Origin
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.run_folder import RunFolder, config_of_another_run
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Supernet:
+    """The supernet of one run.
+
+    Args:
+        run: The run folder.
+        bench: The parts of the run, under this command's trainer.
+        origin: The supernet.
+    """
+
+    run: RunFolder
+    bench: Workbench
+    origin: Origin
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """The first columns of a table: which run, and after how many search epochs."""
+        config = self.bench.config
+        return {
+            "run": str(self.run.path.resolve()),
+            "method": config.method,
+            "space": self.bench.space.name,
+            "data": self.bench.data.name,
+            "seed": config.seed,
+            "epoch": self.origin.epoch,
+        }
+
+
+def supernets(bench: Workbench) -> Iterator[Supernet]:
+    """Those of the run that `run` names, or of all that `runs` finds and that keep one; the others are logged.
+
+    Raises:
+        ConfigError: No run is named or found, or the one that is named keeps no such supernet, or none does.
+    """
+    runs, run = bench.config.runs, bench.config.run
+    if runs is None and run is None:
+        name = bench.plain["analysis"]["_target_"].rpartition(".")[2].lower()
+        raise ConfigError(
+            f"run=null: analysis={name} looks at the supernets of searches; give run=outputs/DATE/TIME, or a glob of"
+            " run folders, runs='multirun/**'"
+        )
+    paths = [run] if runs is None else list(reports.collect(runs)["run"])
+    reasons: list[str] = []
+    for path in paths:
+        try:
+            config = config_of_another_run({**bench.plain, "run": path}, TAKEN)
+            source = Workbench(config, bench.folder)
+            found = Supernet(RunFolder(path), source, Origin(source))
+        except ConfigError as error:
+            if runs is None:
+                raise
+            log.warning("skipped %s: %s", path, error)
+            reasons.append(str(error))
+            continue
+        yield found
+    if len(reasons) == len(paths):
+        raise ConfigError(f"runs={runs}: none of {len(paths)} runs keeps a supernet to look at; {reasons[0]}")
+
+
+def measure_all(
+    bench: Workbench, table: Sequence[dict[str, Any]], measure: Callable[[Supernet], Sequence[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Measures the supernets that the table does not hold yet, and saves after each.
+
+    A search that diverged is logged and left out, unless it is the one that `run` names.
+
+    Args:
+        bench: The parts of the analysis.
+        table: What is measured already; its rows have the columns of `Supernet.labels`.
+        measure: Further columns of the rows of one supernet; raises GenotypeError where the search diverged.
+
+    Raises:
+        ConfigError: As `supernets`, or nothing can be measured.
+    """
+    rows = list(table)
+    done = {row["run"] for row in rows}
+    reason = ""
+    for supernet in supernets(bench):
+        if supernet.labels["run"] in done:
+            continue
+        try:
+            found = measure(supernet)
+        except GenotypeError as error:
+            if bench.config.runs is None:
+                raise
+            log.warning("skipped %s: %s", supernet.run, error)
+            reason = str(error)
+            continue
+        rows += [{**supernet.labels, **row} for row in found]
+        bench.folder.save_analysis(rows)
+    if not rows:
+        raise ConfigError(f"runs={bench.config.runs}: no supernet can be measured; {reason}")
+    return rows
