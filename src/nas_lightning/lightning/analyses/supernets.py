@@ -55,7 +55,7 @@ def supernets(bench: Workbench) -> Iterator[Supernet]:
             f"run=null: analysis={name} looks at the supernets of searches; give run=outputs/DATE/TIME, or a glob of"
             " run folders, runs='multirun/**'"
         )
-    paths = [run] if runs is None else list(reports.collect(runs)["run"])
+    paths: list[str] = [run or ""] if runs is None else list(reports.collect(runs)["run"])
     reasons: list[str] = []
     for path in paths:
         try:
