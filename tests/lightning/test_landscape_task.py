@@ -8,19 +8,18 @@ import pytest
 import torch
 
 import nas_lightning as nl
+from analysed import supernet_by_hand
 from nas_lightning.composition import as_dict, check_overrides_of_another_run
 from nas_lightning.curvature.landscape import directions
-from nas_lightning.data import Arrays, search_split
+from nas_lightning.data import search_split
 from nas_lightning.errors import Interrupted
 from nas_lightning.lightning import landscape
 from nas_lightning.lightning.one_shot import OneShotModel
 from nas_lightning.reports import collect
 from nas_lightning.reports.landscape import limits
 from nas_lightning.run_folder import RunFolder
-from nas_lightning.spaces import CellSpace
 from nas_lightning.tasks import resume, run_task
 
-OPTIONS = ("none", "skip_connect", "sep_conv_3x3")
 SMALL = ("task=landscape", "landscape.steps=3", "landscape.radius=2.0", "trainer=cpu")
 
 
@@ -42,21 +41,14 @@ def measured(searched, tmp_path_factory):
 
 def by_hand(searched, path, x, y, seed=0):
     """Loss and accuracy of the supernet after its last epoch, x and y along the directions; float64."""
-    saved = torch.load(searched / "checkpoints" / "last.ckpt", weights_only=True)
-    data = Arrays(str(path))
-    data.prepare()
-    space = CellSpace("s3", OPTIONS, num_nodes=2)
-    supernet = space.supernet(data.num_classes, data.in_channels, init_channels=2, layers=3)
-    supernet.load_state_dict({name.removeprefix("supernet."): value for name, value in saved["state_dict"].items()
-                              if name.startswith("supernet.")})  # fmt: skip
-    arch = {name: a.double() for name, a in saved["search"]["arch"].items()}
+    data, supernet, arch = supernet_by_hand(searched, path)
     first, second = directions({name: a.shape for name, a in arch.items()}, seed)
     mixing = {name: torch.softmax(a + x * first[name] + y * second[name], dim=1) for name, a in arch.items()}
     val = search_split(data.train_labels, "stratified").val
     images = torch.stack([data.dataset("train", augment=False)[index][0] for index in val]).double()
     labels = torch.as_tensor(data.train_labels[val])
     with torch.no_grad():
-        outputs = supernet.double().eval()(images, mixing)
+        outputs = supernet(images, mixing)
     loss = torch.nn.functional.cross_entropy(outputs, labels)
     return float(loss), 100 * float((outputs.argmax(dim=1) == labels).double().mean())
 

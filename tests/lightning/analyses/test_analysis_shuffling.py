@@ -9,11 +9,9 @@ import pytest
 import torch
 
 import nas_lightning as nl
-from analysed import analysis_config
+from analysed import analysis_config, supernet_by_hand
 from nas_lightning.analyses.networks import Staged
-from nas_lightning.data import Arrays
 from nas_lightning.lightning.analyses import Shuffling, shuffling
-from nas_lightning.spaces import CellSpace
 from nas_lightning.tasks import resume
 
 SMALL = [
@@ -72,25 +70,19 @@ def test_table_figure_and_summary(shuffled):
             assert told["test_accuracy_std"] == pytest.approx(statistics.stdev(values), abs=1e-3)
 
 
-def supernet_by_hand(searched, path):
+def on_test_images(searched, path):
     """The supernet, its mixing weights, the test images and their labels; float64."""
-    saved = torch.load(searched / "checkpoints" / "last.ckpt", weights_only=True)
-    data = Arrays(str(path))
-    data.prepare()
-    space = CellSpace("s3", ("none", "skip_connect", "sep_conv_3x3"), num_nodes=2)
-    supernet = space.supernet(data.num_classes, data.in_channels, init_channels=2, layers=3)
-    supernet.load_state_dict({name.removeprefix("supernet."): value for name, value in saved["state_dict"].items()
-                              if name.startswith("supernet.")})  # fmt: skip
-    mixing = {name: torch.softmax(a.double(), dim=1) for name, a in saved["search"]["arch"].items()}
+    data, supernet, arch = supernet_by_hand(searched, path)
+    mixing = {name: torch.softmax(a, dim=1) for name, a in arch.items()}
     test = data.dataset("test", augment=False)
     images = torch.stack([test[index][0] for index in range(len(test))]).double()
-    return supernet.double().eval(), mixing, images, data.test_labels
+    return supernet, mixing, images, data.test_labels
 
 
 @pytest.mark.usefixtures("no_figure")
 def test_supernet_by_hand(shuffled, searched, images_file, monkeypatch):
     """As it is, and with the same pair of edges exchanged in every cell by their names, one by one."""
-    supernet, mixing, images, labels = supernet_by_hand(searched, images_file)
+    supernet, mixing, images, labels = on_test_images(searched, images_file)
 
     def accuracy(weights):
         with torch.no_grad():

@@ -8,17 +8,14 @@ import pytest
 import torch
 
 import nas_lightning as nl
-from analysed import analysis_config
-from nas_lightning.data import Arrays, search_split
+from analysed import OPTIONS, analysis_config, supernet_by_hand
+from nas_lightning.data import search_split
 from nas_lightning.errors import Interrupted
 from nas_lightning.lightning.analyses import Strength, analysis_bench, strength
 from nas_lightning.lightning.analyses.base import Origin
 from nas_lightning.lightning.one_shot import OneShotModel
 from nas_lightning.run_folder import RunFolder
-from nas_lightning.spaces import CellSpace
 from nas_lightning.tasks import resume
-
-OPTIONS = ("none", "skip_connect", "sep_conv_3x3")
 
 
 @pytest.fixture
@@ -43,20 +40,14 @@ def origin_of(searched, tmp_path, *words):
 
 def accuracy_by_hand(searched, path, epoch, row, option):
     """Of the supernet after so many epochs on the arch half, a row of the normal cell fixed by hand; float64."""
-    saved = torch.load(searched / "checkpoints" / f"epoch={epoch}.ckpt", weights_only=True)
-    data = Arrays(str(path))
-    data.prepare()
-    space = CellSpace("s3", OPTIONS, num_nodes=2)
-    supernet = space.supernet(data.num_classes, data.in_channels, init_channels=2, layers=3)
-    supernet.load_state_dict({name.removeprefix("supernet."): value for name, value in saved["state_dict"].items()
-                              if name.startswith("supernet.")})  # fmt: skip
-    mixing = {name: torch.softmax(a.double(), dim=1) for name, a in saved["search"]["arch"].items()}
+    data, supernet, arch = supernet_by_hand(searched, path, f"epoch={epoch}")
+    mixing = {name: torch.softmax(a, dim=1) for name, a in arch.items()}
     weight = float(mixing["normal"][row, option])
     mixing["normal"][row] = torch.eye(3, dtype=torch.float64)[option]
     val = search_split(data.train_labels, "stratified").val
     images = torch.stack([data.dataset("train", augment=False)[index][0] for index in val]).double()
     with torch.no_grad():
-        guesses = supernet.double().eval()(images, mixing).argmax(dim=1).numpy()
+        guesses = supernet(images, mixing).argmax(dim=1).numpy()
     return weight, 100 * np.mean(guesses == data.train_labels[val])
 
 
