@@ -44,7 +44,7 @@ def supernet_by_hand(searched, path, checkpoint="last"):
     data = Arrays(str(path))
     data.prepare()
     supernet = CellSpace("s3", OPTIONS, num_nodes=2).supernet(
-        data.num_classes, data.in_channels, init_channels=2, layers=3
+        data.num_classes, data.in_channels, init_channels=2, layers=3, engine="reference"
     )
     supernet.load_state_dict({name.removeprefix("supernet."): value for name, value in saved["state_dict"].items()
                               if name.startswith("supernet.")})  # fmt: skip

@@ -10,15 +10,13 @@ import pytest
 import torch
 
 import nas_lightning as nl
-from analysed import analysis_config
-from nas_lightning.data import Arrays, search_split
+from analysed import analysis_config, supernet_by_hand
+from nas_lightning.data import search_split
 from nas_lightning.errors import Interrupted
 from nas_lightning.lightning.analyses import discretization
 from nas_lightning.run_folder import RunFolder
-from nas_lightning.spaces import CellSpace
 from nas_lightning.tasks import resume
 
-OPTIONS = ("none", "skip_connect", "sep_conv_3x3")
 CURVATURE = "epoch,search_epoch,attempt,dominant_eigenvalue\n0,0,0,0.25\n1,1,0,0.5\n"
 
 
@@ -46,15 +44,8 @@ def copied(searched, folder):
 
 def by_hand(searched, path, epoch):
     """Accuracy and loss on the arch half at the mean and at one-hot mixing weights, in float64."""
-    saved = torch.load(searched / "checkpoints" / f"epoch={epoch}.ckpt", weights_only=True)
-    data = Arrays(str(path))
-    data.prepare()
-    supernet = CellSpace("s3", OPTIONS, num_nodes=2).supernet(
-        data.num_classes, data.in_channels, init_channels=2, layers=3, engine="reference"
-    )
-    supernet.load_state_dict({name.removeprefix("supernet."): value for name, value in saved["state_dict"].items()
-                              if name.startswith("supernet.")})  # fmt: skip
-    mean = {name: torch.softmax(a.double(), dim=1) for name, a in saved["search"]["arch"].items()}
+    data, supernet, arch = supernet_by_hand(searched, path, f"epoch={epoch}")
+    mean = {name: torch.softmax(a, dim=1) for name, a in arch.items()}
     one_hot = {}
     for name, weights in mean.items():  # the edges (0,2), (1,2) are both kept; of (0,3), (1,3), (2,3) two are
         best = 1 + weights[:, 1:].argmax(dim=1)
@@ -68,7 +59,7 @@ def by_hand(searched, path, epoch):
     found = []
     for mixing in (mean, one_hot):
         with torch.no_grad():
-            outputs = supernet.double().eval()(images, mixing)
+            outputs = supernet(images, mixing)
         accuracy = 100 * float((outputs.argmax(dim=1) == labels).double().mean())
         found += [accuracy, float(torch.nn.functional.cross_entropy(outputs, labels))]
     return found

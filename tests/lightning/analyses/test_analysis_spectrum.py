@@ -8,14 +8,12 @@ import pytest
 import torch
 
 import nas_lightning as nl
-from analysed import analysis_config
+from analysed import analysis_config, supernet_by_hand
 from nas_lightning.lightning.analyses import analysis_bench, spectrum
 from nas_lightning.lightning.analyses.supernets import supernets
 from nas_lightning.lightning.building import search_data
 from nas_lightning.run_folder import RunFolder
-from nas_lightning.spaces import CellSpace
 
-OPTIONS = ("none", "skip_connect", "sep_conv_3x3")
 DECAY = 1e-3
 
 
@@ -30,22 +28,16 @@ def values_of(folder):
     return [float(row["eigenvalue"]) for row in rows]
 
 
-def by_hand(searched, epoch, train, tmp_path):
+def by_hand(searched, path, epoch, train, tmp_path):
     """Eigenvalues of the Hessian of the cross entropy in the logits, all in float64, on the same images."""
-    saved = torch.load(searched / "checkpoints" / f"epoch={epoch}.ckpt", weights_only=True)
     bench = analysis_bench(analysis_config("spectrum", f"run={searched}"), RunFolder(tmp_path / "unused"))
     (found,) = supernets(bench)
     images = search_data(found.bench)
     images.setup("fit")
     inputs, labels = images.fixed_arch_batch()
-    supernet = CellSpace("s3", OPTIONS, num_nodes=2).supernet(
-        4, inputs.shape[1], init_channels=2, layers=3, engine="reference"
-    )
-    supernet.load_state_dict({name.removeprefix("supernet."): value for name, value in saved["state_dict"].items()
-                              if name.startswith("supernet.")})  # fmt: skip
-    supernet.double().train(train)
-    arch = saved["search"]["arch"]
-    flat = torch.cat([a.double().flatten() for a in arch.values()])
+    _, supernet, arch = supernet_by_hand(searched, path, f"epoch={epoch}")
+    supernet.train(train)
+    flat = torch.cat([a.flatten() for a in arch.values()])
 
     def loss(vector):
         parts = vector.split([a.numel() for a in arch.values()])
@@ -57,13 +49,13 @@ def by_hand(searched, epoch, train, tmp_path):
 
 
 @pytest.mark.parametrize(("mode", "decay", "epoch"), [("train", True, 2), ("eval", False, 1)])
-def test_equals_the_dense_hessian(searched, tmp_path, monkeypatch, mode, decay, epoch):
+def test_equals_the_dense_hessian(searched, images_file, tmp_path, monkeypatch, mode, decay, epoch):
     monkeypatch.setattr(spectrum, "save_spectrum", lambda *_: None)
     before = {path: path.read_bytes() for path in searched.rglob("*") if path.is_file()}
     words = [f"analysis.mode={mode}", f"analysis.weight_decay={str(decay).lower()}", f"epoch={epoch}"]
     found = analyse(tmp_path / "a", f"run={searched}", *words)
     values = values_of(tmp_path / "a")
-    expected = by_hand(searched, epoch, mode == "train", tmp_path) + (DECAY if decay else 0.0)
+    expected = by_hand(searched, images_file, epoch, mode == "train", tmp_path) + (DECAY if decay else 0.0)
     assert len(values) == 2 * 5 * 3
     np.testing.assert_allclose(values, expected, atol=1e-5 * np.abs(expected).max())
     # A row of logits can be shifted: one eigenvalue an edge is that of the weight decay alone.
