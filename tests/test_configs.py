@@ -7,12 +7,10 @@ import pytest
 import nas_lightning as nl
 from cases import CONF
 from nas_lightning.composition import as_dict, compose, groups, options, rewrite, sweep_members
-from nas_lightning.configs import PART_LISTS, PARTS, REFUSED_TRAINER_KEYS
+from nas_lightning.configs import PART_LISTS, PARTS, REFUSED_TRAINER_KEYS, check_read
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
 
-TASK_OF = {"analysis": "analyse", "convert": "convert"}
-"""Groups that one task alone reads."""
 YAMLS = sorted((group, name) for group in groups() for name in options(group))
 
 
@@ -48,8 +46,6 @@ def test_every_yaml_composes_and_binds(group, name):
     elif group == "method_scale":
         method, _, scale = name.rpartition("_")
         overrides = [f"method={method}", f"scale={scale}"]
-    elif group in TASK_OF:
-        overrides.append(f"task={TASK_OF[group]}")
     config = nl.compose(overrides)
     bench = Workbench(as_dict(config), RunFolder("unused"))
     for part in PARTS:
@@ -203,9 +199,6 @@ WRONG = {
     "unknown analysis": (["analysis=strenght"], r"analysis=strenght: no such option; nearest: strength"),
     "rows of the analysis": (["analysis=strength", "analysis.rows=some"], r"analysis\.rows=some: .*allowed: 'all'"),
     "depth of a network": (["analysis=shuffling", "analysis.networks.vgg.depth=2"], r"depth=2: must be at least 3"),
-    "another task's key": (["genotype=darts_v2"], r"genotype=darts_v2: task=pipeline does not read it; use task=eval"),
-    "another task's keys": (["task=evaluate", "run=F"], r"run=F: task=evaluate does not read it; use task=select or "),
-    "another task's list": (["runs=[a,b]"], r'runs=\["a", "b"\]: task=pipeline does not read it; use task=report or'),
     **{f"trainer.{key}": ([f"trainer.{key}=1"], rf"trainer\.{key}=1: refused, ") for key in REFUSED_TRAINER_KEYS},
 }
 
@@ -221,6 +214,21 @@ def test_mistakes_are_one_line(case, tmp_path):
         compose_and_build()
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["genotype=darts_v2"], r"genotype=darts_v2: task=pipeline does not read it; use task=evaluate$"),
+        (["task=evaluate", "run=F"], r"run=F: task=evaluate does not read it; use task=select or task=analyse or "),
+        (["runs=[a,b]"], r"runs=…: task=pipeline does not read it; use task=report or task=analyse"),
+        (["task=search", "analysis=strength"], r"analysis=…: task=search does not read it; use task=analyse$"),
+    ],
+)
+def test_keys_of_another_task(words, told):
+    with pytest.raises(nl.ConfigError, match=told):
+        check_read(nl.compose(words))
+    check_read(nl.compose(["task=evaluate", "genotype=darts_v2"]))
 
 
 def test_all_problems_are_reported_together():
@@ -296,7 +304,7 @@ def test_compose_inside_a_running_hydra_job_leaves_it_alone():
 
 def test_a_benchmark_string_needs_only_the_shells_quotes():
     text = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|"
-    assert nl.compose(["task=evaluate", "space=nasbench201", f"genotype={text}"]).genotype == text
+    assert nl.compose(["space=nasbench201", f"genotype={text}"]).genotype == text
 
 
 PUBLISHED_SEARCHES = {

@@ -101,7 +101,7 @@ def test_a_secret_leaves_no_trace_on_disk(tiny, tmp_path, capsys):
 
 @pytest.mark.parametrize("innocent", ["tags=[api_key]", "sweep=tokens", "genotype=some/path:with@signs"])
 def test_ordinary_words_are_no_secrets(innocent):
-    nl.compose(["task=evaluate", innocent])
+    nl.compose([innocent])
 
 
 def test_a_checkpoint_that_holds_code_is_refused_and_the_code_not_run(searched, tmp_path):

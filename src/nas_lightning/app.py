@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from nas_lightning import composition as composing
 from nas_lightning import ranks
+from nas_lightning.configs import check_read
 from nas_lightning.errors import ConfigError, Interrupted, exit_code
 from nas_lightning.help import show_help, show_list
 from nas_lightning.resolvers import log_name, register_resolvers
@@ -164,7 +165,7 @@ def _run_hydra(arguments: Arguments) -> None:
         run_sweep(overrides, _member, lambda member: _hydra_main(member, ["-m", *overrides]))
         return
     if "--hydra-help" not in arguments.flags:
-        composing.compose(overrides)
+        check_read(composing.compose(overrides))
     if not arguments.flags:
         check_single(overrides)
     # Hydra reports a failing job in its own words and leaves by itself. So a failure is kept here; with full errors

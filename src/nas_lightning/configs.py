@@ -325,16 +325,28 @@ READ_BY = {
     "analysis": ("analyse",),
     "convert": ("convert",),
 }
-"""What only some tasks read: given to one that trains, it was meant for another."""
+"""What only some tasks read."""
+
+
+def check_read(config: Mapping[str, Any]) -> None:
+    """Refuse a command that trains and gives what only other tasks read: it was meant for one of those.
+
+    Args:
+        config: A valid configuration.
+
+    Raises:
+        ConfigError: Such a key.
+    """
+    task = config["task"]
+    for key, tasks in READ_BY.items():
+        value = config.get(key)
+        if value is not None and task in ("pipeline", "search", "evaluate") and task not in tasks:
+            told = value if isinstance(value, str | int) else "…"
+            raise ConfigError(f"{key}={told}: task={task} does not read it; use task={' or task='.join(tasks)}")
 
 
 def _check_fields_together(root: RootConfig) -> None:
     """Rules over several fields."""
-    for key, tasks in READ_BY.items():
-        value = getattr(root, key)
-        if value is not None and root.task in ("pipeline", "search", "evaluate") and root.task not in tasks:
-            shown = "…" if isinstance(value, dict) else json.dumps(value) if isinstance(value, list) else value
-            raise ConfigError(f"{key}={shown}: task={root.task} does not read it; use task={' or task='.join(tasks)}")
     weights = root.search.weights
     if weights.nesterov and weights.momentum == 0:
         raise ConfigError("search.weights.nesterov=true: needs momentum; use search.weights.momentum=0.9")

@@ -27,6 +27,7 @@ from rich.table import Table
 
 from nas_lightning import composition as composing
 from nas_lightning import ranks
+from nas_lightning.configs import check_read
 from nas_lightning.errors import ConfigError, Interrupted, SweepError, exit_code
 from nas_lightning.resolvers import register_resolvers
 
@@ -154,7 +155,9 @@ def run_sweep(overrides: Sequence[str], run: Run, launch: Callable[[Member], Non
     if len(swept.get("sweep") or ["sweep=NAME"]) > 1:
         raise ConfigError("sweep: a sweep has one name, the folder of all its members; use sweep=NAME")
     for member in composing.sweep_members([*params_of(settings), *overrides]):
-        check_ranks(composing.compose(member).trainer, settings.launcher)
+        composed = composing.compose(member)
+        check_read(composed)
+        check_ranks(composed.trainer, settings.launcher)
     folder = Path(settings.sweep.dir).resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
