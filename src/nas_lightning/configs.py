@@ -19,6 +19,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Word = Annotated[str, Field(min_length=1)]
 EvenCount = Annotated[int, Field(ge=2, multiple_of=2)]
 Schedule = Literal["cosine", "exponential", "linear", "constant"]
 
@@ -216,8 +217,8 @@ class RootConfig(Section):
     epoch: Annotated[int, Field(ge=0)] | None = Field(description="its search epoch; null: the last one")
     runs: str | list[str] | None = Field(description="glob of run folders, for task=report, analyse or landscape")
     baseline: str | None = Field(default=None, description="method that task=report compares the others with")
-    tags: list[str] = Field(default=[], description="words to find the run by, for loggers")
-    trusted: list[str] = Field(description="further packages that targets may come from")
+    tags: list[Word] = Field(default=[], description="words to find the run by, for loggers")
+    trusted: list[Word] = Field(description="further packages that targets may come from")
     space: Part
     relaxation: Part
     hypergradient: Part
