@@ -62,7 +62,12 @@ def speed(options: argparse.Namespace, file: Path, folder: Path, processes: int,
         "trainer.limit_val_batches": 1,
         "hydra.run.dir": folder,
     }
-    command = [sys.executable, str(ROOT / "run.py"), "~callbacks.curvature", *(f"{key}={value}" for key, value in overrides.items())]
+    command = [
+        sys.executable,
+        str(ROOT / "run.py"),
+        "~callbacks.curvature",
+        *(f"{key}={value}" for key, value in overrides.items()),
+    ]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if ended.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}: {ended.stderr.strip()[-2000:]}")

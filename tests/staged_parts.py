@@ -14,8 +14,9 @@ from nas_lightning import reports
 from nas_lightning.composition import as_dict
 from nas_lightning.lightning import searching
 from nas_lightning.perturbations import Random
+from nas_lightning.resuming import resume
 from nas_lightning.run_folder import RunFolder
-from nas_lightning.tasks import resume, run_task
+from nas_lightning.tasks import run_task
 
 SIZES = [
     "task=search",

@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas_lightning import curvature, hypergradients
-    from nas_lightning.composition import compose
-    from nas_lightning.curvature import EigenvalueStopping
-    from nas_lightning.deployment import TrainedNetwork
-    from nas_lightning.errors import ConfigError, DataError, GenotypeError, NasLightningError
-    from nas_lightning.functional import count_parameters
-    from nas_lightning.spaces import Choice, Genotype, genotype
-    from nas_lightning.tasks import (
+    from nas_lightning.api import (
         EvaluationResult,
         SearchResult,
         analyse,
@@ -26,10 +20,16 @@ if TYPE_CHECKING:
         export,
         landscape,
         predict,
-        resume,
         search,
         select,
     )
+    from nas_lightning.composition import compose
+    from nas_lightning.curvature import EigenvalueStopping
+    from nas_lightning.deployment import TrainedNetwork
+    from nas_lightning.errors import ConfigError, DataError, GenotypeError, NasLightningError
+    from nas_lightning.functional import count_parameters
+    from nas_lightning.resuming import resume
+    from nas_lightning.spaces import Choice, Genotype, genotype
 
 __version__ = "0.1.0"
 
@@ -61,7 +61,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "tasks": (
+    "api": (
         "EvaluationResult",
         "SearchResult",
         "analyse",
@@ -70,7 +70,6 @@ _HOMES = {
         "export",
         "landscape",
         "predict",
-        "resume",
         "search",
         "select",
     ),
@@ -79,6 +78,7 @@ _HOMES = {
     "deployment": ("TrainedNetwork",),
     "errors": ("ConfigError", "DataError", "GenotypeError", "NasLightningError"),
     "functional": ("count_parameters",),
+    "resuming": ("resume",),
     "spaces": ("Choice", "Genotype", "genotype"),
 }
 

@@ -118,8 +118,8 @@ def _plan(arguments: Arguments) -> None:
 
 def _resume(path: str, overrides: Sequence[str]) -> None:
     """Continue a run, logging to its folder as Hydra's configuration does for a new one."""
+    from nas_lightning.resuming import resume
     from nas_lightning.run_folder import RunFolder  # here: the help must not wait for torch
-    from nas_lightning.tasks import resume
 
     if not path:
         raise ConfigError("resume=: names no folder; give that of a run, resume=outputs/DATE/TIME")
@@ -195,8 +195,9 @@ def _hydra_main(job: Callable[[DictConfig], Any], words: Sequence[str]) -> None:
 
 def _job(config: DictConfig) -> None:
     """One run, in the folder that Hydra made for it."""
+    from nas_lightning.resuming import queued_again, resume
     from nas_lightning.run_folder import RunFolder  # here: the help must not wait for torch
-    from nas_lightning.tasks import queued_again, resume, run_task
+    from nas_lightning.tasks import run_task
 
     _quiet()
     plain, folder = composing.as_dict(config), RunFolder(HydraConfig.get().runtime.output_dir)
@@ -209,8 +210,8 @@ def _job(config: DictConfig) -> None:
 
 def _member(config: DictConfig) -> tuple[dict[str, Any] | None, bool]:
     """One run of a sweep, or what is left of it; returns its summary and whether it had been finished before."""
+    from nas_lightning.resuming import continue_task
     from nas_lightning.run_folder import RunFolder  # here: the help must not wait for torch
-    from nas_lightning.tasks import continue_task
 
     _quiet()
     with _traceback_in_log():

@@ -124,3 +124,17 @@ def test_load(module, tmp_path):
     assert shared["part"] == "two_workers"
     assert alone["late"]["runs"] > alone["early"]["runs"]
     assert shared["highest"]["processes"] >= 3
+
+
+@pytest.mark.slow
+def test_ranks(module, tmp_path):
+    file = tmp_path / "ranks.json"
+    sizes = ["--batch", "8", "--image", "8", "--channels", "2", "--cells", "3", "--steps", "2", "--rounds", "1"]
+    module("ranks").main(["--device", "cpu", *sizes, "--json", str(file)])
+    rows = json.loads(file.read_text())["rows"]
+    assert [(row["side"], row["processes"], row["batch"]) for row in rows] == [
+        ("one", 1, 8),
+        ("halves", 2, 4),
+        ("wholes", 2, 8),
+    ]
+    assert rows[0]["ratio"] == 1.0

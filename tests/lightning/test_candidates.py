@@ -10,8 +10,9 @@ from nas_lightning import reports
 from nas_lightning.app import main
 from nas_lightning.composition import as_dict
 from nas_lightning.lightning.data import EvaluationData
+from nas_lightning.resuming import resume
 from nas_lightning.run_folder import RunFolder
-from nas_lightning.tasks import resume, run_task
+from nas_lightning.tasks import run_task
 
 
 def run(overrides, folder):

@@ -20,8 +20,8 @@ from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.lightning.retraining import Retraining, count_macs
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
+from nas_lightning.spaces.enumeration import random_genotype
 from nas_lightning.spaces.genotypes import Genotype
-from nas_lightning.tasks import random_genotype
 
 
 class Watch(L.Callback):

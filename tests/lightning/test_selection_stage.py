@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import lightning as L
 import nas_lightning as nl
-from nas_lightning import tasks
+from nas_lightning import resuming, tasks
 from nas_lightning.composition import as_dict, check_overrides_of_another_run
 from nas_lightning.lightning.building import build_module, stages_of
 from nas_lightning.lightning.data import SearchData
@@ -247,7 +247,7 @@ def test_killed_after_the_last_epoch_it_goes_on_to_the_genotype(whole, tmp_path)
     for name in ("genotype.json", "decisions.csv"):
         (tmp_path / "cut" / name).unlink()
     with undrawn():
-        tasks.resume(tmp_path / "cut")
+        resuming.resume(tmp_path / "cut")
     same_outcome(whole[0], tmp_path / "cut")
 
 

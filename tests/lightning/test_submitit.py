@@ -12,8 +12,8 @@ from test_resume import checkpoint_differences
 import nas_lightning as nl
 from nas_lightning.composition import as_dict
 from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.resuming import continue_task
 from nas_lightning.run_folder import RunFolder
-from nas_lightning.tasks import continue_task
 
 submitit = pytest.importorskip("submitit")
 

@@ -14,6 +14,7 @@ from math import prod
 
 import torch
 
+from nas_lightning.draws import seeded_generator
 from nas_lightning.errors import GenotypeError
 from nas_lightning.protocols import SearchSpace
 from nas_lightning.spaces.choices import Choice
@@ -99,3 +100,11 @@ def number_of(space: SearchSpace, genotype: Genotype) -> int:
                 )
             number = number * len(feedings) + feedings.index(feeding)
     return number
+
+
+def random_genotype(space: SearchSpace, seed: int) -> Genotype:
+    """A genotype of uniform random strengths: the baseline that a search has to beat."""
+    rng = seeded_generator(seed, "random genotype")
+    return space.genotype(
+        {name: torch.rand(choice.num_rows, choice.num_options, generator=rng) for name, choice in space.choices.items()}
+    )

@@ -12,7 +12,7 @@ import nas_lightning as nl
 from analysed import analysis_config, supernet_by_hand
 from nas_lightning.analyses.networks import Staged
 from nas_lightning.lightning.analyses import Shuffling, shuffling
-from nas_lightning.tasks import resume
+from nas_lightning.resuming import resume
 
 SMALL = [
     "analysis.epochs=1",

@@ -1,0 +1,182 @@
+"""The Python API: the tasks as functions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from nas_lightning.composition import as_dict
+from nas_lightning.deployment.predicting import Prediction
+from nas_lightning.errors import ConfigError
+from nas_lightning.lightning.deploying import run_export, run_predict
+from nas_lightning.lightning.looking import look
+from nas_lightning.lightning.phases import given_genotype, guarded, run_phases, selection_config, start
+from nas_lightning.lightning.processes import SPAWNED, number_of_processes
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.protocols import SearchSpace
+from nas_lightning.run_folder import RunFolder
+from nas_lightning.spaces import Genotype
+
+Config = DictConfig | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search ends with."""
+
+    genotype: Genotype
+    summary: dict[str, Any]
+    run_dir: Path
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation ends with; `test_accuracy` in percent."""
+
+    test_accuracy: float | None
+    summary: dict[str, Any]
+    run_dir: Path
+
+
+def build_space(cfg: Config) -> SearchSpace:
+    """The search space of a configuration.
+
+    Raises:
+        ConfigError: The configuration is not valid.
+    """
+    return Workbench(_plain(cfg), _new_folder()).space
+
+
+def search(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
+    """Search for a genotype.
+
+    Args:
+        cfg: A configuration from `compose`.
+        run_dir: Folder of the run; None takes outputs/<date>/<time>, as the command line does.
+
+    Raises:
+        ConfigError: The configuration, the images or the folder cannot be used.
+    """
+    folder = _folder_for(cfg, run_dir)
+    bench = Workbench({**_plain(cfg), "task": "search"}, folder)
+    start(bench)
+    with guarded(folder):
+        summary = run_phases(bench, show=False)
+    return SearchResult(Genotype.from_dict(summary["genotype"]), summary, folder.path)
+
+
+def select(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
+    """Derive a genotype from the supernet of another run.
+
+    Args:
+        cfg: A configuration from `compose(["task=select", "run=FOLDER", "selector=perturbation", …])`.
+        run_dir: Folder of this run; None takes outputs/<date>/<time>.
+
+    Raises:
+        ConfigError: The configuration, the other run or the folder cannot be used.
+    """
+    folder = _folder_for(cfg, run_dir)
+    bench = Workbench(selection_config({**_plain(cfg), "task": "select"}), folder)
+    start(bench)
+    with guarded(folder):
+        summary = run_phases(bench, show=False)
+    return SearchResult(Genotype.from_dict(summary["genotype"]), summary, folder.path)
+
+
+def evaluate(
+    cfg: Config, genotype: Genotype | str | None = None, run_dir: str | Path | None = None
+) -> EvaluationResult:
+    """Judge a genotype with the configured evaluator.
+
+    Args:
+        cfg: A configuration from `compose`.
+        genotype: The architecture, or its published name, file or run folder; None takes `cfg.genotype`.
+        run_dir: Folder of the run; None takes outputs/<date>/<time>.
+
+    Raises:
+        ConfigError: The configuration, the genotype, the images or the folder cannot be used.
+    """
+    folder = _folder_for(cfg, run_dir)
+    bench = Workbench({**_plain(cfg), "task": "evaluate"}, folder)
+    found = genotype if isinstance(genotype, Genotype) else given_genotype(bench, genotype)
+    bench.space.validate(found)
+    start(bench)
+    with guarded(folder):
+        folder.save_genotype(found)
+        summary = run_phases(bench, show=False)
+    return EvaluationResult(summary["evaluation"]["test_accuracy"], summary, folder.path)
+
+
+def analyse(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
+    """Look at finished searches; returns the section `analysis` of the summary.
+
+    Args:
+        cfg: A configuration from `compose(["task=analyse", "analysis=strength", "run=FOLDER", …])`.
+        run_dir: Folder of this run; None takes outputs/<date>/<time>.
+
+    Raises:
+        ConfigError: The configuration, the runs or the folder cannot be used.
+    """
+    return look({**_plain(cfg), "task": "analyse"}, RunFolder(run_dir or _new_folder().path))["analysis"]
+
+
+def landscape(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
+    """Measure supernets around the architecture parameters found; returns the section `landscape` of the summary.
+
+    Args:
+        cfg: A configuration from `compose(["task=landscape", "run=FOLDER", "landscape.steps=11", …])`.
+        run_dir: Folder of this run; None takes outputs/<date>/<time>.
+
+    Raises:
+        ConfigError: The configuration, the runs or the folder cannot be used.
+    """
+    return look({**_plain(cfg), "task": "landscape"}, RunFolder(run_dir or _new_folder().path))["landscape"]
+
+
+def export(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
+    """Write the trained network of a finished run for other programs; returns what export.json holds.
+
+    Args:
+        cfg: A configuration from `compose(["task=export", "run=FOLDER"])`.
+        run_dir: Folder of the files; None takes outputs/<date>/<time>.
+
+    Raises:
+        ConfigError: The run has no trained network, or the folder cannot be used.
+    """
+    return run_export({**_plain(cfg), "task": "export"}, RunFolder(run_dir or _new_folder().path))
+
+
+def predict(cfg: Config, run_dir: str | Path | None = None) -> list[Prediction]:
+    """Label image files with the trained network of a finished run, or of an export.
+
+    Args:
+        cfg: A configuration from `compose(["task=predict", "run=FOLDER", "images=FOLDER"])`.
+        run_dir: Folder of predictions.csv; None takes outputs/<date>/<time>.
+
+    Raises:
+        ConfigError: The run has no trained network, or no image can be read.
+    """
+    return run_predict({**_plain(cfg), "task": "predict"}, RunFolder(run_dir or _new_folder().path))
+
+
+def _plain(cfg: Config) -> dict[str, Any]:
+    return as_dict(cfg) if isinstance(cfg, DictConfig) else dict(cfg)
+
+
+def _new_folder() -> RunFolder:
+    now = datetime.now()
+    return RunFolder(Path("outputs") / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S-%f}")
+
+
+def _folder_for(cfg: Config, run_dir: str | Path | None) -> RunFolder:
+    """The folder that is named, or a new one; several processes that run the same script need a name."""
+    trainer = _plain(cfg)["trainer"]
+    if run_dir is None and number_of_processes(trainer) > 1 and trainer.get("strategy") not in SPAWNED:
+        raise ConfigError(
+            f"run_dir=None: {number_of_processes(trainer)} processes run this script and need one folder; give run_dir,"
+            " or start them from here with trainer=ddp_spawn"
+        )
+    return _new_folder() if run_dir is None else RunFolder(run_dir)

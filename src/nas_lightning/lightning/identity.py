@@ -1,0 +1,66 @@
+"""Which run a folder holds: the part of its summary that reports group by."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nas_lightning.configs import BESIDE_THE_EXPERIMENT, LOADING_KEYS
+from nas_lightning.lightning.processes import number_of_processes
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.run_folder import RunFolder, git_commit, versions
+
+
+def name_run(bench: Workbench) -> None:
+    """Write the part of the summary that says which run this is."""
+    objective = bench.objective
+    bench.folder.update_summary(
+        task=bench.config.task,
+        method=_label(bench),
+        space=bench.space.name,
+        data=bench.data.name,
+        seed=bench.config.seed,
+        objective={"metric": objective.metric, "unit": objective.unit, "direction": objective.direction},
+        versions=versions(),
+        git_commit=git_commit(),
+        config_hash=comparable_hash(bench.plain),
+    )
+
+
+def name_again(bench: Workbench, name: Callable[[Workbench], None] = name_run) -> None:
+    """Do so, by `name`, where a kill came before it."""
+    if not (bench.folder.path / "summary.json").exists():
+        name(bench)
+
+
+def _label(bench: Workbench) -> str:
+    """The method, or, where a given genotype is judged, what it is called: no search of ours found it here."""
+    name = bench.config.genotype
+    if bench.config.task != "evaluate" or name is None:
+        return bench.config.method
+    summary = RunFolder(name).summary() if Path(name).is_dir() else {}
+    return summary.get("method") or Path(name).stem
+
+
+DECISIVE = (
+    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches", "fast_dev_run"),
+    *("precision", "sync_batchnorm"),
+)
+"""Arguments of the Trainer that decide a result."""
+
+
+def comparable_hash(plain: Mapping[str, Any]) -> str:
+    """Hash of everything in the configuration that two runs must share to be averaged over."""
+    shared = {key: value for key, value in plain.items() if key not in BESIDE_THE_EXPERIMENT}
+    trainer = plain["trainer"]
+    decisive = {key: trainer[key] for key in DECISIVE if trainer.get(key) not in (None, False, 0, 1.0, "32-true", "32")}
+    count = number_of_processes(trainer)
+    shared |= {"trainer": {**decisive, **({"processes": count} if count > 1 else {})}} if decisive or count > 1 else {}
+    if plain["control"]:  # what steers the search follows what was measured
+        shared["callbacks"] = plain["callbacks"]
+    # How a run is saved changes nothing in it; runs of before have no such key.
+    for section in ("search", "evaluation"):
+        shared[section] = {key: value for key, value in plain[section].items() if key != "checkpoint_minutes"}
+    shared["data"] = {k: v for k, v in plain["data"].items() if k not in (*LOADING_KEYS, "root", "download")}
+    return hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -1,0 +1,166 @@
+"""Search, selection and retraining, one after the other: what a run is made of."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from nas_lightning import ranks, reports
+from nas_lightning.configs import validate
+from nas_lightning.errors import ConfigError, Interrupted
+from nas_lightning.faults import told
+from nas_lightning.lightning.callbacks import stopping_at_once
+from nas_lightning.lightning.candidates import member_benches, run_candidates
+from nas_lightning.lightning.checking import check_search
+from nas_lightning.lightning.identity import name_again, name_run
+from nas_lightning.lightning.processes import check_processes, start_here, starts_here
+from nas_lightning.lightning.searching import origin_checkpoint, run_search
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.run_folder import RunFolder, config_of_another_run
+from nas_lightning.spaces import Genotype, genotype
+from nas_lightning.spaces.enumeration import architecture, random_genotype
+
+
+def start(bench: Workbench) -> None:
+    """Build everything that can be refused, then make the folder this run's own."""
+    check_processes(bench.plain["trainer"], bench.config.task)
+    if bench.config.task in ("pipeline", "search"):
+        members = member_benches(bench)
+        for candidate in members or [bench]:
+            check_search(candidate)
+        for member in members:
+            member.build("evaluation", member.plain["evaluation"]).check(member)
+    if bench.config.task == "select":
+        check_search(bench)
+        origin_checkpoint(bench)
+    if bench.config.task in ("pipeline", "evaluate"):
+        bench.build("evaluation", bench.plain["evaluation"]).check(bench)
+    bench.trainer("check", 1, bench.folder.checkpoints, max_epochs=1)  # a Trainer refuses much by itself
+    bench.folder.claim(bench.plain)
+    with told(bench.folder):
+        name_run(bench)
+
+
+@contextmanager
+def guarded(folder: RunFolder) -> Iterator[None]:
+    """Say in one line what ended a run from outside, and how to go on."""
+    try:
+        with folder.locked(), stopping_at_once(folder), told(folder):
+            yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped at once; continue with resume={folder}") from error
+
+
+def run_phases(bench: Workbench, show: bool = True) -> dict[str, Any]:
+    """The phases that are not done yet."""
+    if starts_here(bench.plain["trainer"]):
+        start_here(_run_rank, bench.plain, bench.folder.path)
+        summary = bench.folder.summary()
+    else:
+        summary = _run_here(bench)
+    if show and ranks.is_first():
+        reports.show_outcome(summary, str(bench.folder))
+    return summary
+
+
+def _run_rank(config: dict[str, Any], path: Path) -> None:
+    """The phases in one of the processes of a run."""
+    with guarded(RunFolder(path)):
+        _run_here(Workbench(config, RunFolder(path)))
+
+
+def _run_here(bench: Workbench) -> dict[str, Any]:
+    """The phases in this process, which may be one of several: all compute the same, the first one writes."""
+    folder, task = bench.folder, bench.config.task
+    summary = folder.summary()
+    found: Genotype | None = None
+    with bench.loggers:
+        if task in ("pipeline", "search", "select") and summary["search"] is None:
+            summary = _search(bench)
+            found = Genotype.from_dict(summary["genotype"])  # not from the file, which the first process writes
+        if task in ("pipeline", "evaluate") and summary["evaluation"] is None:
+            if found is None and (folder.path / "genotype.json").exists():
+                found = folder.genotype()
+            elif found is None:
+                found = given_genotype(bench)
+                folder.save_genotype(found)
+            summary = _evaluate(bench, found)
+    ranks.wait()
+    return summary
+
+
+def _search(bench: Workbench) -> dict[str, Any]:
+    bench.loggers.start()
+    if bench.config.candidates.key is not None:
+        genotype, search, selection, members = run_candidates(bench, _run_member)
+        return bench.folder.update_summary(
+            genotype=genotype.to_dict(), search=search, selection=selection, candidates=members
+        )
+    found = run_search(bench)
+    summary = bench.folder.update_summary(
+        genotype=found.genotype.to_dict(), search=found.search, selection=found.selection
+    )
+    _draw_curves(bench.folder)
+    return summary
+
+
+def _run_member(member: Workbench) -> dict[str, Any]:
+    """A candidate's run, as far as it is not done yet: a finished one is only read."""
+    console = Console()
+    if (member.folder.path / "config.yaml").exists():
+        name_again(member)
+    else:
+        start(member)
+    if ranks.is_first():
+        console.print(f"candidate: {member.folder}", highlight=False, soft_wrap=True)
+    return run_phases(member, show=False)
+
+
+def _evaluate(bench: Workbench, found: Genotype) -> dict[str, Any]:
+    bench.loggers.start()
+    evaluator = bench.build("evaluation", bench.plain["evaluation"])
+    result = evaluator(found, bench)
+    summary = bench.folder.update_summary(genotype=found.to_dict(), evaluation=result)
+    _draw_curves(bench.folder)
+    return summary
+
+
+@ranks.first_only
+def _draw_curves(folder: RunFolder) -> None:
+    reports.save_curves(folder.metrics, folder.plots)
+
+
+def given_genotype(bench: Workbench, name: str | None = None) -> Genotype:
+    """The genotype that the configuration names, checked against the space."""
+    name = name or bench.config.genotype
+    if name is None:
+        raise ConfigError(
+            "genotype=null: task=evaluate needs one; give a published name, a JSON file, a run folder, a number or"
+            " random, for instance genotype=darts_v2 space=darts"
+        )
+    if name == "random":
+        return random_genotype(bench.space, bench.config.seed)
+    if name.isdecimal():
+        return architecture(bench.space, int(name))
+    found = genotype(name)
+    bench.space.validate(found)
+    return found
+
+
+SELECTED = ("selector", "trainer", "logger", "epoch", "tags", "trusted", "sweep", "skip_finished", "candidates")
+"""What `task=select` takes from its own command; everything else is what the other run was searched with."""
+
+
+def selection_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The other run's configuration with this command's selector.
+
+    Raises:
+        ConfigError: No other run is named, or it cannot be used.
+    """
+    if config["run"] is None:
+        raise ConfigError("run=null: task=select needs the folder of a search; give run=outputs/DATE/TIME")
+    merged = config_of_another_run(config, SELECTED)
+    validate(merged)
+    return merged
