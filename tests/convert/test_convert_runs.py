@@ -67,7 +67,7 @@ def test_there_and_back(runs, tmp_path, caplog, ending):
     assert (trained.epochs, trained.init_channels, trained.layers, trained.image_size) == ((1,), 4, 3, 8)
     told = table.contents.about["arrays"]
     assert (told["architectures"], told["seeds"]) == ("3 of 81", [0, 1])
-    assert told["spread"]["within"] == pytest.approx((2**0.5 + 0.5**0.5 + 1.75 / 2**0.5) / 3, abs=1e-4)
+    assert told["spread"]["within"] == pytest.approx(((2 + 0.5 + 1.75**2 / 2) / 3) ** 0.5, abs=1e-4)
     assert told["training"]["evaluation.batch_size"] == "16"
     assert "78 of 81 architectures of arrays lack trainings" in caplog.text
     frame = pd.read_csv(path, comment="#")

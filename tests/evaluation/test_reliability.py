@@ -13,7 +13,7 @@ def test_by_hand():
     centre = sum(means) / 3
     assert found.between == pytest.approx((sum((m - centre) ** 2 for m in means) / 2) ** 0.5)
     first = ((10 - 43 / 3) ** 2 + (12 - 43 / 3) ** 2 + (21 - 43 / 3) ** 2) / 2
-    assert found.within == pytest.approx((first**0.5 + 2 + 2) / 3)
+    assert found.within == pytest.approx(((first + 4 + 4) / 3) ** 0.5)
     assert found.rank_correlation == pytest.approx(2 / 3)
     assert found.of_the_mean == pytest.approx(6 / 7)  # 3 · ⅔ / (1 + 2 · ⅔)
     assert found.tells_apart == (found.between >= 2 * found.within)

@@ -18,7 +18,8 @@ class Reliability:
 
     Args:
         between: Standard deviation between the means of the architectures, percentage points.
-        within: Standard deviation between the seeds of an architecture, averaged over the architectures.
+        within: Standard deviation between the seeds of an architecture, pooled over the architectures: the root of the mean
+            variance, which few seeds leave unbiased, as they do not the mean of deviations.
         rank_correlation: Spearman's between two seeds, averaged over all pairs of seeds.
         of_the_mean: Spearman and Brown's for the mean over all seeds.
     """
@@ -43,7 +44,7 @@ def reliability(accuracies: np.ndarray) -> Reliability | None:
     rho = float(np.mean([spearmanr(one, other).statistic for one, other in pairs]))
     return Reliability(
         between=float(accuracies.mean(axis=1).std(ddof=1)),
-        within=float(accuracies.std(axis=1, ddof=1).mean()),
+        within=float(accuracies.var(axis=1, ddof=1).mean() ** 0.5),
         rank_correlation=rho,
         of_the_mean=seeds * rho / (1 + (seeds - 1) * rho),
     )
