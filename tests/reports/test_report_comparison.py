@@ -113,6 +113,15 @@ def test_written(tmp_path):
     assert "only the t test" not in note(table.assign(pairs=10))
 
 
+def test_several_spaces_are_corrected_one_by_one():
+    frame = frame_of({"darts": DARTS, "better": BETTER, "x": BETTER})
+    table = compare(pd.concat([frame, frame.assign(space="s4")]), "darts")
+    assert len(table) == 6
+    assert table["wilcoxon_holm"].min() == pytest.approx(0.125)  # two comparisons in each space
+    assert "for 2 comparisons within a space and data set none below 0.125" in note(table)
+    assert "nothing can be tested" in note(compare(frame_of({"darts": DARTS, "x": DARTS}), "darts"))
+
+
 def test_mistakes():
     frame = frame_of({"darts": DARTS, "x": BETTER})
     with pytest.raises(ConfigError, match=r"baseline=drnas: .* choose among darts, x"):

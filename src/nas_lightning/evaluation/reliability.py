@@ -18,8 +18,8 @@ class Reliability:
 
     Args:
         between: Standard deviation between the means of the architectures, percentage points.
-        within: Standard deviation between the seeds of an architecture, pooled over the architectures: the root of the mean
-            variance, which few seeds leave unbiased, as they do not the mean of deviations.
+        within: Standard deviation between the seeds of an architecture, pooled over the architectures: root of
+            the mean variance, which is unbiased with few seeds, as the mean of deviations is not.
         rank_correlation: Spearman's between two seeds, averaged over all pairs of seeds.
         of_the_mean: Spearman and Brown's for the mean over all seeds.
     """

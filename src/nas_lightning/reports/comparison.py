@@ -23,6 +23,7 @@ from nas_lightning.reports.runs import SIZE
 from nas_lightning.reports.sheets import Sheet
 
 _SAME = ["space", "data", "recipe", "metric", *SIZE]  # what runs must share to be compared
+_WORDS = ("space", "data", "method")  # columns that are not numbers
 _TRIED = 12  # pairs up to which the signed-rank test tries all signs, 4096 of them
 _COLUMNS = {
     "method": "method",
@@ -131,13 +132,17 @@ def smallest_p(pairs: int) -> float:
 
 
 def note(comparison: pd.DataFrame) -> str:
-    """What the number of pairs can and cannot show, in a sentence."""
-    pairs = int(comparison["pairs"].max()) if comparison["pairs"].notna().any() else 0
-    methods = int(comparison["pairs"].notna().sum())
+    """What the number of pairs can and cannot show, in a sentence; of several groups that of the strongest."""
+    tested = comparison[comparison["wilcoxon_p"].notna()]
+    if tested.empty:
+        return "No method has two seeds in common with the baseline and differs there: nothing can be tested."
+    groups = tested.groupby(_SAME, dropna=False)["pairs"].agg(["max", "count"])
+    pairs, methods = min(((int(p), int(m)) for p, m in groups.to_numpy()), key=lambda g: g[1] * smallest_p(g[0]))
     least = smallest_p(pairs)
+    within = " within a space and data set" if len(groups) > 1 else ""
     return (
         f"With {pairs} pairs the signed-rank test gives no p below {least:.3g}, and Holm's correction for {methods}"
-        f" comparisons none below {min(1.0, methods * least):.3g}"
+        f" comparisons{within} none below {min(1.0, methods * least):.3g}"
         + ("; only the t test, which takes the differences as normal, can go below 0.05." if least >= 0.05 else ".")
     )
 
@@ -146,7 +151,7 @@ def write(comparison: pd.DataFrame, folder: Path) -> list[Path]:
     """Writes `comparison.md` and `comparison.csv`; returns both paths."""
     folder.mkdir(parents=True, exist_ok=True)
     header, *lines = _cells(comparison)
-    rule = ["---" if name == "method" else "---:" for name in header]
+    rule = ["---" if name in _WORDS else "---:" for name in header]
     markdown, csv = folder / "comparison.md", folder / "comparison.csv"
     table = "".join(f"| {' | '.join(line)} |\n" for line in (header, rule, *lines))
     markdown.write_text(f"{table}\n{note(comparison)}\n", encoding="utf-8")
@@ -157,7 +162,7 @@ def write(comparison: pd.DataFrame, folder: Path) -> list[Path]:
 def sheet(comparison: pd.DataFrame) -> Sheet:
     """The table for the page of a report."""
     header, *lines = _cells(comparison)
-    return Sheet("comparison", "Seed by seed", header, lines, ("space", "data", "method"), note(comparison))
+    return Sheet("comparison", "Seed by seed", header, lines, _WORDS, note(comparison))
 
 
 def show(comparison: pd.DataFrame, file: IO[str] | None = None) -> None:
@@ -165,7 +170,7 @@ def show(comparison: pd.DataFrame, file: IO[str] | None = None) -> None:
     header, *lines = _cells(comparison)
     table = Table(caption=Text(note(comparison)), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in header:
-        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name in _WORDS else "right", no_wrap=True)
     for line in lines:
         table.add_row(*map(Text, line))
     console = Console(file=file)
