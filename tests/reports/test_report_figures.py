@@ -67,8 +67,8 @@ def test_eigenvalues_have_a_panel_a_method_with_their_events(tmp_path):
         axes: [(line.get_marker(), *line.get_xydata()[0]) for line in axes.lines if line.get_linestyle() == "None"]
         for axes in (darts, ada)
     }
-    assert marks[darts] == [("X", 2, 0.4)]
-    assert marks[ada] == [("v", 1, 0.6)]
+    assert marks[darts] == [("X", 3, 0.4)]  # epochs count from one, as in all figures
+    assert marks[ada] == [("v", 2, 0.6)]
     assert {"stopped", "rolled back", "a run"} <= set(texts(figure))
 
 
@@ -84,7 +84,7 @@ def test_no_line_goes_on_after_a_rollback():
     )
     figure = draw_eigenvalues(rows, Style(["ada"]), "curvature")
     thin = [line for line in figure.axes[0].lines if line.get_linewidth() == 0.7]
-    assert [list(line.get_xdata()) for line in thin] == [[0, 1], [2, 3]]
+    assert [list(line.get_xdata()) for line in thin] == [[1, 2], [3, 4]]
 
 
 def test_many_methods_have_many_panels():

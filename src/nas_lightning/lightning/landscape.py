@@ -22,7 +22,7 @@ from nas_lightning.curvature.landscape import anisotropy, at_distance, direction
 from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.lightning.analyses.base import QUIET, Origin, show_table
 from nas_lightning.lightning.analyses.running import about
-from nas_lightning.lightning.building import search_data, stages_of
+from nas_lightning.lightning.building import search_data
 from nas_lightning.lightning.one_shot import OneShotModel, track_progress
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.protocols import Tensors
@@ -52,16 +52,6 @@ class Surroundings:
         self.path = path
         self.bench = Workbench(config_of_another_run({**bench.plain, "run": path}, TAKEN), bench.folder)
         source = RunFolder(path)
-        searched_as = source.config("run")
-        if searched_as["task"] not in ("pipeline", "search", "select"):
-            raise ConfigError(f"run={source}: task={searched_as['task']} has no search; name a run that has searched")
-        if searched_as["candidates"]["key"] is not None:
-            raise ConfigError(f"run={source}: it searched several times; name one of them, run={source}/candidates/0")
-        if not stages_of(self.bench):
-            raise ConfigError(
-                f"run={source}: its selector needs no supernet, so none was trained; name a run that has searched by"
-                " gradients"
-            )
         origin = Origin(self.bench)
         self.epoch, self.passes = origin.epoch, origin.passes
         self.settings = bench.config.landscape or LandscapeConfig()

@@ -89,7 +89,7 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         methods = [str(method) for method in table.columns]
         if baseline not in methods:
             raise ConfigError(
-                f"baseline={baseline}: there are no runs of it on {dict(zip(_SAME, labels, strict=True))}; choose among"
+                f"baseline={baseline}: there are no runs of it on {' · '.join(map(str, labels[:3]))}; choose among"
                 f" {', '.join(sorted(methods))}"
             )
         rows = pd.DataFrame([_row(method, table[method], table[baseline]) for method in methods])

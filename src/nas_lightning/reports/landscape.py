@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.ticker import MaxNLocator
 
 from nas_lightning.reports.drawing import save_svg
@@ -83,7 +84,11 @@ def _contours(axes: Axes, x: Any, y: Any, values: Any, levels: Any, label: str) 
     crossed = [level for level in levels if values.min() < level < values.max()]
     if crossed:
         lines = axes.contour(x, y, values, levels=crossed, colors="white", linewidths=0.8)
-        axes.clabel(lines, fontsize=7.5, fmt=lambda level: f"{level:g}")
+        edge: list[AbstractPathEffect] = [
+            withStroke(linewidth=1.5, foreground="#303030")
+        ]  # the colours go up to a light yellow
+        for text in axes.clabel(lines, fontsize=7.5, fmt=lambda level: f"{level:g}"):
+            text.set_path_effects(edge)
     axes.plot(0, 0, marker="P", markersize=10, color="#D55E00", markeredgecolor="white", linestyle="none")
     axes.set_aspect("equal")
     axes.set_xlabel(_AXES[0], size=9)

@@ -37,7 +37,8 @@ def draw_eigenvalues(rows: pd.DataFrame, style: Style, title: str) -> Figure | N
     Returns:
         None where nothing has been measured.
     """
-    return _draw(rows, "dominant_eigenvalue", ("epoch of the search", "dominant eigenvalue"), style, title)
+    rows = rows.assign(epoch=rows["epoch"] + 1)
+    return _draw(rows, "dominant_eigenvalue", ("epochs of the search", "dominant eigenvalue"), style, title)
 
 
 def draw_regret(rows: pd.DataFrame, ends: pd.DataFrame, style: Style, title: str) -> Figure | None:

@@ -9,6 +9,7 @@ import torch
 
 import nas_lightning as nl
 from analysed import analysis_config, supernet_by_hand
+from nas_lightning.composition import as_dict
 from nas_lightning.lightning.analyses import analysis_bench, spectrum
 from nas_lightning.lightning.analyses.supernets import supernets
 from nas_lightning.lightning.building import search_data
@@ -31,7 +32,7 @@ def values_of(folder):
 def by_hand(searched, path, epoch, train, tmp_path):
     """Eigenvalues of the Hessian of the cross entropy in the logits, all in float64, on the same images."""
     bench = analysis_bench(analysis_config("spectrum", f"run={searched}"), RunFolder(tmp_path / "unused"))
-    (found,) = supernets(bench)
+    (found,) = supernets(bench, lambda supernet: None)
     images = search_data(found.bench)
     images.setup("fit")
     inputs, labels = images.fixed_arch_batch()
@@ -87,3 +88,33 @@ def test_a_search_that_diverged(searched, tmp_path):
     with pytest.raises(nl.ConfigError, match="the Hessian is not finite, the search diverged") as caught:
         analyse(tmp_path / "out", f"run={tmp_path / 'run'}")
     assert "\n" not in str(caught.value)
+
+
+def test_a_method_without_architecture_parameters(searched, tmp_path):
+    """Its Hessian would be the weight decay alone."""
+    run = tmp_path / "run"
+    shutil.copytree(searched, run)
+    config = (run / "config.yaml").read_text()
+    changed = config.replace("hypergradients.FirstOrder", "hypergradients.Nothing")
+    assert changed != config
+    (run / "config.yaml").write_text(changed)
+    for path in (run / "checkpoints").glob("*.ckpt"):
+        saved = torch.load(path, weights_only=True)
+        saved["nas_lightning"]["run"] = RunFolder(run).fingerprint()
+        torch.save(saved, path)
+    with pytest.raises(nl.ConfigError, match=r"learns no architecture parameters"):
+        analyse(tmp_path / "a", f"run={run}")
+    assert not (tmp_path / "a").exists()
+
+
+def test_runs_that_searched_without_a_supernet_or_several_times(images_file, tmp_path):
+    """Said as such, before any epoch is asked for."""
+    words = ["task=search", "data=arrays", f"data.path={images_file}"]
+    for name, more, told in (
+        ("random", ["method=random_search"], r"its selector needs no supernet"),
+        ("several", ["candidates.key=seed", "candidates.values=[0,1]"], r"run=.*/candidates/0"),
+        ("judged", ["task=evaluate", "genotype=random"], r"task=evaluate has no search"),
+    ):
+        RunFolder(tmp_path / name).claim(as_dict(nl.compose([*words, *more])))
+        with pytest.raises(nl.ConfigError, match=told):
+            analyse(tmp_path / "out", f"run={tmp_path / name}")

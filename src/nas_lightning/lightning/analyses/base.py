@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lightning as L
-from nas_lightning.errors import Interrupted
+from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.lightning.building import bench_of, build_module, stages_of
 from nas_lightning.lightning.callbacks import InterruptAtEpochEnd, out_of_time
 from nas_lightning.lightning.search import SearchModule
@@ -16,6 +16,7 @@ from nas_lightning.lightning.searching import origin_checkpoint
 from nas_lightning.lightning.stages import selection_stage
 from nas_lightning.lightning.workbench import Workbench, callback_of
 from nas_lightning.protocols import Tuning
+from nas_lightning.run_folder import RunFolder
 
 QUIET: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0}
 """Arguments of the Trainers of an analysis: nothing is logged, saved or validated on the way."""
@@ -51,11 +52,12 @@ class Origin:
         passes: How often the training images were passed through.
 
     Raises:
-        ConfigError: The run keeps no such supernet.
+        ConfigError: The run has no search, or keeps no such supernet.
     """
 
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
+        _require_supernet(bench)
         self._saved = origin_checkpoint(bench)
         self._stage = stages_of(bench)[self._saved["search"]["stage"]]
         self.epoch: int = self._saved["search"]["search_epoch"]
@@ -82,6 +84,21 @@ class Origin:
         for part in module.regularizers.values():
             part.at_epoch(module.position)
         return bench, module
+
+
+def _require_supernet(bench: Workbench) -> None:
+    """Say why a run has none, where no epoch of it would do."""
+    source = RunFolder(bench.config.run or "")
+    searched_as = source.config("run")
+    if searched_as["task"] not in ("pipeline", "search", "select"):
+        raise ConfigError(f"run={source}: task={searched_as['task']} has no search; name a run that has searched")
+    if not stages_of(bench):
+        raise ConfigError(
+            f"run={source}: its selector needs no supernet, so none was trained; name a run that has searched by"
+            " gradients"
+        )
+    if searched_as["candidates"]["key"] is not None:
+        raise ConfigError(f"run={source}: it searched several times; name one of them, run={source}/candidates/0")
 
 
 def fit(bench: Workbench, trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule) -> None:

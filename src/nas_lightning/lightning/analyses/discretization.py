@@ -14,7 +14,6 @@ from nas_lightning.lightning.analyses.base import QUIET, show_table
 from nas_lightning.lightning.analyses.supernets import Supernet, measure_all, supernets
 from nas_lightning.lightning.building import search_data
 from nas_lightning.lightning.one_shot import OneShotModel, tell
-from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.searching import eigenvalue_at
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.protocols import BatchNormMode
@@ -43,12 +42,12 @@ class Discretization:
         Raises:
             ConfigError: Such runs.
         """
-        for supernet in supernets(bench):
-            _genotype(supernet, supernet.origin.module()[1])
+        for _ in supernets(bench, _genotype):
+            pass
 
     def __call__(self, bench: Workbench) -> dict[str, Any]:
         """Measure the runs that the table does not hold yet; table, figure, numbers."""
-        table = measure_all(bench, [_numbers(row) for row in bench.folder.read_analysis()], self._measured)
+        table = measure_all(bench, [_numbers(row) for row in bench.folder.read_analysis()], self._measured, _genotype)
         save_discretization(table, bench.folder.plots)
         show_table(
             "supernet with the mixing weights of its genotype, without retraining",
@@ -73,7 +72,7 @@ class Discretization:
         model = OneShotModel(module, images, stage.plain_trainer([], max_epochs=1, **QUIET))
         mixing, active = module.mean()
         mean = {name: weights.detach() for name, weights in mixing.items()}, active
-        discrete = discrete_mixing(_genotype(supernet, module), module.space.choices)
+        discrete = discrete_mixing(_genotype(supernet), module.space.choices)
         accuracies = [model.accuracy(*weights, batch_norm=self.batch_norm) for weights in (mean, discrete)]
         losses = [model.loss(*weights, batch_norm=self.batch_norm) for weights in (mean, discrete)]
         tell(f"discretization: {supernet.run}: {accuracies[0]:.2f} % → {accuracies[1]:.2f} %")
@@ -88,13 +87,13 @@ class Discretization:
         return [row]
 
 
-def _genotype(supernet: Supernet, module: SearchModule) -> Genotype:
+def _genotype(supernet: Supernet) -> Genotype:
     """The genotype of a supernet.
 
     Raises:
         ConfigError: It is of an earlier epoch, and the mixing weights do not tell it.
     """
-    derived = module.genotype()
+    derived = supernet.origin.module()[1].genotype()
     if derived is not None:
         return derived
     searched = (supernet.run.summary()["search"] or {}).get("epochs")

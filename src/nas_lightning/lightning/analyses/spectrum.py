@@ -12,7 +12,7 @@ import torch
 
 from nas_lightning.analyses.figures import save_spectrum
 from nas_lightning.curvature import spectrum
-from nas_lightning.errors import GenotypeError
+from nas_lightning.errors import ConfigError, GenotypeError
 from nas_lightning.functional import evaluating
 from nas_lightning.lightning.analyses.base import QUIET, show_table
 from nas_lightning.lightning.analyses.supernets import Supernet, measure_all, supernets
@@ -37,17 +37,17 @@ class Spectrum:
         self.weight_decay = weight_decay
 
     def check(self, bench: Workbench) -> None:
-        """Refuse runs that keep no supernet.
+        """Refuse runs that keep no supernet, or learn no architecture parameters.
 
         Raises:
             ConfigError: Such runs.
         """
-        for _ in supernets(bench):
+        for _ in supernets(bench, _learns):
             pass
 
     def __call__(self, bench: Workbench) -> dict[str, Any]:
         """Measure the runs that the table does not hold yet; table, figure, numbers."""
-        table = measure_all(bench, [_numbers(row) for row in bench.folder.read_analysis()], self._measured)
+        table = measure_all(bench, [_numbers(row) for row in bench.folder.read_analysis()], self._measured, _learns)
         save_spectrum(table, bench.folder.plots)
         by_run: dict[str, list[dict[str, Any]]] = {}
         for row in table:
@@ -99,6 +99,15 @@ class Spectrum:
             raise GenotypeError(f"run={supernet.run}: the Hessian is not finite, the search diverged; give another run")
         tell(f"spectrum: {supernet.run}: {len(values)} eigenvalues, the largest {float(values[-1]):.4g}")
         return [{"number": number, "eigenvalue": value} for number, value in enumerate(values.tolist())]
+
+
+def _learns(supernet: Supernet) -> None:
+    """Refuse methods whose loss does not depend on architecture parameters: their Hessian is the weight decay alone."""
+    if not supernet.origin.module()[1].hypergradient.learns:
+        raise ConfigError(
+            f"run={supernet.run}: method={supernet.bench.config.method} learns no architecture parameters; name a run"
+            " that has searched by gradients"
+        )
 
 
 def _numbers(row: dict[str, str]) -> dict[str, Any]:

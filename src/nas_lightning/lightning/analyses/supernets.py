@@ -42,8 +42,12 @@ class Supernet:
         }
 
 
-def supernets(bench: Workbench) -> Iterator[Supernet]:
+def supernets(bench: Workbench, check: Callable[[Supernet], object]) -> Iterator[Supernet]:
     """Those of the run that `run` names, or of all that `runs` finds and that keep one; the others are logged.
+
+    Args:
+        bench: The parts of the analysis.
+        check: Raises ConfigError for a supernet that the analysis can say nothing of.
 
     Raises:
         ConfigError: No run is named or found, or the one that is named keeps no such supernet, or none does.
@@ -62,6 +66,7 @@ def supernets(bench: Workbench) -> Iterator[Supernet]:
             config = config_of_another_run({**bench.plain, "run": path}, TAKEN)
             source = Workbench(config, bench.folder)
             found = Supernet(RunFolder(path), source, Origin(source))
+            check(found)
         except ConfigError as error:
             if runs is None:
                 raise
@@ -74,7 +79,10 @@ def supernets(bench: Workbench) -> Iterator[Supernet]:
 
 
 def measure_all(
-    bench: Workbench, table: Sequence[dict[str, Any]], measure: Callable[[Supernet], Sequence[dict[str, Any]]]
+    bench: Workbench,
+    table: Sequence[dict[str, Any]],
+    measure: Callable[[Supernet], Sequence[dict[str, Any]]],
+    check: Callable[[Supernet], object],
 ) -> list[dict[str, Any]]:
     """Measures the supernets that the table does not hold yet, and saves after each.
 
@@ -84,6 +92,7 @@ def measure_all(
         bench: The parts of the analysis.
         table: What is measured already; its rows have the columns of `Supernet.labels`.
         measure: Further columns of the rows of one supernet; raises GenotypeError where the search diverged.
+        check: As that of `supernets`.
 
     Raises:
         ConfigError: As `supernets`, or nothing can be measured.
@@ -91,7 +100,7 @@ def measure_all(
     rows = list(table)
     done = {row["run"] for row in rows}
     reason = ""
-    for supernet in supernets(bench):
+    for supernet in supernets(bench, check):
         if supernet.labels["run"] in done:
             continue
         try:
