@@ -68,10 +68,12 @@ class RunFolder:
 
     Args:
         path: The folder; it is made when the first file is written.
+        key: What names the folder on the command line, for messages.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, key: str = "resume") -> None:
         self.path = Path(path).resolve()
+        self.key = key
 
     def __str__(self) -> str:
         try:
@@ -137,11 +139,8 @@ class RunFolder:
         except OSError as error:
             raise ConfigError(f"hydra.run.dir={self}: cannot be written ({error.strerror})") from error
 
-    def config(self, key: str = "resume") -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """The configuration of the run that the folder holds.
-
-        Args:
-            key: What names the folder on the command line, for the message.
 
         Raises:
             ConfigError: The folder holds no run.
@@ -149,9 +148,9 @@ class RunFolder:
         try:
             config = yaml.safe_load((self.path / "config.yaml").read_text())
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ConfigError(f"{key}={self}: there is no run ({' '.join(str(error).split())})") from error
+            raise ConfigError(f"{self.key}={self}: there is no run ({' '.join(str(error).split())})") from error
         if not isinstance(config, dict):
-            raise ConfigError(f"{key}={self}: config.yaml there is not a configuration")
+            raise ConfigError(f"{self.key}={self}: config.yaml there is not a configuration")
         return config
 
     def summary(self) -> dict[str, Any]:
@@ -166,7 +165,7 @@ class RunFolder:
             return dict(SUMMARY)
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(
-                f"resume={self}: summary.json there is damaged ({error}); delete it: what is finished is in the"
+                f"{self.key}={self}: summary.json there is damaged ({error}); delete it: what is finished is in the"
                 " checkpoints"
             ) from error
 
@@ -232,18 +231,19 @@ class RunFolder:
         except Exception as error:  # torch raises errors of many kinds for a damaged file
             reason = " ".join(str(error).split())[:200]
             raise DamagedCheckpointError(
-                f"resume={self}: checkpoints/{name} is damaged ({reason}); delete it to train that phase again"
+                f"{self.key}={self}: checkpoints/{name} is damaged ({reason}); delete it, and resume={self} trains"
+                " that phase again"
             ) from error
         written = saved.get("nas_lightning", {"format": 1})
         if written["format"] != FORMAT:
             raise ConfigError(
-                f"resume={self}: checkpoints/{name} is of format {written['format']}, this version reads {FORMAT}; go"
-                " on with the version of nas-lightning that wrote it (summary.json names it), or start a new run"
+                f"{self.key}={self}: checkpoints/{name} is of format {written['format']}, this version reads {FORMAT};"
+                " go on with the version of nas-lightning that wrote it (summary.json names it), or start a new run"
             )
         if written["run"] != self.fingerprint():
             raise DamagedCheckpointError(
-                f"resume={self}: checkpoints/{name} belongs to another run than config.yaml there; put that run's own"
-                " file there, or delete it to train that phase again"
+                f"{self.key}={self}: checkpoints/{name} belongs to another run than config.yaml there; put that run's"
+                f" own file there, or delete it, and resume={self} trains that phase again"
             )
         return saved
 
@@ -273,7 +273,8 @@ class RunFolder:
                 return self.checkpoints / path, saved
         if len(damaged) > 1:
             raise DamagedCheckpointError(
-                f"{damaged[0]}; so is previous.ckpt, the state before it: delete both, or start a new run"
+                f"{str(damaged[0]).partition(';')[0]}; so is previous.ckpt, the state before it: delete both, or start"
+                " a new run"
             )
         if damaged:
             raise damaged[0]
@@ -379,9 +380,9 @@ def config_of_another_run(config: Mapping[str, Any], taken: Sequence[str]) -> di
     Raises:
         ConfigError: The folder holds no run.
     """
-    source = RunFolder(config["run"])
+    source = RunFolder(config["run"], "run")
     own = {key: config[key] for key in (*taken, "task")}
-    return {**source.config("run"), **own, "run": str(source.path)}
+    return {**source.config(), **own, "run": str(source.path)}
 
 
 def _append(path: Path, row: Row) -> None:

@@ -59,8 +59,8 @@ def _report(config: Mapping[str, Any], folder: RunFolder) -> None:
 
 
 def _choices_of_run(path: Path) -> Mapping[str, Choice]:
-    folder = RunFolder(path)
-    return Workbench(folder.config("runs"), folder).space.choices
+    folder = RunFolder(path, "runs")
+    return Workbench(folder.config(), folder).space.choices
 
 
 def _export(config: Mapping[str, Any], folder: RunFolder) -> None:

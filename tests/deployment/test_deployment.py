@@ -256,6 +256,16 @@ def test_a_run_that_is_not_finished_is_named(evaluated, tmp_path):
         nl.export(nl.compose(["task=export", f"run={evaluated}"]), run_dir=evaluated)
 
 
+def test_a_damaged_checkpoint_is_told_by_the_key_that_names_the_run(evaluated, tmp_path):
+    shutil.copytree(evaluated, tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "evaluation" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(
+        nl.ConfigError, match=r"^run=.*evaluation/last\.ckpt is damaged .* resume=\S+ trains that phase"
+    ):
+        nl.export(nl.compose(["task=export", f"run={tmp_path / 'run'}"]), run_dir=tmp_path / "e")
+
+
 def test_onnx_that_is_asked_for_needs_its_packages(monkeypatch):
     monkeypatch.setattr(exporting, "ONNX_PACKAGES", ("json", "no_such_package_here"))
     assert exporting.onnx_is_wanted(None) is False

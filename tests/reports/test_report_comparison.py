@@ -122,9 +122,19 @@ def test_several_spaces_are_corrected_one_by_one():
     assert "nothing can be tested" in note(compare(frame_of({"darts": DARTS, "x": DARTS}), "darts"))
 
 
+def test_a_space_without_the_baseline_is_named_and_left_out(caplog):
+    frame = frame_of({"darts": DARTS, "x": BETTER})
+    other = frame_of({"x": BETTER}).assign(space="s4")
+    table = compare(pd.concat([frame, other]), "darts")
+    assert list(table["space"]) == ["s5", "s5"]
+    assert "no runs of it on s4 · digits · tabular: nothing is compared there" in caplog.text
+
+
 def test_mistakes():
     frame = frame_of({"darts": DARTS, "x": BETTER})
-    with pytest.raises(ConfigError, match=r"baseline=drnas: .* choose among darts, x"):
+    with pytest.raises(
+        ConfigError, match=r"baseline=drnas: there are no runs of it on s5 · digits · tabular; allowed: darts, x"
+    ):
         compare(frame, "drnas")
     with pytest.raises(ConfigError, match=r"baseline=darts: x has two runs of seed 0"):
         compare(pd.concat([frame, frame[frame["method"] == "x"]]), "darts")

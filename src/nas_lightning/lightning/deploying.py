@@ -106,13 +106,13 @@ def trained_network(root: RootConfig) -> tuple[TrainedNetwork, nn.Module, dict[s
     """
     if root.run is None:
         raise ConfigError(f"run=null: task={root.task} needs a run with a trained network; give run=outputs/DATE/TIME")
-    folder, trusted = RunFolder(root.run), tuple(root.trusted)
+    folder, trusted = RunFolder(root.run, "run"), tuple(root.trusted)
     if not (folder.path / "config.yaml").exists() and (folder.path / FILE).exists():
         trained = TrainedNetwork.load(folder.path)
         weights = _exported_weights(folder.path)
         about: dict[str, Any] = {"run": str(folder)}
     else:
-        config = {**folder.config("run"), "trusted": list(trusted)}
+        config = {**folder.config(), "trusted": list(trusted)}
         summary = folder.summary()
         weights = _trained_weights(folder, summary)
         about = {"run": str(folder), "evaluation": summary["evaluation"], "versions": versions()}

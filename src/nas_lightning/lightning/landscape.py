@@ -51,7 +51,7 @@ class Surroundings:
     def __init__(self, bench: Workbench, path: str) -> None:
         self.path = path
         self.bench = Workbench(config_of_another_run({**bench.plain, "run": path}, TAKEN), bench.folder)
-        source = RunFolder(path)
+        source = RunFolder(path, "run")
         origin = Origin(self.bench)
         self.epoch, self.passes = origin.epoch, origin.passes
         self.settings = bench.config.landscape or LandscapeConfig()

@@ -55,7 +55,7 @@ def run_search(bench: Workbench) -> Searched:
     origin: RunFolder | None = None
     until: int | None = None
     if bench.config.task == "select":
-        origin = RunFolder(bench.config.run or "")
+        origin = RunFolder(bench.config.run or "", "run")
         saved = saved or origin_checkpoint(bench)
         until = saved["search"]["stage"] - (saved["search"]["phase"] == "selection")
     elif saved is None and folder.read_metrics():
@@ -128,7 +128,7 @@ def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
     Raises:
         ConfigError: The run has none of that epoch.
     """
-    folder, epoch = RunFolder(bench.config.run or ""), bench.config.epoch
+    folder, epoch = RunFolder(bench.config.run or "", "run"), bench.config.epoch
     kept = sorted(int(path.stem.partition("=")[2]) for path in folder.checkpoints.glob("epoch=*.ckpt"))
     last = folder.checkpoint("last.ckpt")
     if epoch is None and folder.summary()["search"] is None:

@@ -6,6 +6,7 @@ Sources: Wilcoxon (1945) for the signed ranks, Student's t for paired samples, H
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +22,8 @@ from scipy import stats
 from nas_lightning.errors import ConfigError
 from nas_lightning.reports.runs import SIZE
 from nas_lightning.reports.sheets import Sheet
+
+log = logging.getLogger(__name__)
 
 _SAME = ["space", "data", "recipe", "metric", *SIZE]  # what runs must share to be compared
 _WORDS = ("space", "data", "method")  # columns that are not numbers
@@ -71,12 +74,13 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         of methods. Standard deviations are those of a sample.
 
     Raises:
-        ConfigError: There is no such method, or a method has two runs of one seed.
+        ConfigError: There is no run of such a method, or a method has two runs of one seed.
     """
     runs = frame[frame["test_accuracy"].notna()].copy()
     runs["test_error"] = 100 - runs["test_accuracy"]
     value = "regret" if runs["regret"].notna().all() else "test_error"
     groups: list[pd.DataFrame] = []
+    without: list[str] = []
     for labels, same in runs.groupby(_SAME, dropna=False, sort=False):
         twice = same[same.duplicated(["method", "seed"])]
         if len(twice):
@@ -88,10 +92,8 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         table = same.pivot_table(index="seed", columns="method", values=value)
         methods = [str(method) for method in table.columns]
         if baseline not in methods:
-            raise ConfigError(
-                f"baseline={baseline}: there are no runs of it on {' · '.join(map(str, labels[:3]))}; choose among"
-                f" {', '.join(sorted(methods))}"
-            )
+            without.append(f"there are no runs of it on {' · '.join(map(str, labels[:3]))}")
+            continue
         rows = pd.DataFrame([_row(method, table[method], table[baseline]) for method in methods])
         others = rows["method"] != baseline
         for test in ("wilcoxon", "t"):
@@ -100,6 +102,11 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         for place, (name, label) in enumerate(zip([*_SAME, "value"], [*labels, value], strict=True)):
             rows.insert(place, name, str(label))
         groups.append(rows)
+    if not groups:
+        allowed = ", ".join(sorted(map(str, runs["method"].unique()))) or "none, no run has a test accuracy"
+        raise ConfigError(f"baseline={baseline}: {'; '.join(without) or 'there are no runs of it'}; allowed: {allowed}")
+    for reason in without:
+        log.warning("baseline=%s: %s: nothing is compared there", baseline, reason)
     return pd.concat(groups, ignore_index=True)
 
 

@@ -88,8 +88,8 @@ class Origin:
 
 def _require_supernet(bench: Workbench) -> None:
     """Say why a run has none, where no epoch of it would do."""
-    source = RunFolder(bench.config.run or "")
-    searched_as = source.config("run")
+    source = RunFolder(bench.config.run or "", "run")
+    searched_as = source.config()
     if searched_as["task"] not in ("pipeline", "search", "select"):
         raise ConfigError(f"run={source}: task={searched_as['task']} has no search; name a run that has searched")
     if not stages_of(bench):

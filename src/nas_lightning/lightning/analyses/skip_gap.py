@@ -73,7 +73,7 @@ class SkipGap:
             )
         rows: list[dict[str, Any]] = []
         for path in reports.collect(patterns)["run"]:
-            found = rows_of(RunFolder(path))
+            found = rows_of(RunFolder(path, "runs"))
             if not found:
                 log.warning("skipped %s: no epoch has both mixing weights and an accuracy", path)
             rows += found
@@ -98,7 +98,7 @@ def rows_of(folder: RunFolder) -> list[dict[str, Any]]:
     }
     if not accuracies or not folder.genotypes.exists():
         return []
-    choices = Workbench(folder.config("runs"), folder).space.choices
+    choices = Workbench(folder.config(), folder).space.choices
     rows: list[dict[str, Any]] = []
     for line in Path(folder.genotypes).read_text().splitlines():
         try:

@@ -65,7 +65,7 @@ def supernets(bench: Workbench, check: Callable[[Supernet], object]) -> Iterator
         try:
             config = config_of_another_run({**bench.plain, "run": path}, TAKEN)
             source = Workbench(config, bench.folder)
-            found = Supernet(RunFolder(path), source, Origin(source))
+            found = Supernet(RunFolder(path, "run"), source, Origin(source))
             check(found)
         except ConfigError as error:
             if runs is None:
