@@ -157,6 +157,11 @@ WRONG = {
     "fraction of one": (["data.val_fraction=1.0"], r"data\.val_fraction=1\.0: must be less than 1"),
     "negative fraction": (["data.val_fraction=-0.1"], r"data\.val_fraction=-0\.1: must be at least 0"),
     "momentum": (["search.weights.momentum=1.5"], r"search\.weights\.momentum=1\.5: must be less than 1"),
+    "no part": (
+        ["method=setn", "relaxation.weights=null"],
+        r"^relaxation\.weights=null: must be a part.*weights\._target_",
+    ),
+    "a number for a part": (["method=setn", "relaxation.weights=7"], r"^relaxation\.weights=7: must be a part"),
     "three betas": (["search.arch.betas=[1,2,3]"], r"search\.arch\.betas"),
     "order": (["search.order=both"], r"search\.order=both: allowed: 'arch_first' or 'weights_first'"),
     "engine": (["engine=warp"], r"engine=warp: allowed: 'auto', 'fast' or 'reference'"),

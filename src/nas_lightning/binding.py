@@ -5,15 +5,19 @@ from it, so that users' own parts are checked exactly as ours are.
 """
 
 import difflib
+import functools
 import importlib
 import inspect
 import json
+import operator
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
+from pydantic_core import PydanticCustomError
 
 from nas_lightning.errors import ConfigError
 
@@ -146,16 +150,30 @@ def signature_model(target: Callable[..., Any], shared: type[BaseModel] | None =
     return create_model("Arguments", __config__=config, **fields)
 
 
+def _is_section(value: Any) -> Any:
+    """What becomes an object is a part, a list of parts or a section of named ones, never a bare value."""
+    if not isinstance(value, Mapping | list):
+        raise PydanticCustomError("part_type", "must be a part, with a _target_ of its own")
+    return value
+
+
+_Built = Annotated[Any, BeforeValidator(_is_section)]
+
+
 def _checkable(annotation: Any) -> Any:
-    """The annotation where JSON can be checked against it, else Any (a nested part, a class of the user's)."""
+    """The annotation, with what JSON cannot be checked against (a nested part, a class of the user's) as `_Built`."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return functools.reduce(operator.or_, map(_checkable, typing.get_args(annotation)))
     try:
         create_model(
             "Probe",
             __config__=ConfigDict(strict=True, arbitrary_types_allowed=False),
             value=(annotation, ...),
         ).model_json_schema()
-    except Exception:  # whatever pydantic cannot express is simply not checked
-        return Any
+    except Exception:  # pydantic cannot express it
+        if typing.get_origin(annotation) is Annotated:
+            return _checkable(typing.get_args(annotation)[0])
+        return _Built
     return annotation
 
 
@@ -211,6 +229,8 @@ def _describe(problem: Any, values: Mapping[str, Any], model: type[BaseModel], p
         "none_required": "null",
     }
     text = words[kind].format(**context) if kind in words else problem["msg"]
+    if kind == "part_type":
+        return f"{key}={shown}", text, f"; write {key}._target_=package.Class"
     example = f"[{shown}]" if kind == "list_type" and isinstance(value, str) and "," not in value else "VALUE"
     return f"{key}={shown}", text, f"; write {key}={example}"
 

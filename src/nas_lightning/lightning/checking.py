@@ -5,7 +5,7 @@ from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.building import bench_of, build_module, search_data, stages_of
 from nas_lightning.lightning.processes import number_of_processes
 from nas_lightning.lightning.search import SearchModule
-from nas_lightning.lightning.stages import shapes_of
+from nas_lightning.lightning.stages import Stage, shapes_of
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.spaces.widening import plan_widening
 
@@ -20,25 +20,37 @@ def check_search(bench: Workbench) -> None:
     if bench.plain["control"] and not stages:
         name = next(iter(bench.plain["control"]))
         raise ConfigError(f"control.{name}: no supernet is trained that it could steer; remove it, ~control.{name}")
+    processes = number_of_processes(bench.plain["trainer"])
     previous: SearchModule | None = None
     for stage in stages:
-        stage_bench = bench_of(bench, stage)
-        images = search_data(stage_bench)
-        images.expected_processes = number_of_processes(bench.plain["trainer"])
-        images.setup("fit")
-        module = build_module(stage_bench, stage)
-        _check_learning(module)
-        if stage.phase == "search":
-            _check_controls(stage_bench, module)
-            warmup, length = module.settings.arch.warmup_epochs, module.last_epoch - module.first_epoch
-            if module.hypergradient.learns and warmup >= length:
-                raise ConfigError(
-                    f"search.arch.warmup_epochs={warmup}: counts in each stage, and {stage.name} has {length} epochs,"
-                    " so the architecture would never be trained there; use fewer, or a longer stage"
-                )
-        if previous is not None and shapes_of(previous.supernet) != shapes_of(module.supernet):
-            plan_widening(previous.supernet, module.supernet, draws.seeded_generator(0))  # refuses what cannot grow
+        try:
+            module = _check_stage(bench, stage, processes)
+            if previous is not None and shapes_of(previous.supernet) != shapes_of(module.supernet):
+                plan_widening(previous.supernet, module.supernet, draws.seeded_generator(0))  # refuses what cannot grow
+        except ConfigError as error:
+            if stage.config == bench.plain:
+                raise
+            raise ConfigError(f"{error} (in stage {stage.name})") from error
         previous = module
+
+
+def _check_stage(bench: Workbench, stage: Stage, processes: int) -> SearchModule:
+    """A stage by itself: its images, parts, controls and schedule; returns its module."""
+    stage_bench = bench_of(bench, stage)
+    images = search_data(stage_bench)
+    images.expected_processes = processes
+    images.setup("fit")
+    module = build_module(stage_bench, stage)
+    _check_learning(module)
+    if stage.phase == "search":
+        _check_controls(stage_bench, module)
+        warmup, length = module.settings.arch.warmup_epochs, module.last_epoch - module.first_epoch
+        if module.hypergradient.learns and warmup >= length:
+            raise ConfigError(
+                f"search.arch.warmup_epochs={warmup}: counts in each stage, and {stage.name} has {length} epochs,"
+                " so the architecture would never be trained there; use fewer, or a longer stage"
+            )
+    return module
 
 
 def _check_controls(bench: Workbench, module: SearchModule) -> None:
