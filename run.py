@@ -1,6 +1,9 @@
 """Search for a network and judge it; the same as the console script `nas-lightning`. See `python run.py --help`."""
 
-from nas_lightning.app import main
+try:
+    from nas_lightning.app import main
+except KeyboardInterrupt:  # before there is anything that could say so
+    raise SystemExit(130) from None
 
 if __name__ == "__main__":
     main()
