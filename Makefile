@@ -10,7 +10,7 @@ unexport VIRTUAL_ENV PYTHONHOME
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help search test test-all lint types format docs clean
+.PHONY: help search test test-all test-gpu lint types format docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -22,7 +22,10 @@ test: lint types ## everything that must pass before a commit: lint, types, test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-all: lint types ## the same with the slow tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m ""
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not gpu"
+
+test-gpu: .venv/.installed-dev ## on a machine with a GPU, that it computes what the CPU does
+	$(BIN)/python -m pytest -n 4 --dist loadgroup -m gpu
 
 lint: .venv/.installed-dev ## check style and formatting (ruff)
 	$(BIN)/ruff check .

@@ -1,10 +1,19 @@
 """Fixtures: a tiny set of images on disk, a folder of one's own, and the overrides of a run of seconds."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 
 torch.set_num_threads(1)  # tiny kernels: threads cost more than they give, above all when tests run side by side
+
+
+def pytest_configure(config):
+    """No GPU unless its tests are asked for: bits are compared, here and in subprocesses, that a CPU makes."""
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 
 TINY_SIZES = [
     "search.epochs=2",

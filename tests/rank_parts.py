@@ -1,12 +1,17 @@
 """What the processes of a distributed run do in tests, and the parts that tell the test of it."""
 
+import os
 from pathlib import Path
 
 import torch
 from torch import nn
 
 import lightning as L
+import nas_lightning as nl
+from conftest import TINY_SIZES
 from nas_lightning import ranks
+from nas_lightning.composition import as_dict
+from nas_lightning.lightning.processes import SearchDDP
 from nas_lightning.lightning.searching import run_search
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.regularizers import Hooks
@@ -57,6 +62,30 @@ class GroupNormed(CellSpace):
         return net.double()
 
 
+class Double(CellSpace):
+    """A space whose networks are of float64."""
+
+    def supernet(self, *args, **kwargs):
+        return super().supernet(*args, **kwargs).double()
+
+
+def case(overrides, images, folder, batch, space=None, trainer="cpu"):
+    """Configuration of a tiny search that records its trajectory; in float64 if a space of this module is named."""
+    composed = nl.compose(
+        [
+            *("data=arrays", f"data.path={images}", "space=s3", f"trainer={trainer}", *TINY_SIZES),
+            *("search.arch.warmup_epochs=0", "trusted=[rank_parts]", f"search.batch_size={batch}"),
+            *("+callbacks.record._target_=rank_parts.Record", f"+callbacks.record.folder={folder}"),
+            *overrides,
+        ]
+    )
+    config = as_dict(composed)
+    if space is not None:
+        config["space"]["_target_"] = f"rank_parts.{space}"
+        config["regularizer"] = {**config["regularizer"], "double": {"_target_": "rank_parts.InDouble"}}
+    return config
+
+
 def search_all(config, folder):
     """Search by every configuration of `cases`; the folders are those of the cases."""
     torch.set_num_threads(1)
@@ -66,6 +95,16 @@ def search_all(config, folder):
         home.mkdir(exist_ok=True)
         found = run_search(Workbench({**case, "trainer": {**case["trainer"], **config["trainer"]}}, RunFolder(home)))
         torch.save(found.genotype.to_dict(), home / f"genotype.rank{ranks.rank()}.pt")
+
+
+def search_on_one_gpu(rank, port, config, folder):
+    """One of two processes that share a GPU: told that they are on two machines, and without NCCL, which refuses it."""
+    os.environ |= {
+        **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"},
+        **{"RANK": str(rank), "GROUP_RANK": str(rank), "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "one-gpu"},
+    }
+    SearchDDP._get_process_group_backend = lambda self: "gloo"
+    search_all(config, folder)
 
 
 def fail_in_the_second(config, folder):

@@ -4,11 +4,9 @@ import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 
-import nas_lightning as nl
 import rank_parts
 from comparing import differences
-from conftest import TINY_SIZES, write_images
-from nas_lightning.composition import as_dict
+from conftest import write_images
 from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.processes import SearchDDP, check_processes, number_of_processes, start_here, strategy_of
 from nas_lightning.lightning.searching import run_search
@@ -42,26 +40,13 @@ DOUBLE = ["method=darts", "~callbacks.curvature", "search.epochs=5"]
 DOUBLES = {f"double {h}": [*DOUBLE, f"hypergradient={h}"] for h in ("first_order", "unrolled", "unrolled_exact")}
 
 
-def case(overrides, images, folder, batch):
-    composed = nl.compose(
-        [
-            *("data=arrays", f"data.path={images}", "space=s3", "trainer=cpu", *TINY_SIZES),
-            *("search.arch.warmup_epochs=0", "trusted=[rank_parts]", f"search.batch_size={batch}"),
-            *("+callbacks.record._target_=rank_parts.Record", f"+callbacks.record.folder={folder}"),
-            *overrides,
-        ]
-    )
-    config = as_dict(composed)
-    if "double" in folder.name:
-        config["space"]["_target_"] = "rank_parts.GroupNormed"
-        config["regularizer"] = {"double": {"_target_": "rank_parts.InDouble"}}
-    return config
-
-
 def by_two(cases, folder):
     images = folder / "tiny.npz"
     write_images(images, train=44)
-    made = {name: case(words, images, folder / name, 8) for name, words in cases.items()}
+    made = {
+        name: rank_parts.case(words, images, folder / name, 8, "GroupNormed" if name in DOUBLES else None)
+        for name, words in cases.items()
+    }
     start_here(rank_parts.search_all, {"trainer": TWO, "cases": made}, folder)
     return folder
 
@@ -103,7 +88,7 @@ def test_two_processes_take_the_steps_of_one(quick, name, tmp_path):
     """Half the batch in each of two processes is the whole batch in one, where normalisation sees one image."""
     torch.set_default_dtype(torch.float64)
     try:
-        config = case(DOUBLES[name], quick / "tiny.npz", tmp_path / name, 16)
+        config = rank_parts.case(DOUBLES[name], quick / "tiny.npz", tmp_path / name, 16, "GroupNormed")
         (tmp_path / name).mkdir()
         run_search(Workbench(config, RunFolder(tmp_path / name)))
     finally:

@@ -1,0 +1,248 @@
+"""What holds on the CPU holds on a GPU: `make test-gpu` on a machine that has one.
+
+The suite itself runs without a GPU, also where there is one, so that its bits are the same everywhere.
+"""
+
+import csv
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_methods import METHODS, run
+from test_resume import cut_off_and_resumed_equals_whole
+from test_resume import run as run_whole
+from torch import multiprocessing
+from torch.func import functional_call
+from torch.nn import functional as F
+
+import rank_parts
+from cases import SPACES, build_space, images, random_mixing, tiny_supernet
+from comparing import differences
+from conftest import write_images
+from nas_lightning import draws
+from nas_lightning.curvature import hessian, measure
+from nas_lightning.lightning.searching import run_search
+from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.run_folder import RunFolder
+from nas_lightning.spaces import NasBench201Space
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
+]
+ROOT = Path(__file__).parents[2]
+ALL_SPACES = (*SPACES, "nasbench201")
+LEARNT = {
+    **{h: ["method=darts", f"hypergradient={h}"] for h in ("first_order", "unrolled", "unrolled_exact")},
+    **{m: [f"method={m}"] for m in ("sdarts_rs", "sdarts_adv", "drnas", "gdas", "snas", "sgas", "rs_ws")},
+    "pc_darts": ["method=pc_darts", "regularizer.partial_channels.divisor=2"],
+}
+"""Searches whose draws do not depend on the device."""
+
+
+@pytest.fixture
+def on_gpu(tiny):
+    return [*("trainer=gpu" if override == "trainer=cpu" else override for override in tiny)]
+
+
+def moved(tensors, device, dtype=None):
+    return {name: tensor.to(device, dtype) for name, tensor in tensors.items()}
+
+
+def space_named(name):
+    return NasBench201Space() if name == "nasbench201" else build_space(name)
+
+
+def computed(space, engine, device, dtype, mixing):
+    """Output, gradients and running statistics of one pass, on the CPU."""
+    net = tiny_supernet(space, engine=engine, layers=1 if isinstance(space, NasBench201Space) else 4).to(device, dtype)
+    leaves = {name: m.clone().requires_grad_() for name, m in moved(mixing, device, dtype).items()}
+    with draws.keyed(0, 0, "weights"):
+        outputs = net(images().to(device, dtype), leaves)
+    weights = list(net.parameters())
+    found = torch.autograd.grad(outputs.square().sum(), [*weights, *leaves.values()], allow_unused=True)
+    gradients = [torch.zeros_like(w) if g is None else g for g, w in zip(found, [*weights, *leaves.values()])]  # noqa: B905
+    return [t.detach().double().cpu() for t in (outputs, *gradients, *net.buffers())]
+
+
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+@pytest.mark.parametrize("space", ALL_SPACES)
+def test_supernets_are_those_of_the_cpu(space, engine):
+    """Noise is drawn where the images are, so S4 is compared with the reference on the GPU."""
+    device = "cuda" if space == "s4" else "cpu"
+    space = space_named(space)
+    mixing = random_mixing(space)
+    expected = computed(space, "reference", device, torch.float64, mixing)
+    for found, wanted in zip(computed(space, engine, "cuda", torch.float64, mixing), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("space", [name for name in ALL_SPACES if name != "s4"])
+def test_supernets_in_float32(space, monkeypatch):
+    """The fast engine is as near to float64 as the reference, up to a factor."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    space = space_named(space)
+    mixing = random_mixing(space)
+    exact = computed(space, "reference", "cpu", torch.float64, mixing)
+    errors = {}
+    for engine in ("fast", "reference"):
+        found = computed(space, engine, "cuda", torch.float32, mixing)
+        distances = [(a - b).square().sum() for a, b in zip(found, exact, strict=True)]
+        errors[engine] = float(sum(distances) / sum(b.square().sum() for b in exact)) ** 0.5
+    assert errors["fast"] < max(10 * errors["reference"], 1e-5), errors
+
+
+@pytest.mark.parametrize("name", LEARNT)
+def test_searches_take_the_steps_of_the_cpu(name, tmp_path):
+    """In float64 architecture parameters follow the same trajectory, with the same decisions and genotype."""
+    file = tmp_path / "tiny.npz"
+    write_images(file)
+    found = {}
+    torch.set_default_dtype(torch.float64)
+    try:
+        for device in ("cpu", "gpu"):
+            home = tmp_path / device
+            home.mkdir(exist_ok=True)
+            words = [*LEARNT[name], "~callbacks.curvature", "search.epochs=3"]
+            config = rank_parts.case(words, file, home, 16, "Double", trainer=device)
+            genotype = run_search(Workbench(config, RunFolder(home))).genotype
+            found[device] = torch.load(home / "search.rank0.pt", weights_only=True, map_location="cpu"), genotype
+    finally:
+        torch.set_default_dtype(torch.float32)
+    (cpu, genotype), (gpu, same_genotype) = found["cpu"], found["gpu"]
+    assert len(cpu["trajectory"]) == len(gpu["trajectory"]) > 3
+    for one, two in zip(cpu["trajectory"], gpu["trajectory"], strict=True):
+        for choice in one:
+            torch.testing.assert_close(two[choice], one[choice], rtol=0, atol=1e-6)
+    assert genotype == same_genotype
+    assert not differences(cpu["decisions"], gpu["decisions"])
+
+
+def test_curvature_is_that_of_the_cpu():
+    space = build_space("s5")
+    found = {}
+    for device in ("cpu", "cuda"):
+        net = tiny_supernet(space, engine="fast").to(device)
+        weights = {name: w.detach() for name, w in net.named_parameters()}
+        x, targets = images().to(device), torch.arange(4).remainder(3).to(device)
+        arch = moved(random_mixing(space), device)
+
+        def loss(a, net=net, weights=weights, x=x, targets=targets):
+            mixing = {name: value.softmax(dim=1) for name, value in a.items()}
+            return F.cross_entropy(functional_call(net, weights, (x, mixing)), targets)
+
+        dense = hessian(loss, arch, net).cpu()
+        largest = float(torch.linalg.eigvalsh((dense + dense.T) / 2)[-1])
+        assert measure(loss, arch, net).value == pytest.approx(largest, rel=1e-3)
+        found[device] = dense
+    torch.testing.assert_close(found["cuda"], found["cpu"], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs(method, on_gpu, tmp_path):
+    run(method, "s5" if method != "noisy_darts" else "s4", on_gpu, tmp_path / "run")
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_whole_run(precision, on_gpu, tmp_path):
+    """Search with curvature, retraining, and a network that is used elsewhere."""
+    overrides = [override for override in on_gpu if override != "~callbacks.curvature"]
+    run_whole([*overrides, "callbacks.curvature.interval=1", f"trainer.precision={precision}"], tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    for phase in ("search", "evaluation"):
+        assert summary[phase]["peak_memory_mib"] > 0
+    assert 0 <= summary["evaluation"]["test_accuracy"] <= 100
+    assert torch.cuda.get_device_name() in json.dumps(summary)
+    rows = list(csv.DictReader((tmp_path / "run" / "curvature.csv").open()))
+    assert all(float(row["dominant_eigenvalue"]) == float(row["dominant_eigenvalue"]) for row in rows)
+
+
+@pytest.mark.parametrize(("phase", "epoch"), [("search", 1), ("evaluation", 0)])
+def test_a_resumed_run_is_a_whole_one(phase, epoch, on_gpu, tmp_path):
+    """Bit for bit, with the deterministic kernels that Lightning asks for."""
+    words = [*on_gpu, "method=sdarts_rs", "+regularizer=drop_path", "search.epochs=3", "+trainer.deterministic=true"]
+    cut_off_and_resumed_equals_whole(words, phase, epoch, tmp_path)
+
+
+def test_images_augmented_on_the_gpu_are_those_of_the_loader(on_gpu, tmp_path):
+    """The same search, up to rounding of the images."""
+    found = {}
+    for where in ("device", "loader"):
+        home = tmp_path / where
+        home.mkdir(exist_ok=True)
+        words = ["method=darts", "~callbacks.curvature", f"data.augment_on={where}", "+regularizer=cutout"]
+        file = next(override for override in on_gpu if override.startswith("data.path=")).partition("=")[2]
+        config = rank_parts.case(words, file, home, 16, "Double", trainer="gpu")
+        run_search(Workbench(config, RunFolder(home)))
+        found[where] = torch.load(home / "search.rank0.pt", weights_only=True, map_location="cpu")["trajectory"]
+    for one, two in zip(found["device"], found["loader"], strict=True):
+        for choice in one:
+            torch.testing.assert_close(two[choice], one[choice], rtol=0, atol=1e-5)
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+SYNCED = {
+    f"{space} {hypergradient}": (space, [f"hypergradient={hypergradient}", *more])
+    for space, more in (("GroupNormed", []), ("Double", ["+trainer.sync_batchnorm=true"]))
+    for hypergradient in ("first_order", "unrolled_exact")
+    if (space, hypergradient) != ("Double", "unrolled_exact")  # it normalises by the images of a process
+}
+
+
+def test_two_processes_on_a_gpu_take_the_steps_of_one(tmp_path):
+    """Half the batch in each is the whole batch in one, where normalisation sees one image or, synchronised, all."""
+    file = tmp_path / "tiny.npz"
+    write_images(file, train=44)
+    words = {
+        name: ["method=darts", "~callbacks.curvature", "search.epochs=5", *more] for name, (_, more) in SYNCED.items()
+    }
+    cases = {
+        f"double {name}": rank_parts.case(words[name], file, tmp_path / f"double {name}", 8, space, trainer="gpu")
+        for name, (space, _) in SYNCED.items()
+    }
+    trainer = {"accelerator": "gpu", "devices": 1, "num_nodes": 2, "strategy": "ddp"}
+    given = (free_port(), {"trainer": trainer, "cases": cases}, tmp_path)
+    multiprocessing.spawn(rank_parts.search_on_one_gpu, given, nprocs=2)
+    torch.set_default_dtype(torch.float64)
+    try:
+        for name, (space, _) in SYNCED.items():
+            alone = tmp_path / "alone" / name
+            alone.mkdir(parents=True)
+            plain = [word for word in words[name] if "sync" not in word]
+            run_search(Workbench(rank_parts.case(plain, file, alone, 16, space, trainer="gpu"), RunFolder(alone)))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for name in SYNCED:
+        one, *two = (
+            torch.load(path, weights_only=True, map_location="cpu")
+            for path in (
+                tmp_path / "alone" / name / "search.rank0.pt",
+                *(tmp_path / f"double {name}" / f"search.rank{rank}.pt" for rank in (0, 1)),
+            )
+        )
+        assert not differences(two[0], two[1], name)
+        assert len(one["trajectory"]) >= 10
+        for a, b in zip(one["trajectory"], two[0]["trajectory"], strict=True):
+            for choice in a:
+                torch.testing.assert_close(b[choice], a[choice], rtol=0, atol=1e-5)
+
+
+def test_nccl(on_gpu, tmp_path):
+    """A whole run by torchrun with the process group of GPUs, one process."""
+    words = [*on_gpu, "trainer=ddp", "trainer.accelerator=gpu", "+trainer.sync_batchnorm=true"]
+    words = [word for word in words if word != "trainer=gpu"]
+    command = [*("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1"), str(ROOT / "run.py")]
+    ended = subprocess.run(
+        [sys.executable, *command, *words, f"hydra.run.dir={tmp_path}/run"], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["evaluation"]["test_accuracy"] >= 0
