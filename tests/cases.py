@@ -66,3 +66,13 @@ def random_genotype(space: CellSpace, seed: int = 0, avoid: str = "(nothing)") -
                 if avoid in option:
                     scores[name][row, column] -= 10
     return space.genotype(scores)
+
+
+def pooling(space: CellSpace) -> Mixing:
+    """Scores by which average pools win wherever there is one."""
+    scores = random_mixing(space)
+    for name, choice in space.choices.items():
+        for row, options in enumerate(choice.options):
+            for column, option in enumerate(options):
+                scores[name][row, column] += "avg_pool" in option
+    return scores

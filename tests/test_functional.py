@@ -1,11 +1,11 @@
-"""Frozen batch statistics and parameter counts."""
+"""Frozen batch statistics, full precision and parameter counts."""
 
 import pytest
 import torch
 from torch import nn
 
 from cases import build_space, images, random_mixing, tiny_supernet
-from nas_lightning.functional import count_parameters, frozen_batch_stats
+from nas_lightning.functional import count_parameters, frozen_batch_stats, full_precision
 
 
 def buffers(module):
@@ -102,6 +102,21 @@ def test_whole_supernet_with_functional_call_and_func_grad():
         torch.testing.assert_close(grads[name], weight.grad, rtol=1e-9, atol=1e-10)
     for name, leaf in leaves.items():
         torch.testing.assert_close(mixing_grads[name], leaf.grad, rtol=1e-9, atol=1e-10)
+
+
+def test_full_precision_leaves_autocast_and_tf32_and_restores_them():
+    operators = torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul
+    before = [operator.fp32_precision for operator in operators]
+    assert before[0] == "tf32"
+    a = torch.ones(2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        with pytest.raises(ValueError, match="out"), full_precision("cpu", "cuda"):  # noqa: PT012
+            assert [operator.fp32_precision for operator in operators] == ["ieee"] * 3
+            assert (a @ a).dtype == torch.float32
+            raise ValueError("out")
+        assert (a @ a).dtype == torch.bfloat16
+    assert [operator.fp32_precision for operator in operators] == before
+    assert torch.backends.cudnn.allow_tf32  # in the older spelling, too
 
 
 def test_count_parameters_leaves_the_auxiliary_head_out():

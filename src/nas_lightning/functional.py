@@ -1,8 +1,9 @@
 """Small pure helpers on modules."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,6 +29,31 @@ def plain_autograd() -> Iterator[None]:
 def autograd_is_plain() -> bool:
     """Whether such a block is open."""
     return _plain.get()
+
+
+@contextmanager
+def full_precision(*kinds: str) -> Iterator[None]:
+    """Within the block numbers keep their own precision: no autocast and, on a GPU, no TF32.
+
+    TF32, which torch takes for the convolutions of a GPU, rounds to 1e-3: what second derivatives are differences of.
+    Torch's older spelling, `allow_tf32`, cannot be read within the block.
+
+    Args:
+        kinds: Kinds of devices whose autocast is left, such as "cuda".
+    """
+    cudnn: Any = torch.backends.cudnn
+    operators: list[Any] = [cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul]
+    before = [operator.fp32_precision for operator in operators]
+    with ExitStack() as stack:
+        for kind in kinds:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        try:
+            for operator in operators:
+                operator.fp32_precision = "ieee"
+            yield
+        finally:
+            for operator, precision in zip(operators, before, strict=True):
+                operator.fp32_precision = precision
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 import rank_parts
-from cases import SPACES, build_space, images, random_mixing, tiny_supernet
+from cases import SPACES, build_space, images, pooling, random_mixing, tiny_supernet
 from comparing import differences
 from conftest import write_images
 from nas_lightning import draws
@@ -36,6 +36,8 @@ pytestmark = [
 ]
 ROOT = Path(__file__).parents[2]
 ALL_SPACES = (*SPACES, "nasbench201")
+NOISELESS = [name for name in ALL_SPACES if name != "s4"]
+"""Noise is drawn where the images are, and so differs between devices."""
 LEARNT = {
     **{h: ["method=darts", f"hypergradient={h}"] for h in ("first_order", "unrolled", "unrolled_exact")},
     **{m: [f"method={m}"] for m in ("sdarts_rs", "sdarts_adv", "drnas", "gdas", "snas", "sgas", "rs_ws")},
@@ -72,8 +74,8 @@ def computed(space, engine, device, dtype, mixing):
 @pytest.mark.parametrize("engine", ["fast", "reference"])
 @pytest.mark.parametrize("space", ALL_SPACES)
 def test_supernets_are_those_of_the_cpu(space, engine):
-    """Noise is drawn where the images are, so S4 is compared with the reference on the GPU."""
-    device = "cuda" if space == "s4" else "cpu"
+    """S4 is compared with the reference on the GPU."""
+    device = "cpu" if space in NOISELESS else "cuda"
     space = space_named(space)
     mixing = random_mixing(space)
     expected = computed(space, "reference", device, torch.float64, mixing)
@@ -81,7 +83,7 @@ def test_supernets_are_those_of_the_cpu(space, engine):
         torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("space", [name for name in ALL_SPACES if name != "s4"])
+@pytest.mark.parametrize("space", NOISELESS)
 def test_supernets_in_float32(space, monkeypatch):
     """The fast engine is as near to float64 as the reference, up to a factor."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
@@ -96,30 +98,53 @@ def test_supernets_in_float32(space, monkeypatch):
     assert errors["fast"] < max(10 * errors["reference"], 1e-5), errors
 
 
-@pytest.mark.parametrize("name", LEARNT)
-def test_searches_take_the_steps_of_the_cpu(name, tmp_path):
-    """In float64 architecture parameters follow the same trajectory, with the same decisions and genotype."""
-    file = tmp_path / "tiny.npz"
-    write_images(file)
-    found = {}
+def trajectory(words, file, home, device, space="Double", batch=16):
+    """What a search in float64 leaves (see `rank_parts.Record`), and its genotype."""
+    home.mkdir(parents=True, exist_ok=True)
     torch.set_default_dtype(torch.float64)
     try:
-        for device in ("cpu", "gpu"):
-            home = tmp_path / device
-            home.mkdir(exist_ok=True)
-            words = [*LEARNT[name], "~callbacks.curvature", "search.epochs=3"]
-            config = rank_parts.case(words, file, home, 16, "Double", trainer=device)
-            genotype = run_search(Workbench(config, RunFolder(home))).genotype
-            found[device] = torch.load(home / "search.rank0.pt", weights_only=True, map_location="cpu"), genotype
+        config = rank_parts.case(words, file, home, batch, space, trainer=device)
+        genotype = run_search(Workbench(config, RunFolder(home))).genotype
     finally:
         torch.set_default_dtype(torch.float32)
-    (cpu, genotype), (gpu, same_genotype) = found["cpu"], found["gpu"]
-    assert len(cpu["trajectory"]) == len(gpu["trajectory"]) > 3
-    for one, two in zip(cpu["trajectory"], gpu["trajectory"], strict=True):
+    return torch.load(home / "search.rank0.pt", weights_only=True, map_location="cpu"), genotype
+
+
+def stay_close(first, second, tolerance):
+    assert len(first) == len(second) > 3
+    for one, two in zip(first, second, strict=True):
         for choice in one:
-            torch.testing.assert_close(two[choice], one[choice], rtol=0, atol=1e-6)
+            torch.testing.assert_close(two[choice], one[choice], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", LEARNT)
+def test_searches_take_the_steps_of_the_cpu(name, images_file, tmp_path):
+    """In float64 architecture parameters follow the same trajectory, with the same decisions and genotype."""
+    words = [*LEARNT[name], "~callbacks.curvature", "search.epochs=3"]
+    (cpu, genotype), (gpu, same_genotype) = (
+        trajectory(words, images_file, tmp_path / device, device) for device in ("cpu", "gpu")
+    )
+    stay_close(cpu["trajectory"], gpu["trajectory"], 1e-6)
     assert genotype == same_genotype
     assert not differences(cpu["decisions"], gpu["decisions"])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("space", NOISELESS)
+def test_networks_are_those_of_the_cpu(space, layout):
+    """Gradients of the weights of a discrete network, in either layout, with the pools in it where there are any."""
+    space = space_named(space)
+    genotype = space.genotype(pooling(space))
+    found = []
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        net = space.network(genotype, 3, init_channels=4, layers=1).double().to(device)
+        x = images().to(device)
+        outputs = net(x if device == "cpu" else x.contiguous(memory_format=layout))
+        outputs = outputs[0] if isinstance(outputs, tuple) else outputs
+        found.append([g.cpu() for g in torch.autograd.grad(outputs.square().sum(), list(net.parameters()))])
+    for cpu, gpu in zip(*found, strict=True):
+        torch.testing.assert_close(gpu, cpu, rtol=1e-8, atol=1e-8)
 
 
 def test_curvature_is_that_of_the_cpu():
@@ -164,24 +189,18 @@ def test_a_whole_run(precision, on_gpu, tmp_path):
 @pytest.mark.parametrize(("phase", "epoch"), [("search", 1), ("evaluation", 0)])
 def test_a_resumed_run_is_a_whole_one(phase, epoch, on_gpu, tmp_path):
     """Bit for bit, with the deterministic kernels that Lightning asks for."""
-    words = [*on_gpu, "method=sdarts_rs", "+regularizer=drop_path", "search.epochs=3", "+trainer.deterministic=true"]
+    words = [*on_gpu, "method=sdarts_rs", "+regularizer=drop_path", "search.epochs=3", "trainer.deterministic=true"]
     cut_off_and_resumed_equals_whole(words, phase, epoch, tmp_path)
 
 
 def test_images_augmented_on_the_gpu_are_those_of_the_loader(on_gpu, tmp_path):
     """The same search, up to rounding of the images."""
     found = {}
+    file = next(override for override in on_gpu if override.startswith("data.path=")).partition("=")[2]
+    words = ["method=darts", "~callbacks.curvature", "+regularizer=cutout"]
     for where in ("device", "loader"):
-        home = tmp_path / where
-        home.mkdir(exist_ok=True)
-        words = ["method=darts", "~callbacks.curvature", f"data.augment_on={where}", "+regularizer=cutout"]
-        file = next(override for override in on_gpu if override.startswith("data.path=")).partition("=")[2]
-        config = rank_parts.case(words, file, home, 16, "Double", trainer="gpu")
-        run_search(Workbench(config, RunFolder(home)))
-        found[where] = torch.load(home / "search.rank0.pt", weights_only=True, map_location="cpu")["trajectory"]
-    for one, two in zip(found["device"], found["loader"], strict=True):
-        for choice in one:
-            torch.testing.assert_close(two[choice], one[choice], rtol=0, atol=1e-5)
+        found[where] = trajectory([*words, f"data.augment_on={where}"], file, tmp_path / where, "gpu")[0]["trajectory"]
+    stay_close(found["device"], found["loader"], 1e-5)
 
 
 def free_port():
@@ -192,7 +211,7 @@ def free_port():
 
 SYNCED = {
     f"{space} {hypergradient}": (space, [f"hypergradient={hypergradient}", *more])
-    for space, more in (("GroupNormed", []), ("Double", ["+trainer.sync_batchnorm=true"]))
+    for space, more in (("GroupNormed", []), ("Double", ["trainer.sync_batchnorm=true"]))
     for hypergradient in ("first_order", "unrolled_exact")
     if (space, hypergradient) != ("Double", "unrolled_exact")  # it normalises by the images of a process
 }
@@ -212,33 +231,20 @@ def test_two_processes_on_a_gpu_take_the_steps_of_one(tmp_path):
     trainer = {"accelerator": "gpu", "devices": 1, "num_nodes": 2, "strategy": "ddp"}
     given = (free_port(), {"trainer": trainer, "cases": cases}, tmp_path)
     multiprocessing.spawn(rank_parts.search_on_one_gpu, given, nprocs=2)
-    torch.set_default_dtype(torch.float64)
-    try:
-        for name, (space, _) in SYNCED.items():
-            alone = tmp_path / "alone" / name
-            alone.mkdir(parents=True)
-            plain = [word for word in words[name] if "sync" not in word]
-            run_search(Workbench(rank_parts.case(plain, file, alone, 16, space, trainer="gpu"), RunFolder(alone)))
-    finally:
-        torch.set_default_dtype(torch.float32)
-    for name in SYNCED:
-        one, *two = (
-            torch.load(path, weights_only=True, map_location="cpu")
-            for path in (
-                tmp_path / "alone" / name / "search.rank0.pt",
-                *(tmp_path / f"double {name}" / f"search.rank{rank}.pt" for rank in (0, 1)),
-            )
+    for name, (space, _) in SYNCED.items():
+        plain = [word for word in words[name] if "sync" not in word]
+        alone, _ = trajectory(plain, file, tmp_path / "alone" / name, "gpu", space)
+        first, second = (
+            torch.load(tmp_path / f"double {name}" / f"search.rank{rank}.pt", weights_only=True, map_location="cpu")
+            for rank in (0, 1)
         )
-        assert not differences(two[0], two[1], name)
-        assert len(one["trajectory"]) >= 10
-        for a, b in zip(one["trajectory"], two[0]["trajectory"], strict=True):
-            for choice in a:
-                torch.testing.assert_close(b[choice], a[choice], rtol=0, atol=1e-5)
+        assert not differences(first, second, name)
+        stay_close(alone["trajectory"], first["trajectory"], 1e-5)
 
 
 def test_nccl(on_gpu, tmp_path):
     """A whole run by torchrun with the process group of GPUs, one process."""
-    words = [*on_gpu, "trainer=ddp", "trainer.accelerator=gpu", "+trainer.sync_batchnorm=true"]
+    words = [*on_gpu, "trainer=ddp", "trainer.accelerator=gpu", "trainer.sync_batchnorm=true"]
     words = [word for word in words if word != "trainer=gpu"]
     command = [*("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1"), str(ROOT / "run.py")]
     ended = subprocess.run(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas_lightning.functional import frozen_batch_stats, plain_autograd
+from nas_lightning.functional import frozen_batch_stats, full_precision, plain_autograd
 from nas_lightning.protocols import Reduce
 
 log = logging.getLogger(__name__)
@@ -129,9 +129,9 @@ def hessian_products(
 ) -> Iterator[HessianProducts]:
     """Within the block the Hessian at `arch` is an operator; afterwards its graph is freed.
 
-    The loss is evaluated once, in its own precision (autocast is off) and at copies of the architecture parameters, so
-    all products see the same random draws. The buffers of `module`, torch's global random numbers and the
-    architecture parameters are afterwards as they were. With `reduce` it is the Hessian of the mean loss over the
+    The loss is evaluated once, in its own precision (no autocast, no TF32) and at copies of the architecture
+    parameters, so all products see the same random draws. The buffers of `module`, torch's global random numbers and
+    the architecture parameters are afterwards as they were. With `reduce` it is the Hessian of the mean loss over the
     processes of a distributed run.
 
     Raises:
@@ -147,8 +147,7 @@ def hessian_products(
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(plain_autograd())
-        for kind in {a.device.type for a in given}:
-            stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(full_precision(*{a.device.type for a in given}))
         if module is not None:
             stack.enter_context(frozen_batch_stats(module))
             stack.callback(_put_back, [(buffer, buffer.clone()) for buffer in module.buffers()])

@@ -18,7 +18,7 @@ import lightning as L
 from nas_lightning import draws, ranks
 from nas_lightning.configs import SearchConfig
 from nas_lightning.decisions import Decisions, held_entries
-from nas_lightning.functional import evaluating, frozen_batch_stats
+from nas_lightning.functional import evaluating, frozen_batch_stats, full_precision
 from nas_lightning.hypergradients import SGDStep
 from nas_lightning.lightning.finite import FiniteLoss
 from nas_lightning.lightning.state import Measured, Rollback, go_back, load_state, state_of
@@ -221,9 +221,9 @@ class SearchModule(L.LightningModule):
     def arch_step(self, train_batch: Batch, arch_batch: Batch) -> None:
         """One Adam step on the architecture parameters; weights and buffers stay as they were."""
         _, optimizer = self._optimizers()
-        # A difference of radius 0.01 vanishes in bfloat16, so second order leaves autocast.
+        # A difference of radius 0.01 vanishes in bfloat16 and suffers in TF32, so second order leaves both.
         second_order = self.hypergradient.second_order
-        full = torch.autocast(self.device.type, enabled=False) if second_order else nullcontext()
+        full = full_precision(self.device.type) if second_order else nullcontext()
         local = ranks.local_normalisation(self.supernet) if second_order else nullcontext()
         with frozen_batch_stats(self.supernet), full, local:
             found, loss = self.hypergradient(
@@ -260,7 +260,7 @@ class SearchModule(L.LightningModule):
                 outputs = functional_call(self.supernet, frozen, (images, candidate, active))
             return self.objective.loss(outputs, targets)
 
-        rng = draws.seeded_generator(self.seed, self.num_steps, "perturbation", device=self.device)
+        rng = draws.seeded_generator(self.seed, self.num_steps, "perturbation")  # the same on all devices
         choices = self.decisions.narrowed(self.space.choices)
         perturbed = self.perturbation(mixing, loss_of_mixing, choices, self.epsilon, rng, self.reduce)
         mixing = self.decisions.fixed(perturbed)

@@ -128,6 +128,17 @@ def _convolution(size: int) -> "Builder":
     return build
 
 
+class AveragePool(nn.AvgPool2d):
+    """`nn.AvgPool2d`, on a GPU in the contiguous layout only.
+
+    With padding, its gradient in channels_last is wrong there in torch 2.11 and later (pytorch's issue 188344).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] → [B, C, H', W']."""
+        return super().forward(x.contiguous() if x.is_cuda else x)
+
+
 def _pool(make: Callable[[int], nn.Module]) -> "Builder":
     def build(channels: int, stride: int, search: bool, key: tuple[int | str, ...]) -> nn.Module:
         pool = make(stride)
@@ -145,7 +156,7 @@ Builder = Callable[[int, int, bool, tuple[int | str, ...]], nn.Module]
 OPERATIONS: dict[str, Builder] = {
     "none": lambda channels, stride, search, key: Zero(stride),
     "max_pool_3x3": _pool(lambda stride: nn.MaxPool2d(3, stride, padding=1)),
-    "avg_pool_3x3": _pool(lambda stride: nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)),
+    "avg_pool_3x3": _pool(lambda stride: AveragePool(3, stride, padding=1, count_include_pad=False)),
     "skip_connect": _skip,
     "sep_conv_3x3": _separable(3),
     "sep_conv_5x5": _separable(5),

@@ -24,7 +24,7 @@ from nas_lightning.protocols import Regularizer
 from nas_lightning.spaces.depthwise import depthwise, dilated_by_even, dilated_by_phases, from_phases, to_phases
 from nas_lightning.spaces.mixed import Mix, MixedCell, MixedOperation
 from nas_lightning.spaces.normed_sums import Term, by_hand, image, move, normed, normed_sum, rows, scaled_sum
-from nas_lightning.spaces.operations import FactorizedReduce, Identity, Pointwise, Zero
+from nas_lightning.spaces.operations import AveragePool, FactorizedReduce, Identity, Pointwise, Zero
 from nas_lightning.spaces.partial import bypass, join
 
 T = TypeVar("T")
@@ -252,14 +252,14 @@ class _Pass:
             return
         elif type(operation) is Identity:
             total.add(source.x, one)
-        elif type(operation) in (nn.MaxPool2d, nn.AvgPool2d):
+        elif type(operation) in (nn.MaxPool2d, AveragePool):
             total.add(source.pooled(operation), one)
         elif type(operation) is FactorizedReduce and _is_plain(operation.norm):
             z = operation.convolve(source.strided(0), source.strided(1))
             total.add_normed(Term(z, operation.norm, weight))
         elif type(operation) is not nn.Sequential or not _is_known(operation):
             total.add(operation(_as_written(source.x)), one)
-        elif isinstance(operation[0], nn.MaxPool2d | nn.AvgPool2d) and len(operation) == 2:
+        elif isinstance(operation[0], nn.MaxPool2d | AveragePool) and len(operation) == 2:
             self._add_pool(total, operation[0], operation[1], source, one)  # type: ignore[arg-type]
         elif isinstance(operation[0], nn.ReLU) and len(operation) > 2:
             _add_convolutions(total, list(operation)[1:], source, weight)
@@ -325,8 +325,8 @@ def _pointwise(x: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d, weight: 
 
 
 def _as_written(x: Tensor) -> Tensor:
-    """The layout that an operation of unknown make gets: channels_last is unsafe there on the CPU; see `Pointwise`."""
-    return x.contiguous() if x.device.type == "cpu" else x
+    """The layout that operations of unknown make get: channels_last is unsafe there; see `Pointwise`, `AveragePool`."""
+    return x.contiguous()
 
 
 def _total(tensors: list[Tensor]) -> Tensor:
@@ -350,7 +350,7 @@ def _is_known_layer(layer: nn.Module) -> bool:
     if _is_watched(layer):
         return False
     if type(layer) not in (nn.Conv2d, Pointwise):
-        return type(layer) in (nn.ReLU, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d)
+        return type(layer) in (nn.ReLU, nn.BatchNorm2d, nn.MaxPool2d, AveragePool)
     assert isinstance(layer, nn.Conv2d)
     side, dilation = layer.kernel_size[0], layer.dilation[0]
     padding = dilation * (side - 1) // 2
