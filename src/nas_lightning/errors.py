@@ -38,7 +38,7 @@ class SweepError(NasLightningError):
 
 
 class Interrupted(BaseException):
-    """The user asked twice to stop; not an Exception, so no handler swallows it."""
+    """The user asked twice to stop, or once where nothing is lost; not an Exception, so no handler swallows it."""
 
 
 def exit_code(error: Exception) -> tuple[int, str]:

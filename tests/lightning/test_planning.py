@@ -2,7 +2,9 @@
 
 import csv
 import json
+import signal
 import time
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -10,14 +12,17 @@ import torch
 
 import nas_lightning as nl
 from nas_lightning.composition import as_dict
+from nas_lightning.configs import PlanConfig
 from nas_lightning.data import Cifar10, Svhn
 from nas_lightning.data.stand_in import without_reading
+from nas_lightning.errors import Interrupted
 from nas_lightning.lightning.planning.counting import count
-from nas_lightning.lightning.planning.planning import plan_of, run_plan, total
+from nas_lightning.lightning.planning.planning import measure_all, plan_of, run_plan, total
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
 from test_app import run
 
+Measured = namedtuple("Measured", "seconds")
 HALF, FULL = 391, 521
 """Steps of an epoch on CIFAR-10: 25,000 images in batches of 64, 50,000 in batches of 96."""
 
@@ -151,3 +156,34 @@ def test_hours_are_of_the_right_order(tmp_path, monkeypatch):
     nl.evaluate(nl.compose(["trainer=cpu"]), genotype="run", run_dir="judged")
     took = time.perf_counter() - start
     assert took / 3 < planned < took * 3, json.dumps([planned, took])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_a_plan_at_once(number, tiny, monkeypatch):
+    before = signal.getsignal(number)
+    steps = []
+
+    def begin(self, module, kind):
+        steps.append(kind)
+        signal.raise_signal(number)
+
+    monkeypatch.setattr("nas_lightning.lightning.planning.measuring.SearchTiming.begin", begin)
+    with pytest.raises(Interrupted, match="keeps nothing"):
+        run_plan([*tiny, "task=search"])
+    assert len(steps) == 1
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(0.1, 2), (60.0, 1)])
+def test_long_measurements_of_the_curvature_have_no_warm_up(seconds, times, tracked, monkeypatch):
+    measured = []
+
+    def long(self, trainer, module, on_grid=True):
+        measured.append(seconds)
+        return Measured(seconds)
+
+    monkeypatch.setattr("nas_lightning.lightning.callbacks.CurvatureTracking.measured", long)
+    plan = plan_of([*tracked, "task=search"])
+    measure_all(plan, PlanConfig(seconds=0.01))
+    assert len(measured) == times
+    assert [s.median for unit, s in plan.seconds.items() if unit.kind == "curvature"] == [seconds]

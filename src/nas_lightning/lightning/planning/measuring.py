@@ -23,6 +23,8 @@ from nas_lightning.spaces.network import auxiliary_fits
 
 WARM_UP = 2
 """Steps of a kind that are not counted: memory and kernels are being chosen."""
+WARM_UP_SECONDS = 10.0
+"""What takes longer than this is not done a second time for the warm-up's sake."""
 LEAST = 2
 """Steps of a kind that are measured at least, however long they take."""
 
@@ -139,8 +141,10 @@ class SearchTiming(Timing):
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """The curvature, in train mode as it is measured, before the rest."""
         if self.curvature and pl_module.phase == "search":
-            took = [self.curvature[0].measured(trainer, pl_module).seconds for _ in range(2)]
-            self.measured["curvature"] = took[1:]  # the first one warms up
+            took = self.curvature[0].measured(trainer, pl_module).seconds
+            if took < WARM_UP_SECONDS:  # a warm-up; where it takes long, what warms up is little of it
+                took = self.curvature[0].measured(trainer, pl_module).seconds
+            self.measured["curvature"] = [took]
         super().on_train_end(trainer, pl_module)
 
 

@@ -4,11 +4,13 @@ import csv
 import json
 import math
 import shlex
+import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -19,7 +21,8 @@ from nas_lightning.composition import as_dict, compose, hydra_settings, rewrite,
 from nas_lightning.configs import PlanConfig
 from nas_lightning.data.base import ImageData
 from nas_lightning.data.stand_in import without_reading
-from nas_lightning.errors import ConfigError
+from nas_lightning.errors import ConfigError, Interrupted
+from nas_lightning.lightning.callbacks.preemption import taking_over
 from nas_lightning.lightning.one_shot import track_progress
 from nas_lightning.lightning.planning.counting import Unit, Work, count
 from nas_lightning.lightning.planning.measuring import Seconds, measure
@@ -130,9 +133,14 @@ def measure_all(plan: Plan, config: PlanConfig) -> None:
             )
         return
     probes = {probe: parts for member in plan.members for probe, parts in member.work.probes.items()}
-    for probe, (bench, stage) in track_progress(list(probes.items()), "plan: kinds of steps that are timed"):
-        found = measure(bench, stage, config.seconds)
-        plan.seconds |= {Unit(probe, kind): seconds for kind, seconds in found.items()}
+    with taking_over(_stop, (signal.SIGINT, signal.SIGTERM)):  # Lightning would wait for the end of a step
+        for probe, (bench, stage) in track_progress(list(probes.items()), "plan: kinds of steps that are timed"):
+            found = measure(bench, stage, config.seconds)
+            plan.seconds |= {Unit(probe, kind): seconds for kind, seconds in found.items()}
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Interrupted("stopped: a plan that is not finished keeps nothing")
 
 
 def run_plan(words: Sequence[str]) -> Plan:
