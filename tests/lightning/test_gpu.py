@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from test_methods import METHODS, run
 from test_resume import cut_off_and_resumed_equals_whole
 from test_resume import run as run_whole
@@ -19,6 +20,7 @@ from torch import multiprocessing
 from torch.func import functional_call
 from torch.nn import functional as F
 
+import nas_lightning as nl
 import rank_parts
 from cases import SPACES, build_space, images, pooling, random_mixing, tiny_supernet
 from comparing import differences
@@ -184,6 +186,33 @@ def test_a_whole_run(precision, on_gpu, tmp_path):
     assert torch.cuda.get_device_name() in json.dumps(summary)
     rows = list(csv.DictReader((tmp_path / "run" / "curvature.csv").open()))
     assert all(float(row["dominant_eigenvalue"]) == float(row["dominant_eigenvalue"]) for row in rows)
+
+
+def numbers_of(path, column):
+    return [float(row[column]) for row in csv.DictReader(path.open())]
+
+
+def test_tasks_on_a_finished_run(on_gpu, tmp_path, monkeypatch):
+    """Labels, losses around the end of the search and eigenvalues are those that the CPU finds."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    finished, photos = tmp_path / "run", tmp_path / "photos"
+    run_whole([*on_gpu, "data.augment_val=false"], finished)
+    photos.mkdir()
+    for number in range(6):
+        picture = torch.randint(0, 256, (8, 8, 3), generator=torch.Generator().manual_seed(number), dtype=torch.uint8)
+        Image.fromarray(picture.numpy()).save(photos / f"{number}.png")
+    likely, losses, eigenvalues = {}, {}, {}
+    for place, device in enumerate(("cpu", "gpu")):
+        words, home = [f"run={finished}", f"trainer={device}"], tmp_path / str(place)
+        nl.export(nl.compose(["task=export", *words, "export.onnx=false"]), run_dir=home / "export")
+        labels = nl.predict(nl.compose(["task=predict", *words, f"images={photos}"]), run_dir=home / "labels")
+        likely[device] = [prediction.probabilities[0] for prediction in labels]
+        nl.landscape(nl.compose(["task=landscape", *words, "landscape.steps=3"]), run_dir=home / "plane")
+        losses[device] = numbers_of(home / "plane" / "landscape.csv", "loss")
+        nl.analyse(nl.compose(["task=analyse", "analysis=spectrum", *words]), run_dir=home / "spectrum")
+        eigenvalues[device] = numbers_of(home / "spectrum" / "analysis.csv", "eigenvalue")
+    for found in (likely, losses, eigenvalues):
+        assert found["gpu"] == pytest.approx(found["cpu"], rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.parametrize(("phase", "epoch"), [("search", 1), ("evaluation", 0)])
