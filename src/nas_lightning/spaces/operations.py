@@ -131,7 +131,7 @@ def _convolution(size: int) -> "Builder":
 class AveragePool(nn.AvgPool2d):
     """`nn.AvgPool2d`, on a GPU in the contiguous layout only.
 
-    With padding, its gradient in channels_last is wrong there in torch 2.11 and later (pytorch's issue 188344).
+    With padding, its gradient in channels_last is wrong there (seen with torch 2.11; pytorch's issue 188344).
     """
 
     def forward(self, x: Tensor) -> Tensor:
