@@ -114,6 +114,8 @@ def test_what_processes_cannot_share_is_refused():
         check_processes({**TWO, "strategy": "fsdp"}, "search")
     with pytest.raises(ConfigError, match="task=analyse runs in one process"):
         check_processes(TWO, "analyse")
+    with pytest.raises(ConfigError, match=r"trainer.sync_batchnorm=true: .* this run is on the CPU"):
+        check_processes({**TWO, "sync_batchnorm": True}, "search")
     with pytest.raises(ConfigError, match=r"trainer\.num_nodes=2"):
         check_processes({**TWO, "num_nodes": 2}, "search")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
@@ -100,7 +101,7 @@ def check_processes(trainer: Mapping[str, Any], task: str) -> None:
     """Refuse what the phases of a run cannot be divided by.
 
     Raises:
-        ConfigError: Another strategy than DDP, or a task for one process.
+        ConfigError: Another strategy than DDP, a task for one process, or SyncBatchNorm on the CPU.
     """
     strategy = trainer.get("strategy") or "auto"
     count = number_of_processes(trainer)
@@ -112,6 +113,13 @@ def check_processes(trainer: Mapping[str, Any], task: str) -> None:
     if count > 1 and task not in ("pipeline", "search", "select", "evaluate"):
         raise ConfigError(
             f"trainer.devices={trainer.get('devices')}: task={task} runs in one process; use trainer.devices=1"
+        )
+    accelerator = trainer.get("accelerator") or "auto"
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
+    if count > 1 and trainer.get("sync_batchnorm") and on_cpu:
+        raise ConfigError(
+            "trainer.sync_batchnorm=true: torch has it for GPUs only, this run is on the CPU; use"
+            " trainer.sync_batchnorm=false"
         )
     tasks = int(os.environ.get("SLURM_NTASKS") or count)
     if count > 1 and strategy not in SPAWNED and SLURMEnvironment.detect() and tasks != count:
