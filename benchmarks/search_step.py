@@ -41,12 +41,12 @@ from benchmarks.measuring import (
     unit,
     write,
 )
-from nas_lightning import draws
-from nas_lightning.functional import frozen_batch_stats
+from nas_lightning.core import draws
+from nas_lightning.core.choices import Active, Mixing
+from nas_lightning.core.functional import frozen_batch_stats
+from nas_lightning.core.protocols import Hypergradient, Loss, Relaxation, Tensors
 from nas_lightning.hypergradients import FirstOrder, Nothing, SGDStep, Unrolled
-from nas_lightning.protocols import Hypergradient, Loss, Relaxation, Tensors
 from nas_lightning.relaxations import Gumbel, Softmax, Uniform
-from nas_lightning.spaces.choices import Active, Mixing
 
 NAME = "search_step"
 CLASSICAL = "reference"

@@ -33,7 +33,7 @@ from benchmarks.measuring import (
     unit,
     write,
 )
-from nas_lightning.functional import batch_statistics
+from nas_lightning.core.functional import batch_statistics
 from nas_lightning.lightning.building import build_module, search_data, stages_of
 from nas_lightning.lightning.one_shot import OneShotModel, one_shot_of
 from nas_lightning.lightning.workbench import Workbench

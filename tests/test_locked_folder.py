@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from nas_lightning import run_folder
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.run_folder import RunFolder
 
 HOLDING = """

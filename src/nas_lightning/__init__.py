@@ -24,10 +24,10 @@ if TYPE_CHECKING:
         select,
     )
     from nas_lightning.composition import compose
+    from nas_lightning.core.errors import ConfigError, DataError, GenotypeError, NasLightningError
+    from nas_lightning.core.functional import count_parameters
     from nas_lightning.curvature import EigenvalueStopping
     from nas_lightning.deployment import TrainedNetwork
-    from nas_lightning.errors import ConfigError, DataError, GenotypeError, NasLightningError
-    from nas_lightning.functional import count_parameters
     from nas_lightning.resuming import resume
     from nas_lightning.spaces import Choice, Genotype, genotype
 
@@ -76,8 +76,8 @@ _HOMES = {
     "composition": ("compose",),
     "curvature": ("EigenvalueStopping",),
     "deployment": ("TrainedNetwork",),
-    "errors": ("ConfigError", "DataError", "GenotypeError", "NasLightningError"),
-    "functional": ("count_parameters",),
+    "core.errors": ("ConfigError", "DataError", "GenotypeError", "NasLightningError"),
+    "core.functional": ("count_parameters",),
     "resuming": ("resume",),
     "spaces": ("Choice", "Genotype", "genotype"),
 }

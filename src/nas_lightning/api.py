@@ -9,14 +9,14 @@ from typing import Any
 from omegaconf import DictConfig
 
 from nas_lightning.composition import as_dict
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.protocols import SearchSpace
 from nas_lightning.deployment.predicting import Prediction
-from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.deploying import run_export, run_predict
 from nas_lightning.lightning.looking import look
 from nas_lightning.lightning.phases import given_genotype, guarded, run_phases, selection_config, start
 from nas_lightning.lightning.processes import SPAWNED, number_of_processes
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.protocols import SearchSpace
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.spaces import Genotype
 

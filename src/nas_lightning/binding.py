@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
 from pydantic_core import PydanticCustomError
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 
 TRUSTED = ("nas_lightning", "torch", "torchvision", "torchmetrics", "lightning")
 """Packages from which targets may come without being named in `trusted`."""

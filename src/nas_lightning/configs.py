@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from nas_lightning.binding import check_part, problems_of
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.privacy import secrets_in
 
 Positive = Annotated[float, Field(gt=0)]

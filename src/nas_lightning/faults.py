@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch.distributed import DistError
 
-from nas_lightning import ranks
-from nas_lightning.errors import DataError, MachineError
+from nas_lightning.core import ranks
+from nas_lightning.core.errors import DataError, MachineError
 from nas_lightning.run_folder import RunFolder
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 
 _NAMES = re.compile(
     r"(^|_)(api_?key|(private|access)_key|passwd|password|secret|credentials?|token|pat)$|secret_", re.I

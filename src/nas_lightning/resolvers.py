@@ -7,8 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas_lightning import ranks
 from nas_lightning.composition import as_dict
+from nas_lightning.core import ranks
 
 
 def member_folder(_: str = "", *, _root_: DictConfig) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from nas_lightning import ranks
 from nas_lightning.composition import as_dict, compose
 from nas_lightning.configs import LOADING_KEYS
-from nas_lightning.errors import ConfigError
+from nas_lightning.core import ranks
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.lightning.identity import DECISIVE, name_again, name_run
 from nas_lightning.lightning.looking import LOOKING
 from nas_lightning.lightning.phases import guarded, run_phases

@@ -24,10 +24,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-from nas_lightning import ranks
-from nas_lightning.errors import ConfigError, DamagedCheckpointError
+from nas_lightning.core import ranks
+from nas_lightning.core.errors import ConfigError, DamagedCheckpointError
+from nas_lightning.core.genotypes import Genotype
 from nas_lightning.files import append, replacing, whole_lines
-from nas_lightning.spaces.genotypes import Genotype
 
 log = logging.getLogger(__name__)
 

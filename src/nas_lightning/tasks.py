@@ -9,14 +9,14 @@ from rich.console import Console
 from nas_lightning import reports
 from nas_lightning.composition import as_dict, compose, options
 from nas_lightning.configs import validate
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.choices import Choice
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.lightning.deploying import run_export, run_predict
 from nas_lightning.lightning.looking import LOOKING, look
 from nas_lightning.lightning.one_shot import track_progress
 from nas_lightning.lightning.phases import given_genotype, guarded, run_phases, selection_config, start
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
-from nas_lightning.spaces.choices import Choice
 
 
 def run_task(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any] | None:

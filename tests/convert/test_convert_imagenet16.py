@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nas_lightning.convert import ImageNet16Files
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.data import ImageNet16
-from nas_lightning.errors import ConfigError
 
 RNG = np.random.default_rng(0)
 

@@ -14,7 +14,7 @@ import torch
 
 from nas_lightning.convert import NasBench201File
 from nas_lightning.convert import nasbench201 as module
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.evaluation.table import load
 
 NAMES = (

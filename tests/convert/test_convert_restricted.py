@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nas_lightning.convert.restricted import load_plain
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 
 PLAIN = {
     "containers": {"a": [1, 2.5, "text", None, True], "b": (1, (2,)), 3: {"c": b"bytes"}},

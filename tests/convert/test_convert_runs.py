@@ -8,7 +8,7 @@ import pytest
 
 import nas_lightning as nl
 from nas_lightning.convert import Runs
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.evaluation.table import load
 from nas_lightning.spaces.enumeration import architecture
 

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from cases import build_space, images, seeded, tiny_supernet
-from nas_lightning import draws
+from nas_lightning.core import draws
 from nas_lightning.curvature import (
     density,
     dominant_eigenvalue,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data import Arrays
-from nas_lightning.errors import DataError
 
 RNG = np.random.default_rng(0)
 

@@ -6,10 +6,10 @@ import torch
 from sklearn.datasets import load_digits
 from torchvision.transforms import v2
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data import Cutout, Digits
 from nas_lightning.data.base import channel_statistics
 from nas_lightning.data.transforms import CropAndFlip, Standardise
-from nas_lightning.errors import DataError
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
+from nas_lightning.core.draws import hashed_seed
 from nas_lightning.data import Arrays, Cutout, KeyedDataset
 from nas_lightning.data.base import LabelledImages
 from nas_lightning.data.batched import BatchedImages, Raw, joined
 from nas_lightning.data.keyed import KeyedBatches
 from nas_lightning.data.transforms import CropAndFlip, Standardise
-from nas_lightning.draws import hashed_seed
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data import benchmark_split
-from nas_lightning.errors import DataError
 
 TRAIN = np.arange(20) % 4
 TEST = np.arange(12) % 4

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data import ImageFolder, ImageNet, folders
 from nas_lightning.data.folders import typical_size
-from nas_lightning.errors import DataError
 
 RNG = np.random.default_rng(0)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data import ImageNet16
-from nas_lightning.errors import DataError
 
 
 def write(path, side=16, classes=120, channels=3):

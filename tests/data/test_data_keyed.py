@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
+from nas_lightning.core.draws import hashed_seed
 from nas_lightning.data import KeyedDataset, order
 from nas_lightning.data.keyed import KeyedWords
-from nas_lightning.draws import hashed_seed
 
 
 class Noise(Dataset):

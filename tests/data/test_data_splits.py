@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data import search_split
-from nas_lightning.errors import DataError
 
 LABELS = np.random.default_rng(3).choice(5, size=1003, p=[0.4, 0.3, 0.15, 0.1, 0.05])
 

@@ -16,8 +16,8 @@ import scipy.io
 import torch
 from torchvision import datasets
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data import Cifar10, Cifar100, Svhn
-from nas_lightning.errors import DataError
 
 RNG = np.random.default_rng(0)
 

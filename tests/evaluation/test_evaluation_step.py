@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 import nas_lightning as nl
 from cases import build_space, images, random_genotype
-from nas_lightning import draws
+from nas_lightning.core import draws
 from nas_lightning.evaluation import step as steps
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import TrainingStep, check_compiler, lay_out_like_weights

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cases import REAL_TABLE
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.evaluation import table as module
 from nas_lightning.evaluation.table import Contents, header, load
 

@@ -12,7 +12,7 @@ import pytest
 
 import nas_lightning as nl
 from cases import build_space
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.evaluation import Tabular
 from nas_lightning.evaluation.reliability import reliability
 from nas_lightning.evaluation.table import SHIPPED, load

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from nas_lightning import draws
-from nas_lightning.functional import frozen_batch_stats
+from nas_lightning.core import draws
+from nas_lightning.core.functional import frozen_batch_stats
 from nas_lightning.hypergradients import FirstOrder, SGDStep, Unrolled, first_order, unrolled
 from nas_lightning.spaces import CellSpace
 

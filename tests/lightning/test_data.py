@@ -11,8 +11,8 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, random_split
 
+from nas_lightning.core.errors import ConfigError, DataError
 from nas_lightning.data import Arrays, Digits
-from nas_lightning.errors import ConfigError, DataError
 from nas_lightning.lightning.data import EvaluationData, SearchData
 from nas_lightning.lightning.users_data import from_datamodule
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data import Arrays
-from nas_lightning.errors import DataError
 from nas_lightning.lightning.data import EvaluationData, SearchData
 
 TRAIN, TEST = 40, 24

@@ -14,6 +14,7 @@ import lightning as L
 import nas_lightning as nl
 from lightning_parts import CrashOnce
 from nas_lightning.composition import as_dict
+from nas_lightning.core.genotypes import Genotype
 from nas_lightning.lightning import retraining
 from nas_lightning.lightning.data import EvaluationData
 from nas_lightning.lightning.evaluation import EvaluationModule
@@ -21,7 +22,6 @@ from nas_lightning.lightning.retraining import Retraining, count_macs
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.spaces.enumeration import random_genotype
-from nas_lightning.spaces.genotypes import Genotype
 
 
 class Watch(L.Callback):

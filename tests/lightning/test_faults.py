@@ -14,9 +14,9 @@ from test_resume import checkpoint_differences, outcome, run
 import nas_lightning as nl
 from lightning_parts import NotANumber
 from nas_lightning.app import main
+from nas_lightning.core.errors import MachineError, NonFiniteError
 from nas_lightning.data.folders import ImageNet
 from nas_lightning.data.loading import PassLoader
-from nas_lightning.errors import MachineError, NonFiniteError
 from nas_lightning.faults import told
 from nas_lightning.run_folder import RunFolder
 

@@ -25,7 +25,7 @@ import rank_parts
 from cases import SPACES, build_space, images, pooling, random_mixing, tiny_supernet
 from comparing import differences
 from conftest import write_images
-from nas_lightning import draws
+from nas_lightning.core import draws
 from nas_lightning.curvature import hessian, measure
 from nas_lightning.lightning.searching import run_search
 from nas_lightning.lightning.workbench import Workbench

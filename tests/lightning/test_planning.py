@@ -13,9 +13,9 @@ import torch
 import nas_lightning as nl
 from nas_lightning.composition import as_dict
 from nas_lightning.configs import PlanConfig
+from nas_lightning.core.errors import Interrupted
 from nas_lightning.data import Cifar10, Svhn
 from nas_lightning.data.stand_in import without_reading
-from nas_lightning.errors import Interrupted
 from nas_lightning.lightning.planning.counting import count
 from nas_lightning.lightning.planning.planning import measure_all, plan_of, run_plan, total
 from nas_lightning.lightning.workbench import Workbench

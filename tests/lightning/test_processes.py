@@ -7,7 +7,7 @@ from lightning.pytorch.strategies import DDPStrategy
 import rank_parts
 from comparing import differences
 from conftest import write_images
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.lightning.processes import SearchDDP, check_processes, number_of_processes, start_here, strategy_of
 from nas_lightning.lightning.searching import run_search
 from nas_lightning.lightning.workbench import Workbench

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 import nas_lightning as nl
-from nas_lightning import draws, tasks
+from nas_lightning import tasks
 from nas_lightning.composition import as_dict
+from nas_lightning.core import draws
+from nas_lightning.core.schedules import cosine, restarted
 from nas_lightning.lightning.building import build_module, stages_of
 from nas_lightning.lightning.checking import check_search
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
-from nas_lightning.schedules import cosine, restarted
 from nas_lightning.spaces.operations import FactorizedReduce
 from nas_lightning.spaces.widening import plan_widening, widen
 from staged_parts import (

@@ -14,12 +14,12 @@ import lightning as L
 import nas_lightning as nl
 from nas_lightning import resuming, tasks
 from nas_lightning.composition import as_dict, check_overrides_of_another_run
+from nas_lightning.core.schedules import cosine
 from nas_lightning.lightning.building import build_module, stages_of
 from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.one_shot import OneShotModel
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
-from nas_lightning.schedules import cosine
 from nas_lightning.selectors import Magnitude
 from staged_parts import (
     Look,

@@ -5,8 +5,8 @@ import torch
 
 import nas_lightning as nl
 from cases import build_space
-from nas_lightning.decisions import Decisions
-from nas_lightning.errors import NonFiniteError
+from nas_lightning.core.decisions import Decisions
+from nas_lightning.core.errors import NonFiniteError
 from nas_lightning.relaxations import Softmax
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.selectors import Perturbation

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from cases import build_space, images, seeded, tiny_supernet
-from nas_lightning.functional import evaluating, frozen_batch_stats
+from nas_lightning.core.functional import evaluating, frozen_batch_stats
 from nas_lightning.perturbations import Adversarial, Random, adversarial
 from nas_lightning.relaxations import Softmax
 from perturbations_reference import CHOICES, RAGGED, check_simplex, mixture, projected

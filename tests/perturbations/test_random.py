@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cases import build_space, random_mixing, seeded
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.perturbations import Adversarial, Random, simplex
 from perturbations_reference import CHOICES, RAGGED, check_simplex, mixture, projected
 

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from nas_lightning import draws
+from nas_lightning.core import draws
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.data import Cutout as CutoutTransform
-from nas_lightning.errors import ConfigError
 from nas_lightning.regularizers import Cutout
 
 

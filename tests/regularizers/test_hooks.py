@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from cases import build_space, images, random_mixing, tiny_supernet
-from nas_lightning.protocols import EdgeInfo, Regularizer
+from nas_lightning.core.protocols import EdgeInfo, Regularizer
 from nas_lightning.regularizers import Hooks
 
 EDGE = EdgeInfo("normal", cell=0, row=0, source=0, node=2, stride=1, channels=4)

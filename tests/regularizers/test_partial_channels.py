@@ -4,8 +4,8 @@ import pytest
 
 from cases import TINY, build_space
 from nas_lightning.binding import check_part
-from nas_lightning.errors import ConfigError
-from nas_lightning.protocols import Regularizer
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.protocols import Regularizer
 from nas_lightning.regularizers import EdgeNormalisation, PartialChannels
 
 TARGET = "nas_lightning.regularizers.PartialChannels"

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from cases import build_space, images, random_mixing, tiny_supernet
-from nas_lightning import draws
-from nas_lightning.errors import ConfigError
-from nas_lightning.functional import frozen_batch_stats
-from nas_lightning.protocols import EdgeInfo
+from nas_lightning.core import draws
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.functional import frozen_batch_stats
+from nas_lightning.core.protocols import EdgeInfo
 from nas_lightning.regularizers import Noise, SkipDropPath
 
 EDGE = EdgeInfo("normal", cell=0, row=1, source=1, node=2, stride=1, channels=4)

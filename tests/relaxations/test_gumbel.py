@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cases import build_space, images, seeded, tiny_supernet
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.regularizers import Hooks
 from nas_lightning.relaxations import Gumbel
 from nas_lightning.relaxations.gumbel import TRIES, gumbel_like

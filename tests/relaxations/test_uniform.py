@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cases import SPACES, build_space, images, seeded, tiny_supernet
-from nas_lightning import draws
+from nas_lightning.core import draws
 from nas_lightning.relaxations import Uniform
 from nas_lightning.spaces import CellSpace, Choice
 

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 import nas_lightning as nl
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.reports import collect
 from nas_lightning.reports.correlations import (
     DISCRETIZATION,

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from cases import build_space
+from nas_lightning.core.choices import Choice
 from nas_lightning.reports import draw_mixing
-from nas_lightning.spaces.choices import Choice
 
 
 def test_shared_operations():

@@ -11,7 +11,7 @@ import pytest
 
 import nas_lightning as nl
 from nas_lightning.composition import as_dict
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.reports import write_report
 from nas_lightning.tasks import _choices_of_run
 from reported import drop_of, report_analysis, report_run

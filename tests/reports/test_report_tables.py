@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.reports import collect, show, summarise, write
 
 ACCURACIES = (97.11, 97.35, 96.88, 97.41)

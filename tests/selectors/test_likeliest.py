@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from cases import build_space, seeded
-from nas_lightning.decisions import Decisions
-from nas_lightning.errors import ConfigError, GenotypeError
-from nas_lightning.protocols import OneShot
+from nas_lightning.core.decisions import Decisions
+from nas_lightning.core.errors import ConfigError, GenotypeError
+from nas_lightning.core.protocols import OneShot
 from nas_lightning.relaxations import Softmax
 from nas_lightning.selectors import Likeliest
 from nas_lightning.selectors.likeliest import best_sums, likeliest_paths

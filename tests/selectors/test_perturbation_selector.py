@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from cases import build_space, seeded
-from nas_lightning.decisions import Decisions
-from nas_lightning.protocols import OneShot
+from nas_lightning.core.decisions import Decisions
+from nas_lightning.core.protocols import OneShot
 from nas_lightning.relaxations import Softmax
 from nas_lightning.selectors import Magnitude, Perturbation
 from nas_lightning.spaces import CellSpace, NasBench201Space

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from cases import SPACES, build_space
-from nas_lightning import draws
-from nas_lightning.protocols import OneShot
+from nas_lightning.core import draws
+from nas_lightning.core.protocols import OneShot
 from nas_lightning.relaxations import Softmax
 from nas_lightning.selectors import RandomGenotype
 

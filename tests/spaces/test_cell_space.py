@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from cases import SPACES, TINY, build_space, images, random_genotype, random_mixing, space_config
-from nas_lightning.errors import ConfigError, GenotypeError
-from nas_lightning.functional import count_parameters
+from nas_lightning.core.errors import ConfigError, GenotypeError
+from nas_lightning.core.functional import count_parameters
 from nas_lightning.spaces import CellSpace, Genotype, genotype
 
 LONG = {"skip": "skip_connect", "max": "max_pool_3x3", "avg": "avg_pool_3x3", "sep3": "sep_conv_3x3"}

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cases import build_space, images, random_mixing, tiny_supernet
-from nas_lightning.errors import ConfigError
-from nas_lightning.functional import count_parameters
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.functional import count_parameters
 from nas_lightning.spaces import NasBench201Space
 from nas_lightning.spaces.engines import ENGINES, engine_of, layout_of
 from nas_lightning.spaces.mixed import edge_by_edge

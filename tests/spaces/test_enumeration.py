@@ -7,7 +7,7 @@ import torch
 
 import nas_lightning as nl
 from cases import build_space, random_genotype, seeded
-from nas_lightning.errors import GenotypeError
+from nas_lightning.core.errors import GenotypeError
 from nas_lightning.spaces import CellSpace, Genotype, NasBench201Space
 from nas_lightning.spaces.enumeration import architecture, architectures, count, number_of
 

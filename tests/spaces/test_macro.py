@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cases import images
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.spaces.macro import build_stem, check_image_size, plan_cells, reduction_cells
 
 

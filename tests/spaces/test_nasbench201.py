@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cases import seeded
-from nas_lightning.errors import ConfigError, GenotypeError
+from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.reports import save_genotype
 from nas_lightning.spaces import Genotype, NasBench201Space, genotype
 

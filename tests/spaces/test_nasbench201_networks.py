@@ -9,8 +9,8 @@ from torch import nn
 
 import nas_lightning as nl
 from cases import REAL_TABLE, images, random_mixing, seeded
-from nas_lightning import draws
-from nas_lightning.errors import ConfigError, GenotypeError
+from nas_lightning.core import draws
+from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.regularizers import Hooks
 from nas_lightning.spaces import NasBench201Space, genotype, nasbench201_networks
 from nas_lightning.spaces.mixed import Mix

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cases import SPACES, TINY, build_space, images, random_genotype
-from nas_lightning import draws
+from nas_lightning.core import draws
 from nas_lightning.spaces import Genotype, genotype
 from nas_lightning.spaces.network import AuxiliaryHead, auxiliary_fits
 from nas_lightning.spaces.operations import FactorizedReduce

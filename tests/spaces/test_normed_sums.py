@@ -8,7 +8,7 @@ from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
 from cases import seeded
-from nas_lightning.functional import plain_autograd
+from nas_lightning.core.functional import plain_autograd
 from nas_lightning.spaces.normed_sums import Term, by_hand, image, move, normed, normed_sum, rows, scaled_sum
 
 BATCH, HEIGHT, WIDTH = 3, 2, 4

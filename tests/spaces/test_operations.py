@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from cases import images
-from nas_lightning import draws
-from nas_lightning.errors import ConfigError
+from nas_lightning.core import draws
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.spaces.operations import (
     OPERATIONS,
     FactorizedReduce,

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from cases import TINY, build_space, images, random_mixing, seeded, tiny_supernet
-from nas_lightning.errors import ConfigError
-from nas_lightning.functional import count_parameters
-from nas_lightning.protocols import EdgeInfo
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.functional import count_parameters
+from nas_lightning.core.protocols import EdgeInfo
 from nas_lightning.regularizers import Hooks
 from nas_lightning.spaces.mixed import MixedOperation
 from nas_lightning.spaces.partial import bypass, channel_shuffle, check_divisor, join

@@ -4,7 +4,7 @@ import pytest
 
 import nas_lightning as nl
 from cases import build_space
-from nas_lightning.functional import count_macs
+from nas_lightning.core.functional import count_macs
 from nas_lightning.spaces.published import PUBLISHED
 
 SIZES = {

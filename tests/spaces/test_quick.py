@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import conv2d
 
 from cases import images
-from nas_lightning.functional import count_macs
+from nas_lightning.core.functional import count_macs
 from nas_lightning.spaces.operations import build_operation
 from nas_lightning.spaces.quick import QuickDepthwise, quick
 

@@ -7,7 +7,7 @@ import torch
 from scipy.stats import chisquare
 
 from cases import SPACES, TINY, build_space, images, seeded
-from nas_lightning.errors import GenotypeError
+from nas_lightning.core.errors import GenotypeError
 from nas_lightning.spaces import CellSpace, Choice
 from nas_lightning.spaces.sampling import sample_path, sample_rows
 

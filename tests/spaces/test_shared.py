@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize, prune
 
 from cases import SPACES, build_space, images, random_mixing, seeded, tiny_supernet
-from nas_lightning import draws
+from nas_lightning.core import draws
+from nas_lightning.core.functional import batch_statistics, frozen_batch_stats, plain_autograd
 from nas_lightning.curvature import hessian, measure
-from nas_lightning.functional import batch_statistics, frozen_batch_stats, plain_autograd
 from nas_lightning.hypergradients import FirstOrder, SGDStep, Unrolled
 from nas_lightning.regularizers import DropPath, Hooks, Noise, SkipDropPath
 from nas_lightning.spaces import CellSpace, NasBench201Space, operations, shared

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from cases import SPACES, TINY, build_space, images, random_genotype, random_mixing, space_config, tiny_supernet
-from nas_lightning import draws
-from nas_lightning.protocols import Regularizer
+from nas_lightning.core import draws
+from nas_lightning.core.protocols import Regularizer
 from nas_lightning.regularizers import Hooks
 
 NOISELESS = ["darts", "s1", "s3", "s5"]  # s2 comes with the other stem; darts_nonone is darts without a column

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import torch
 
-from nas_lightning.spaces.choices import Active, Choice, Mixing
-from nas_lightning.spaces.genotypes import Genotype
+from nas_lightning.core.choices import Active, Choice, Mixing
+from nas_lightning.core.genotypes import Genotype
 
 
 def discrete_mixing(genotype: Genotype, choices: Mapping[str, Choice]) -> tuple[Mixing, Active]:

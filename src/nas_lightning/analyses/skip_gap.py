@@ -5,7 +5,7 @@ Source: Wang et al., Rethinking architecture selection in differentiable NAS (IC
 
 from collections.abc import Mapping, Sequence
 
-from nas_lightning.spaces.choices import Choice
+from nas_lightning.core.choices import Choice
 
 
 def skip_gap(mixing: Mapping[str, Sequence[Sequence[float]]], choices: Mapping[str, Choice]) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Generator, Tensor, nn, randint
 
-from nas_lightning.spaces.choices import Active, Mixing
+from nas_lightning.core.choices import Active, Mixing
 
 Pair = tuple[int, int]
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas_lightning.errors import ConfigError
-from nas_lightning.protocols import plainly
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.protocols import plainly
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 """Shows progress over a sequence: track(items, title)."""

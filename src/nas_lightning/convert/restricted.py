@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 
 
 def load_plain(stream: BinaryIO, where: str, remedy: str) -> Any:

@@ -16,15 +16,15 @@ import pandas as pd
 
 from nas_lightning.binding import check_part, target_of
 from nas_lightning.convert.base import Converter, Track
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.protocols import SearchSpace, plainly
 from nas_lightning.deployment.description import TrainedNetwork
-from nas_lightning.errors import ConfigError
 from nas_lightning.evaluation.reliability import reliability
 from nas_lightning.evaluation.table import Trained, header
 from nas_lightning.files import replacing
-from nas_lightning.protocols import SearchSpace, plainly
 from nas_lightning.reports.runs import read_config, summaries
 from nas_lightning.spaces.enumeration import architecture, count, number_of
-from nas_lightning.spaces.genotypes import Genotype
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas_lightning.draws import seeded_generator
+from nas_lightning.core.draws import seeded_generator
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas_lightning.draws import seeded_generator
+from nas_lightning.core.draws import seeded_generator
 
 Tensors = Mapping[str, Tensor]
 Value = TypeVar("Value")

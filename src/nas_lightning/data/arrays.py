@@ -11,10 +11,10 @@ from pydantic import Field
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data.base import ImageData, Transform, channel_statistics
 from nas_lightning.data.preprocessing import Preprocessing
 from nas_lightning.data.transforms import CropAndFlip
-from nas_lightning.errors import DataError
 
 PLAIN = ("x_train", "y_train", "x_test", "y_test")
 MEDMNIST = ("train_images", "train_labels", "test_images", "test_labels")

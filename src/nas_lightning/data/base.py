@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data.batched import BatchedImages
 from nas_lightning.data.preprocessing import Preprocessing
 from nas_lightning.data.transforms import BatchTransform, Cutout, Standardise
-from nas_lightning.errors import DataError
 
 Part = Literal["train", "test"]
 Transform = Callable[[Any], Any]

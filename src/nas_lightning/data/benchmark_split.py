@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data.splits import SearchSplit
-from nas_lightning.errors import DataError
 
 FORMS = '{"train": […], "valid": […]} over the training images, or {"xvalid": […], "xtest": […]} over the test images'
 

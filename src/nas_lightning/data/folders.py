@@ -16,10 +16,10 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data.base import ImageData, Shape, Transform, channel_statistics
 from nas_lightning.data.preprocessing import Preprocessing, opened, read_upright
 from nas_lightning.data.splits import stratified_cut
-from nas_lightning.errors import DataError
 
 SAMPLE = 1000
 """Images that are looked at to choose a size and to measure mean and deviation."""

@@ -4,10 +4,10 @@ Source: Chrabaszcz, Loshchilov & Hutter 2017, arXiv 1707.08819 (the downsampling
 2020), section 2.2 and released code: the classes, the normalisation, crops with 2 pixels of padding and mirroring.
 """
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data.arrays import Arrays
 from nas_lightning.data.base import Shape, Transform
 from nas_lightning.data.transforms import CropAndFlip
-from nas_lightning.errors import DataError
 
 CLASSES = 120
 SIDE = 16

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from nas_lightning.core.draws import hashed_seed
 from nas_lightning.data.batched import BatchedImages, Raw
-from nas_lightning.draws import hashed_seed
 
 Key = tuple[int, int, int]
 """Pass number, position in the pass, and index of the image that stands there."""

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from nas_lightning.core.draws import hashed_seed
 from nas_lightning.data.batched import BatchedImages
 from nas_lightning.data.keyed import Key, KeyedBatches, KeyedDataset
-from nas_lightning.draws import hashed_seed
 
 
 class Pass(Sampler[list[Key]]):

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from nas_lightning.errors import DataError
+from nas_lightning.core.errors import DataError
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from nas_lightning.errors import DataError
+from nas_lightning.core.errors import DataError
 
 SplitMethod = Literal["halves_by_order", "stratified", "benchmark"]
 

@@ -10,9 +10,9 @@ from filelock import FileLock
 from torch import Tensor
 from torchvision import datasets
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data.base import ImageData, Part, Shape, Transform
 from nas_lightning.data.transforms import CropAndFlip
-from nas_lightning.errors import DataError
 
 
 class _TorchvisionSet(ImageData):

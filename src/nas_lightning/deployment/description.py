@@ -14,9 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from nas_lightning.binding import check_part, target_of
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.genotypes import Genotype
 from nas_lightning.data.preprocessing import Preprocessing
-from nas_lightning.errors import ConfigError
-from nas_lightning.spaces.genotypes import Genotype
 
 FILE = "network.json"
 

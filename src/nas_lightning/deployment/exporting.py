@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas_lightning.core.errors import ConfigError, NasLightningError
+from nas_lightning.core.functional import plain_autograd
 from nas_lightning.deployment.description import FILE, TrainedNetwork
-from nas_lightning.errors import ConfigError, NasLightningError
 from nas_lightning.files import replacing
-from nas_lightning.functional import plain_autograd
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 INSTALL_ONNX = "pip install 'nas-lightning[export]'"

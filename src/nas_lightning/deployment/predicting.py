@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data.folders import files_below
 from nas_lightning.data.preprocessing import Preprocessing
-from nas_lightning.errors import DataError
 from nas_lightning.files import replacing
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 
 
 @dataclass(frozen=True)

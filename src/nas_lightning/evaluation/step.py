@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.protocols import Objective
 from nas_lightning.evaluation.recipe import Recipe
-from nas_lightning.protocols import Objective
 from nas_lightning.spaces.operations import Pointwise
 
 FAST_DEVICES = ("cpu", "cuda")

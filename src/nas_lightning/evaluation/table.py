@@ -30,8 +30,8 @@ import pandas as pd
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from nas_lightning.errors import ConfigError
-from nas_lightning.spaces.genotypes import Genotype
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.genotypes import Genotype
 
 SHIPPED = Path(__file__).parent / "tables"
 """Tables that come with the package, found by their names without the ending."""

@@ -14,15 +14,15 @@ from typing import Any, Protocol
 
 import torch
 
-from nas_lightning import ranks
+from nas_lightning.core import ranks
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.functional import count_macs, count_parameters
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.protocols import Objective, SearchSpace
 from nas_lightning.data.base import ImageData
-from nas_lightning.errors import ConfigError
 from nas_lightning.evaluation.table import HOW, Table, Trained, load, name_of
-from nas_lightning.functional import count_macs, count_parameters
-from nas_lightning.protocols import Objective, SearchSpace
 from nas_lightning.reports.trajectory import save_trajectory
 from nas_lightning.run_folder import RunFolder
-from nas_lightning.spaces.genotypes import Genotype
 
 
 class Bench(Protocol):

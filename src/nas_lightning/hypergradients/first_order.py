@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
+from nas_lightning.core.protocols import InnerStep, Loss, Reduce, Tensors
 from nas_lightning.hypergradients.inner import gradients
-from nas_lightning.protocols import InnerStep, Loss, Reduce, Tensors
 
 
 def first_order(

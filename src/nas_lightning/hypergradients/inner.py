@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nas_lightning.protocols import Tensors
+from nas_lightning.core.protocols import Tensors
 
 
 @dataclass(frozen=True)

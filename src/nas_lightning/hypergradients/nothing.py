@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from nas_lightning.protocols import InnerStep, Loss, Reduce, Tensors
+from nas_lightning.core.protocols import InnerStep, Loss, Reduce, Tensors
 
 
 class Nothing:

@@ -17,9 +17,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nas_lightning.functional import plain_autograd
+from nas_lightning.core.functional import plain_autograd
+from nas_lightning.core.protocols import InnerStep, Loss, Reduce, Tensors
 from nas_lightning.hypergradients.inner import gradients
-from nas_lightning.protocols import InnerStep, Loss, Reduce, Tensors
 
 
 def unrolled(

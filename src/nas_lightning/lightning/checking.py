@@ -1,7 +1,7 @@
 """What cannot be searched is refused before anything is written or trained."""
 
-from nas_lightning import draws
-from nas_lightning.errors import ConfigError
+from nas_lightning.core import draws
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.lightning.building import bench_of, build_module, search_data, stages_of
 from nas_lightning.lightning.processes import number_of_processes
 from nas_lightning.lightning.search import SearchModule

@@ -10,11 +10,11 @@ from rich.markup import escape
 from torch import nn
 
 from nas_lightning.configs import PredictConfig, RootConfig, validate
+from nas_lightning.core.errors import ConfigError, DataError
 from nas_lightning.deployment import TrainedNetwork, image_files, predict_images, save_predictions, write_export
 from nas_lightning.deployment.description import FILE, plain_weights
 from nas_lightning.deployment.exporting import INSTALL_ONNX, onnx_is_wanted
 from nas_lightning.deployment.predicting import Prediction
-from nas_lightning.errors import ConfigError, DataError
 from nas_lightning.lightning.analyses.base import QUIET, show_table
 from nas_lightning.lightning.one_shot import tell, track_progress
 from nas_lightning.lightning.processes import check_processes

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 import lightning as L
-from nas_lightning import ranks
+from nas_lightning.core import ranks
+from nas_lightning.core.errors import NonFiniteError
 from nas_lightning.data.loading import PassLoader
-from nas_lightning.errors import NonFiniteError
 from nas_lightning.run_folder import RunFolder
 
 

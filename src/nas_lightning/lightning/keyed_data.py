@@ -11,12 +11,12 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from nas_lightning.core.errors import ConfigError, DataError
 from nas_lightning.data.base import ImageData
 from nas_lightning.data.batched import BatchedImages, Raw, joined
 from nas_lightning.data.benchmark_split import benchmark_split
 from nas_lightning.data.loading import PassLoader
 from nas_lightning.data.splits import SearchSplit, SplitMethod, search_split
-from nas_lightning.errors import ConfigError, DataError
 
 Item = tuple[Tensor, int]
 AugmentOn = Literal["auto", "loader", "device"]

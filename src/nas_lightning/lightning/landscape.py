@@ -18,14 +18,14 @@ from rich.console import Console
 
 from nas_lightning import reports
 from nas_lightning.configs import LandscapeConfig
+from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.protocols import Tensors
 from nas_lightning.curvature.landscape import anisotropy, at_distance, directions, grid, moved, over_plane
-from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.lightning.analyses.base import QUIET, Origin, show_table
 from nas_lightning.lightning.analyses.running import about
 from nas_lightning.lightning.building import search_data
 from nas_lightning.lightning.one_shot import OneShotModel, track_progress
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.protocols import Tensors
 from nas_lightning.reports.landscape import limits, save_landscape
 from nas_lightning.run_folder import RunFolder, config_of_another_run, git_commit, versions
 

@@ -11,13 +11,13 @@ from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
 import lightning as L
-from nas_lightning import draws
-from nas_lightning.errors import GenotypeError
-from nas_lightning.functional import batch_statistics, evaluating
+from nas_lightning.core import draws
+from nas_lightning.core.choices import Active, Mixing
+from nas_lightning.core.errors import GenotypeError
+from nas_lightning.core.functional import batch_statistics, evaluating
+from nas_lightning.core.protocols import BatchNormMode, OneShot
 from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.search import SearchModule
-from nas_lightning.protocols import BatchNormMode, OneShot
-from nas_lightning.spaces.choices import Active, Mixing
 
 KEPT_BYTES = 2**30
 """Images of `val` that are kept in memory, so that they are read and augmented once for all masks of a decision."""

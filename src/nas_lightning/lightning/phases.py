@@ -7,9 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
-from nas_lightning import ranks, reports
+from nas_lightning import reports
 from nas_lightning.configs import validate
-from nas_lightning.errors import ConfigError, Interrupted
+from nas_lightning.core import ranks
+from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.faults import told
 from nas_lightning.lightning.callbacks import stopping_at_once
 from nas_lightning.lightning.candidates import member_benches, run_candidates

@@ -25,8 +25,8 @@ from torch import multiprocessing
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 import lightning as L
-from nas_lightning import errors, ranks
-from nas_lightning.errors import ConfigError, Interrupted
+from nas_lightning.core import errors, ranks
+from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.lightning.callbacks.preemption import SIGNALS, taking_over
 
 SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")

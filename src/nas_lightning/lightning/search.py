@@ -15,14 +15,13 @@ from torch.func import functional_call
 from torchmetrics import MeanMetric
 
 import lightning as L
-from nas_lightning import draws, ranks
 from nas_lightning.configs import SearchConfig
-from nas_lightning.decisions import Decisions, held_entries
-from nas_lightning.functional import evaluating, frozen_batch_stats, full_precision
-from nas_lightning.hypergradients import SGDStep
-from nas_lightning.lightning.finite import FiniteLoss
-from nas_lightning.lightning.state import Measured, Rollback, go_back, load_state, state_of
-from nas_lightning.protocols import (
+from nas_lightning.core import draws, ranks
+from nas_lightning.core.choices import Active, Mixing
+from nas_lightning.core.decisions import Decisions, held_entries
+from nas_lightning.core.functional import evaluating, frozen_batch_stats, full_precision
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.protocols import (
     Hypergradient,
     Loss,
     Objective,
@@ -34,9 +33,10 @@ from nas_lightning.protocols import (
     Tensors,
     strengths_of,
 )
-from nas_lightning.schedules import learning_rate, restarted
-from nas_lightning.spaces.choices import Active, Mixing
-from nas_lightning.spaces.genotypes import Genotype
+from nas_lightning.core.schedules import learning_rate, restarted
+from nas_lightning.hypergradients import SGDStep
+from nas_lightning.lightning.finite import FiniteLoss
+from nas_lightning.lightning.state import Measured, Rollback, go_back, load_state, state_of
 
 Batch = tuple[Tensor, Tensor]
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas_lightning import ranks
-from nas_lightning.errors import ConfigError, Interrupted
+from nas_lightning.core import ranks
+from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.genotypes import Genotype
 from nas_lightning.lightning.building import bench_of, build_module, planned_again, search_data, stages_of
 from nas_lightning.lightning.callbacks import (
     Cost,
@@ -27,7 +28,6 @@ from nas_lightning.lightning.workbench import Workbench, callback_of
 from nas_lightning.reports import save_curvature, save_genotype
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.spaces.engines import engine_named
-from nas_lightning.spaces.genotypes import Genotype
 
 log = logging.getLogger(__name__)
 

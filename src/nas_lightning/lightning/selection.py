@@ -4,15 +4,15 @@ import time
 from typing import Any
 
 import lightning as L
-from nas_lightning.draws import seeded_generator
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.choices import Active, Mixing
+from nas_lightning.core.draws import seeded_generator
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.protocols import BatchNormMode, OneShot
 from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.one_shot import OneShotModel, one_shot_of, track_progress
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.protocols import BatchNormMode, OneShot
-from nas_lightning.spaces.choices import Active, Mixing
-from nas_lightning.spaces.genotypes import Genotype
 
 
 class SelectionTuning(L.Callback):

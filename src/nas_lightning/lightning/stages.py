@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from nas_lightning import draws
 from nas_lightning.configs import SearchConfig
-from nas_lightning.errors import ConfigError
+from nas_lightning.core import draws
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.protocols import Tuning
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.state import change_value
-from nas_lightning.protocols import Tuning
 from nas_lightning.spaces.widening import plan_widening, widen
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.lightning.running import restore_metrics, state_of_metrics
 from nas_lightning.run_folder import RunFolder
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 from torchvision.transforms import v2
 
+from nas_lightning.core.errors import DataError
 from nas_lightning.data.base import ImageData, LabelledImages, Part
 from nas_lightning.data.keyed import preserved_rng, seed_all
 from nas_lightning.data.splits import SPLIT_SEED
-from nas_lightning.errors import DataError
 
 Item = tuple[Tensor, int]
 

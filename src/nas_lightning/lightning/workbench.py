@@ -14,11 +14,12 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
 
 import lightning as L
-from nas_lightning import ranks
 from nas_lightning.binding import target_of
 from nas_lightning.configs import LoaderConfig, RootConfig, validate
+from nas_lightning.core import ranks
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.protocols import Objective, Regularizer, SearchSpace
 from nas_lightning.data import ImageData
-from nas_lightning.errors import ConfigError
 from nas_lightning.lightning.callbacks import (
     DurableIO,
     EpochCheckpoint,
@@ -32,7 +33,6 @@ from nas_lightning.lightning.callbacks import (
 from nas_lightning.lightning.loggers import RunInfo, RunLoggers
 from nas_lightning.lightning.processes import environment_of_cluster, number_of_processes, strategy_of
 from nas_lightning.lightning.users_data import from_datamodule
-from nas_lightning.protocols import Objective, Regularizer, SearchSpace
 from nas_lightning.run_folder import RunFolder
 
 log = logging.getLogger(__name__)

@@ -7,11 +7,11 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
+from nas_lightning.core.choices import Choice, Mixing
+from nas_lightning.core.protocols import Reduce
 from nas_lightning.hypergradients.inner import gradients
 from nas_lightning.perturbations.random import Random
 from nas_lightning.perturbations.simplex import onto_simplex
-from nas_lightning.protocols import Reduce
-from nas_lightning.spaces.choices import Choice, Mixing
 
 
 class Adversarial:

@@ -5,8 +5,8 @@ from typing import Literal
 
 from torch import Generator, Tensor
 
-from nas_lightning.protocols import Reduce
-from nas_lightning.spaces.choices import Choice, Mixing
+from nas_lightning.core.choices import Choice, Mixing
+from nas_lightning.core.protocols import Reduce
 
 
 class Identity:

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Generator, Tensor
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.choices import Choice, Mixing
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.protocols import Reduce
+from nas_lightning.core.schedules import perturbation_radius
 from nas_lightning.perturbations.simplex import jittered
-from nas_lightning.protocols import Reduce
-from nas_lightning.schedules import perturbation_radius
-from nas_lightning.spaces.choices import Choice, Mixing
 
 
 class Random:

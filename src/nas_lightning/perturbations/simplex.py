@@ -6,7 +6,7 @@ Shapes: R rows and O options of a choice.
 import torch
 from torch import Generator, Tensor
 
-from nas_lightning.spaces.choices import Choice
+from nas_lightning.core.choices import Choice
 
 
 def onto_simplex(rows: Tensor, mask: Tensor) -> Tensor:

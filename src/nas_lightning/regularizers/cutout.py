@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nas_lightning import draws
-from nas_lightning.errors import ConfigError
+from nas_lightning.core import draws
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.regularizers.drop_path import known_epochs
 from nas_lightning.regularizers.hooks import Hooks
 

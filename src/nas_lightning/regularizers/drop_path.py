@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from nas_lightning.errors import ConfigError
-from nas_lightning.protocols import EdgeInfo
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.protocols import EdgeInfo
+from nas_lightning.core.schedules import drop_path_in_search
 from nas_lightning.regularizers.hooks import Hooks
-from nas_lightning.schedules import drop_path_in_search
 from nas_lightning.spaces.operations import drop_path
 
 

@@ -2,9 +2,9 @@
 
 import logging
 
-from nas_lightning.protocols import SearchSpace
+from nas_lightning.core.choices import Choice
+from nas_lightning.core.protocols import SearchSpace
 from nas_lightning.regularizers.hooks import Hooks
-from nas_lightning.spaces.choices import Choice
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from nas_lightning.protocols import EdgeInfo, SearchSpace
+from nas_lightning.core.protocols import EdgeInfo, SearchSpace
 
 
 class Hooks:

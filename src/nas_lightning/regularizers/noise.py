@@ -8,12 +8,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from nas_lightning import draws
-from nas_lightning.errors import ConfigError
-from nas_lightning.protocols import EdgeInfo, SearchSpace
+from nas_lightning.core import draws
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.protocols import EdgeInfo, SearchSpace
+from nas_lightning.core.schedules import cosine
 from nas_lightning.regularizers.drop_path import known_epochs
 from nas_lightning.regularizers.hooks import Hooks
-from nas_lightning.schedules import cosine
 
 
 def require_skip_connect(space: SearchSpace, part: str, instead: str) -> None:

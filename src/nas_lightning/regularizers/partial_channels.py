@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nas_lightning.protocols import SearchSpace
+from nas_lightning.core.protocols import SearchSpace
 from nas_lightning.regularizers.hooks import Hooks
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from nas_lightning.protocols import EdgeInfo, SearchSpace
+from nas_lightning.core.protocols import EdgeInfo, SearchSpace
 from nas_lightning.regularizers.hooks import Hooks
 from nas_lightning.regularizers.noise import require_skip_connect
 from nas_lightning.spaces.operations import drop_path

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from torch import Generator, Tensor
 
-from nas_lightning.protocols import Relaxation, Tensors
-from nas_lightning.spaces.choices import Active, Choice, Mixing
+from nas_lightning.core.choices import Active, Choice, Mixing
+from nas_lightning.core.protocols import Relaxation, Tensors
 
 
 class Decoupled:

@@ -11,9 +11,9 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from nas_lightning.protocols import Tensors
+from nas_lightning.core.choices import Mixing
+from nas_lightning.core.protocols import Tensors
 from nas_lightning.relaxations.masks import Logits, masked_softmax
-from nas_lightning.spaces.choices import Mixing
 
 SMALLEST = 1e-4
 """Lower bound of the concentrations."""

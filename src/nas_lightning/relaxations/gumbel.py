@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from nas_lightning.errors import ConfigError
-from nas_lightning.protocols import Tensors
+from nas_lightning.core.choices import Active, Mixing
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.protocols import Tensors
 from nas_lightning.relaxations.masks import Logits, masked_softmax
-from nas_lightning.spaces.choices import Active, Mixing
 
 TRIES = 10
 """How often noise that is not finite is drawn again."""

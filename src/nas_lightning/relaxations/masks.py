@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Generator, Tensor
 
-from nas_lightning.protocols import Tensors
-from nas_lightning.spaces.choices import Active, Choice, Mixing
+from nas_lightning.core.choices import Active, Choice, Mixing
+from nas_lightning.core.protocols import Tensors
 
 
 def masked_softmax(logits: Tensor, kept: Tensor | None) -> Tensor:

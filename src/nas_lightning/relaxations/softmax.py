@@ -5,9 +5,9 @@ from typing import Annotated
 from pydantic import Field
 from torch import Generator
 
-from nas_lightning.protocols import Tensors
+from nas_lightning.core.choices import Mixing
+from nas_lightning.core.protocols import Tensors
 from nas_lightning.relaxations.masks import Logits, masked_softmax
-from nas_lightning.spaces.choices import Mixing
 
 
 class Softmax(Logits):

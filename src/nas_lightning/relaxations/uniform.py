@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Generator, Tensor
 
-from nas_lightning.protocols import Tensors
+from nas_lightning.core.choices import Active, Choice, Mixing
+from nas_lightning.core.protocols import Tensors
 from nas_lightning.relaxations.masks import Masked
-from nas_lightning.spaces.choices import Active, Choice, Mixing
 from nas_lightning.spaces.sampling import sample_path
 
 

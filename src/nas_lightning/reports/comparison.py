@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.reports.runs import SIZE
 from nas_lightning.reports.sheets import Sheet
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.choices import Choice
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.files import whole_lines
 from nas_lightning.reports.style import HEAT, TITLE, label
-from nas_lightning.spaces.choices import Choice
 
 _MISSING = "#E4E4E4"  # an edge that does not offer the operation
 

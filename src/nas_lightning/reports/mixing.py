@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from nas_lightning.spaces.choices import Choice
+from nas_lightning.core.choices import Choice
 
 
 def draw_mixing(weights: Tensor, choice: Choice) -> Figure:

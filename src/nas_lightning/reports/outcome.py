@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from nas_lightning.spaces.genotypes import Genotype
+from nas_lightning.core.genotypes import Genotype
 
 
 def show_outcome(summary: Mapping[str, Any], folder: str) -> None:

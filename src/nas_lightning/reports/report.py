@@ -9,7 +9,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.choices import Choice
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.genotypes import Genotype
 from nas_lightning.reports import costs, heatmaps, tables, trends
 from nas_lightning.reports.correlations import DISCRETIZATION, PAIRS, correlations, discretizations, draw_pair
 from nas_lightning.reports.drawing import draw_genotype
@@ -20,8 +22,6 @@ from nas_lightning.reports.runs import collect
 from nas_lightning.reports.sheets import Sheet, write_sheet
 from nas_lightning.reports.spectra import LARGEST, MAX_METHODS, draw_spectra
 from nas_lightning.reports.style import Style, save
-from nas_lightning.spaces.choices import Choice
-from nas_lightning.spaces.genotypes import Genotype
 
 Choices = Callable[[Path], Mapping[str, Choice]]
 """The choices of the space of a run folder."""

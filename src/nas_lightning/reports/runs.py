@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from nas_lightning.configs import BESIDE_THE_EXPERIMENT, LOADING_KEYS
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 

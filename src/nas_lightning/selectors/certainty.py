@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nas_lightning.spaces.choices import Choice
+from nas_lightning.core.choices import Choice
 
 Criterion = Literal["importance_certainty", "importance_certainty_stability"]
 

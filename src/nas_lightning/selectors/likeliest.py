@@ -14,11 +14,11 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from nas_lightning.errors import ConfigError, GenotypeError
-from nas_lightning.protocols import BatchNormMode, OneShot, SearchSpace
+from nas_lightning.core.choices import Choice, Mixing
+from nas_lightning.core.errors import ConfigError, GenotypeError
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.protocols import BatchNormMode, OneShot, SearchSpace
 from nas_lightning.selectors.paths import batches_of, score_path
-from nas_lightning.spaces.choices import Choice, Mixing
-from nas_lightning.spaces.genotypes import Genotype
 
 Edges = tuple[tuple[int, int], ...]
 """Taken edges of a choice: (row, option) each."""

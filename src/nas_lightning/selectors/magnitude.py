@@ -1,8 +1,8 @@
 """Magnitude selection: the options with the largest mixing weights (Liu et al., DARTS, ICLR 2019, section 2.4)."""
 
-from nas_lightning.protocols import SearchSpace
-from nas_lightning.spaces.choices import Mixing
-from nas_lightning.spaces.genotypes import Genotype
+from nas_lightning.core.choices import Mixing
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.protocols import SearchSpace
 
 
 class Magnitude:

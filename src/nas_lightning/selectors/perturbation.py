@@ -20,12 +20,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nas_lightning import draws
-from nas_lightning.decisions import Decisions
-from nas_lightning.errors import GenotypeError
-from nas_lightning.protocols import BatchNormMode, OneShot, SearchSpace, Tuning, tuning_overrides
-from nas_lightning.spaces.choices import Choice, Mixing
-from nas_lightning.spaces.genotypes import Genotype
+from nas_lightning.core import draws
+from nas_lightning.core.choices import Choice, Mixing
+from nas_lightning.core.decisions import Decisions
+from nas_lightning.core.errors import GenotypeError
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.protocols import BatchNormMode, OneShot, SearchSpace, Tuning, tuning_overrides
 
 Criterion = Literal["accuracy", "loss"]
 

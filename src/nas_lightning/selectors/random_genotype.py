@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nas_lightning import draws
-from nas_lightning.protocols import OneShot, SearchSpace
-from nas_lightning.spaces.choices import Mixing
-from nas_lightning.spaces.genotypes import Genotype
+from nas_lightning.core import draws
+from nas_lightning.core.choices import Mixing
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.protocols import OneShot, SearchSpace
 
 
 class RandomGenotype:

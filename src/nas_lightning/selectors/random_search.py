@@ -12,12 +12,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nas_lightning import draws
-from nas_lightning.errors import ConfigError
-from nas_lightning.protocols import BatchNormMode, OneShot, SearchSpace
+from nas_lightning.core import draws
+from nas_lightning.core.choices import Mixing
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.protocols import BatchNormMode, OneShot, SearchSpace
 from nas_lightning.selectors.paths import batches_of, score_path
-from nas_lightning.spaces.choices import Mixing
-from nas_lightning.spaces.genotypes import Genotype
 from nas_lightning.spaces.sampling import sample_path
 
 Key = tuple[bytes, ...]

@@ -1,8 +1,8 @@
 """Search spaces: operations, cells, supernets, discrete networks, choices, genotypes."""
 
+from nas_lightning.core.choices import Active, Choice, Mixing
+from nas_lightning.core.genotypes import Genotype
 from nas_lightning.spaces.cell_space import CellSpace
-from nas_lightning.spaces.choices import Active, Choice, Mixing
-from nas_lightning.spaces.genotypes import Genotype
 from nas_lightning.spaces.nasbench201 import NasBench201Space
 from nas_lightning.spaces.published import PUBLISHED, genotype
 

@@ -10,10 +10,10 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from nas_lightning.errors import ConfigError, GenotypeError
+from nas_lightning.core.choices import Choice, Mixing
+from nas_lightning.core.errors import ConfigError, GenotypeError
+from nas_lightning.core.genotypes import Edge, Genotype
 from nas_lightning.spaces import macro
-from nas_lightning.spaces.choices import Choice, Mixing
-from nas_lightning.spaces.genotypes import Edge, Genotype
 from nas_lightning.spaces.network import CellNetwork
 from nas_lightning.spaces.operations import OPERATIONS
 from nas_lightning.spaces.sampling import sample_path

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.spaces.mixed import Engine, edge_by_edge
 from nas_lightning.spaces.shared import shared
 

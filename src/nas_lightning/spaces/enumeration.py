@@ -14,11 +14,11 @@ from math import prod
 
 import torch
 
-from nas_lightning.draws import seeded_generator
-from nas_lightning.errors import GenotypeError
-from nas_lightning.protocols import SearchSpace
-from nas_lightning.spaces.choices import Choice
-from nas_lightning.spaces.genotypes import Genotype
+from nas_lightning.core.choices import Choice
+from nas_lightning.core.draws import seeded_generator
+from nas_lightning.core.errors import GenotypeError
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.protocols import SearchSpace
 
 Feeding = tuple[tuple[int, int], ...]
 """A way to feed a node: (row, option) of each edge that is kept, in the order of the rows."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.spaces.operations import FactorizedReduce, relu_conv_norm
 
 STEM_STRIDES = {"cifar": (1, 1), "imagenet": (4, 8)}

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from nas_lightning.protocols import EdgeInfo, Regularizer
-from nas_lightning.spaces.choices import Choice
+from nas_lightning.core.choices import Choice
+from nas_lightning.core.protocols import EdgeInfo, Regularizer
 from nas_lightning.spaces.operations import Zero, build_operation
 from nas_lightning.spaces.partial import bypass, join
 

@@ -12,10 +12,10 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor
 
-from nas_lightning.errors import ConfigError, GenotypeError
-from nas_lightning.spaces.arch_strings import CELL, CONCAT, EDGES, OPERATIONS
-from nas_lightning.spaces.choices import Choice, Mixing
-from nas_lightning.spaces.genotypes import NASBENCH201, Genotype
+from nas_lightning.core.arch_strings import CELL, CONCAT, EDGES, OPERATIONS
+from nas_lightning.core.choices import Choice, Mixing
+from nas_lightning.core.errors import ConfigError, GenotypeError
+from nas_lightning.core.genotypes import NASBENCH201, Genotype
 from nas_lightning.spaces.nasbench201_macro import INIT_CHANNELS, LAYERS, STAGES, check_stem
 from nas_lightning.spaces.nasbench201_networks import NasBench201Network, NasBench201Supernet
 from nas_lightning.spaces.sampling import sample_path

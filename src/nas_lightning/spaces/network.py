@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from nas_lightning import draws
-from nas_lightning.spaces.genotypes import Genotype
+from nas_lightning.core import draws
+from nas_lightning.core.genotypes import Genotype
 from nas_lightning.spaces.macro import CellPlan, Preprocess, build_stem, plan_cells
 from nas_lightning.spaces.operations import Identity, build_operation
 from nas_lightning.spaces.quick import quick

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas_lightning.functional import autograd_is_plain
+from nas_lightning.core.functional import autograd_is_plain
 
 
 def by_hand(x: Tensor) -> bool:

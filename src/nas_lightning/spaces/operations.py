@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from nas_lightning import draws
-from nas_lightning.errors import ConfigError
+from nas_lightning.core import draws
+from nas_lightning.core.errors import ConfigError
 
 
 class Identity(nn.Identity):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 
 
 def check_divisor(init_channels: int, divisor: int) -> None:

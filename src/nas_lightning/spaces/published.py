@@ -3,8 +3,8 @@
 import difflib
 from pathlib import Path
 
-from nas_lightning.errors import GenotypeError
-from nas_lightning.spaces.genotypes import Edge, Genotype
+from nas_lightning.core.errors import GenotypeError
+from nas_lightning.core.genotypes import Edge, Genotype
 
 _SHORT = {"sep3": "sep_conv_3x3", "sep5": "sep_conv_5x5", "dil3": "dil_conv_3x3", "dil5": "dil_conv_5x5"}
 _SHORT |= {"skip": "skip_connect", "max": "max_pool_3x3", "avg": "avg_pool_3x3", "none": "none"}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Generator, Tensor
 
-from nas_lightning.spaces.choices import Choice, Mixing
+from nas_lightning.core.choices import Choice, Mixing
 
 
 def sample_rows(

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas_lightning.protocols import Regularizer
+from nas_lightning.core.protocols import Regularizer
 from nas_lightning.spaces.depthwise import depthwise, dilated_by_even, dilated_by_phases, from_phases, to_phases
 from nas_lightning.spaces.mixed import Mix, MixedCell, MixedOperation
 from nas_lightning.spaces.normed_sums import Term, by_hand, image, move, normed, normed_sum, rows, scaled_sum

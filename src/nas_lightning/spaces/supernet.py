@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from nas_lightning.errors import ConfigError
-from nas_lightning.protocols import EdgeInfo, Regularizer
-from nas_lightning.spaces.choices import Active, Choice, Mixing
+from nas_lightning.core.choices import Active, Choice, Mixing
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.protocols import EdgeInfo, Regularizer
 from nas_lightning.spaces.engines import engine_of, layout_of
 from nas_lightning.spaces.macro import CellPlan, Preprocess, build_stem, plan_cells
 from nas_lightning.spaces.mixed import Engine, Mix, MixedCell

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 import torch
 from torch import Generator, Size, Tensor, nn
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.spaces.mixed import MixedOperation
 from nas_lightning.spaces.operations import FactorizedReduce
 

@@ -9,8 +9,8 @@ import torch
 
 import nas_lightning as nl
 from analysed import OPTIONS, analysis_config, supernet_by_hand
+from nas_lightning.core.errors import Interrupted
 from nas_lightning.data import search_split
-from nas_lightning.errors import Interrupted
 from nas_lightning.lightning.analyses import Strength, analysis_bench, strength
 from nas_lightning.lightning.analyses.base import Origin
 from nas_lightning.lightning.one_shot import OneShotModel

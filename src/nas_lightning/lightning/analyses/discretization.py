@@ -9,15 +9,15 @@ from typing import Any
 
 from nas_lightning.analyses import discrete_mixing
 from nas_lightning.analyses.figures import save_discretization
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.protocols import BatchNormMode
 from nas_lightning.lightning.analyses.base import QUIET, show_table
 from nas_lightning.lightning.analyses.supernets import Supernet, measure_all, supernets
 from nas_lightning.lightning.building import search_data
 from nas_lightning.lightning.one_shot import OneShotModel, tell
 from nas_lightning.lightning.searching import eigenvalue_at
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.protocols import BatchNormMode
-from nas_lightning.spaces.genotypes import Genotype
 
 
 class Discretization:

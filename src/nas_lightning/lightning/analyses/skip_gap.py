@@ -16,7 +16,7 @@ import pandas as pd
 from nas_lightning import reports
 from nas_lightning.analyses import skip_gap
 from nas_lightning.analyses.figures import save_skip_gap
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.lightning.analyses.base import show_table
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder

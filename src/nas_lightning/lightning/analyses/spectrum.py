@@ -11,9 +11,9 @@ from typing import Any, Literal
 import torch
 
 from nas_lightning.analyses.figures import save_spectrum
+from nas_lightning.core.errors import ConfigError, GenotypeError
+from nas_lightning.core.functional import evaluating
 from nas_lightning.curvature import spectrum
-from nas_lightning.errors import ConfigError, GenotypeError
-from nas_lightning.functional import evaluating
 from nas_lightning.lightning.analyses.base import QUIET, show_table
 from nas_lightning.lightning.analyses.supernets import Supernet, measure_all, supernets
 from nas_lightning.lightning.building import search_data

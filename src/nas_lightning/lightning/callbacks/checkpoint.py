@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import lightning as L
-from nas_lightning.errors import NonFiniteError
+from nas_lightning.core.errors import NonFiniteError
 from nas_lightning.files import replacing, sync_folder
 from nas_lightning.run_folder import FORMAT, RunFolder
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.func import functional_call
 
 import lightning as L
-from nas_lightning import draws, ranks
+from nas_lightning.core import draws, ranks
+from nas_lightning.core.functional import evaluating
+from nas_lightning.core.protocols import Tensors
 from nas_lightning.curvature import measure
 from nas_lightning.curvature.products import LossOfArch
-from nas_lightning.functional import evaluating
 from nas_lightning.lightning.state import Measured
-from nas_lightning.protocols import Tensors
 
 Batch = tuple[Tensor, Tensor]
 

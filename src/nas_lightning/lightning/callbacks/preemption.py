@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Timer
 
 import lightning as L
-from nas_lightning.errors import Interrupted
+from nas_lightning.core.errors import Interrupted
 from nas_lightning.lightning.callbacks.checkpoint import EpochCheckpoint
 from nas_lightning.run_folder import RunFolder
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 import lightning as L
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.lightning.control.watching import (
     EigenvalueControl,
     Epochs,

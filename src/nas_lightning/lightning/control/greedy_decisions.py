@@ -7,13 +7,13 @@ from pydantic import Field
 from torch import Tensor
 
 import lightning as L
-from nas_lightning.decisions import Decisions
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.choices import Choice
+from nas_lightning.core.decisions import Decisions
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.protocols import OneShot, SearchSpace
 from nas_lightning.lightning.one_shot import OneShotModel, one_shot_of
-from nas_lightning.protocols import OneShot, SearchSpace
 from nas_lightning.selectors.certainty import Criterion, edge_scores
 from nas_lightning.selectors.perturbation import selectable_options, undecided_mean, worth_by_masking
-from nas_lightning.spaces.choices import Choice
 
 log = logging.getLogger(__name__)
 

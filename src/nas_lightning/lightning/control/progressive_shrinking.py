@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 
 import lightning as L
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 
 
 class ProgressiveShrinking(L.Callback):

@@ -20,7 +20,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from nas_lightning.errors import ConfigError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.run_folder import RunFolder
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
-from nas_lightning.errors import Interrupted
+from nas_lightning.core.errors import Interrupted
 from nas_lightning.lightning.loggers.base import RunInfo
 from nas_lightning.lightning.loggers.guarded import Guarded
 

@@ -19,9 +19,9 @@ from rich.table import Table
 
 from nas_lightning.composition import as_dict, compose, hydra_settings, rewrite, sweep_choices
 from nas_lightning.configs import PlanConfig
+from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.data.base import ImageData
 from nas_lightning.data.stand_in import without_reading
-from nas_lightning.errors import ConfigError, Interrupted
 from nas_lightning.lightning.callbacks.preemption import taking_over
 from nas_lightning.lightning.one_shot import track_progress
 from nas_lightning.lightning.planning.counting import Unit, Work, count

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cases import build_space, images, random_mixing, tiny_supernet
-from nas_lightning.functional import count_parameters, frozen_batch_stats, full_precision
+from nas_lightning.core.functional import count_parameters, frozen_batch_stats, full_precision
 
 
 def buffers(module):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cases import SPACES, build_space, random_genotype
-from nas_lightning.errors import GenotypeError
+from nas_lightning.core.errors import GenotypeError
 from nas_lightning.spaces import PUBLISHED, Genotype, genotype
 
 SEP, SKIP, MAX, AVG, DIL = "sep_conv_3x3", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "dil_conv_3x3"

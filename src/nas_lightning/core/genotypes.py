@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas_lightning.errors import GenotypeError
-from nas_lightning.spaces import arch_strings
+from nas_lightning.core import arch_strings
+from nas_lightning.core.errors import GenotypeError
 
 NASBENCH201 = "nasbench201"
 """Name of the space that a string form belongs to where nothing else is said."""

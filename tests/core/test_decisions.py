@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cases import build_space, images, random_mixing, seeded, tiny_supernet
-from nas_lightning.decisions import Decisions, held_entries
+from nas_lightning.core.decisions import Decisions, held_entries
 from nas_lightning.spaces import CellSpace, NasBench201Space
 
 RAGGED = CellSpace(

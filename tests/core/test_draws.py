@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas_lightning import draws
+from nas_lightning.core import draws
 
 X = torch.zeros(64, 3, 2, 2)
 

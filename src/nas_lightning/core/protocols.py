@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_check
 from torch import Generator, Tensor, nn
 
 if TYPE_CHECKING:
-    from nas_lightning.decisions import Decisions
-    from nas_lightning.spaces.choices import Active, Choice, Mixing
-    from nas_lightning.spaces.genotypes import Genotype
+    from nas_lightning.core.choices import Active, Choice, Mixing
+    from nas_lightning.core.decisions import Decisions
+    from nas_lightning.core.genotypes import Genotype
 
 Tensors = dict[str, Tensor]
 """Named tensors: the weights of a network, or the architecture parameters by choice (each [R, O])."""

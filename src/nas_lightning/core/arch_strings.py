@@ -6,7 +6,7 @@ the edges: node by node and, within a node, by their source.
 
 import difflib
 
-from nas_lightning.errors import GenotypeError
+from nas_lightning.core.errors import GenotypeError
 
 Edge = tuple[int, str, int]
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas_lightning.spaces.choices import Active, Choice, Mixing
+from nas_lightning.core.choices import Active, Choice, Mixing
 
 
 class Decisions:

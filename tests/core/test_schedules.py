@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from nas_lightning import schedules
+from nas_lightning.core import schedules
 
 
 @pytest.mark.parametrize(("epoch", "value"), [(0, 0.025), (1, 0.0249763), (25, 0.013), (49, 0.00102368), (50, 0.001)])

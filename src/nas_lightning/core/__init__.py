@@ -1,0 +1,1 @@
+"""The vocabulary of all rooms: choices, genotypes, decisions, contracts of parts, keyed draws, errors. Pure torch."""
