@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from nas_lightning.composition import compose
+from nas_lightning.config.compose import compose
 
 ROOT = Path(__file__).parents[1]
 Seconds = dict[str, list[float]]

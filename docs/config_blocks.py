@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 import nas_lightning as nl
-from nas_lightning.composition import as_dict
+from nas_lightning.config.compose import as_dict
 
 DOCS = Path(__file__).parent
 MARK = re.compile(

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 import nas_lightning as nl
-from nas_lightning.composition import as_dict
+from nas_lightning.config.compose import as_dict
 from nas_lightning.data import Arrays
 from nas_lightning.spaces import CellSpace
 

@@ -9,7 +9,7 @@ from torch import nn
 import lightning as L
 import nas_lightning as nl
 from conftest import TINY_SIZES
-from nas_lightning.composition import as_dict
+from nas_lightning.config.compose import as_dict
 from nas_lightning.core import ranks
 from nas_lightning.lightning.processes import SearchDDP
 from nas_lightning.lightning.searching import run_search

@@ -11,7 +11,7 @@ import torch
 import lightning as L
 import nas_lightning as nl
 from nas_lightning import reports
-from nas_lightning.composition import as_dict
+from nas_lightning.config.compose import as_dict
 from nas_lightning.lightning import searching
 from nas_lightning.perturbations import Random
 from nas_lightning.resuming import resume

@@ -13,8 +13,8 @@ import pytest
 import nas_lightning as nl
 from cases import CONF
 from nas_lightning.app import parse
-from nas_lightning.composition import as_dict, hydra_settings, options, rewrite, sweep_choices, sweep_members
-from nas_lightning.configs import PARTS
+from nas_lightning.config.compose import as_dict, hydra_settings, options, rewrite, sweep_choices, sweep_members
+from nas_lightning.config.schema import PARTS
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.sweeps import check_single, limited, params_of

@@ -14,9 +14,9 @@ import pytest
 
 import nas_lightning as nl
 from lightning_parts import CountBatches, CrashOnce
-from nas_lightning.composition import PLUGINS, as_dict, hydra_settings, rewrite, sweep_choices, sweep_members
+from nas_lightning.config.compose import PLUGINS, as_dict, hydra_settings, rewrite, sweep_choices, sweep_members
+from nas_lightning.config.resolvers import member_name
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.resolvers import member_name
 from nas_lightning.resuming import continue_task
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.sweeps import check_ranks, validation_accuracy

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         search,
         select,
     )
-    from nas_lightning.composition import compose
+    from nas_lightning.config.compose import compose
     from nas_lightning.core.errors import ConfigError, DataError, GenotypeError, NasLightningError
     from nas_lightning.core.functional import count_parameters
     from nas_lightning.curvature import EigenvalueStopping
@@ -73,7 +73,7 @@ _HOMES = {
         "search",
         "select",
     ),
-    "composition": ("compose",),
+    "config.compose": ("compose",),
     "curvature": ("EigenvalueStopping",),
     "deployment": ("TrainedNetwork",),
     "core.errors": ("ConfigError", "DataError", "GenotypeError", "NasLightningError"),

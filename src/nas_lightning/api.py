@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from nas_lightning.composition import as_dict
+from nas_lightning.config.compose import as_dict
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.protocols import SearchSpace
 from nas_lightning.deployment.predicting import Prediction

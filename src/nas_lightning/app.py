@@ -15,12 +15,12 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from nas_lightning import composition as composing
-from nas_lightning.configs import check_read
+from nas_lightning.config import compose as composing
+from nas_lightning.config.resolvers import log_name, register_resolvers
+from nas_lightning.config.schema import check_read
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted, exit_code
 from nas_lightning.help import show_help, show_list
-from nas_lightning.resolvers import log_name, register_resolvers
 from nas_lightning.sweeps import check_single, limited, run_sweep
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from nas_lightning import composition as composing
+from nas_lightning.config import compose as composing
 
 EXAMPLES = (
     ("run.py", "search and evaluate with the built-in digits, in under two minutes"),

@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from nas_lightning.composition import as_dict, compose
-from nas_lightning.configs import LOADING_KEYS
+from nas_lightning.config.compose import as_dict, compose
+from nas_lightning.config.schema import LOADING_KEYS
+from nas_lightning.config.secrets import refuse_secrets
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.lightning.identity import DECISIVE, name_again, name_run
@@ -18,7 +19,6 @@ from nas_lightning.lightning.looking import LOOKING
 from nas_lightning.lightning.phases import guarded, run_phases
 from nas_lightning.lightning.processes import check_processes
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.privacy import refuse_secrets
 from nas_lightning.run_folder import RunFolder
 from nas_lightning.tasks import run_task
 

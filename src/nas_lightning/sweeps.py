@@ -25,11 +25,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from nas_lightning import composition as composing
-from nas_lightning.configs import check_read
+from nas_lightning.config import compose as composing
+from nas_lightning.config.resolvers import register_resolvers
+from nas_lightning.config.schema import check_read
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted, SweepError, exit_code
-from nas_lightning.resolvers import register_resolvers
 
 register_resolvers()  # here: a launcher's own process imports this module, and nothing else of ours, to find `Member`
 

@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from nas_lightning import reports
-from nas_lightning.composition import as_dict, compose, options
-from nas_lightning.configs import validate
+from nas_lightning.config.compose import as_dict, compose, options
+from nas_lightning.config.schema import validate
 from nas_lightning.core.choices import Choice
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.lightning.deploying import run_export, run_predict

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from nas_lightning.configs import LoaderConfig
+from nas_lightning.config.schema import LoaderConfig
 
 PATHS = sorted((Path(__file__).parents[2] / "conf" / "data").glob("*.yaml"))
 COMMON = {"num_workers", "prefetch_factor", "augment_on", "split", "val_fraction", "augment_val"}

@@ -15,7 +15,7 @@ from PIL import Image
 
 import nas_lightning as nl
 from conftest import TINY_SIZES
-from nas_lightning.composition import check_overrides_of_another_run
+from nas_lightning.config.compose import check_overrides_of_another_run
 from nas_lightning.deployment import exporting, write_export
 from nas_lightning.deployment.description import plain_weights
 from nas_lightning.lightning.workbench import Workbench

@@ -20,9 +20,9 @@ import pytest
 
 import nas_lightning as nl
 from documents import PAGES, ROOT, blocks, commands, commands_in, shell_lines, write_files
-from nas_lightning import composition as composing
 from nas_lightning.app import parse
-from nas_lightning.resolvers import register_resolvers
+from nas_lightning.config import compose as composing
+from nas_lightning.config.resolvers import register_resolvers
 from nas_lightning.resuming import _override_resumed
 from nas_lightning.sweeps import check_ranks, params_of
 

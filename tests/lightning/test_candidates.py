@@ -8,7 +8,7 @@ import nas_lightning as nl
 from lightning_parts import CrashOnce
 from nas_lightning import reports
 from nas_lightning.app import main
-from nas_lightning.composition import as_dict
+from nas_lightning.config.compose import as_dict
 from nas_lightning.lightning.data import EvaluationData
 from nas_lightning.resuming import resume
 from nas_lightning.run_folder import RunFolder

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 import lightning as L
 import nas_lightning as nl
 from lightning_parts import CrashOnce
-from nas_lightning.composition import as_dict
+from nas_lightning.config.compose import as_dict
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.lightning import retraining
 from nas_lightning.lightning.data import EvaluationData

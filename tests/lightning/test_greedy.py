@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import nas_lightning as nl
-from nas_lightning.composition import as_dict
+from nas_lightning.config.compose import as_dict
 from nas_lightning.lightning.building import build_module, stages_of
 from nas_lightning.lightning.checking import check_search
 from nas_lightning.lightning.data import SearchData

@@ -8,7 +8,7 @@ import torch
 
 import nas_lightning as nl
 from nas_lightning import tasks
-from nas_lightning.composition import as_dict
+from nas_lightning.config.compose import as_dict
 from nas_lightning.core import draws
 from nas_lightning.core.schedules import cosine, restarted
 from nas_lightning.lightning.building import build_module, stages_of

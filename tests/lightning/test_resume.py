@@ -13,7 +13,7 @@ from nas_lightning.tasks import run_task
 
 
 def run(overrides, folder):
-    from nas_lightning.composition import as_dict
+    from nas_lightning.config.compose import as_dict
 
     run_task(as_dict(nl.compose(overrides)), RunFolder(folder))
 

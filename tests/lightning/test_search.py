@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 import lightning as L
 import nas_lightning as nl
-from nas_lightning.composition import as_dict
+from nas_lightning.config.compose import as_dict
 from nas_lightning.lightning.building import build_module
 from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.searching import run_search

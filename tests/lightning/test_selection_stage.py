@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import lightning as L
 import nas_lightning as nl
 from nas_lightning import resuming, tasks
-from nas_lightning.composition import as_dict, check_overrides_of_another_run
+from nas_lightning.config.compose import as_dict, check_overrides_of_another_run
 from nas_lightning.core.schedules import cosine
 from nas_lightning.lightning.building import build_module, stages_of
 from nas_lightning.lightning.data import SearchData

@@ -10,7 +10,7 @@ from test_kills import PROGRAM, SMALL, environment
 from test_resume import checkpoint_differences
 
 import nas_lightning as nl
-from nas_lightning.composition import as_dict
+from nas_lightning.config.compose import as_dict
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.resuming import continue_task
 from nas_lightning.run_folder import RunFolder

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 import nas_lightning as nl
-from nas_lightning.composition import as_dict
+from nas_lightning.config.compose import as_dict
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.reports.comparison import compare, holm, note, smallest_p, write
 from nas_lightning.run_folder import RunFolder

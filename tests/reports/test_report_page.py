@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import nas_lightning as nl
-from nas_lightning.composition import as_dict
+from nas_lightning.config.compose import as_dict
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.reports import write_report
 from nas_lightning.tasks import _choices_of_run

@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 import nas_lightning as nl
-from nas_lightning.composition import as_dict
-from nas_lightning.configs import validate
+from nas_lightning.config.compose import as_dict
+from nas_lightning.config.schema import validate
 from nas_lightning.reports import collect, summarise
 from nas_lightning.reports.published import STATISTICS, compare, decisive, read_published
 from reported import report_run

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nas_lightning.binding import check_part, target_of
+from nas_lightning.config.parts import check_part, target_of
 from nas_lightning.convert.base import Converter, Track
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype

@@ -13,7 +13,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from nas_lightning.binding import check_part, target_of
+from nas_lightning.config.parts import check_part, target_of
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.data.preprocessing import Preprocessing

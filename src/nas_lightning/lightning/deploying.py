@@ -9,7 +9,7 @@ import torch
 from rich.markup import escape
 from torch import nn
 
-from nas_lightning.configs import PredictConfig, RootConfig, validate
+from nas_lightning.config.schema import PredictConfig, RootConfig, validate
 from nas_lightning.core.errors import ConfigError, DataError
 from nas_lightning.deployment import TrainedNetwork, image_files, predict_images, save_predictions, write_export
 from nas_lightning.deployment.description import FILE, plain_weights

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nas_lightning.configs import BESIDE_THE_EXPERIMENT, LOADING_KEYS
+from nas_lightning.config.schema import BESIDE_THE_EXPERIMENT, LOADING_KEYS
 from nas_lightning.lightning.processes import number_of_processes
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder, git_commit, versions

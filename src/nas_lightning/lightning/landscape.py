@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 
 from nas_lightning import reports
-from nas_lightning.configs import LandscapeConfig
+from nas_lightning.config.schema import LandscapeConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.protocols import Tensors
 from nas_lightning.curvature.landscape import anisotropy, at_distance, directions, grid, moved, over_plane

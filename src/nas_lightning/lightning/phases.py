@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from nas_lightning import reports
-from nas_lightning.configs import validate
+from nas_lightning.config.schema import validate
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.faults import told

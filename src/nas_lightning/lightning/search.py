@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torchmetrics import MeanMetric
 
 import lightning as L
-from nas_lightning.configs import SearchConfig
+from nas_lightning.config.schema import SearchConfig
 from nas_lightning.core import draws, ranks
 from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.decisions import Decisions, held_entries

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from nas_lightning.configs import SearchConfig
+from nas_lightning.config.schema import SearchConfig
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.protocols import Tuning

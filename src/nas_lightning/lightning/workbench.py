@@ -14,8 +14,8 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
 
 import lightning as L
-from nas_lightning.binding import target_of
-from nas_lightning.configs import LoaderConfig, RootConfig, validate
+from nas_lightning.config.parts import target_of
+from nas_lightning.config.schema import LoaderConfig, RootConfig, validate
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.protocols import Objective, Regularizer, SearchSpace

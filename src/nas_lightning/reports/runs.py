@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from nas_lightning.configs import BESIDE_THE_EXPERIMENT, LOADING_KEYS
+from nas_lightning.config.schema import BESIDE_THE_EXPERIMENT, LOADING_KEYS
 from nas_lightning.core.errors import ConfigError
 
 _log = logging.getLogger(__name__)

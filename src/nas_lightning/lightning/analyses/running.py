@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from nas_lightning.composition import options
+from nas_lightning.config.compose import options
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.lightning.analyses.base import QUIET, TAKEN, Analysis
 from nas_lightning.lightning.workbench import Workbench

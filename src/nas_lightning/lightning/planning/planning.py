@@ -17,8 +17,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from nas_lightning.composition import as_dict, compose, hydra_settings, rewrite, sweep_choices
-from nas_lightning.configs import PlanConfig
+from nas_lightning.config.compose import as_dict, compose, hydra_settings, rewrite, sweep_choices
+from nas_lightning.config.schema import PlanConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.data.base import ImageData
 from nas_lightning.data.stand_in import without_reading

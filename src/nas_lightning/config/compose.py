@@ -16,14 +16,14 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nas_lightning.configs import PART_LISTS, validate
+from nas_lightning.config.schema import PART_LISTS, validate
+from nas_lightning.config.secrets import refuse_secrets
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.privacy import refuse_secrets
 
 
 def conf_dir() -> Path:
     """The configuration tree: inside the installed package, or at the top of the checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     return package / "conf" if (package / "conf").is_dir() else package.parents[1] / "conf"
 
 

@@ -6,8 +6,8 @@ import pytest
 
 import nas_lightning as nl
 from cases import CONF
-from nas_lightning.composition import as_dict, compose, groups, options, rewrite, sweep_members
-from nas_lightning.configs import PART_LISTS, PARTS, REFUSED_TRAINER_KEYS, check_read
+from nas_lightning.config.compose import as_dict, compose, groups, options, rewrite, sweep_members
+from nas_lightning.config.schema import PART_LISTS, PARTS, REFUSED_TRAINER_KEYS, check_read
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.run_folder import RunFolder
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from nas_lightning.binding import problems_of, signature_model
+from nas_lightning.config.parts import problems_of, signature_model
 
 PART = {"_target_": "torch.nn.Identity"}
 

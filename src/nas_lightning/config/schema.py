@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from nas_lightning.binding import check_part, problems_of
+from nas_lightning.config.parts import check_part, problems_of
+from nas_lightning.config.secrets import secrets_in
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.privacy import secrets_in
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import nas_lightning as nl
-from nas_lightning.binding import check_part, target_of
+from nas_lightning.config.parts import check_part, target_of
 from nas_lightning.data import Arrays, ImageFolder
 from nas_lightning.run_folder import RunFolder
 
