@@ -21,7 +21,7 @@ from benchmarks.measuring import add_number, configuration, device_of, new_parse
 from benchmarks.search_step import Bench
 from nas_lightning.lightning.building import search_data
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 NAME = "data_pipeline"
 SPACE = "nasbench201"

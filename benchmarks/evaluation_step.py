@@ -36,7 +36,7 @@ from benchmarks.measuring import (
 )
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces import genotype
 from nas_lightning.spaces.network import auxiliary_fits
 

@@ -26,7 +26,7 @@ import numpy as np
 import nas_lightning as nl
 from benchmarks.measuring import ROOT, add_number, new_parser, show, write
 from nas_lightning.config.compose import as_dict
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import run_task
 
 NAME = "load"

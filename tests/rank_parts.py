@@ -15,7 +15,7 @@ from nas_lightning.lightning.processes import SearchDDP
 from nas_lightning.lightning.searching import run_search
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.regularizers import Hooks
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces import CellSpace
 
 

@@ -15,7 +15,7 @@ from nas_lightning.config.compose import as_dict
 from nas_lightning.lightning import searching
 from nas_lightning.perturbations import Random
 from nas_lightning.resuming import resume
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import run_task
 
 SIZES = [

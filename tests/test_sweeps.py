@@ -18,7 +18,7 @@ from nas_lightning.config.compose import PLUGINS, as_dict, hydra_settings, rewri
 from nas_lightning.config.resolvers import member_name
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.resuming import continue_task
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.sweeps import check_ranks, validation_accuracy
 from test_app import _logging_as_found, run  # noqa: F401 - a fixture
 

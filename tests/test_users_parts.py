@@ -10,7 +10,7 @@ from PIL import Image
 import nas_lightning as nl
 from conftest import TINY_SIZES
 from nas_lightning.config.compose import as_dict
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import run_task
 
 

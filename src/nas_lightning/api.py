@@ -17,7 +17,7 @@ from nas_lightning.lightning.looking import look
 from nas_lightning.lightning.phases import given_genotype, guarded, run_phases, selection_config, start
 from nas_lightning.lightning.processes import SPAWNED, number_of_processes
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces import Genotype
 
 Config = DictConfig | Mapping[str, Any]

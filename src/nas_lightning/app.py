@@ -4,11 +4,9 @@ import logging
 import os
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -16,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from nas_lightning.config import compose as composing
-from nas_lightning.config.resolvers import log_name, register_resolvers
+from nas_lightning.config.resolvers import register_resolvers
 from nas_lightning.config.schema import check_read
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted, exit_code
@@ -110,8 +108,9 @@ def _main(arguments: Arguments) -> None:
 def _plan(arguments: Arguments) -> None:
     """Plan what the command would run; it is not one of Hydra's jobs, which each have a folder."""
     from nas_lightning.lightning.planning import run_plan  # here: the help must not wait for torch
+    from nas_lightning.runs.logs import quiet
 
-    _quiet()
+    quiet()
     found = [composing.search_path(arguments.config_dir)] if arguments.config_dir is not None else []
     run_plan([*arguments.overrides, *found])
 
@@ -119,7 +118,8 @@ def _plan(arguments: Arguments) -> None:
 def _resume(path: str, overrides: Sequence[str]) -> None:
     """Continue a run, logging to its folder as Hydra's configuration does for a new one."""
     from nas_lightning.resuming import resume
-    from nas_lightning.run_folder import RunFolder  # here: the help must not wait for torch
+    from nas_lightning.runs.folder import RunFolder  # here: the help must not wait for torch
+    from nas_lightning.runs.logs import log_to
 
     if not path:
         raise ConfigError("resume=: names no folder; give that of a run, resume=outputs/DATE/TIME")
@@ -128,24 +128,6 @@ def _resume(path: str, overrides: Sequence[str]) -> None:
     log_to(folder.path)
     with _traceback_in_log():
         resume(folder.path, overrides)
-
-
-def log_to(folder: Path) -> None:
-    """Log as Hydra's configuration does for a new run: all to a file of the run folder, warnings to the terminal."""
-    try:
-        file = logging.FileHandler(folder / log_name())
-    except OSError as error:
-        from nas_lightning.run_folder import RunFolder  # here: the help must not wait for torch
-
-        raise ConfigError(
-            f"resume={RunFolder(folder)}: cannot be written ({error.strerror}); make it writable"
-        ) from error
-    file.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))
-    console = logging.StreamHandler()
-    console.setLevel(logging.WARNING)
-    console.setFormatter(logging.Formatter("%(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[file, console], force=True)
-    _quiet()
 
 
 def _run_hydra(arguments: Arguments) -> None:
@@ -196,10 +178,11 @@ def _hydra_main(job: Callable[[DictConfig], Any], words: Sequence[str]) -> None:
 def _job(config: DictConfig) -> None:
     """One run, in the folder that Hydra made for it."""
     from nas_lightning.resuming import queued_again, resume
-    from nas_lightning.run_folder import RunFolder  # here: the help must not wait for torch
+    from nas_lightning.runs.folder import RunFolder  # here: the help must not wait for torch
+    from nas_lightning.runs.logs import quiet
     from nas_lightning.tasks import run_task
 
-    _quiet()
+    quiet()
     plain, folder = composing.as_dict(config), RunFolder(HydraConfig.get().runtime.output_dir)
     with _traceback_in_log():
         if queued_again(plain, folder):
@@ -211,9 +194,10 @@ def _job(config: DictConfig) -> None:
 def _member(config: DictConfig) -> tuple[dict[str, Any] | None, bool]:
     """One run of a sweep, or what is left of it; returns its summary and whether it had been finished before."""
     from nas_lightning.resuming import continue_task
-    from nas_lightning.run_folder import RunFolder  # here: the help must not wait for torch
+    from nas_lightning.runs.folder import RunFolder  # here: the help must not wait for torch
+    from nas_lightning.runs.logs import quiet
 
-    _quiet()
+    quiet()
     with _traceback_in_log():
         return continue_task(composing.as_dict(config), RunFolder(HydraConfig.get().runtime.output_dir))
 
@@ -229,29 +213,3 @@ def _traceback_in_log() -> Iterator[None]:
     except Exception:
         log.info("%s", traceback.format_exc())  # as information: the terminal shows warnings and above
         raise
-
-
-def _quiet() -> None:
-    """Lightning's notes go to run.log with everything else; advice that does not apply here goes nowhere."""
-    if not ranks.is_first():  # it says the same in its own file
-        for handler in logging.getLogger().handlers:
-            if type(handler) is logging.StreamHandler:
-                handler.setLevel(logging.CRITICAL)
-    logging.raiseExceptions = False  # a full disk is told once, by the run, not by each line of the log
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True
-    warnings.showwarning = _log_warning  # type: ignore[assignment] # it needs only the message
-    for message in (
-        ".*does not have many workers",  # small sets load faster in the training process
-        ".*treespec",  # Lightning calls torch by a name that newer versions deprecate
-        "The number of training batches .* is smaller than the logging interval",
-        ".*Checkpoint directory .* exists",
-    ):
-        warnings.filterwarnings("ignore", message=message)
-
-
-def _log_warning(message: Warning | str, *_: object) -> None:
-    """A warning is one line for the user, without the place in the code that gave it."""
-    log.warning("%s", message)

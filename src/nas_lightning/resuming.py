@@ -19,7 +19,7 @@ from nas_lightning.lightning.looking import LOOKING
 from nas_lightning.lightning.phases import guarded, run_phases
 from nas_lightning.lightning.processes import check_processes
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import run_task
 
 log = logging.getLogger(__name__)

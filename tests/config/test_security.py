@@ -10,7 +10,7 @@ from PIL import Image
 import nas_lightning as nl
 from nas_lightning.config.parts import check_part, target_of
 from nas_lightning.data import Arrays, ImageFolder
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 
 class Touch:
@@ -28,9 +28,9 @@ class Touch:
     [
         "os.system",
         "torch.os.system",  # a trusted module has imported another for itself
-        "nas_lightning.run_folder.subprocess.run",
+        "nas_lightning.runs.folder.subprocess.run",
         "nas_lightning.app.sys.exit",
-        "nas_lightning.run_folder.Path",  # or one class of it
+        "nas_lightning.runs.folder.Path",  # or one class of it
         "torch.builtins.eval",
         "torch.load",
         "torch.hub.load",

@@ -7,7 +7,7 @@ import pytest
 
 import nas_lightning as nl
 from nas_lightning.config.compose import as_dict, compose
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import run_task
 
 

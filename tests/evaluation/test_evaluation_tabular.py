@@ -17,7 +17,7 @@ from nas_lightning.evaluation import Tabular
 from nas_lightning.evaluation.reliability import reliability
 from nas_lightning.evaluation.table import SHIPPED, load
 from nas_lightning.objectives import Classification
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces import NasBench201Space, genotype
 from nas_lightning.spaces.enumeration import architecture, architectures
 
@@ -265,7 +265,7 @@ def test_it_does_without_lightning():
         assert not any(other.split(".")[0] in ("lightning", "hydra") for other in imported(name))
         found |= new
         waiting += new
-    assert "nas_lightning.run_folder" in found
+    assert "nas_lightning.runs.folder" in found
     assert not any(name.startswith("nas_lightning.lightning") for name in found)
 
 

@@ -10,7 +10,7 @@ import torch
 import nas_lightning as nl
 from lightning_parts import CrashOnce
 from nas_lightning.lightning.callbacks import Cost, cost, hardware
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 TRAINER = SimpleNamespace(world_size=1)
 

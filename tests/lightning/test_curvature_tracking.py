@@ -8,7 +8,7 @@ import nas_lightning as nl
 from nas_lightning.core import draws
 from nas_lightning.core.functional import frozen_batch_stats
 from nas_lightning.lightning.callbacks import CurvatureTracking
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 
 class Recheck(CurvatureTracking):

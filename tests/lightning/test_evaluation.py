@@ -20,7 +20,7 @@ from nas_lightning.lightning.data import EvaluationData
 from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.lightning.retraining import Retraining, count_macs
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces.enumeration import random_genotype
 
 

@@ -17,8 +17,8 @@ from nas_lightning.app import main
 from nas_lightning.core.errors import MachineError, NonFiniteError
 from nas_lightning.data.folders import ImageNet
 from nas_lightning.data.loading import PassLoader
-from nas_lightning.faults import told
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.faults import told
+from nas_lightning.runs.folder import RunFolder
 
 BAD = ["trusted=[lightning_parts]", "objective._target_=lightning_parts.NotANumber", "~objective.metric"]
 BAD += ["~objective.class_weights"]

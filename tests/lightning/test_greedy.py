@@ -14,7 +14,7 @@ from nas_lightning.lightning.building import build_module, stages_of
 from nas_lightning.lightning.checking import check_search
 from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.selectors.certainty import edge_scores, operations_of
 from staged_parts import (
     Look,

@@ -19,7 +19,7 @@ from nas_lightning.data.stand_in import without_reading
 from nas_lightning.lightning.planning.counting import count
 from nas_lightning.lightning.planning.planning import measure_all, plan_of, run_plan, total
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from test_app import run
 
 Measured = namedtuple("Measured", "seconds")

@@ -11,7 +11,7 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.lightning.processes import SearchDDP, check_processes, number_of_processes, start_here, strategy_of
 from nas_lightning.lightning.searching import run_search
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 pytestmark = pytest.mark.xdist_group("processes")  # in one worker, which makes what they share once
 TWO = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn"}

@@ -8,7 +8,7 @@ import torch
 import nas_lightning as nl
 from comparing import differences
 from lightning_parts import CrashOnce
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import run_task
 
 

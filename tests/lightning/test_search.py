@@ -15,7 +15,7 @@ from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.searching import run_search
 from nas_lightning.lightning.stages import plan_stages
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 
 def bench_of(overrides, folder):

@@ -8,7 +8,7 @@ from cases import build_space
 from nas_lightning.core.decisions import Decisions
 from nas_lightning.core.errors import NonFiniteError
 from nas_lightning.relaxations import Softmax
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.selectors import Perturbation
 
 GREEDY = ["+control=greedy_decisions", "control.greedy_decisions.interval=1", "control.greedy_decisions.batch_growth=0"]

@@ -13,7 +13,7 @@ import nas_lightning as nl
 from nas_lightning.config.compose import as_dict
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.resuming import continue_task
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 submitit = pytest.importorskip("submitit")
 

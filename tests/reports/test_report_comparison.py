@@ -12,7 +12,7 @@ import nas_lightning as nl
 from nas_lightning.config.compose import as_dict
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.reports.comparison import compare, holm, note, smallest_p, write
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import run_task
 
 DARTS = [4.0, 3.0, 5.0, 2.5, 6.0]

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nas_lightning.config.compose import as_dict
-from nas_lightning.core import ranks
+from nas_lightning.runs.layout import log_name
 
 
 def member_folder(_: str = "", *, _root_: DictConfig) -> str:
@@ -26,11 +26,6 @@ def member_name(config: dict[str, Any]) -> str:
     told = {key: value for key, value in config.items() if key not in ("skip_finished", "tags", "sweep_limit")}
     text = json.dumps(told, sort_keys=True)
     return f"{slug}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
-
-
-def log_name() -> str:
-    """The log in the run folder: `run.log`, or `run.rank1.log` of the second process of a run."""
-    return "run.log" if ranks.is_first() else f"run.rank{ranks.rank()}.log"
 
 
 def register_resolvers() -> None:

@@ -22,8 +22,8 @@ from nas_lightning.core.protocols import SearchSpace, plainly
 from nas_lightning.deployment.description import TrainedNetwork
 from nas_lightning.evaluation.reliability import reliability
 from nas_lightning.evaluation.table import Trained, header
-from nas_lightning.files import replacing
 from nas_lightning.reports.runs import read_config, summaries
+from nas_lightning.runs.files import replacing
 from nas_lightning.spaces.enumeration import architecture, count, number_of
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nas_lightning.core.errors import ConfigError, NasLightningError
 from nas_lightning.core.functional import plain_autograd
 from nas_lightning.deployment.description import FILE, TrainedNetwork
-from nas_lightning.files import replacing
+from nas_lightning.runs.files import replacing
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 INSTALL_ONNX = "pip install 'nas-lightning[export]'"

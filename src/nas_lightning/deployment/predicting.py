@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from nas_lightning.core.errors import DataError
 from nas_lightning.data.folders import files_below
 from nas_lightning.data.preprocessing import Preprocessing
-from nas_lightning.files import replacing
+from nas_lightning.runs.files import replacing
 
 
 @dataclass(frozen=True)

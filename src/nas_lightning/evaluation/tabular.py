@@ -22,7 +22,7 @@ from nas_lightning.core.protocols import Objective, SearchSpace
 from nas_lightning.data.base import ImageData
 from nas_lightning.evaluation.table import HOW, Table, Trained, load, name_of
 from nas_lightning.reports.trajectory import save_trajectory
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 
 class Bench(Protocol):

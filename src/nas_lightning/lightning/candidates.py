@@ -15,7 +15,7 @@ from nas_lightning.core.genotypes import Genotype
 from nas_lightning.lightning.stages import assign
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.reports import save_genotype
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 SHARED = (
     *(

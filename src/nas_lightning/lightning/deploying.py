@@ -20,7 +20,7 @@ from nas_lightning.lightning.one_shot import tell, track_progress
 from nas_lightning.lightning.processes import check_processes
 from nas_lightning.lightning.retraining import Retraining
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder, versions
+from nas_lightning.runs.folder import RunFolder, versions
 
 SHOWN = 10
 """Predictions in the table on the terminal."""

@@ -9,7 +9,7 @@ import lightning as L
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import NonFiniteError
 from nas_lightning.data.loading import PassLoader
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 
 class FiniteLoss:

@@ -9,7 +9,7 @@ from nas_lightning.lightning.landscape import landscape_bench, name_landscape, r
 from nas_lightning.lightning.phases import guarded
 from nas_lightning.lightning.processes import check_processes
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)

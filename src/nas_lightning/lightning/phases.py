@@ -11,7 +11,6 @@ from nas_lightning import reports
 from nas_lightning.config.schema import validate
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
-from nas_lightning.faults import told
 from nas_lightning.lightning.callbacks import stopping_at_once
 from nas_lightning.lightning.candidates import member_benches, run_candidates
 from nas_lightning.lightning.checking import check_search
@@ -19,7 +18,8 @@ from nas_lightning.lightning.identity import name_again, name_run
 from nas_lightning.lightning.processes import check_processes, start_here, starts_here
 from nas_lightning.lightning.searching import origin_checkpoint, run_search
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder, config_of_another_run
+from nas_lightning.runs.faults import told
+from nas_lightning.runs.folder import RunFolder, config_of_another_run
 from nas_lightning.spaces import Genotype, genotype
 from nas_lightning.spaces.enumeration import architecture, random_genotype
 

@@ -28,6 +28,7 @@ import lightning as L
 from nas_lightning.core import errors, ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.lightning.callbacks.preemption import SIGNALS, taking_over
+from nas_lightning.runs.logs import log_to
 
 SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 """Strategies whose processes are started here."""
@@ -196,8 +197,6 @@ def _rank(
     told: Any,
 ) -> None:
     """What each of the processes does."""
-    from nas_lightning.app import log_to  # here, because the command line imports this module
-
     os.environ |= {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),

@@ -26,7 +26,7 @@ from nas_lightning.lightning.selection import SelectionTuning, select
 from nas_lightning.lightning.stages import SearchState, transfer
 from nas_lightning.lightning.workbench import Workbench, callback_of
 from nas_lightning.reports import save_curvature, save_genotype
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces.engines import engine_named
 
 log = logging.getLogger(__name__)

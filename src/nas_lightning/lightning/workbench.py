@@ -33,7 +33,7 @@ from nas_lightning.lightning.callbacks import (
 from nas_lightning.lightning.loggers import RunInfo, RunLoggers
 from nas_lightning.lightning.processes import environment_of_cluster, number_of_processes, strategy_of
 from nas_lightning.lightning.users_data import from_datamodule
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from nas_lightning.core.choices import Choice
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.files import whole_lines
 from nas_lightning.reports.style import HEAT, TITLE, label
+from nas_lightning.runs.files import whole_lines
 
 _MISSING = "#E4E4E4"  # an edge that does not offer the operation
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from nas_lightning.files import whole_lines
+from nas_lightning.runs.files import whole_lines
 
 SETTING = ("space", "data")
 """What runs must share for their searches to be drawn together."""

@@ -15,7 +15,7 @@ from nas_lightning.core.errors import Interrupted
 from nas_lightning.data import search_split
 from nas_lightning.lightning.analyses import discretization
 from nas_lightning.resuming import resume
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 CURVATURE = "epoch,search_epoch,attempt,dominant_eigenvalue\n0,0,0,0.25\n1,1,0,0.5\n"
 

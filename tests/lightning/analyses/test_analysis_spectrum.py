@@ -13,7 +13,7 @@ from nas_lightning.config.compose import as_dict
 from nas_lightning.lightning.analyses import analysis_bench, spectrum
 from nas_lightning.lightning.analyses.supernets import supernets
 from nas_lightning.lightning.building import search_data
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 DECAY = 1e-3
 

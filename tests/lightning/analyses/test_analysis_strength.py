@@ -15,7 +15,7 @@ from nas_lightning.lightning.analyses import Strength, analysis_bench, strength
 from nas_lightning.lightning.analyses.base import Origin
 from nas_lightning.lightning.one_shot import OneShotModel
 from nas_lightning.resuming import resume
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 
 @pytest.fixture

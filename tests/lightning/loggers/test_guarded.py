@@ -8,7 +8,7 @@ from lightning.pytorch.loggers import Logger
 
 import nas_lightning as nl
 from nas_lightning.lightning.loggers import Guarded, RunInfo, RunLoggers
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 
 class FullDisk(Logger):

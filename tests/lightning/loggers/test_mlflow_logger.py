@@ -5,7 +5,7 @@ import pytest
 import nas_lightning as nl
 from lightning_parts import CrashOnce
 from nas_lightning.config.compose import as_dict
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import run_task
 
 

@@ -14,7 +14,7 @@ import nas_lightning as nl
 from conftest import TINY_SIZES
 from lightning_parts import CrashOnce
 from nas_lightning.config.compose import as_dict
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import run_task
 from wandb_files import offline_runs
 

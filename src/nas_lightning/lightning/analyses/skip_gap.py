@@ -19,7 +19,7 @@ from nas_lightning.analyses.figures import save_skip_gap
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.lightning.analyses.base import show_table
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from nas_lightning import reports
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.lightning.analyses.base import TAKEN, Origin
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder, config_of_another_run
+from nas_lightning.runs.folder import RunFolder, config_of_another_run
 
 log = logging.getLogger(__name__)
 

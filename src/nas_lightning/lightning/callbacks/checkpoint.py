@@ -12,8 +12,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import lightning as L
 from nas_lightning.core.errors import NonFiniteError
-from nas_lightning.files import replacing, sync_folder
-from nas_lightning.run_folder import FORMAT, RunFolder
+from nas_lightning.runs.files import replacing, sync_folder
+from nas_lightning.runs.folder import FORMAT, RunFolder
 
 
 class EpochCheckpoint(Checkpoint):

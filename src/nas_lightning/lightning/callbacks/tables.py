@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 import lightning as L
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 
 class Tables(L.Callback):

@@ -27,7 +27,7 @@ from nas_lightning.lightning.one_shot import track_progress
 from nas_lightning.lightning.planning.counting import Unit, Work, count
 from nas_lightning.lightning.planning.measuring import Seconds, measure
 from nas_lightning.lightning.workbench import Workbench
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.sweeps import limited, params_of
 
 SEARCH = ("search step", "weight step")

@@ -9,7 +9,7 @@ from torch.distributed import DistError
 
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import DataError, MachineError
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No room: the disk, the user's quota, or the largest size of a file."""

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from nas_lightning import run_folder
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs import folder as run_folder
+from nas_lightning.runs.folder import RunFolder
 
 HOLDING = """
 import sys
-from nas_lightning.run_folder import RunFolder
+from nas_lightning.runs.folder import RunFolder
 with RunFolder(sys.argv[1]).locked():
     print("held", flush=True)
     sys.stdin.read()

@@ -27,7 +27,7 @@ except ImportError:  # Windows
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, DamagedCheckpointError
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.files import append, replacing, whole_lines
+from nas_lightning.runs.files import append, replacing, whole_lines
 
 log = logging.getLogger(__name__)
 
@@ -440,7 +440,7 @@ def versions() -> dict[str, str]:
 
 def git_commit() -> str | None:
     """Commit of the checkout that the code runs from, `-dirty` where files differ from it; None outside one."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     if not (root / ".git").exists():  # installed: a repository further up would be somebody else's
         return None
     try:
