@@ -9,7 +9,7 @@ from lightning_parts import CrashOnce
 from nas_lightning import reports
 from nas_lightning.app import main
 from nas_lightning.config.compose import as_dict
-from nas_lightning.lightning.data import EvaluationData
+from nas_lightning.data.module import EvaluationData
 from nas_lightning.resuming import resume
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import run_task

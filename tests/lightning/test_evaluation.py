@@ -15,8 +15,8 @@ import nas_lightning as nl
 from lightning_parts import CrashOnce
 from nas_lightning.config.compose import as_dict
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.data.module import EvaluationData
 from nas_lightning.lightning import retraining
-from nas_lightning.lightning.data import EvaluationData
 from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.lightning.retraining import Retraining, count_macs
 from nas_lightning.lightning.workbench import Workbench

@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 import lightning as L
 import nas_lightning as nl
 from nas_lightning.config.compose import as_dict
+from nas_lightning.data.module import SearchData
 from nas_lightning.lightning.building import build_module
-from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.searching import run_search
 from nas_lightning.lightning.stages import plan_stages
 from nas_lightning.lightning.workbench import Workbench

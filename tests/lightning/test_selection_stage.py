@@ -15,8 +15,8 @@ import nas_lightning as nl
 from nas_lightning import resuming, tasks
 from nas_lightning.config.compose import as_dict, check_overrides_of_another_run
 from nas_lightning.core.schedules import cosine
+from nas_lightning.data.module import SearchData
 from nas_lightning.lightning.building import build_module, stages_of
-from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.one_shot import OneShotModel
 from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import lightning as L
 from nas_lightning.core.decisions import Decisions
-from nas_lightning.lightning.data import SearchData
+from nas_lightning.data.module import SearchData
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.stages import SearchState, Stage, plan_stages, selection_stage
 from nas_lightning.lightning.workbench import Workbench

@@ -16,7 +16,7 @@ from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.errors import GenotypeError
 from nas_lightning.core.functional import batch_statistics, evaluating
 from nas_lightning.core.protocols import BatchNormMode, OneShot
-from nas_lightning.lightning.data import SearchData
+from nas_lightning.data.module import SearchData
 from nas_lightning.lightning.search import SearchModule
 
 KEPT_BYTES = 2**30

@@ -7,6 +7,7 @@ import lightning as L
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.functional import count_macs, count_parameters
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.data.module import EvaluationData
 from nas_lightning.deployment.description import TrainedNetwork
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import check_compiler
@@ -18,7 +19,6 @@ from nas_lightning.lightning.callbacks import (
     hardware,
     out_of_time,
 )
-from nas_lightning.lightning.data import EvaluationData
 from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.lightning.processes import number_of_processes
 from nas_lightning.lightning.workbench import Workbench, callback_of

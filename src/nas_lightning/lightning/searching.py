@@ -10,6 +10,7 @@ from typing import Any
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.data.module import SearchData
 from nas_lightning.lightning.building import bench_of, build_module, planned_again, search_data, stages_of
 from nas_lightning.lightning.callbacks import (
     Cost,
@@ -20,7 +21,6 @@ from nas_lightning.lightning.callbacks import (
     out_of_time,
 )
 from nas_lightning.lightning.callbacks.checkpoint import copy_file
-from nas_lightning.lightning.data import SearchData
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.selection import SelectionTuning, select
 from nas_lightning.lightning.stages import SearchState, transfer

@@ -9,7 +9,7 @@ from nas_lightning.core.draws import seeded_generator
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.protocols import BatchNormMode, OneShot
-from nas_lightning.lightning.data import SearchData
+from nas_lightning.data.module import SearchData
 from nas_lightning.lightning.one_shot import OneShotModel, one_shot_of, track_progress
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.workbench import Workbench

@@ -20,6 +20,7 @@ from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.protocols import Objective, Regularizer, SearchSpace
 from nas_lightning.data import ImageData
+from nas_lightning.data.from_datamodule import from_datamodule
 from nas_lightning.lightning.callbacks import (
     DurableIO,
     EpochCheckpoint,
@@ -30,9 +31,8 @@ from nas_lightning.lightning.callbacks import (
     RunLogging,
     Tables,
 )
-from nas_lightning.lightning.loggers import RunInfo, RunLoggers
 from nas_lightning.lightning.processes import environment_of_cluster, number_of_processes, strategy_of
-from nas_lightning.lightning.users_data import from_datamodule
+from nas_lightning.loggers import RunInfo, RunLoggers
 from nas_lightning.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)

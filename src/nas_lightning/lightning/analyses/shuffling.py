@@ -25,10 +25,10 @@ from nas_lightning.analyses.swaps import Pair, draw_pair, edge_pairs
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.functional import evaluating
+from nas_lightning.data.module import EvaluationData
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.lightning.analyses.base import QUIET, Origin, fit, show_table
 from nas_lightning.lightning.callbacks import InterruptAtEpochEnd, LiveDisplay
-from nas_lightning.lightning.data import EvaluationData
 from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.lightning.workbench import Workbench
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 import lightning as L
 from nas_lightning.lightning.callbacks.tables import Tables
-from nas_lightning.lightning.loggers import RunLoggers
+from nas_lightning.loggers import RunLoggers
 from nas_lightning.reports import draw_genotype, draw_mixing
 
 

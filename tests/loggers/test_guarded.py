@@ -7,7 +7,7 @@ import pytest
 from lightning.pytorch.loggers import Logger
 
 import nas_lightning as nl
-from nas_lightning.lightning.loggers import Guarded, RunInfo, RunLoggers
+from nas_lightning.loggers import Guarded, RunInfo, RunLoggers
 from nas_lightning.runs.folder import RunFolder
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from nas_lightning.core.errors import DataError
 from nas_lightning.data.base import ImageData
 from nas_lightning.data.keyed import order
+from nas_lightning.data.keyed_module import AugmentOn, KeyedDataModule
 from nas_lightning.data.loading import PassLoader, even_length
 from nas_lightning.data.splits import SplitMethod
-from nas_lightning.lightning.keyed_data import AugmentOn, KeyedDataModule
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]

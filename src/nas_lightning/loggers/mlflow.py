@@ -10,7 +10,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from PIL.Image import Image
 from pydantic import Field
 
-from nas_lightning.lightning.loggers.base import RunInfo, require
+from nas_lightning.loggers.base import RunInfo, require
 
 logging.getLogger(MLFlowLogger.__module__).setLevel(logging.ERROR)  # it warns of every new experiment
 

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from nas_lightning.core.errors import ConfigError, DataError
 from nas_lightning.data import Arrays, Digits
-from nas_lightning.lightning.data import EvaluationData, SearchData
-from nas_lightning.lightning.users_data import from_datamodule
+from nas_lightning.data.from_datamodule import from_datamodule
+from nas_lightning.data.module import EvaluationData, SearchData
 
 FORK = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 

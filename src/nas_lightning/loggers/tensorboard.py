@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL.Image import Image
 from pydantic import Field
 
-from nas_lightning.lightning.loggers.base import RunInfo, require
+from nas_lightning.loggers.base import RunInfo, require
 
 
 class TensorBoard(TensorBoardLogger):

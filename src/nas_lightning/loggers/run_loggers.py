@@ -7,8 +7,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 
 from nas_lightning.core.errors import Interrupted
-from nas_lightning.lightning.loggers.base import RunInfo
-from nas_lightning.lightning.loggers.guarded import Guarded
+from nas_lightning.loggers.base import RunInfo
+from nas_lightning.loggers.guarded import Guarded
 
 
 class RunLoggers:

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from PIL.Image import Image
 from pydantic import Field
 
-from nas_lightning.lightning.loggers.base import RunInfo
+from nas_lightning.loggers.base import RunInfo
 
 log = logging.getLogger(__name__)
 

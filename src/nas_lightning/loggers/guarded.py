@@ -7,7 +7,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyExperiment, rank_zero_experiment
 
-from nas_lightning.lightning.loggers.base import RunInfo
+from nas_lightning.loggers.base import RunInfo
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import pytest
 
 from nas_lightning.core.errors import DataError
 from nas_lightning.data import Arrays
-from nas_lightning.lightning.data import EvaluationData, SearchData
+from nas_lightning.data.module import EvaluationData, SearchData
 
 TRAIN, TEST = 40, 24
 
