@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import lightning as L
-from nas_lightning.lightning.callbacks import CurvatureTracking
+from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.lightning.state import Measured
 from nas_lightning.objectives import Classification
 from nas_lightning.regularizers import Hooks

@@ -9,7 +9,7 @@ import torch
 
 import nas_lightning as nl
 from lightning_parts import CrashOnce
-from nas_lightning.lightning.callbacks import Cost, cost, hardware
+from nas_lightning.callbacks import Cost, cost, hardware
 from nas_lightning.runs.folder import RunFolder
 
 TRAINER = SimpleNamespace(world_size=1)

@@ -5,9 +5,9 @@ import torch
 from torch.func import functional_call
 
 import nas_lightning as nl
+from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core import draws
 from nas_lightning.core.functional import frozen_batch_stats
-from nas_lightning.lightning.callbacks import CurvatureTracking
 from nas_lightning.runs.folder import RunFolder
 
 

@@ -182,7 +182,7 @@ def test_long_measurements_of_the_curvature_have_no_warm_up(seconds, times, trac
         measured.append(seconds)
         return Measured(seconds)
 
-    monkeypatch.setattr("nas_lightning.lightning.callbacks.CurvatureTracking.measured", long)
+    monkeypatch.setattr("nas_lightning.callbacks.CurvatureTracking.measured", long)
     plan = plan_of([*tracked, "task=search"])
     measure_all(plan, PlanConfig(seconds=0.01))
     assert len(measured) == times

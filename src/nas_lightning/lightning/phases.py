@@ -8,10 +8,10 @@ from typing import Any
 from rich.console import Console
 
 from nas_lightning import reports
+from nas_lightning.callbacks import stopping_at_once
 from nas_lightning.config.schema import validate
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
-from nas_lightning.lightning.callbacks import stopping_at_once
 from nas_lightning.lightning.candidates import member_benches, run_candidates
 from nas_lightning.lightning.checking import check_search
 from nas_lightning.lightning.identity import name_again, name_run

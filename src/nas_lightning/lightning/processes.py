@@ -25,9 +25,9 @@ from torch import multiprocessing
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 import lightning as L
+from nas_lightning.callbacks.preemption import SIGNALS, taking_over
 from nas_lightning.core import errors, ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
-from nas_lightning.lightning.callbacks.preemption import SIGNALS, taking_over
 from nas_lightning.runs.logs import log_to
 
 SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")

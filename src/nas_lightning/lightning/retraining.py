@@ -4,14 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
-from nas_lightning.core.errors import ConfigError, Interrupted
-from nas_lightning.core.functional import count_macs, count_parameters
-from nas_lightning.core.genotypes import Genotype
-from nas_lightning.data.module import EvaluationData
-from nas_lightning.deployment.description import TrainedNetwork
-from nas_lightning.evaluation.recipe import Recipe
-from nas_lightning.evaluation.step import check_compiler
-from nas_lightning.lightning.callbacks import (
+from nas_lightning.callbacks import (
     Cost,
     EpochCheckpoint,
     InterruptAtEpochEnd,
@@ -19,6 +12,13 @@ from nas_lightning.lightning.callbacks import (
     hardware,
     out_of_time,
 )
+from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.functional import count_macs, count_parameters
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.data.module import EvaluationData
+from nas_lightning.deployment.description import TrainedNetwork
+from nas_lightning.evaluation.recipe import Recipe
+from nas_lightning.evaluation.step import check_compiler
 from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.lightning.processes import number_of_processes
 from nas_lightning.lightning.workbench import Workbench, callback_of

@@ -7,12 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas_lightning.core import ranks
-from nas_lightning.core.errors import ConfigError, Interrupted
-from nas_lightning.core.genotypes import Genotype
-from nas_lightning.data.module import SearchData
-from nas_lightning.lightning.building import bench_of, build_module, planned_again, search_data, stages_of
-from nas_lightning.lightning.callbacks import (
+from nas_lightning.callbacks import (
     Cost,
     EpochCheckpoint,
     InterruptAtEpochEnd,
@@ -20,7 +15,12 @@ from nas_lightning.lightning.callbacks import (
     hardware,
     out_of_time,
 )
-from nas_lightning.lightning.callbacks.checkpoint import copy_file
+from nas_lightning.callbacks.checkpoint import copy_file
+from nas_lightning.core import ranks
+from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.data.module import SearchData
+from nas_lightning.lightning.building import bench_of, build_module, planned_again, search_data, stages_of
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.selection import SelectionTuning, select
 from nas_lightning.lightning.stages import SearchState, transfer

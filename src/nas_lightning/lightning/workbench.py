@@ -14,14 +14,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
 
 import lightning as L
-from nas_lightning.config.parts import target_of
-from nas_lightning.config.schema import LoaderConfig, RootConfig, validate
-from nas_lightning.core import ranks
-from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import Objective, Regularizer, SearchSpace
-from nas_lightning.data import ImageData
-from nas_lightning.data.from_datamodule import from_datamodule
-from nas_lightning.lightning.callbacks import (
+from nas_lightning.callbacks import (
     DurableIO,
     EpochCheckpoint,
     InterruptAtEpochEnd,
@@ -31,6 +24,13 @@ from nas_lightning.lightning.callbacks import (
     RunLogging,
     Tables,
 )
+from nas_lightning.config.parts import target_of
+from nas_lightning.config.schema import LoaderConfig, RootConfig, validate
+from nas_lightning.core import ranks
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.protocols import Objective, Regularizer, SearchSpace
+from nas_lightning.data import ImageData
+from nas_lightning.data.from_datamodule import from_datamodule
 from nas_lightning.lightning.processes import environment_of_cluster, number_of_processes, strategy_of
 from nas_lightning.loggers import RunInfo, RunLoggers
 from nas_lightning.runs.folder import RunFolder

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 import lightning as L
+from nas_lightning.callbacks import InterruptAtEpochEnd, out_of_time
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.protocols import Tuning
 from nas_lightning.lightning.building import bench_of, build_module, stages_of
-from nas_lightning.lightning.callbacks import InterruptAtEpochEnd, out_of_time
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.searching import origin_checkpoint
 from nas_lightning.lightning.stages import selection_stage

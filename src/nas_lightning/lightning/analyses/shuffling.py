@@ -22,13 +22,13 @@ from nas_lightning.analyses import VGG, ResNet, edges_swapped, equal_pairs, sear
 from nas_lightning.analyses.figures import save_shuffling
 from nas_lightning.analyses.networks import Staged
 from nas_lightning.analyses.swaps import Pair, draw_pair, edge_pairs
+from nas_lightning.callbacks import InterruptAtEpochEnd, LiveDisplay
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.functional import evaluating
 from nas_lightning.data.module import EvaluationData
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.lightning.analyses.base import QUIET, Origin, fit, show_table
-from nas_lightning.lightning.callbacks import InterruptAtEpochEnd, LiveDisplay
 from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.lightning.workbench import Workbench
 

@@ -15,13 +15,13 @@ from pydantic import Field
 import lightning as L
 from nas_lightning.analyses import Agreement, Patience, agreement
 from nas_lightning.analyses.figures import save_strength
+from nas_lightning.callbacks import InterruptAtEpochEnd
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.protocols import tuning_overrides
 from nas_lightning.data.module import SearchData
 from nas_lightning.lightning.analyses.base import QUIET, Origin, fit, show_table
 from nas_lightning.lightning.building import search_data
-from nas_lightning.lightning.callbacks import InterruptAtEpochEnd
 from nas_lightning.lightning.one_shot import OneShotModel, tell, track_progress
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.workbench import Workbench

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 import lightning as L
+from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.curvature import EigenvalueStopping
-from nas_lightning.lightning.callbacks import CurvatureTracking
 from nas_lightning.lightning.state import Measured
 
 log = logging.getLogger(__name__)

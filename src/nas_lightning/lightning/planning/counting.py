@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.lightning.building import bench_of, search_data, stages_of
-from nas_lightning.lightning.callbacks import CurvatureTracking
 from nas_lightning.lightning.candidates import member_benches
 from nas_lightning.lightning.processes import number_of_processes
 from nas_lightning.lightning.retraining import Retraining

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 import lightning as L
+from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core.draws import seeded_generator
 from nas_lightning.lightning.building import build_module, search_data
-from nas_lightning.lightning.callbacks import CurvatureTracking
 from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.lightning.processes import number_of_processes
 from nas_lightning.lightning.retraining import Retraining

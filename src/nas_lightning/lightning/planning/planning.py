@@ -17,12 +17,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from nas_lightning.callbacks.preemption import taking_over
 from nas_lightning.config.compose import as_dict, compose, hydra_settings, rewrite, sweep_choices
 from nas_lightning.config.schema import PlanConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.data.base import ImageData
 from nas_lightning.data.stand_in import without_reading
-from nas_lightning.lightning.callbacks.preemption import taking_over
 from nas_lightning.lightning.one_shot import track_progress
 from nas_lightning.lightning.planning.counting import Unit, Work, count
 from nas_lightning.lightning.planning.measuring import Seconds, measure

@@ -11,8 +11,8 @@ from typing import Any
 from lightning.pytorch.callbacks import Timer
 
 import lightning as L
+from nas_lightning.callbacks.checkpoint import EpochCheckpoint
 from nas_lightning.core.errors import Interrupted
-from nas_lightning.lightning.callbacks.checkpoint import EpochCheckpoint
 from nas_lightning.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)

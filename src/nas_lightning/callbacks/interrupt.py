@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 import lightning as L
+from nas_lightning.callbacks.preemption import taking_over
 from nas_lightning.core.errors import Interrupted
-from nas_lightning.lightning.callbacks.preemption import taking_over
 
 log = logging.getLogger(__name__)
 

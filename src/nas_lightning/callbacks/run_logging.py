@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import lightning as L
-from nas_lightning.lightning.callbacks.tables import Tables
+from nas_lightning.callbacks.tables import Tables
 from nas_lightning.loggers import RunLoggers
 from nas_lightning.reports import draw_genotype, draw_mixing
 
