@@ -35,10 +35,10 @@ from benchmarks.measuring import (
     write,
 )
 from nas_lightning.evaluation.recipe import Recipe
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces import genotype
 from nas_lightning.spaces.network import auxiliary_fits
+from nas_lightning.training.workbench import Workbench
 
 NAME = "evaluation_step"
 SIZES = {

@@ -15,9 +15,9 @@ from cases import CONF
 from nas_lightning.app import parse
 from nas_lightning.config.compose import as_dict, hydra_settings, options, rewrite, sweep_choices, sweep_members
 from nas_lightning.config.schema import PARTS
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.sweeps import check_single, limited, params_of
+from nas_lightning.training.workbench import Workbench
 from test_app import run
 
 EXPERIMENTS = sorted(name for name in options("experiment") if "/" in name)

@@ -15,10 +15,10 @@ from nas_lightning.deployment.predicting import Prediction
 from nas_lightning.lightning.deploying import run_export, run_predict
 from nas_lightning.lightning.looking import look
 from nas_lightning.lightning.phases import given_genotype, guarded, run_phases, selection_config, start
-from nas_lightning.lightning.processes import SPAWNED, number_of_processes
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces import Genotype
+from nas_lightning.training.processes import SPAWNED, number_of_processes
+from nas_lightning.training.workbench import Workbench
 
 Config = DictConfig | Mapping[str, Any]
 

@@ -17,10 +17,10 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.lightning.identity import DECISIVE, name_again, name_run
 from nas_lightning.lightning.looking import LOOKING
 from nas_lightning.lightning.phases import guarded, run_phases
-from nas_lightning.lightning.processes import check_processes
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import run_task
+from nas_lightning.training.processes import check_processes
+from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
 

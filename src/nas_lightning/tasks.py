@@ -15,8 +15,8 @@ from nas_lightning.lightning.deploying import run_export, run_predict
 from nas_lightning.lightning.looking import LOOKING, look
 from nas_lightning.lightning.one_shot import track_progress
 from nas_lightning.lightning.phases import given_genotype, guarded, run_phases, selection_config, start
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.workbench import Workbench
 
 
 def run_task(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any] | None:

@@ -8,8 +8,8 @@ import nas_lightning as nl
 from cases import CONF
 from nas_lightning.config.compose import as_dict, compose, groups, options, rewrite, sweep_members
 from nas_lightning.config.schema import PART_LISTS, PARTS, REFUSED_TRAINER_KEYS, check_read
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.workbench import Workbench
 
 YAMLS = sorted((group, name) for group in groups() for name in options(group))
 

@@ -18,8 +18,8 @@ from conftest import TINY_SIZES
 from nas_lightning.config.compose import check_overrides_of_another_run
 from nas_lightning.deployment import exporting, write_export
 from nas_lightning.deployment.description import plain_weights
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
 CELL201 = "|nor_conv_3x3~0|+|avg_pool_3x3~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|nor_conv_3x3~2|"

@@ -19,9 +19,9 @@ from nas_lightning.data.module import EvaluationData
 from nas_lightning.lightning import retraining
 from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.lightning.retraining import Retraining, count_macs
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces.enumeration import random_genotype
+from nas_lightning.training.workbench import Workbench
 
 
 class Watch(L.Callback):

@@ -13,9 +13,9 @@ from nas_lightning.config.compose import as_dict
 from nas_lightning.data.module import SearchData
 from nas_lightning.lightning.building import build_module, stages_of
 from nas_lightning.lightning.checking import check_search
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.selectors.certainty import edge_scores, operations_of
+from nas_lightning.training.workbench import Workbench
 from staged_parts import (
     Look,
     checkpoint,

@@ -18,8 +18,8 @@ from nas_lightning.data import Cifar10, Svhn
 from nas_lightning.data.stand_in import without_reading
 from nas_lightning.lightning.planning.counting import count
 from nas_lightning.lightning.planning.planning import measure_all, plan_of, run_plan, total
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.workbench import Workbench
 from test_app import run
 
 Measured = namedtuple("Measured", "seconds")

@@ -8,10 +8,10 @@ import rank_parts
 from comparing import differences
 from conftest import write_images
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.lightning.processes import SearchDDP, check_processes, number_of_processes, start_here, strategy_of
 from nas_lightning.lightning.searching import run_search
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.processes import SearchDDP, check_processes, number_of_processes, start_here, strategy_of
+from nas_lightning.training.workbench import Workbench
 
 pytestmark = pytest.mark.xdist_group("processes")  # in one worker, which makes what they share once
 TWO = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn"}

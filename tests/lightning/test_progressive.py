@@ -13,10 +13,10 @@ from nas_lightning.core import draws
 from nas_lightning.core.schedules import cosine, restarted
 from nas_lightning.lightning.building import build_module, stages_of
 from nas_lightning.lightning.checking import check_search
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces.operations import FactorizedReduce
 from nas_lightning.spaces.widening import plan_widening, widen
+from nas_lightning.training.workbench import Workbench
 from staged_parts import (
     Look,
     checkpoint,

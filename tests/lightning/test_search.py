@@ -14,8 +14,8 @@ from nas_lightning.data.module import SearchData
 from nas_lightning.lightning.building import build_module
 from nas_lightning.lightning.searching import run_search
 from nas_lightning.lightning.stages import plan_stages
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.workbench import Workbench
 
 
 def bench_of(overrides, folder):

@@ -7,7 +7,7 @@ from nas_lightning.core.decisions import Decisions
 from nas_lightning.data.module import SearchData
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.stages import SearchState, Stage, plan_stages, selection_stage
-from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.training.workbench import Workbench
 
 
 def stages_of(bench: Workbench, until: int | None = None) -> list[Stage]:

@@ -13,9 +13,9 @@ from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.lightning.stages import assign
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.reports import save_genotype
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.workbench import Workbench
 
 SHARED = (
     *(

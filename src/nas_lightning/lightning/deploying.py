@@ -17,10 +17,10 @@ from nas_lightning.deployment.exporting import INSTALL_ONNX, onnx_is_wanted
 from nas_lightning.deployment.predicting import Prediction
 from nas_lightning.lightning.analyses.base import QUIET, show_table
 from nas_lightning.lightning.one_shot import tell, track_progress
-from nas_lightning.lightning.processes import check_processes
 from nas_lightning.lightning.retraining import Retraining
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder, versions
+from nas_lightning.training.processes import check_processes
+from nas_lightning.training.workbench import Workbench
 
 SHOWN = 10
 """Predictions in the table on the terminal."""

@@ -12,8 +12,8 @@ from nas_lightning.core.protocols import Objective
 from nas_lightning.core.schedules import drop_path_in_evaluation, learning_rate
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import TrainingStep, lay_out_like_weights
-from nas_lightning.lightning.finite import FiniteLoss
-from nas_lightning.lightning.running import restore_metrics, state_of_metrics
+from nas_lightning.training.finite import FiniteLoss
+from nas_lightning.training.metrics import restore_metrics, state_of_metrics
 
 Batch = tuple[Tensor, Tensor]
 

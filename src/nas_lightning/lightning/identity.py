@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nas_lightning.config.schema import BESIDE_THE_EXPERIMENT, LOADING_KEYS
-from nas_lightning.lightning.processes import number_of_processes
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder, git_commit, versions
+from nas_lightning.training.processes import number_of_processes
+from nas_lightning.training.workbench import Workbench
 
 
 def name_run(bench: Workbench) -> None:

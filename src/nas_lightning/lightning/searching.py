@@ -24,10 +24,10 @@ from nas_lightning.lightning.building import bench_of, build_module, planned_aga
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.selection import SelectionTuning, select
 from nas_lightning.lightning.stages import SearchState, transfer
-from nas_lightning.lightning.workbench import Workbench, callback_of
 from nas_lightning.reports import save_curvature, save_genotype
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces.engines import engine_named
+from nas_lightning.training.workbench import Workbench, callback_of
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from nas_lightning.core.protocols import BatchNormMode, OneShot
 from nas_lightning.data.module import SearchData
 from nas_lightning.lightning.one_shot import OneShotModel, one_shot_of, track_progress
 from nas_lightning.lightning.search import SearchModule
-from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.training.workbench import Workbench
 
 
 class SelectionTuning(L.Callback):

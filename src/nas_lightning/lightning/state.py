@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.lightning.running import restore_metrics, state_of_metrics
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.metrics import restore_metrics, state_of_metrics
 
 if TYPE_CHECKING:
     from nas_lightning.lightning.search import SearchModule

@@ -15,8 +15,8 @@ from nas_lightning.lightning.building import bench_of, build_module, stages_of
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.searching import origin_checkpoint
 from nas_lightning.lightning.stages import selection_stage
-from nas_lightning.lightning.workbench import Workbench, callback_of
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.workbench import Workbench, callback_of
 
 QUIET: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0}
 """Arguments of the Trainers of an analysis: nothing is logged, saved or validated on the way."""

@@ -17,7 +17,7 @@ from nas_lightning.lightning.analyses.supernets import Supernet, measure_all, su
 from nas_lightning.lightning.building import search_data
 from nas_lightning.lightning.one_shot import OneShotModel, tell
 from nas_lightning.lightning.searching import eigenvalue_at
-from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.training.workbench import Workbench
 
 
 class Discretization:

@@ -30,7 +30,7 @@ from nas_lightning.data.module import EvaluationData
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.lightning.analyses.base import QUIET, Origin, fit, show_table
 from nas_lightning.lightning.evaluation import EvaluationModule
-from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.training.workbench import Workbench
 
 Size = dict[Literal["channels", "depth"], Annotated[int, Field(ge=3)]]
 NETWORKS: dict[str, type[Staged]] = {"resnet": ResNet, "vgg": VGG}

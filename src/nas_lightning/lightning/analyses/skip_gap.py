@@ -18,8 +18,8 @@ from nas_lightning.analyses import skip_gap
 from nas_lightning.analyses.figures import save_skip_gap
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.lightning.analyses.base import show_table
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from nas_lightning.lightning.analyses.base import QUIET, show_table
 from nas_lightning.lightning.analyses.supernets import Supernet, measure_all, supernets
 from nas_lightning.lightning.building import search_data
 from nas_lightning.lightning.one_shot import tell
-from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.training.workbench import Workbench
 
 
 class Spectrum:

@@ -24,7 +24,7 @@ from nas_lightning.lightning.analyses.base import QUIET, Origin, fit, show_table
 from nas_lightning.lightning.building import search_data
 from nas_lightning.lightning.one_shot import OneShotModel, tell, track_progress
 from nas_lightning.lightning.search import SearchModule
-from nas_lightning.lightning.workbench import Workbench
+from nas_lightning.training.workbench import Workbench
 
 Row = Annotated[int, Field(ge=0)]
 

@@ -14,12 +14,12 @@ from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core.draws import seeded_generator
 from nas_lightning.lightning.building import build_module, search_data
 from nas_lightning.lightning.evaluation import EvaluationModule
-from nas_lightning.lightning.processes import number_of_processes
 from nas_lightning.lightning.retraining import Retraining
 from nas_lightning.lightning.search import SearchModule
 from nas_lightning.lightning.stages import Stage
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.spaces.network import auxiliary_fits
+from nas_lightning.training.processes import number_of_processes
+from nas_lightning.training.workbench import Workbench
 
 WARM_UP = 2
 """Steps of a kind that are not counted: memory and kernels are being chosen."""

@@ -26,9 +26,9 @@ from nas_lightning.data.stand_in import without_reading
 from nas_lightning.lightning.one_shot import track_progress
 from nas_lightning.lightning.planning.counting import Unit, Work, count
 from nas_lightning.lightning.planning.measuring import Seconds, measure
-from nas_lightning.lightning.workbench import Workbench
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.sweeps import limited, params_of
+from nas_lightning.training.workbench import Workbench
 
 SEARCH = ("search step", "weight step")
 TRAINING = ("training step",)

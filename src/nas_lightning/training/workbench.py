@@ -31,9 +31,9 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.protocols import Objective, Regularizer, SearchSpace
 from nas_lightning.data import ImageData
 from nas_lightning.data.from_datamodule import from_datamodule
-from nas_lightning.lightning.processes import environment_of_cluster, number_of_processes, strategy_of
 from nas_lightning.loggers import RunInfo, RunLoggers
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.processes import environment_of_cluster, number_of_processes, strategy_of
 
 log = logging.getLogger(__name__)
 
