@@ -34,9 +34,9 @@ from benchmarks.measuring import (
     write,
 )
 from nas_lightning.core.functional import batch_statistics
-from nas_lightning.lightning.building import build_module, search_data, stages_of
-from nas_lightning.lightning.one_shot import OneShotModel, one_shot_of
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.search.build import build_module, search_data, stages_of
+from nas_lightning.search.one_shot import OneShotModel, one_shot_of
 from nas_lightning.selectors.perturbation import Criterion, Perturbation, selectable_options, worth_by_masking
 from nas_lightning.training.workbench import Workbench
 

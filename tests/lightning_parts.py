@@ -7,9 +7,9 @@ from torch import nn
 
 import lightning as L
 from nas_lightning.callbacks import CurvatureTracking
-from nas_lightning.lightning.state import Measured
 from nas_lightning.objectives import Classification
 from nas_lightning.regularizers import Hooks
+from nas_lightning.search.state import Measured
 
 
 class CrashOnce(L.Callback):

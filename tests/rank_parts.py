@@ -11,9 +11,9 @@ import nas_lightning as nl
 from conftest import TINY_SIZES
 from nas_lightning.config.compose import as_dict
 from nas_lightning.core import ranks
-from nas_lightning.lightning.searching import run_search
 from nas_lightning.regularizers import Hooks
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.search.run import run_search
 from nas_lightning.spaces import CellSpace
 from nas_lightning.training.processes import SearchDDP
 from nas_lightning.training.workbench import Workbench

@@ -13,9 +13,9 @@ from nas_lightning.core.choices import Choice
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.lightning.deploying import run_export, run_predict
 from nas_lightning.lightning.looking import LOOKING, look
-from nas_lightning.lightning.one_shot import track_progress
 from nas_lightning.lightning.phases import given_genotype, guarded, run_phases, selection_config, start
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.search.one_shot import track_progress
 from nas_lightning.training.workbench import Workbench
 
 

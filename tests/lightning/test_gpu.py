@@ -27,8 +27,8 @@ from comparing import differences
 from conftest import write_images
 from nas_lightning.core import draws
 from nas_lightning.curvature import hessian, measure
-from nas_lightning.lightning.searching import run_search
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.search.run import run_search
 from nas_lightning.spaces import NasBench201Space
 from nas_lightning.training.workbench import Workbench
 

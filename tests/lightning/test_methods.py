@@ -7,9 +7,9 @@ import torch
 import lightning as L
 import nas_lightning as nl
 from cases import CONF, SPACES
-from nas_lightning.lightning.one_shot import OneShotModel
 from nas_lightning.resuming import resume
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.search.one_shot import OneShotModel
 
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 REFUSED = {("noisy_darts", "s4"), ("noisy_darts_pt", "s4")}
@@ -191,7 +191,7 @@ class SelectionImages(OneShotModel):
 
 def test_selection_sees_all_classes_and_the_same_images_after_a_resume(tiny, tmp_path, monkeypatch):
     """Its first batch is shuffled even where images are sorted by class, and cut out as in the last epoch."""
-    monkeypatch.setattr("nas_lightning.lightning.selection.OneShotModel", SelectionImages)
+    monkeypatch.setattr("nas_lightning.search.selection.OneShotModel", SelectionImages)
     images = np.load(next(word for word in tiny if word.startswith("data.path=")).partition("=")[2])
     arrays = {name: images[name] for name in images}
     order = np.argsort(arrays["y_train"], kind="stable")

@@ -11,10 +11,10 @@ import lightning as L
 import nas_lightning as nl
 from nas_lightning.config.compose import as_dict
 from nas_lightning.data.module import SearchData
-from nas_lightning.lightning.building import build_module
-from nas_lightning.lightning.searching import run_search
-from nas_lightning.lightning.stages import plan_stages
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.search.build import build_module
+from nas_lightning.search.run import run_search
+from nas_lightning.search.stages import plan_stages
 from nas_lightning.training.workbench import Workbench
 
 

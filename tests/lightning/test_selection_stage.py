@@ -16,9 +16,9 @@ from nas_lightning import resuming, tasks
 from nas_lightning.config.compose import as_dict, check_overrides_of_another_run
 from nas_lightning.core.schedules import cosine
 from nas_lightning.data.module import SearchData
-from nas_lightning.lightning.building import build_module, stages_of
-from nas_lightning.lightning.one_shot import OneShotModel
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.search.build import build_module, stages_of
+from nas_lightning.search.one_shot import OneShotModel
 from nas_lightning.selectors import Magnitude
 from nas_lightning.training.workbench import Workbench
 from staged_parts import (

@@ -14,7 +14,7 @@ from nas_lightning.core.functional import evaluating
 from nas_lightning.core.protocols import Tensors
 from nas_lightning.curvature import measure
 from nas_lightning.curvature.products import LossOfArch
-from nas_lightning.lightning.state import Measured
+from nas_lightning.search.state import Measured
 
 Batch = tuple[Tensor, Tensor]
 

@@ -12,9 +12,9 @@ from typing import Any
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.lightning.stages import assign
 from nas_lightning.reports import save_genotype
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.search.stages import assign
 from nas_lightning.training.workbench import Workbench
 
 SHARED = (

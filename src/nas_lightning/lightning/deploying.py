@@ -16,9 +16,9 @@ from nas_lightning.deployment.description import FILE, plain_weights
 from nas_lightning.deployment.exporting import INSTALL_ONNX, onnx_is_wanted
 from nas_lightning.deployment.predicting import Prediction
 from nas_lightning.lightning.analyses.base import QUIET, show_table
-from nas_lightning.lightning.one_shot import tell, track_progress
 from nas_lightning.lightning.retraining import Retraining
 from nas_lightning.runs.folder import RunFolder, versions
+from nas_lightning.search.one_shot import tell, track_progress
 from nas_lightning.training.processes import check_processes
 from nas_lightning.training.workbench import Workbench
 

@@ -23,10 +23,10 @@ from nas_lightning.core.protocols import Tensors
 from nas_lightning.curvature.landscape import anisotropy, at_distance, directions, grid, moved, over_plane
 from nas_lightning.lightning.analyses.base import QUIET, Origin, show_table
 from nas_lightning.lightning.analyses.running import about
-from nas_lightning.lightning.building import search_data
-from nas_lightning.lightning.one_shot import OneShotModel, track_progress
 from nas_lightning.reports.landscape import limits, save_landscape
 from nas_lightning.runs.folder import RunFolder, config_of_another_run, git_commit, versions
+from nas_lightning.search.build import search_data
+from nas_lightning.search.one_shot import OneShotModel, track_progress
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)

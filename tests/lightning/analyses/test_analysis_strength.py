@@ -13,9 +13,9 @@ from nas_lightning.core.errors import Interrupted
 from nas_lightning.data import search_split
 from nas_lightning.lightning.analyses import Strength, analysis_bench, strength
 from nas_lightning.lightning.analyses.base import Origin
-from nas_lightning.lightning.one_shot import OneShotModel
 from nas_lightning.resuming import resume
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.search.one_shot import OneShotModel
 
 
 @pytest.fixture

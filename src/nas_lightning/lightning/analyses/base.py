@@ -11,11 +11,11 @@ import lightning as L
 from nas_lightning.callbacks import InterruptAtEpochEnd, out_of_time
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.protocols import Tuning
-from nas_lightning.lightning.building import bench_of, build_module, stages_of
-from nas_lightning.lightning.search import SearchModule
-from nas_lightning.lightning.searching import origin_checkpoint
-from nas_lightning.lightning.stages import selection_stage
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.search.build import bench_of, build_module, stages_of
+from nas_lightning.search.module import SearchModule
+from nas_lightning.search.run import origin_checkpoint
+from nas_lightning.search.stages import selection_stage
 from nas_lightning.training.workbench import Workbench, callback_of
 
 QUIET: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0}

@@ -14,9 +14,9 @@ from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.protocols import BatchNormMode
 from nas_lightning.lightning.analyses.base import QUIET, show_table
 from nas_lightning.lightning.analyses.supernets import Supernet, measure_all, supernets
-from nas_lightning.lightning.building import search_data
-from nas_lightning.lightning.one_shot import OneShotModel, tell
-from nas_lightning.lightning.searching import eigenvalue_at
+from nas_lightning.search.build import search_data
+from nas_lightning.search.one_shot import OneShotModel, tell
+from nas_lightning.search.run import eigenvalue_at
 from nas_lightning.training.workbench import Workbench
 
 

@@ -17,8 +17,8 @@ from nas_lightning.core.functional import evaluating
 from nas_lightning.curvature import spectrum
 from nas_lightning.lightning.analyses.base import QUIET, show_table
 from nas_lightning.lightning.analyses.supernets import Supernet, measure_all, supernets
-from nas_lightning.lightning.building import search_data
-from nas_lightning.lightning.one_shot import tell
+from nas_lightning.search.build import search_data
+from nas_lightning.search.one_shot import tell
 from nas_lightning.training.workbench import Workbench
 
 

@@ -21,9 +21,9 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.protocols import tuning_overrides
 from nas_lightning.data.module import SearchData
 from nas_lightning.lightning.analyses.base import QUIET, Origin, fit, show_table
-from nas_lightning.lightning.building import search_data
-from nas_lightning.lightning.one_shot import OneShotModel, tell, track_progress
-from nas_lightning.lightning.search import SearchModule
+from nas_lightning.search.build import search_data
+from nas_lightning.search.module import SearchModule
+from nas_lightning.search.one_shot import OneShotModel, tell, track_progress
 from nas_lightning.training.workbench import Workbench
 
 Row = Annotated[int, Field(ge=0)]

@@ -12,11 +12,11 @@ from torch import Tensor
 import lightning as L
 from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core.draws import seeded_generator
-from nas_lightning.lightning.building import build_module, search_data
 from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.lightning.retraining import Retraining
-from nas_lightning.lightning.search import SearchModule
-from nas_lightning.lightning.stages import Stage
+from nas_lightning.search.build import build_module, search_data
+from nas_lightning.search.module import SearchModule
+from nas_lightning.search.stages import Stage
 from nas_lightning.spaces.network import auxiliary_fits
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench

@@ -10,8 +10,8 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.protocols import BatchNormMode, OneShot
 from nas_lightning.data.module import SearchData
-from nas_lightning.lightning.one_shot import OneShotModel, one_shot_of, track_progress
-from nas_lightning.lightning.search import SearchModule
+from nas_lightning.search.module import SearchModule
+from nas_lightning.search.one_shot import OneShotModel, one_shot_of, track_progress
 from nas_lightning.training.workbench import Workbench
 
 

@@ -11,7 +11,7 @@ from nas_lightning.core.choices import Choice
 from nas_lightning.core.decisions import Decisions
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.protocols import OneShot, SearchSpace
-from nas_lightning.lightning.one_shot import OneShotModel, one_shot_of
+from nas_lightning.search.one_shot import OneShotModel, one_shot_of
 from nas_lightning.selectors.certainty import Criterion, edge_scores
 from nas_lightning.selectors.perturbation import selectable_options, undecided_mean, worth_by_masking
 

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 import lightning as L
-from nas_lightning.core.errors import ConfigError
-from nas_lightning.lightning.control.watching import (
+from nas_lightning.control.eigenvalue_control import (
     EigenvalueControl,
     Epochs,
     Evaluations,
@@ -16,7 +15,8 @@ from nas_lightning.lightning.control.watching import (
     Rule,
     tracking_of,
 )
-from nas_lightning.lightning.state import Rollback, adjustable_keys, bound_of, value_of
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.search.state import Rollback, adjustable_keys, bound_of, value_of
 
 log = logging.getLogger(__name__)
 

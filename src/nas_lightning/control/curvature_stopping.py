@@ -3,8 +3,8 @@
 from typing import Any
 
 import lightning as L
-from nas_lightning.lightning.control.watching import EigenvalueControl
-from nas_lightning.lightning.state import Rollback
+from nas_lightning.control.eigenvalue_control import EigenvalueControl
+from nas_lightning.search.state import Rollback
 
 
 class CurvatureStopping(EigenvalueControl):

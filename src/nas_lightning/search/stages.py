@@ -11,8 +11,8 @@ from nas_lightning.config.schema import SearchConfig
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.protocols import Tuning
-from nas_lightning.lightning.search import SearchModule
-from nas_lightning.lightning.state import change_value
+from nas_lightning.search.module import SearchModule
+from nas_lightning.search.state import change_value
 from nas_lightning.spaces.widening import plan_widening, widen
 
 

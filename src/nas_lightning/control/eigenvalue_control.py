@@ -9,7 +9,7 @@ import lightning as L
 from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.curvature import EigenvalueStopping
-from nas_lightning.lightning.state import Measured
+from nas_lightning.search.state import Measured
 
 log = logging.getLogger(__name__)
 

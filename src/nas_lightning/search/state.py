@@ -11,7 +11,7 @@ from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.metrics import restore_metrics, state_of_metrics
 
 if TYPE_CHECKING:
-    from nas_lightning.lightning.search import SearchModule
+    from nas_lightning.search.module import SearchModule
 
 WEIGHT_DECAY = "search.weights.weight_decay"
 """Key of the weight decay, which regularises the inner problem without being a part."""

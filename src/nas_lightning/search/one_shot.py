@@ -17,7 +17,7 @@ from nas_lightning.core.errors import GenotypeError
 from nas_lightning.core.functional import batch_statistics, evaluating
 from nas_lightning.core.protocols import BatchNormMode, OneShot
 from nas_lightning.data.module import SearchData
-from nas_lightning.lightning.search import SearchModule
+from nas_lightning.search.module import SearchModule
 
 KEPT_BYTES = 2**30
 """Images of `val` that are kept in memory, so that they are read and augmented once for all masks of a decision."""

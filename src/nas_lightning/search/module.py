@@ -35,7 +35,7 @@ from nas_lightning.core.protocols import (
 )
 from nas_lightning.core.schedules import learning_rate, restarted
 from nas_lightning.hypergradients import SGDStep
-from nas_lightning.lightning.state import Measured, Rollback, go_back, load_state, state_of
+from nas_lightning.search.state import Measured, Rollback, go_back, load_state, state_of
 from nas_lightning.training.finite import FiniteLoss
 
 Batch = tuple[Tensor, Tensor]

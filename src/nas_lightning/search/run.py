@@ -20,12 +20,12 @@ from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.data.module import SearchData
-from nas_lightning.lightning.building import bench_of, build_module, planned_again, search_data, stages_of
-from nas_lightning.lightning.search import SearchModule
-from nas_lightning.lightning.selection import SelectionTuning, select
-from nas_lightning.lightning.stages import SearchState, transfer
 from nas_lightning.reports import save_curvature, save_genotype
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.search.build import bench_of, build_module, planned_again, search_data, stages_of
+from nas_lightning.search.module import SearchModule
+from nas_lightning.search.selection import SelectionTuning, select
+from nas_lightning.search.stages import SearchState, transfer
 from nas_lightning.spaces.engines import engine_named
 from nas_lightning.training.workbench import Workbench, callback_of
 

@@ -2,9 +2,9 @@
 
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.lightning.building import bench_of, build_module, search_data, stages_of
-from nas_lightning.lightning.search import SearchModule
-from nas_lightning.lightning.stages import Stage, shapes_of
+from nas_lightning.search.build import bench_of, build_module, search_data, stages_of
+from nas_lightning.search.module import SearchModule
+from nas_lightning.search.stages import Stage, shapes_of
 from nas_lightning.spaces.widening import plan_widening
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench

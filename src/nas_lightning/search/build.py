@@ -5,8 +5,8 @@ from dataclasses import replace
 import lightning as L
 from nas_lightning.core.decisions import Decisions
 from nas_lightning.data.module import SearchData
-from nas_lightning.lightning.search import SearchModule
-from nas_lightning.lightning.stages import SearchState, Stage, plan_stages, selection_stage
+from nas_lightning.search.module import SearchModule
+from nas_lightning.search.stages import SearchState, Stage, plan_stages, selection_stage
 from nas_lightning.training.workbench import Workbench
 
 

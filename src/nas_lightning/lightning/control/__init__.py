@@ -1,8 +1,0 @@
-"""What steers a search, as callbacks that run after those that only watch. One idea a file."""
-
-from nas_lightning.lightning.control.adaptive_rollback import AdaptiveRollback
-from nas_lightning.lightning.control.curvature_stopping import CurvatureStopping
-from nas_lightning.lightning.control.greedy_decisions import GreedyDecisions
-from nas_lightning.lightning.control.progressive_shrinking import ProgressiveShrinking
-
-__all__ = ["AdaptiveRollback", "CurvatureStopping", "GreedyDecisions", "ProgressiveShrinking"]
