@@ -16,9 +16,9 @@ from lightning_parts import CrashOnce
 from nas_lightning.config.compose import as_dict
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.data.module import EvaluationData
-from nas_lightning.lightning import retraining
-from nas_lightning.lightning.evaluation import EvaluationModule
-from nas_lightning.lightning.retraining import Retraining, count_macs
+from nas_lightning.evaluation import retraining
+from nas_lightning.evaluation.module import EvaluationModule
+from nas_lightning.evaluation.retraining import Retraining, count_macs
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces.enumeration import random_genotype
 from nas_lightning.training.workbench import Workbench

@@ -1,6 +1,7 @@
-"""Evaluators: how good a genotype is."""
+"""How good a genotype is: a complete evaluator each, retraining from scratch or looking up in a table."""
 
 from nas_lightning.evaluation.recipe import Recipe
+from nas_lightning.evaluation.retraining import Retraining
 from nas_lightning.evaluation.tabular import Tabular
 
-__all__ = ["Recipe", "Tabular"]
+__all__ = ["Recipe", "Retraining", "Tabular"]

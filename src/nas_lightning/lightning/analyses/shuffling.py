@@ -27,9 +27,9 @@ from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.functional import evaluating
 from nas_lightning.data.module import EvaluationData
+from nas_lightning.evaluation.module import EvaluationModule
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.lightning.analyses.base import QUIET, Origin, fit, show_table
-from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.training.workbench import Workbench
 
 Size = dict[Literal["channels", "depth"], Annotated[int, Field(ge=3)]]

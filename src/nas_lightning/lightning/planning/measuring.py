@@ -12,8 +12,8 @@ from torch import Tensor
 import lightning as L
 from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core.draws import seeded_generator
-from nas_lightning.lightning.evaluation import EvaluationModule
-from nas_lightning.lightning.retraining import Retraining
+from nas_lightning.evaluation.module import EvaluationModule
+from nas_lightning.evaluation.retraining import Retraining
 from nas_lightning.search.build import build_module, search_data
 from nas_lightning.search.module import SearchModule
 from nas_lightning.search.stages import Stage

@@ -17,9 +17,9 @@ from nas_lightning.core.functional import count_macs, count_parameters
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.data.module import EvaluationData
 from nas_lightning.deployment.description import TrainedNetwork
+from nas_lightning.evaluation.module import EvaluationModule
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import check_compiler
-from nas_lightning.lightning.evaluation import EvaluationModule
 from nas_lightning.spaces.network import auxiliary_fits
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench, callback_of
