@@ -1,18 +1,28 @@
-"""What the architecture parameters of a supernet tell, and what not: pure parts of `task=analyse`."""
+"""Analyses of finished searches, each with its pure part beside the one that reads and writes run folders."""
 
 from nas_lightning.analyses.agreement import Agreement, agreement
-from nas_lightning.analyses.discretization import discrete_mixing
+from nas_lightning.analyses.base import Analysis
+from nas_lightning.analyses.discretization import Discretization, discrete_mixing
 from nas_lightning.analyses.mixture import optimal_mixture
 from nas_lightning.analyses.networks import VGG, ResNet
 from nas_lightning.analyses.patience import Patience
-from nas_lightning.analyses.skip_gap import skip_gap
+from nas_lightning.analyses.shuffling import Shuffling
+from nas_lightning.analyses.skip_gap import SkipGap, skip_gap
+from nas_lightning.analyses.spectrum import Spectrum
+from nas_lightning.analyses.strength import Strength
 from nas_lightning.analyses.swaps import edges_swapped, equal_pairs, search_cells, swapped
 
 __all__ = [
     "VGG",
     "Agreement",
+    "Analysis",
+    "Discretization",
     "Patience",
     "ResNet",
+    "Shuffling",
+    "SkipGap",
+    "Spectrum",
+    "Strength",
     "agreement",
     "discrete_mixing",
     "edges_swapped",

@@ -1,11 +1,28 @@
-"""By how much skip connections outweigh convolutions.
+"""How much skip connections outweigh convolutions against how good the supernet is, epoch by epoch.
 
-Source: Wang et al., Rethinking architecture selection in differentiable NAS (ICLR 2021), figure 2.3 of the thesis.
+Source: Wang et al., Rethinking architecture selection in differentiable NAS (ICLR 2021), figure 2.3 of Wang's thesis:
+in S2 the gap grows with the accuracy of the supernet, as `nas_lightning.analyses.optimal_mixture` explains.
+Read from the tables of finished searches, so that it costs nothing.
 """
 
+import json
+import logging
+import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
+
+from nas_lightning import reports
+from nas_lightning.analyses.base import show_table
+from nas_lightning.analyses.figures import save_skip_gap
 from nas_lightning.core.choices import Choice
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.workbench import Workbench
+
+log = logging.getLogger(__name__)
 
 
 def skip_gap(mixing: Mapping[str, Sequence[Sequence[float]]], choices: Mapping[str, Choice]) -> float | None:
@@ -33,3 +50,106 @@ def skip_gap(mixing: Mapping[str, Sequence[Sequence[float]]], choices: Mapping[s
         if gaps:
             means.append(sum(gaps) / len(gaps))
     return sum(means) / len(means) if means else None
+
+
+class SkipGap:
+    """Joins the mixing weights of genotypes.jsonl with the accuracies of metrics.csv, both of the search alone.
+
+    What the correlations are of, is ours: the epochs of one run, and those of all runs together.
+    """
+
+    of_supernet = False
+
+    def check(self, bench: Workbench) -> None:
+        """Refuse runs that have nothing to tell.
+
+        Raises:
+            ConfigError: No run is named, none is found, or none has the two tables.
+        """
+        self._rows(bench)
+
+    def __call__(self, bench: Workbench) -> dict[str, Any]:
+        """Table, figure, correlations."""
+        rows = self._rows(bench)
+        bench.folder.save_analysis(rows)
+        save_skip_gap(rows, bench.folder.plots)
+        frame = pd.DataFrame(rows)
+        told = [{"run": str(run), **_correlations(same)} for run, same in frame.groupby("run", sort=False)]
+        together = _correlations(frame)
+        show_table(
+            "skip gap against accuracy on val",
+            ["run", "epochs", "first gap", "last gap", "Pearson r", "Spearman ρ"],
+            [
+                [
+                    str(run["run"]),
+                    str(run["epochs"]),
+                    *(f"{run[key]:.4f}" for key in ("first_gap", "last_gap")),
+                    *("–" if run[key] is None else f"{run[key]:.3f}" for key in ("pearson", "spearman")),
+                ]
+                for run in told
+            ],
+        )
+        return {"name": "skip_gap", "pearson": together["pearson"], "spearman": together["spearman"], "runs": told}
+
+    def _rows(self, bench: Workbench) -> list[dict[str, Any]]:
+        """One row an epoch and run."""
+        patterns = bench.config.runs if bench.config.runs is not None else bench.config.run
+        if patterns is None:
+            raise ConfigError(
+                "runs=null: analysis=skip_gap reads the tables of searches; give a glob of run folders,"
+                " runs='multirun/**', or run=outputs/DATE/TIME"
+            )
+        rows: list[dict[str, Any]] = []
+        for path in reports.collect(patterns)["run"]:
+            found = rows_of(RunFolder(path, "runs"))
+            if not found:
+                log.warning("skipped %s: no epoch has both mixing weights and an accuracy", path)
+            rows += found
+        if not rows:
+            raise ConfigError(
+                f"runs={json.dumps(patterns)}: no run there has genotypes.jsonl and metrics.csv of a search over edges"
+                " that offer both skip_connect and a convolution; give other runs, runs='multirun/**'"
+            )
+        return rows
+
+
+def rows_of(folder: RunFolder) -> list[dict[str, Any]]:
+    """The epochs of one search that have both mixing weights and an accuracy.
+
+    Raises:
+        ConfigError: The folder's configuration cannot be read.
+    """
+    accuracies = {
+        int(row["epoch"]): float(row.get("val_accuracy") or math.nan)
+        for row in folder.read_metrics()
+        if row["phase"] == "search"
+    }
+    if not accuracies or not folder.genotypes.exists():
+        return []
+    choices = Workbench(folder.config(), folder).space.choices
+    rows: list[dict[str, Any]] = []
+    for line in Path(folder.genotypes).read_text().splitlines():
+        try:
+            noted = json.loads(line)
+        except ValueError:  # a kill can leave half of the last line
+            continue
+        accuracy = accuracies.get(noted["epoch"], math.nan)
+        gap = skip_gap(noted["mixing"], choices) if math.isfinite(accuracy) else None
+        if gap is not None:
+            position = {key: noted[key] for key in ("epoch", "search_epoch", "attempt")}
+            rows.append({"run": str(folder), **position, "skip_gap": round(gap, 6), "val_accuracy": accuracy})
+    return rows
+
+
+def _correlations(frame: pd.DataFrame) -> dict[str, Any]:
+    """Pearson's r and Spearman's ρ of gap and accuracy, None where either does not vary."""
+    gap, accuracy = frame["skip_gap"], frame["val_accuracy"]
+    varies = gap.nunique() > 1 and accuracy.nunique() > 1
+    found: dict[str, Any] = {
+        "epochs": len(frame),
+        "first_gap": float(gap.iloc[0]),
+        "last_gap": float(gap.iloc[-1]),
+        "pearson": round(float(gap.corr(accuracy)), 4) if varies else None,
+        "spearman": round(float(gap.rank().corr(accuracy.rank())), 4) if varies else None,
+    }
+    return found

@@ -9,6 +9,7 @@ import torch
 from rich.markup import escape
 from torch import nn
 
+from nas_lightning.analyses.base import QUIET, show_table
 from nas_lightning.config.schema import PredictConfig, RootConfig, validate
 from nas_lightning.core.errors import ConfigError, DataError
 from nas_lightning.deployment import TrainedNetwork, image_files, predict_images, save_predictions, write_export
@@ -16,7 +17,6 @@ from nas_lightning.deployment.description import FILE, plain_weights
 from nas_lightning.deployment.exporting import INSTALL_ONNX, onnx_is_wanted
 from nas_lightning.deployment.predicting import Prediction
 from nas_lightning.evaluation.retraining import Retraining
-from nas_lightning.lightning.analyses.base import QUIET, show_table
 from nas_lightning.runs.folder import RunFolder, versions
 from nas_lightning.search.one_shot import tell, track_progress
 from nas_lightning.training.processes import check_processes

@@ -9,9 +9,9 @@ import torch
 
 import nas_lightning as nl
 from analysed import analysis_config, supernet_by_hand
+from nas_lightning.analyses.run import analysis_bench, spectrum
+from nas_lightning.analyses.supernets import supernets
 from nas_lightning.config.compose import as_dict
-from nas_lightning.lightning.analyses import analysis_bench, spectrum
-from nas_lightning.lightning.analyses.supernets import supernets
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.search.build import search_data
 

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import lightning as L
-from nas_lightning.analyses import VGG, ResNet, edges_swapped, equal_pairs, search_cells, swapped
+from nas_lightning.analyses.base import QUIET, Origin, fit, show_table
 from nas_lightning.analyses.figures import save_shuffling
-from nas_lightning.analyses.networks import Staged
-from nas_lightning.analyses.swaps import Pair, draw_pair, edge_pairs
+from nas_lightning.analyses.networks import VGG, ResNet, Staged
+from nas_lightning.analyses.swaps import Pair, draw_pair, edge_pairs, edges_swapped, equal_pairs, search_cells, swapped
 from nas_lightning.callbacks import InterruptAtEpochEnd, LiveDisplay
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
@@ -29,7 +29,6 @@ from nas_lightning.core.functional import evaluating
 from nas_lightning.data.module import EvaluationData
 from nas_lightning.evaluation.module import EvaluationModule
 from nas_lightning.evaluation.recipe import Recipe
-from nas_lightning.lightning.analyses.base import QUIET, Origin, fit, show_table
 from nas_lightning.training.workbench import Workbench
 
 Size = dict[Literal["channels", "depth"], Annotated[int, Field(ge=3)]]

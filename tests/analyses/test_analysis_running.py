@@ -4,8 +4,8 @@ import pytest
 
 import nas_lightning as nl
 from analysed import analysis_config
+from nas_lightning.analyses.run import analysis_bench
 from nas_lightning.config.compose import as_dict, check_overrides_of_another_run
-from nas_lightning.lightning.analyses import analysis_bench
 from nas_lightning.reports import collect
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import run_task

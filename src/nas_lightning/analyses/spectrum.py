@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import torch
 
+from nas_lightning.analyses.base import QUIET, show_table
 from nas_lightning.analyses.figures import save_spectrum
+from nas_lightning.analyses.supernets import Supernet, measure_all, supernets
 from nas_lightning.callbacks.curvature import loss_of_arch
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.functional import evaluating
 from nas_lightning.curvature import spectrum
-from nas_lightning.lightning.analyses.base import QUIET, show_table
-from nas_lightning.lightning.analyses.supernets import Supernet, measure_all, supernets
 from nas_lightning.search.build import search_data
 from nas_lightning.search.one_shot import tell
 from nas_lightning.training.workbench import Workbench

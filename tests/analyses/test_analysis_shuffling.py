@@ -10,8 +10,8 @@ import torch
 
 import nas_lightning as nl
 from analysed import analysis_config, supernet_by_hand
+from nas_lightning.analyses import Shuffling, shuffling
 from nas_lightning.analyses.networks import Staged
-from nas_lightning.lightning.analyses import Shuffling, shuffling
 from nas_lightning.resuming import resume
 
 SMALL = [

@@ -17,12 +17,12 @@ import torch
 from rich.console import Console
 
 from nas_lightning import reports
+from nas_lightning.analyses.base import QUIET, Origin, show_table
+from nas_lightning.analyses.run import about
 from nas_lightning.config.schema import LandscapeConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.protocols import Tensors
 from nas_lightning.curvature.landscape import anisotropy, at_distance, directions, grid, moved, over_plane
-from nas_lightning.lightning.analyses.base import QUIET, Origin, show_table
-from nas_lightning.lightning.analyses.running import about
 from nas_lightning.reports.landscape import limits, save_landscape
 from nas_lightning.runs.folder import RunFolder, config_of_another_run, git_commit, versions
 from nas_lightning.search.build import search_data

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas_lightning import reports
+from nas_lightning.analyses.base import TAKEN, Origin
 from nas_lightning.core.errors import ConfigError, GenotypeError
-from nas_lightning.lightning.analyses.base import TAKEN, Origin
 from nas_lightning.runs.folder import RunFolder, config_of_another_run
 from nas_lightning.training.workbench import Workbench
 

@@ -13,14 +13,15 @@ import torch
 from pydantic import Field
 
 import lightning as L
-from nas_lightning.analyses import Agreement, Patience, agreement
+from nas_lightning.analyses.agreement import Agreement, agreement
+from nas_lightning.analyses.base import QUIET, Origin, fit, show_table
 from nas_lightning.analyses.figures import save_strength
+from nas_lightning.analyses.patience import Patience
 from nas_lightning.callbacks import InterruptAtEpochEnd
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.protocols import tuning_overrides
 from nas_lightning.data.module import SearchData
-from nas_lightning.lightning.analyses.base import QUIET, Origin, fit, show_table
 from nas_lightning.search.build import search_data
 from nas_lightning.search.module import SearchModule
 from nas_lightning.search.one_shot import OneShotModel, tell, track_progress

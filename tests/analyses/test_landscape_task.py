@@ -9,11 +9,11 @@ import torch
 
 import nas_lightning as nl
 from analysed import supernet_by_hand
+from nas_lightning.analyses import landscape
 from nas_lightning.config.compose import as_dict, check_overrides_of_another_run
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.curvature.landscape import directions
 from nas_lightning.data import search_split
-from nas_lightning.lightning import landscape
 from nas_lightning.reports import collect
 from nas_lightning.reports.landscape import limits
 from nas_lightning.resuming import resume
