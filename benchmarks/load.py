@@ -27,7 +27,7 @@ import nas_lightning as nl
 from benchmarks.measuring import ROOT, add_number, new_parser, show, write
 from nas_lightning.config.compose import as_dict
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.tasks import run_task
+from nas_lightning.tasks.run import run_task
 
 NAME = "load"
 TINY = (

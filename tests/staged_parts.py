@@ -13,10 +13,10 @@ import nas_lightning as nl
 from nas_lightning import reports
 from nas_lightning.config.compose import as_dict
 from nas_lightning.perturbations import Random
-from nas_lightning.resuming import resume
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.search import run as searching
-from nas_lightning.tasks import run_task
+from nas_lightning.tasks.resume import resume
+from nas_lightning.tasks.run import run_task
 
 SIZES = [
     "task=search",

@@ -17,9 +17,9 @@ from lightning_parts import CountBatches, CrashOnce
 from nas_lightning.config.compose import PLUGINS, as_dict, hydra_settings, rewrite, sweep_choices, sweep_members
 from nas_lightning.config.resolvers import member_name
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.resuming import continue_task
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.sweeps import check_ranks, validation_accuracy
+from nas_lightning.tasks.resume import continue_task
 from test_app import _logging_as_found, run  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).parents[1]
@@ -121,7 +121,7 @@ def test_choices_of_a_sweep():
 
 
 def test_whether_members_are_skipped_changes_neither_their_folder_nor_their_comparison():
-    from nas_lightning.lightning.identity import comparable_hash
+    from nas_lightning.tasks.identity import comparable_hash
 
     plain = [as_dict(nl.compose([f"skip_finished={value}"])) for value in ("true", "false")]
     assert member_name(plain[0]) == member_name(plain[1])

@@ -11,7 +11,7 @@ import nas_lightning as nl
 from conftest import TINY_SIZES
 from nas_lightning.config.compose import as_dict
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.tasks import run_task
+from nas_lightning.tasks.run import run_task
 
 
 def run(overrides, folder, config_dir=None):

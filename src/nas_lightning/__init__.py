@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from nas_lightning.core.functional import count_parameters
     from nas_lightning.curvature import EigenvalueStopping
     from nas_lightning.deployment import TrainedNetwork
-    from nas_lightning.resuming import resume
     from nas_lightning.spaces import Choice, Genotype, genotype
+    from nas_lightning.tasks.resume import resume
 
 __version__ = "0.1.0"
 
@@ -78,7 +78,7 @@ _HOMES = {
     "deployment": ("TrainedNetwork",),
     "core.errors": ("ConfigError", "DataError", "GenotypeError", "NasLightningError"),
     "core.functional": ("count_parameters",),
-    "resuming": ("resume",),
+    "tasks.resume": ("resume",),
     "spaces": ("Choice", "Genotype", "genotype"),
 }
 

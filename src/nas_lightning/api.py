@@ -12,11 +12,11 @@ from nas_lightning.config.compose import as_dict
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.protocols import SearchSpace
 from nas_lightning.deployment.predicting import Prediction
-from nas_lightning.lightning.deploying import run_export, run_predict
-from nas_lightning.lightning.looking import look
-from nas_lightning.lightning.phases import given_genotype, guarded, run_phases, selection_config, start
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces import Genotype
+from nas_lightning.tasks.analyse import look
+from nas_lightning.tasks.deploy import run_export, run_predict
+from nas_lightning.tasks.phases import given_genotype, guarded, run_phases, selection_config, start
 from nas_lightning.training.processes import SPAWNED, number_of_processes
 from nas_lightning.training.workbench import Workbench
 

@@ -117,9 +117,9 @@ def _plan(arguments: Arguments) -> None:
 
 def _resume(path: str, overrides: Sequence[str]) -> None:
     """Continue a run, logging to its folder as Hydra's configuration does for a new one."""
-    from nas_lightning.resuming import resume
     from nas_lightning.runs.folder import RunFolder  # here: the help must not wait for torch
     from nas_lightning.runs.logs import log_to
+    from nas_lightning.tasks.resume import resume
 
     if not path:
         raise ConfigError("resume=: names no folder; give that of a run, resume=outputs/DATE/TIME")
@@ -177,10 +177,10 @@ def _hydra_main(job: Callable[[DictConfig], Any], words: Sequence[str]) -> None:
 
 def _job(config: DictConfig) -> None:
     """One run, in the folder that Hydra made for it."""
-    from nas_lightning.resuming import queued_again, resume
     from nas_lightning.runs.folder import RunFolder  # here: the help must not wait for torch
     from nas_lightning.runs.logs import quiet
-    from nas_lightning.tasks import run_task
+    from nas_lightning.tasks.resume import queued_again, resume
+    from nas_lightning.tasks.run import run_task
 
     quiet()
     plain, folder = composing.as_dict(config), RunFolder(HydraConfig.get().runtime.output_dir)
@@ -193,9 +193,9 @@ def _job(config: DictConfig) -> None:
 
 def _member(config: DictConfig) -> tuple[dict[str, Any] | None, bool]:
     """One run of a sweep, or what is left of it; returns its summary and whether it had been finished before."""
-    from nas_lightning.resuming import continue_task
     from nas_lightning.runs.folder import RunFolder  # here: the help must not wait for torch
     from nas_lightning.runs.logs import quiet
+    from nas_lightning.tasks.resume import continue_task
 
     quiet()
     with _traceback_in_log():

@@ -14,8 +14,8 @@ from analysed import analysis_config, supernet_by_hand
 from nas_lightning.analyses import discretization_run as discretization
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.data import search_split
-from nas_lightning.resuming import resume
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.tasks.resume import resume
 
 CURVATURE = "epoch,search_epoch,attempt,dominant_eigenvalue\n0,0,0,0.25\n1,1,0,0.5\n"
 

@@ -8,7 +8,7 @@ from nas_lightning.analyses.run import analysis_bench
 from nas_lightning.config.compose import as_dict, check_overrides_of_another_run
 from nas_lightning.reports import collect
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.tasks import run_task
+from nas_lightning.tasks.run import run_task
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import nas_lightning as nl
 from analysed import analysis_config, supernet_by_hand
 from nas_lightning.analyses import Shuffling, shuffling
 from nas_lightning.analyses.networks import Staged
-from nas_lightning.resuming import resume
+from nas_lightning.tasks.resume import resume
 
 SMALL = [
     "analysis.epochs=1",

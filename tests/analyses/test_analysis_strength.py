@@ -14,9 +14,9 @@ from nas_lightning.analyses.base import Origin
 from nas_lightning.analyses.run import analysis_bench, strength
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.data import search_split
-from nas_lightning.resuming import resume
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.search.one_shot import OneShotModel
+from nas_lightning.tasks.resume import resume
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from nas_lightning.curvature.landscape import directions
 from nas_lightning.data import search_split
 from nas_lightning.reports import collect
 from nas_lightning.reports.landscape import limits
-from nas_lightning.resuming import resume
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.search.one_shot import OneShotModel
-from nas_lightning.tasks import run_task
+from nas_lightning.tasks.resume import resume
+from nas_lightning.tasks.run import run_task
 
 SMALL = ("task=landscape", "landscape.steps=3", "landscape.radius=2.0", "trainer=cpu")
 

@@ -8,7 +8,7 @@ import pytest
 import nas_lightning as nl
 from nas_lightning.config.compose import as_dict, compose
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.tasks import run_task
+from nas_lightning.tasks.run import run_task
 
 
 def run(tmp_path, *words):

@@ -23,8 +23,8 @@ from documents import PAGES, ROOT, blocks, commands, commands_in, shell_lines, w
 from nas_lightning.app import parse
 from nas_lightning.config import compose as composing
 from nas_lightning.config.resolvers import register_resolvers
-from nas_lightning.resuming import _override_resumed
 from nas_lightning.sweeps import check_ranks, params_of
+from nas_lightning.tasks.resume import _override_resumed
 
 COMMANDS = commands()
 MY_PACKAGE = """

@@ -10,9 +10,9 @@ from nas_lightning import reports
 from nas_lightning.app import main
 from nas_lightning.config.compose import as_dict
 from nas_lightning.data.module import EvaluationData
-from nas_lightning.resuming import resume
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.tasks import run_task
+from nas_lightning.tasks.resume import resume
+from nas_lightning.tasks.run import run_task
 
 
 def run(overrides, folder):

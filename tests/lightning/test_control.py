@@ -9,8 +9,8 @@ import lightning as L
 import nas_lightning as nl
 from lightning_parts import CrashOnce
 from nas_lightning.core.schedules import cosine
-from nas_lightning.resuming import resume
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.tasks.resume import resume
 
 VECTOR_A = (
     ".179 .148 .170 .146 .121 .249 .231 .359 .225 .386 .208 .430 .508 .229 .410 .502 .500 .250 .457 .517 .644 .459"

@@ -7,9 +7,9 @@ import torch
 import lightning as L
 import nas_lightning as nl
 from cases import CONF, SPACES
-from nas_lightning.resuming import resume
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.search.one_shot import OneShotModel
+from nas_lightning.tasks.resume import resume
 
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 REFUSED = {("noisy_darts", "s4"), ("noisy_darts_pt", "s4")}

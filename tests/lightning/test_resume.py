@@ -9,7 +9,7 @@ import nas_lightning as nl
 from comparing import differences
 from lightning_parts import CrashOnce
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.tasks import run_task
+from nas_lightning.tasks.run import run_task
 
 
 def run(overrides, folder):

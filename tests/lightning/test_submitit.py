@@ -11,8 +11,8 @@ from test_resume import checkpoint_differences
 
 import nas_lightning as nl
 from nas_lightning.config.compose import as_dict
-from nas_lightning.resuming import continue_task
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.tasks.resume import continue_task
 from nas_lightning.training.workbench import Workbench
 
 submitit = pytest.importorskip("submitit")

@@ -6,7 +6,7 @@ import nas_lightning as nl
 from lightning_parts import CrashOnce
 from nas_lightning.config.compose import as_dict
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.tasks import run_task
+from nas_lightning.tasks.run import run_task
 
 
 @pytest.mark.slow

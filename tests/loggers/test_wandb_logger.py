@@ -15,7 +15,7 @@ from conftest import TINY_SIZES
 from lightning_parts import CrashOnce
 from nas_lightning.config.compose import as_dict
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.tasks import run_task
+from nas_lightning.tasks.run import run_task
 from wandb_files import offline_runs
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from nas_lightning.config.compose import as_dict
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.reports.comparison import compare, holm, note, smallest_p, write
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.tasks import run_task
+from nas_lightning.tasks.run import run_task
 
 DARTS = [4.0, 3.0, 5.0, 2.5, 6.0]
 BETTER = [1.0, 2.0, 1.5, 2.0, 1.0]  # differences −3, −1, −3.5, −0.5, −5

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.evaluation.retraining import Retraining
-from nas_lightning.lightning.candidates import member_benches
 from nas_lightning.search.build import bench_of, search_data, stages_of
 from nas_lightning.search.stages import Stage
+from nas_lightning.tasks.candidates import member_benches
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench
 

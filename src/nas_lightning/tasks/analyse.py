@@ -6,8 +6,8 @@ from typing import Any
 
 from nas_lightning.analyses.landscape import landscape_bench, name_landscape, run_landscape, start_landscape
 from nas_lightning.analyses.run import analysis_bench, name_analysis, run_analysis, start_analysis
-from nas_lightning.lightning.phases import guarded
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.tasks.phases import guarded
 from nas_lightning.training.processes import check_processes
 from nas_lightning.training.workbench import Workbench
 

@@ -14,11 +14,11 @@ from nas_lightning.config.schema import LOADING_KEYS
 from nas_lightning.config.secrets import refuse_secrets
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.lightning.identity import DECISIVE, name_again, name_run
-from nas_lightning.lightning.looking import LOOKING
-from nas_lightning.lightning.phases import guarded, run_phases
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.tasks import run_task
+from nas_lightning.tasks.analyse import LOOKING
+from nas_lightning.tasks.identity import DECISIVE, name_again, name_run
+from nas_lightning.tasks.phases import guarded, run_phases
+from nas_lightning.tasks.run import run_task
 from nas_lightning.training.processes import check_processes
 from nas_lightning.training.workbench import Workbench
 

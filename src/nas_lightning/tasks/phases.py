@@ -12,14 +12,14 @@ from nas_lightning.callbacks import stopping_at_once
 from nas_lightning.config.schema import validate
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
-from nas_lightning.lightning.candidates import member_benches, run_candidates
-from nas_lightning.lightning.identity import name_again, name_run
 from nas_lightning.runs.faults import told
 from nas_lightning.runs.folder import RunFolder, config_of_another_run
 from nas_lightning.search.check import check_search
 from nas_lightning.search.run import origin_checkpoint, run_search
 from nas_lightning.spaces import Genotype, genotype
 from nas_lightning.spaces.enumeration import architecture, random_genotype
+from nas_lightning.tasks.candidates import member_benches, run_candidates
+from nas_lightning.tasks.identity import name_again, name_run
 from nas_lightning.training.processes import check_processes, start_here, starts_here
 from nas_lightning.training.workbench import Workbench
 

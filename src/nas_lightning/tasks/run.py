@@ -11,11 +11,11 @@ from nas_lightning.config.compose import as_dict, compose, options
 from nas_lightning.config.schema import validate
 from nas_lightning.core.choices import Choice
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.lightning.deploying import run_export, run_predict
-from nas_lightning.lightning.looking import LOOKING, look
-from nas_lightning.lightning.phases import given_genotype, guarded, run_phases, selection_config, start
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.search.one_shot import track_progress
+from nas_lightning.tasks.analyse import LOOKING, look
+from nas_lightning.tasks.deploy import run_export, run_predict
+from nas_lightning.tasks.phases import given_genotype, guarded, run_phases, selection_config, start
 from nas_lightning.training.workbench import Workbench
 
 

@@ -1,0 +1,1 @@
+"""What each task does with its configuration and its folder, one file a task."""
