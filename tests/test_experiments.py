@@ -12,7 +12,7 @@ import pytest
 
 import nas_lightning as nl
 from cases import CONF
-from nas_lightning.app import parse
+from nas_lightning.cli.main import parse
 from nas_lightning.config.compose import as_dict, hydra_settings, options, rewrite, sweep_choices, sweep_members
 from nas_lightning.config.schema import PARTS
 from nas_lightning.runs.folder import RunFolder

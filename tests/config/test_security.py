@@ -29,13 +29,13 @@ class Touch:
         "os.system",
         "torch.os.system",  # a trusted module has imported another for itself
         "nas_lightning.runs.folder.subprocess.run",
-        "nas_lightning.app.sys.exit",
+        "nas_lightning.cli.main.sys.exit",
         "nas_lightning.runs.folder.Path",  # or one class of it
         "torch.builtins.eval",
         "torch.load",
         "torch.hub.load",
         "torch.utils.cpp_extension.load",
-        "nas_lightning.app.main.__globals__.get",
+        "nas_lightning.cli.main.main.__globals__.get",
     ],
 )
 def test_targets_outside_of_trusted_packages(target):
@@ -90,7 +90,7 @@ def test_secrets_are_refused_and_not_repeated(override, monkeypatch):
 
 
 def test_a_secret_leaves_no_trace_on_disk(tiny, tmp_path, capsys):
-    from nas_lightning.app import main
+    from nas_lightning.cli.main import main
 
     with pytest.raises(SystemExit) as stop:
         main([*tiny, "logger=wandb", f"+logger.wandb.api_key={SECRET}", "hydra.run.dir=run"])

@@ -20,7 +20,7 @@ import pytest
 
 import nas_lightning as nl
 from documents import PAGES, ROOT, blocks, commands, commands_in, shell_lines, write_files
-from nas_lightning.app import parse
+from nas_lightning.cli.main import parse
 from nas_lightning.config import compose as composing
 from nas_lightning.config.resolvers import register_resolvers
 from nas_lightning.sweeps import check_ranks, params_of

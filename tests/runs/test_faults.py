@@ -13,7 +13,7 @@ from test_resume import checkpoint_differences, outcome, run
 
 import nas_lightning as nl
 from lightning_parts import NotANumber
-from nas_lightning.app import main
+from nas_lightning.cli.main import main
 from nas_lightning.core.errors import MachineError, NonFiniteError
 from nas_lightning.data.folders import ImageNet
 from nas_lightning.data.loading import PassLoader

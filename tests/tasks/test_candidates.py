@@ -7,7 +7,7 @@ import pytest
 import nas_lightning as nl
 from lightning_parts import CrashOnce
 from nas_lightning import reports
-from nas_lightning.app import main
+from nas_lightning.cli.main import main
 from nas_lightning.config.compose import as_dict
 from nas_lightning.data.module import EvaluationData
 from nas_lightning.runs.folder import RunFolder

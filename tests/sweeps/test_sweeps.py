@@ -90,7 +90,7 @@ def test_a_plugin_that_is_not_installed_is_named(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([source, str(tmp_path)])}
     for option, extra in {**PLUGINS["hydra/launcher"], **PLUGINS["hydra/sweeper"]}.items():
         group = "sweeper" if option == "optuna" else "launcher"
-        code = f"from nas_lightning.app import main; main(['-m', 'seed=0,1', 'hydra/{group}={option}'])"
+        code = f"from nas_lightning.cli.main import main; main(['-m', 'seed=0,1', 'hydra/{group}={option}'])"
         if option not in ("joblib", "optuna"):
             continue  # a second of starting each
         done = subprocess.run(

@@ -70,7 +70,7 @@ class Job:
         self.words = words
 
     def __call__(self):
-        from nas_lightning.app import main
+        from nas_lightning.cli.main import main
 
         main(self.words)
 

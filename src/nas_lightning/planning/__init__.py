@@ -1,5 +1,5 @@
 """task=plan: what an experiment would cost, before anything is spent."""
 
-from nas_lightning.lightning.planning.planning import run_plan
+from nas_lightning.planning.plan import run_plan
 
 __all__ = ["run_plan"]

@@ -13,12 +13,12 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from nas_lightning.cli.help import show_help, show_list
 from nas_lightning.config import compose as composing
 from nas_lightning.config.resolvers import register_resolvers
 from nas_lightning.config.schema import check_read
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted, exit_code
-from nas_lightning.help import show_help, show_list
 from nas_lightning.sweeps import check_single, limited, run_sweep
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def _main(arguments: Arguments) -> None:
 
 def _plan(arguments: Arguments) -> None:
     """Plan what the command would run; it is not one of Hydra's jobs, which each have a folder."""
-    from nas_lightning.lightning.planning import run_plan  # here: the help must not wait for torch
+    from nas_lightning.planning import run_plan  # here: the help must not wait for torch
     from nas_lightning.runs.logs import quiet
 
     quiet()

@@ -23,8 +23,8 @@ from nas_lightning.config.schema import PlanConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.data.base import ImageData
 from nas_lightning.data.stand_in import without_reading
-from nas_lightning.lightning.planning.counting import Unit, Work, count
-from nas_lightning.lightning.planning.measuring import Seconds, measure
+from nas_lightning.planning.count import Unit, Work, count
+from nas_lightning.planning.measure import Seconds, measure
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.search.one_shot import track_progress
 from nas_lightning.sweeps import limited, params_of

@@ -16,8 +16,8 @@ from nas_lightning.config.schema import PlanConfig
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.data import Cifar10, Svhn
 from nas_lightning.data.stand_in import without_reading
-from nas_lightning.lightning.planning.counting import count
-from nas_lightning.lightning.planning.planning import measure_all, plan_of, run_plan, total
+from nas_lightning.planning.count import count
+from nas_lightning.planning.plan import measure_all, plan_of, run_plan, total
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.workbench import Workbench
 from test_app import run
@@ -167,7 +167,7 @@ def test_signals_end_a_plan_at_once(number, tiny, monkeypatch):
         steps.append(kind)
         signal.raise_signal(number)
 
-    monkeypatch.setattr("nas_lightning.lightning.planning.measuring.SearchTiming.begin", begin)
+    monkeypatch.setattr("nas_lightning.planning.measure.SearchTiming.begin", begin)
     with pytest.raises(Interrupted, match="keeps nothing"):
         run_plan([*tiny, "task=search"])
     assert len(steps) == 1

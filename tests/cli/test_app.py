@@ -13,7 +13,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import nas_lightning as nl
-from nas_lightning.app import main
+from nas_lightning.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -318,7 +318,7 @@ def test_help_and_list_name_everything(words, capsys, tmp_path, monkeypatch):
 
 
 def test_help_does_not_wait_for_torch():
-    code = "import sys, nas_lightning.app as app; app.main(['--help']); assert 'torch' not in sys.modules"
+    code = "import sys, nas_lightning.cli.main as app; app.main(['--help']); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
