@@ -12,13 +12,13 @@ import pytest
 
 import nas_lightning as nl
 from cases import CONF
+from commands import run
 from nas_lightning.cli.main import parse
-from nas_lightning.config.compose import as_dict, hydra_settings, options, rewrite, sweep_choices, sweep_members
+from nas_lightning.config.compose import as_dict, hydra_settings, options, rewrite
 from nas_lightning.config.schema import PARTS
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.sweeps import check_single, limited, params_of
+from nas_lightning.sweeps.grammar import check_single, limited, params_of, sweep_choices, sweep_members
 from nas_lightning.training.workbench import Workbench
-from test_app import run
 
 EXPERIMENTS = sorted(name for name in options("experiment") if "/" in name)
 SMOKES = (  # of each paper the one with most parts

@@ -11,7 +11,7 @@ import torch
 
 import nas_lightning as nl
 from analysed import analysis_config, supernet_by_hand
-from nas_lightning.analyses import discretization_run as discretization
+from nas_lightning.analyses import discretization
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.data import search_split
 from nas_lightning.runs.folder import RunFolder

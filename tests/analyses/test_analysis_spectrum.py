@@ -9,7 +9,8 @@ import torch
 
 import nas_lightning as nl
 from analysed import analysis_config, supernet_by_hand
-from nas_lightning.analyses.run import analysis_bench, spectrum
+from nas_lightning.analyses import spectrum
+from nas_lightning.analyses.run import analysis_bench
 from nas_lightning.analyses.supernets import supernets
 from nas_lightning.config.compose import as_dict
 from nas_lightning.runs.folder import RunFolder

@@ -9,9 +9,9 @@ import torch
 
 import nas_lightning as nl
 from analysed import OPTIONS, analysis_config, supernet_by_hand
-from nas_lightning.analyses import Strength
+from nas_lightning.analyses import Strength, strength
 from nas_lightning.analyses.base import Origin
-from nas_lightning.analyses.run import analysis_bench, strength
+from nas_lightning.analyses.run import analysis_bench
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.data import search_split
 from nas_lightning.runs.folder import RunFolder

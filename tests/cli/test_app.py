@@ -10,43 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
 import nas_lightning as nl
-from nas_lightning.cli.main import main
+from commands import _logging_as_found, run  # noqa: F401 - a fixture
 
-ROOT = Path(__file__).parents[1]
-
-
-def run(words, capsys=None):
-    """main(words) in this process; returns exit code and what was printed."""
-    GlobalHydra.instance().clear()
-    argv = sys.argv
-    try:
-        main(words)
-        code = 0
-    except SystemExit as stop:
-        code = stop.code
-    finally:
-        sys.argv = argv
-        os.environ.pop("HYDRA_FULL_ERROR", None)
-    return (code, *capsys.readouterr()) if capsys else code
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_found(monkeypatch):
-    """Hydra configures the root logger, the program how warnings are shown; other tests must not see it."""
-    import logging
-    import warnings
-
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()
-    root.handlers[:], root.level = handlers, level
+ROOT = Path(__file__).parents[2]
 
 
 def only_run(folder=Path()):

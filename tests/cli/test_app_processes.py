@@ -10,7 +10,7 @@ import pytest
 
 from conftest import TINY_SIZES
 
-RUN = str(Path(__file__).parents[1] / "run.py")
+RUN = str(Path(__file__).parents[2] / "run.py")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 pytestmark = pytest.mark.slow
 

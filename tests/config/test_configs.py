@@ -6,9 +6,10 @@ import pytest
 
 import nas_lightning as nl
 from cases import CONF
-from nas_lightning.config.compose import as_dict, compose, groups, options, rewrite, sweep_members
+from nas_lightning.config.compose import as_dict, compose, groups, options, rewrite
 from nas_lightning.config.schema import PART_LISTS, PARTS, REFUSED_TRAINER_KEYS, check_read
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.sweeps.grammar import sweep_members
 from nas_lightning.training.workbench import Workbench
 
 YAMLS = sorted((group, name) for group in groups() for name in options(group))

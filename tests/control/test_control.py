@@ -2,10 +2,10 @@
 
 import json
 
+import lightning as L
 import pytest
 import torch
 
-import lightning as L
 import nas_lightning as nl
 from lightning_parts import CrashOnce
 from nas_lightning.core.schedules import cosine

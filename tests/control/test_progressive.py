@@ -15,7 +15,7 @@ from nas_lightning.search.build import build_module, stages_of
 from nas_lightning.search.check import check_search
 from nas_lightning.spaces.operations import FactorizedReduce
 from nas_lightning.spaces.widening import plan_widening, widen
-from nas_lightning.tasks.run import run as tasks
+from nas_lightning.tasks import run as tasks
 from nas_lightning.training.workbench import Workbench
 from staged_parts import (
     Look,

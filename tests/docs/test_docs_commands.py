@@ -22,8 +22,9 @@ import nas_lightning as nl
 from documents import PAGES, ROOT, blocks, commands, commands_in, shell_lines, write_files
 from nas_lightning.cli.main import parse
 from nas_lightning.config import compose as composing
-from nas_lightning.config.resolvers import register_resolvers
-from nas_lightning.sweeps import check_ranks, params_of
+from nas_lightning.sweeps.grammar import params_of, sweep_members
+from nas_lightning.sweeps.processes import check_ranks
+from nas_lightning.sweeps.resolvers import register_resolvers
 from nas_lightning.tasks.resume import _override_resumed
 
 COMMANDS = commands()
@@ -87,8 +88,8 @@ def check(words, config_dir):
     if not arguments.multirun:
         composing.compose(overrides)
         return
-    settings = composing.hydra_settings(composing.sweep_members(overrides)[0])
-    for member in composing.sweep_members([*params_of(settings), *overrides]):
+    settings = composing.hydra_settings(sweep_members(overrides)[0])
+    for member in sweep_members([*params_of(settings), *overrides]):
         check_ranks(composing.compose(member).trainer, settings.launcher)
 
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
 import test_app
+
 from documents import ROOT, blocks, shell_lines, write_files
 
 PAGE = ROOT / "docs/extend.md"

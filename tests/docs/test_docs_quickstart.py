@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_app
 from PIL import Image
 
-import test_app
 from documents import ROOT, blocks, commands_in
 
 PAGE = ROOT / "docs/quickstart.md"

@@ -5,12 +5,12 @@ import csv
 import json
 from functools import partialmethod
 
+import lightning as L
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-import lightning as L
 import nas_lightning as nl
 from lightning_parts import CrashOnce
 from nas_lightning.config.compose import as_dict

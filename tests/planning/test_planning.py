@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import nas_lightning as nl
+from commands import run
 from nas_lightning.config.compose import as_dict
 from nas_lightning.config.schema import PlanConfig
 from nas_lightning.core.errors import Interrupted
@@ -20,7 +21,6 @@ from nas_lightning.planning.count import count
 from nas_lightning.planning.plan import measure_all, plan_of, run_plan, total
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.workbench import Workbench
-from test_app import run
 
 Measured = namedtuple("Measured", "seconds")
 HALF, FULL = 391, 521

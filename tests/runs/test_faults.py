@@ -9,7 +9,6 @@ import signal
 import pytest
 import torch
 from PIL import Image
-from test_resume import checkpoint_differences, outcome, run
 
 import nas_lightning as nl
 from lightning_parts import NotANumber
@@ -19,6 +18,7 @@ from nas_lightning.data.folders import ImageNet
 from nas_lightning.data.loading import PassLoader
 from nas_lightning.runs.faults import told
 from nas_lightning.runs.folder import RunFolder
+from whole_runs import checkpoint_differences, outcome, run
 
 BAD = ["trusted=[lightning_parts]", "objective._target_=lightning_parts.NotANumber", "~objective.metric"]
 BAD += ["~objective.class_weights"]

@@ -1,63 +1,16 @@
 """Every method on every space: it runs, and what cannot make sense is refused."""
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
 
-import lightning as L
 import nas_lightning as nl
-from cases import CONF, SPACES
+from cases import SPACES
+from every_method import METHODS, QUICK, run
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.search.one_shot import OneShotModel
 from nas_lightning.tasks.resume import resume
-
-METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
-REFUSED = {("noisy_darts", "s4"), ("noisy_darts_pt", "s4")}
-QUICK = {
-    "rdarts_l2": ["candidates.values=[3e-4,81e-4]", "candidates.epochs=1"],
-    "rdarts_dp": ["candidates.values=[[0.0,0.0],[0.4,1.0]]", "candidates.epochs=1"],
-    "random_search": ["candidates.values=2", "candidates.epochs=1"],
-    "rs_ws": ["selector.candidates=4", "selector.finalists=2", "selector.batches=1"],
-    "sdarts_adv": ["perturbation.steps=2"],
-    "rsps": ["selector.candidates=4", "selector.batches=1"],
-    "setn": ["selector.candidates=4", "selector.batches=1"],
-    "drnas_progressive": [
-        "search.stages=[{name: a, epochs: 1}, {name: b, epochs: 1, overrides:"
-        " {control.progressive_shrinking.options: 2, regularizer.partial_channels.divisor: 1}}]",
-        "regularizer.partial_channels.divisor=2",
-        "search.epochs=2",
-        "search.arch.warmup_epochs=0",
-    ],
-}
-QUICK |= {m: ["regularizer.partial_channels.divisor=2"] for m in ("pc_darts", "pc_sdarts_rs", "pc_sdarts_adv")}
-QUICK["pc_sdarts_adv"].append("perturbation.steps=2")
-QUICK |= {
-    m: ["selector.tune_epochs=1", "selector.epochs=1", "selector.batches=1"]
-    for m in ("darts_pt", "darts_pt_fixed_alpha", "sdarts_rs_pt", "noisy_darts_pt")
-}
-QUICK |= {
-    m: ["control.greedy_decisions.first_epoch=0", "control.greedy_decisions.interval=1"]
-    for m in ("sgas", "sgas_cri2", "sgas_pt")
-}
-
-
-STEERED = ("darts_es", "darts_ada")
-"""Methods that need the curvature."""
-
-
-def run(method, space, tiny, folder):
-    if method in STEERED:
-        tiny = [override for override in tiny if override != "~callbacks.curvature"]
-    cfg = nl.compose([*tiny, f"method={method}", f"space={space}", *QUICK.get(method, [])])
-    if (method, space) in REFUSED:
-        with pytest.raises(nl.ConfigError, match="noisy_darts_nfa"):
-            nl.search(cfg, run_dir=folder)
-        return
-    result = nl.search(cfg, run_dir=folder)
-    nl.build_space(cfg).validate(result.genotype)
-    assert result.summary["method"] == method
-    assert result.summary["space"] == space
-
 
 TABULAR = ("gdas", "snas", "drnas", "setn", "rsps", "darts_pt", "sdarts_rs_pt", "sgas", "pc_darts", "sdarts_rs")
 """Methods that are tried on NAS-Bench-201 here; all of them are in `make test-all`."""

@@ -3,11 +3,11 @@
 import copy
 import json
 
+import lightning as L
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-import lightning as L
 import nas_lightning as nl
 from nas_lightning.config.compose import as_dict
 from nas_lightning.data.module import SearchData

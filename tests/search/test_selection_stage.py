@@ -5,12 +5,12 @@ import itertools
 import json
 import shutil
 
+import lightning as L
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
-import lightning as L
 import nas_lightning as nl
 from nas_lightning.config.compose import as_dict, check_overrides_of_another_run
 from nas_lightning.core.schedules import cosine
@@ -19,8 +19,8 @@ from nas_lightning.runs.folder import RunFolder
 from nas_lightning.search.build import build_module, stages_of
 from nas_lightning.search.one_shot import OneShotModel
 from nas_lightning.selectors import Magnitude
-from nas_lightning.tasks.run import resume as resuming
-from nas_lightning.tasks.run import run as tasks
+from nas_lightning.tasks import resume as resuming
+from nas_lightning.tasks import run as tasks
 from nas_lightning.training.workbench import Workbench
 from staged_parts import (
     Look,

@@ -6,14 +6,14 @@ import sys
 import time
 
 import pytest
-from test_kills import PROGRAM, SMALL, environment
-from test_resume import checkpoint_differences
 
 import nas_lightning as nl
+from killed import PROGRAM, SMALL, environment
 from nas_lightning.config.compose import as_dict
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks.resume import continue_task
 from nas_lightning.training.workbench import Workbench
+from whole_runs import checkpoint_differences
 
 submitit = pytest.importorskip("submitit")
 

@@ -13,16 +13,18 @@ from pathlib import Path
 import pytest
 
 import nas_lightning as nl
+from commands import _logging_as_found, run  # noqa: F401 - a fixture
 from lightning_parts import CountBatches, CrashOnce
-from nas_lightning.config.compose import PLUGINS, as_dict, hydra_settings, rewrite, sweep_choices, sweep_members
-from nas_lightning.config.resolvers import member_name
+from nas_lightning.config.compose import PLUGINS, as_dict, hydra_settings, rewrite
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.sweeps import check_ranks, validation_accuracy
+from nas_lightning.sweeps.grammar import sweep_choices, sweep_members
+from nas_lightning.sweeps.members import validation_accuracy
+from nas_lightning.sweeps.processes import check_ranks
+from nas_lightning.sweeps.resolvers import member_name
 from nas_lightning.tasks.resume import continue_task
-from test_app import _logging_as_found, run  # noqa: F401 - a fixture
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MODULES = {
     "joblib": "hydra_joblib_launcher",
     "submitit_local": "hydra_submitit_launcher",

@@ -15,11 +15,12 @@ from omegaconf import DictConfig
 
 from nas_lightning.cli.help import show_help, show_list
 from nas_lightning.config import compose as composing
-from nas_lightning.config.resolvers import register_resolvers
 from nas_lightning.config.schema import check_read
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted, exit_code
-from nas_lightning.sweeps import check_single, limited, run_sweep
+from nas_lightning.sweeps.grammar import check_single, limited
+from nas_lightning.sweeps.resolvers import register_resolvers
+from nas_lightning.sweeps.run import run_sweep
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ import hydra
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -114,7 +113,7 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     overrides = rewrite(overrides)
     if config_dir is not None:
         overrides = [*overrides, search_path(config_dir)]
-    with _hydra(), _explaining(overrides):
+    with _hydra(), explaining(overrides):
         return resolved(hydra.compose("config", overrides=overrides))
 
 
@@ -124,14 +123,14 @@ def hydra_settings(overrides: Sequence[str]) -> DictConfig:
     Raises:
         ConfigError: Anything that does not exist.
     """
-    with _hydra(), _explaining(overrides):
+    with _hydra(), explaining(overrides):
         settings = hydra.compose("config", overrides=list(overrides), return_hydra_config=True).hydra
         settings.sweep.dir = str(settings.sweep.dir)  # resolved here, where the rest of the configuration is at hand
         return settings
 
 
 @contextlib.contextmanager
-def _explaining(overrides: Sequence[str]) -> Iterator[None]:
+def explaining(overrides: Sequence[str]) -> Iterator[None]:
     """Hydra's and OmegaConf's errors become one line."""
     try:
         yield
@@ -308,40 +307,3 @@ def _keys_beside(key: str, overrides: Sequence[str]) -> list[str]:
     others = [word for word in overrides if not word.lstrip("+~").startswith(f"{key}=")]
     node = OmegaConf.select(OmegaConf.create({"hydra": hydra_settings(others)}), section)
     return [f"{section}.{name!s}" for name in node] if isinstance(node, DictConfig) else []
-
-
-def sweep_choices(overrides: Sequence[str]) -> dict[str, list[str] | None]:
-    """What a sweep gives each key, the last override of a key alone, as Hydra does.
-
-    Returns:
-        By key, the overrides of which each member takes one; None where only Hydra knows them (a glob). Of an interval
-        its ends.
-    """
-    choices: dict[str, list[str] | None] = {}
-    with _explaining(overrides):
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    for override in parsed:
-        key = override.get_key_element()
-        value = override.value()
-        if not override.is_sweep_override():
-            choices[key] = [str(override.input_line)]
-        elif override.is_discrete_sweep() and not isinstance(value, Glob):
-            choices[key] = [f"{key}={choice}" for choice in override.sweep_string_iterator()]
-        elif isinstance(value, IntervalSweep):
-            choices[key] = [f"{key}={value.start}", f"{key}={value.end}"]
-        else:
-            choices[key] = None
-    return choices
-
-
-def sweep_members(overrides: Sequence[str]) -> list[list[str]]:
-    """Overrides of single runs that together show every value of a sweep once.
-
-    Varying one key at a time finds each wrong value without composing the whole product.
-    """
-    choices = [values for values in sweep_choices(overrides).values() if values is not None]
-    first = [values[0] for values in choices]
-    members = [first]
-    for index, values in enumerate(choices):
-        members += [[*first[:index], value, *first[index + 1 :]] for value in values[1:]]
-    return members

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas_lightning.callbacks.preemption import taking_over
-from nas_lightning.config.compose import as_dict, compose, hydra_settings, rewrite, sweep_choices
+from nas_lightning.config.compose import as_dict, compose, hydra_settings, rewrite
 from nas_lightning.config.schema import PlanConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.data.base import ImageData
@@ -27,7 +27,7 @@ from nas_lightning.planning.count import Unit, Work, count
 from nas_lightning.planning.measure import Seconds, measure
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.search.one_shot import track_progress
-from nas_lightning.sweeps import limited, params_of
+from nas_lightning.sweeps.grammar import limited, params_of, sweep_choices
 from nas_lightning.training.workbench import Workbench
 
 SEARCH = ("search step", "weight step")

@@ -5,27 +5,13 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
-from test_resume import checkpoint_differences, outcome
 
-from conftest import TINY_SIZES
+from killed import PROGRAM, SMALL, environment
+from whole_runs import checkpoint_differences, outcome
 
-ROOT = Path(__file__).parents[2]
-PROGRAM = [sys.executable, str(ROOT / "run.py")]
-SMALL = [
-    "space=s3",
-    "space.num_nodes=2",
-    "trainer=cpu",
-    *(word for word in TINY_SIZES if "batch_size" not in word and "epochs" not in word),
-    "search.batch_size=8",
-    "evaluation.batch_size=16",
-    "search.epochs=6",
-    "evaluation.epochs=4",
-]
 WATCHED = ["callbacks.curvature.interval=1", "callbacks.curvature.exact=true"]
 SENSITIVE = ["window=1", "delta=1", "offset=1", "start_epoch=0", "factor=1.0001"]
 METHODS = {
@@ -45,10 +31,6 @@ METHODS = {
     ],
     "perturbation": ["method=darts_pt", "~callbacks.curvature", "selector.tune_epochs=1", "selector.batches=2"],
 }
-
-
-def environment():
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def start(words, folder):

@@ -1,4 +1,4 @@
-"""Objectives: what is minimised and what is reported. One part, so that the search does not know the task."""
+"""Classification: cross-entropy, and accuracy or the mean recall of the classes."""
 
 from typing import Any, Literal
 

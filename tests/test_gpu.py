@@ -13,9 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from test_methods import METHODS, run
-from test_resume import cut_off_and_resumed_equals_whole
-from test_resume import run as run_whole
 from torch import multiprocessing
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -25,18 +22,21 @@ import rank_parts
 from cases import SPACES, build_space, images, pooling, random_mixing, tiny_supernet
 from comparing import differences
 from conftest import write_images
+from every_method import METHODS, run
 from nas_lightning.core import draws
 from nas_lightning.curvature import hessian, measure
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.search.run import run_search
 from nas_lightning.spaces import NasBench201Space
 from nas_lightning.training.workbench import Workbench
+from whole_runs import cut_off_and_resumed_equals_whole
+from whole_runs import run as run_whole
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
 ]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 ALL_SPACES = (*SPACES, "nasbench201")
 NOISELESS = [name for name in ALL_SPACES if name != "s4"]
 """Noise is drawn where the images are, and so differs between devices."""

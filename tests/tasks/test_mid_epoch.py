@@ -3,10 +3,10 @@
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from test_resume import checkpoint_differences, outcome, run
 
 import nas_lightning as nl
 from lightning_parts import CrashOnce
+from whole_runs import checkpoint_differences, outcome, run
 
 EACH_BATCH = ["search.checkpoint_minutes=1e-9", "evaluation.checkpoint_minutes=1e-9"]
 

@@ -1,0 +1,95 @@
+"""One member of a sweep, in whatever process a launcher runs it.
+
+Members may run in other processes and on other machines, and of one that raises Hydra tells nothing but its exception.
+So members do not raise: each leaves a record.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from nas_lightning.core import ranks
+from nas_lightning.core.errors import Interrupted, exit_code
+from nas_lightning.sweeps.records import Record, ended
+from nas_lightning.sweeps.resolvers import register_resolvers
+
+register_resolvers()  # here: a launcher's own process imports this module, and nothing else of ours, to find `Member`
+
+Run = Callable[[DictConfig], tuple[dict[str, Any] | None, bool]]
+"""Runs a member; returns its summary and whether it had been finished before."""
+
+
+def validation_accuracy(summary: Mapping[str, Any]) -> float | None:
+    """What members are compared by: of the retrained network on `val`, else of the search; never on test."""
+    for part in ("evaluation", "search"):
+        value = (summary.get(part) or {}).get("val_accuracy")
+        if value is not None:
+            return float(value)
+    return None
+
+
+@dataclass(frozen=True)
+class Member:
+    """What Hydra calls for each member, wherever a launcher sends it.
+
+    Attributes:
+        run: What does the work.
+        records: Folder of the records; it is gone when the sweep has ended.
+        size: Members in all, where that is known.
+        home: Process of the sweep. In others the terminal is not touched: several members would write over each other.
+    """
+
+    run: Run
+    records: Path
+    size: int | None
+    home: int
+
+    def __call__(self, config: DictConfig) -> float | None:
+        """Run the member.
+
+        Returns:
+            Its validation accuracy, which sweepers that optimise take as the objective; None where it failed.
+
+        Raises:
+            Interrupted: The user stopped it, or the whole sweep.
+        """
+        settings = HydraConfig.get()
+        record = Record(int(settings.job.num), str(settings.runtime.output_dir), list(settings.overrides.task))
+        if not self.records.is_dir():  # queued while the sweep was stopped
+            raise Interrupted("the sweep that this run belongs to has ended")
+        self._write(record)
+        at_home = os.getpid() == self.home
+        try:
+            with contextlib.nullcontext() if at_home else _silence():
+                summary, before = self.run(config)
+            value = validation_accuracy(summary or {})
+            record = replace(record, status="skipped" if before else "finished", val_accuracy=value)
+        except Exception as error:
+            code, reason = exit_code(error)
+            record = replace(record, status="failed", reason=reason, mistake=code == 2)
+        except BaseException:
+            self._write(replace(record, status="interrupted"))
+            raise
+        self._write(record)
+        if at_home:
+            print(record.line(len(ended(self.records)), self.size), flush=True)
+        return record.val_accuracy
+
+    def _write(self, record: Record) -> None:
+        if ranks.is_first():  # one record for all of them
+            file = self.records / f"{record.number}.json"
+            file.with_suffix(".tmp").write_text(json.dumps(asdict(record)))
+            file.with_suffix(".tmp").replace(file)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123
+        yield

@@ -1,0 +1,50 @@
+"""Which trainers a sweep can run: none whose processes would each run the whole sweep again."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from nas_lightning.core.errors import ConfigError
+
+OWN_PROCESSES = ("spawn", "fork", "notebook")
+"""Words in the names of strategies whose ranks are made by this process, not by running the command again."""
+
+
+def check_ranks(trainer: Mapping[str, Any], launcher: Mapping[str, Any]) -> None:
+    """Refuse ranks that Lightning makes by running the command again: each would run the whole sweep.
+
+    Only the words are read: the machine that a sweep is sent from may not have the devices of its members.
+
+    Args:
+        trainer: Section `trainer` of a member.
+        launcher: Hydra's launcher.
+
+    Raises:
+        ConfigError: Such a trainer, and no ranks from outside.
+    """
+    strategy, devices = str(trainer.get("strategy") or "auto"), trainer.get("devices", 1)
+    several = {"devices": _several(devices, trainer), "num_nodes": int(trainer.get("num_nodes") or 1) > 1}
+    if not any(several.values()) or any(word in strategy for word in OWN_PROCESSES):
+        return
+    from_outside = "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ
+    if from_outside or int(launcher.get("tasks_per_node") or 1) > 1:
+        return
+    key = "devices" if several["devices"] else "num_nodes"
+    raise ConfigError(
+        f"trainer.strategy={strategy} with trainer.{key}={trainer[key]}: under -m each process that Lightning starts"
+        " would run the whole sweep again; use trainer=ddp_spawn, or have Slurm start the processes:"
+        f" hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node={devices}"
+    )
+
+
+def _several(devices: Any, trainer: Mapping[str, Any]) -> bool:
+    """Whether `trainer.devices` means more than one, or may: all that there are, where these are no CPUs."""
+    if isinstance(devices, str) and "," in devices:
+        devices = [word for word in devices.split(",") if word.strip()]
+    if not isinstance(devices, (int, str)):
+        return len(devices) > 1
+    if str(devices) in ("auto", "-1"):
+        return trainer.get("accelerator") != "cpu"
+    if not str(devices).isdecimal():
+        raise ConfigError(f"trainer.devices={devices}: must be a number, a list or auto; write trainer.devices=2")
+    return int(devices) > 1

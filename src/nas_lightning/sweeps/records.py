@@ -1,0 +1,97 @@
+"""What is known of each member of a sweep: a file each while it runs, then a table and sweep.csv."""
+
+import csv
+import json
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a member.
+
+    Attributes:
+        number: Its place in the sweep.
+        folder: Its run folder.
+        overrides: Its part of the command.
+        status: How far it is.
+        reason: Why it failed, in one line.
+        mistake: Whether that is the user's mistake, not a fault.
+        val_accuracy: What it is compared by, in percent; null where it measured none.
+        process: Machine and process id that it runs in.
+    """
+
+    number: int
+    folder: str
+    overrides: list[str]
+    status: Literal["running", "finished", "skipped", "failed", "interrupted"] = "running"
+    reason: str = ""
+    mistake: bool = False
+    val_accuracy: float | None = None
+    process: list[Any] = field(default_factory=lambda: [socket.gethostname(), os.getpid()])
+
+    def line(self, ended: int, size: int | None) -> str:
+        """One line about a member that has ended."""
+        words = {"skipped": "skipped, finished before", "failed": f"failed ({self.reason})"}
+        said, of = words.get(self.status, self.status), "" if size is None else f" of {size}"
+        return f"sweep: {ended}{of} ended: {short(self.folder)}: {said}"
+
+
+def read_records(records: Path) -> list[Record]:
+    """All records of a sweep, by number."""
+    found = [Record(**json.loads(file.read_text())) for file in records.glob("*.json")]
+    return sorted(found, key=lambda record: record.number)
+
+
+def ended(records: Path) -> list[Record]:
+    """Those of members that have ended, not by interruption."""
+    return [record for record in read_records(records) if record.status not in ("running", "interrupted")]
+
+
+def show(members: Sequence[Record], path: Path) -> None:
+    """Write sweep.csv and print the same as a table.
+
+    Args:
+        members: All of them.
+        path: The file.
+    """
+    rows = [
+        {
+            "member": Path(member.folder).name,
+            **given,
+            "status": member.status,
+            "val_accuracy": "" if member.val_accuracy is None else f"{member.val_accuracy:g}",
+            "reason": member.reason,
+        }
+        for member, given in zip(members, _differing(members), strict=True)
+    ]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    table = Table(title=f"sweep in {short(str(path.parent))}", title_justify="left")
+    for name in rows[0]:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row.values())
+    Console().print(table, markup=False)
+
+
+def _differing(members: Sequence[Record]) -> list[dict[str, str]]:
+    """Of each member, the overrides that are not the same in all; of a single one, all."""
+    given = [dict(override.lstrip("+").split("=", 1) for override in m.overrides if "=" in override) for m in members]
+    keys = list(dict.fromkeys(key for one in given for key in one))
+    kept = [key for key in keys if len({one.get(key) for one in given}) > 1] or (keys if len(given) == 1 else [])
+    return [{key: one.get(key, "") for key in kept} for one in given]
+
+
+def short(path: str) -> str:
+    """A path as the user would write it from here."""
+    return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path

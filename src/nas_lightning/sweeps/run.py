@@ -1,0 +1,129 @@
+"""Sweeps: many runs of one command, by any of Hydra's launchers.
+
+Members leave records (`members.py`); the process that was called makes the progress, the table and the exit code of
+them.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from nas_lightning.config.compose import compose, hydra_settings
+from nas_lightning.config.schema import check_read
+from nas_lightning.core.errors import ConfigError, Interrupted, SweepError
+from nas_lightning.sweeps.grammar import params_of, size_of, sweep_choices, sweep_members
+from nas_lightning.sweeps.members import Member, Run
+from nas_lightning.sweeps.processes import check_ranks
+from nas_lightning.sweeps.records import Record, ended, read_records, short, show
+
+
+def run_sweep(overrides: Sequence[str], run: Run, launch: Callable[[Member], None]) -> None:
+    """Check every value of a sweep, run it, and tell of all members in a table and in sweep.csv.
+
+    Args:
+        overrides: The command.
+        run: Runs a member.
+        launch: Has Hydra call the member for each of the sweep's runs.
+
+    Raises:
+        ConfigError: A value is refused, before anything is written; or members failed, all by such mistakes.
+        SweepError: Members failed.
+        Interrupted: The user stopped the sweep.
+    """
+    settings = hydra_settings(sweep_members(overrides)[0])
+    swept = {**sweep_choices(params_of(settings)), **sweep_choices(overrides)}
+    if len(swept.get("sweep") or ["sweep=NAME"]) > 1:
+        raise ConfigError("sweep: a sweep has one name, the folder of all its members; use sweep=NAME")
+    for member in sweep_members([*params_of(settings), *overrides]):
+        composed = compose(member)
+        check_read(composed)
+        check_ranks(composed.trainer, settings.launcher)
+    folder = Path(settings.sweep.dir).resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        records = Path(tempfile.mkdtemp(prefix=".members-", dir=folder))
+    except OSError as error:
+        raise ConfigError(f"hydra.sweep.dir={error.filename}: cannot be written ({error.strerror})") from error
+    size = size_of(swept, settings)
+    ending: BaseException | None = None
+    try:
+        with _announcing(records, size, settings):
+            launch(Member(run, records, size, os.getpid()))
+    except (Exception, Interrupted, KeyboardInterrupt) as error:
+        ending = error
+    members = read_records(records)
+    shutil.rmtree(records, ignore_errors=True)  # members that are still queued find it gone
+    if ending is not None and not members:
+        raise ending
+    _end(members, folder, size, ending)
+
+
+def _end(members: list[Record], folder: Path, size: int | None, ending: BaseException | None) -> None:
+    """Table, sweep.csv, and what the command ends with."""
+    stopped = isinstance(ending, (Interrupted, KeyboardInterrupt)) or any(m.status == "interrupted" for m in members)
+    if stopped:
+        _stop([member for member in members if member.status == "running"])
+    told = "" if ending is None or stopped else f" ({type(ending).__name__}: {' '.join(str(ending).split())[:200]})"
+    fate = {"status": "interrupted"} if stopped else {"status": "failed", "reason": f"its process ended{told}"}
+    members = [replace(m, **fate) if m.status == "running" else m for m in members]  # type: ignore[arg-type]
+    table = folder / "sweep.csv"
+    show(members, table)
+    if stopped:
+        done, of = sum(m.status in ("finished", "skipped") for m in members), "" if size is None else f" of {size}"
+        raise Interrupted(
+            f"the sweep was stopped, {done}{of} members are finished; the same command goes on with the rest"
+        )
+    failed = [member for member in members if member.status == "failed"]
+    if failed:
+        kind = ConfigError if all(member.mistake for member in failed) else SweepError
+        raise kind(
+            f"{len(failed)} of {size or len(members)} members of the sweep failed, {short(failed[0].folder)}:"
+            f" {failed[0].reason}; all in {short(str(table))}"
+        )
+    if isinstance(ending, Exception):
+        raise ending
+
+
+@contextlib.contextmanager
+def _announcing(records: Path, size: int | None, settings: DictConfig) -> Iterator[None]:
+    """A line as each member ends, where members run in processes of their own; in this one they tell themselves."""
+    if "basic" in str(settings.launcher.get("_target_")):
+        yield
+        return
+    over = threading.Event()
+
+    def watch() -> None:
+        told: set[int] = set()
+        while True:
+            last = over.wait(0.5)
+            for record in ended(records):
+                if record.number not in told:
+                    told.add(record.number)
+                    print(record.line(len(told), size), flush=True)
+            if last:
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _stop(running: Sequence[Record]) -> None:
+    """Interrupt members on this machine: a launcher whose own process is stopped may leave them behind."""
+    for machine, process in (record.process for record in running):
+        if machine == socket.gethostname() and process != os.getpid():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGINT)
