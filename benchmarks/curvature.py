@@ -34,8 +34,8 @@ from benchmarks.measuring import (
     unit,
     write,
 )
+from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.functional import frozen_batch_stats
-from nas_lightning.core.protocols import Tensors
 from nas_lightning.curvature import hessian, measure
 from nas_lightning.curvature.products import hessian_products
 from nas_lightning.relaxations import Softmax

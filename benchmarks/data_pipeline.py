@@ -20,7 +20,7 @@ import torch
 from benchmarks.measuring import add_number, configuration, device_of, new_parser, noise_file, show, write
 from benchmarks.search_step import Bench
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.build import search_data
+from nas_lightning.searches.build import search_data
 from nas_lightning.training.workbench import Workbench
 
 NAME = "data_pipeline"

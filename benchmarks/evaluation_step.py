@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-import lightning as L
 from benchmarks.measuring import (
     add_number,
     configuration,
@@ -134,7 +134,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[float]]
         f"evaluation.layers={options.layers}",
     ]
     bench = WatchedBench(configuration(options, [*own, *options.overrides]), RunFolder(folder))
-    retrain = bench.build("evaluation", bench.plain["evaluation"])
+    retrain = bench.evaluator
     found = genotype(options.genotype)
     auxiliary = retrain.auxiliary > 0 and auxiliary_fits(options.image, retrain.stem)
     network = bench.space.network(

@@ -2,7 +2,7 @@
 
 The classical step is that of the released codes: an architecture step and a weight step, each a full pass forward and
 backward for weights and architecture parameters, of which one half is thrown away. The fast one is that of
-`nas_lightning.search.module`: gradients only for what is updated.
+`nas_lightning.searches.module`: gradients only for what is updated.
 
     darts, s3, nasbench201    a first-order step
     unrolled                  a second-order step (finite difference) beside five full passes, darts
@@ -42,9 +42,10 @@ from benchmarks.measuring import (
     write,
 )
 from nas_lightning.core import draws
+from nas_lightning.core.bilevel import Hypergradient, Loss, Tensors
 from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.functional import frozen_batch_stats
-from nas_lightning.core.protocols import Hypergradient, Loss, Relaxation, Tensors
+from nas_lightning.core.relaxation import Relaxation
 from nas_lightning.hypergradients import FirstOrder, Nothing, SGDStep, Unrolled
 from nas_lightning.relaxations import Gumbel, Softmax, Uniform
 

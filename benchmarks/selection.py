@@ -35,8 +35,8 @@ from benchmarks.measuring import (
 )
 from nas_lightning.core.functional import batch_statistics
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.build import build_module, search_data, stages_of
-from nas_lightning.search.one_shot import OneShotModel, one_shot_of
+from nas_lightning.searches.build import build_module, search_data, stages_of
+from nas_lightning.searches.one_shot import OneShotModel, one_shot_of
 from nas_lightning.selectors.perturbation import Criterion, Perturbation, selectable_options, worth_by_masking
 from nas_lightning.training.workbench import Workbench
 
@@ -85,7 +85,7 @@ class Decisions:
         loaded = islice(self.data.selection_dataloader(), batches)
         self.images = [(images.to(device), targets.to(device)) for images, targets in loaded]
         self.mean = {name: weights.detach().to(device) for name, weights in self.module.mean()[0].items()}
-        self.selector: Perturbation = bench.build("selector", bench.plain["selector"])
+        self.selector: Perturbation = bench.selector
         self.found: dict[str, list[float]] = {}
         self.losses: list[float] = []
 

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+import lightning as L
 import torch
 from torch import nn
 
-import lightning as L
 from nas_lightning.callbacks import CurvatureTracking
+from nas_lightning.callbacks.curvature import Measured
 from nas_lightning.objectives import Classification
-from nas_lightning.regularizers import Hooks
-from nas_lightning.search.state import Measured
+from nas_lightning.regularizers import Regularizer
 
 
 class CrashOnce(L.Callback):
@@ -39,7 +39,7 @@ class TouchAtThirdBatch(L.Callback):
             self.path.touch()
 
 
-class LearnableScale(nn.Module, Hooks):
+class LearnableScale(nn.Module, Regularizer):
     """Scales every edge by one learnable number."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class LearnableScale(nn.Module, Hooks):
         self.seen.add(op)
         return y
 
-    def on_edge(self, y, edge):
+    def on_edge(self, y, x, edge):
         return self.scale * y
 
     def at_epoch(self, search_epoch):

@@ -3,17 +3,17 @@
 import os
 from pathlib import Path
 
+import lightning as L
 import torch
 from torch import nn
 
-import lightning as L
 import nas_lightning as nl
 from conftest import TINY_SIZES
 from nas_lightning.config.compose import as_dict
 from nas_lightning.core import ranks
-from nas_lightning.regularizers import Hooks
+from nas_lightning.regularizers import Regularizer
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.run import run_search
+from nas_lightning.searches.run import run_search
 from nas_lightning.spaces import CellSpace
 from nas_lightning.training.processes import SearchDDP
 from nas_lightning.training.workbench import Workbench
@@ -43,7 +43,7 @@ class Record(L.Callback):
         torch.save(found, self.folder / f"{pl_module.phase}.rank{ranks.rank()}.pt")
 
 
-class InDouble(Hooks):
+class InDouble(Regularizer):
     """Images in float64."""
 
     def on_images(self, images):

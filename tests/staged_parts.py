@@ -5,16 +5,16 @@ import json
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
+import lightning as L
 import pytest
 import torch
 
-import lightning as L
 import nas_lightning as nl
 from nas_lightning import reports
 from nas_lightning.config.compose import as_dict
 from nas_lightning.perturbations import Random
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search import run as searching
+from nas_lightning.searches import run as searching
 from nas_lightning.tasks.resume import resume
 from nas_lightning.tasks.run import run_task
 

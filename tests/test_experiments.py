@@ -64,8 +64,8 @@ def test_an_experiment_composes_at_both_scales(name):
         bench = Workbench(as_dict(config), RunFolder("unused"))
         for part in PARTS:
             if part != "data":
-                bench.build(part, bench.plain[part])
-        assert (bench.plain["data"]["_target_"] == "nas_lightning.data.Digits") == (data == "smoke")
+                bench.part(part)
+        assert (bench.config.data["_target_"] == "nas_lightning.data.Digits") == (data == "smoke")
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

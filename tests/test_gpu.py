@@ -26,7 +26,7 @@ from every_method import METHODS, run
 from nas_lightning.core import draws
 from nas_lightning.curvature import hessian, measure
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.run import run_search
+from nas_lightning.searches.run import run_search
 from nas_lightning.spaces import NasBench201Space
 from nas_lightning.training.workbench import Workbench
 from whole_runs import cut_off_and_resumed_equals_whole

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from nas_lightning.config.compose import as_dict
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import SearchSpace
+from nas_lightning.core.space import SearchSpace
 from nas_lightning.deployment.predicting import Prediction
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces import Genotype

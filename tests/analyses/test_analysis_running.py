@@ -33,9 +33,9 @@ def test_a_supernet_is_looked_at_under_its_own_configuration(searched, tmp_path)
     bench = analysis_bench(as_dict(nl.compose(words)), RunFolder(tmp_path / "a"))
     source = RunFolder(searched).config()
     for key in ("space", "data", "search", "seed", "method", "relaxation", "threads"):
-        assert bench.plain[key] == source[key], key
-    assert bench.plain["analysis"]["lr"] == 0.1
-    assert bench.plain["trainer"]["accelerator"] == "gpu"
+        assert bench.config.to_dict()[key] == source[key], key
+    assert bench.config.analysis["lr"] == 0.1
+    assert bench.config.trainer["accelerator"] == "gpu"
     assert (bench.config.task, bench.config.epoch, bench.config.run) == ("analyse", 1, str(searched))
 
 

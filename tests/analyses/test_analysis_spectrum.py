@@ -14,7 +14,7 @@ from nas_lightning.analyses.run import analysis_bench
 from nas_lightning.analyses.supernets import supernets
 from nas_lightning.config.compose import as_dict
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.build import search_data
+from nas_lightning.searches.build import search_data
 
 DECAY = 1e-3
 

@@ -15,7 +15,7 @@ from nas_lightning.analyses.run import analysis_bench
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.data import search_split
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.one_shot import OneShotModel
+from nas_lightning.searches.one_shot import OneShotModel
 from nas_lightning.tasks.resume import resume
 
 
@@ -116,7 +116,7 @@ def test_an_option_is_trained_as_told(searched, tmp_path, monkeypatch):
     ((module, before, weights, sgd, lr),) = seen
     assert lr == 0.004
     assert sgd["state"] == {}
-    mixing, active = module.mean()
+    mixing, active = module.at_mean()
     assert mixing["normal"][4].tolist() == [0, 0, 1]
     assert active["normal"][4].tolist() == [False, False, True]
     changed = (module.arch["normal"].detach() != before["normal"]).any(dim=1)

@@ -17,7 +17,7 @@ from nas_lightning.data import search_split
 from nas_lightning.reports import collect
 from nas_lightning.reports.landscape import limits
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.one_shot import OneShotModel
+from nas_lightning.searches.one_shot import OneShotModel
 from nas_lightning.tasks.resume import resume
 from nas_lightning.tasks.run import run_task
 

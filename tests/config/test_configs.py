@@ -51,7 +51,7 @@ def test_every_yaml_composes_and_binds(group, name):
     bench = Workbench(as_dict(config), RunFolder("unused"))
     for part in PARTS:
         if part != "data":
-            bench.build(part, bench.plain[part])
+            bench.part(part)
     for parts in PART_LISTS:
         if parts != "logger":
             bench.build_named(parts)
@@ -59,8 +59,8 @@ def test_every_yaml_composes_and_binds(group, name):
         pytest.importorskip(name)
     assert [logger.key for logger in bench.loggers] == [name] * (group == "logger" and name != "csv")
     for part in ("convert", "analysis"):
-        if bench.plain.get(part) is not None:
-            bench.build(part, bench.plain[part])
+        if getattr(bench.config, part) is not None:
+            bench.part(part)
     assert bench.config.task in options("task")
 
 

@@ -12,8 +12,8 @@ import nas_lightning as nl
 from nas_lightning.config.compose import as_dict
 from nas_lightning.data.module import SearchData
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.build import build_module, stages_of
-from nas_lightning.search.check import check_search
+from nas_lightning.searches.build import build_module, stages_of
+from nas_lightning.searches.check import check_search
 from nas_lightning.selectors.certainty import edge_scores, operations_of
 from nas_lightning.training.workbench import Workbench
 from staged_parts import (

@@ -11,8 +11,8 @@ from nas_lightning.config.compose import as_dict
 from nas_lightning.core import draws
 from nas_lightning.core.schedules import cosine, restarted
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.build import build_module, stages_of
-from nas_lightning.search.check import check_search
+from nas_lightning.searches.build import build_module, stages_of
+from nas_lightning.searches.check import check_search
 from nas_lightning.spaces.operations import FactorizedReduce
 from nas_lightning.spaces.widening import plan_widening, widen
 from nas_lightning.tasks import run as tasks

@@ -65,7 +65,7 @@ def original(folder):
     """The trained network, put together by hand from configuration, genotype and checkpoint."""
     run = RunFolder(folder)
     bench = Workbench(run.config(), run)
-    recipe = bench.plain["evaluation"]
+    recipe = bench.config.evaluation
     data = bench.data
     network = bench.space.network(
         run.genotype(), data.num_classes, data.in_channels, recipe["init_channels"], recipe["layers"], False

@@ -75,8 +75,8 @@ def test_training_is_that_of_a_plain_loop(tiny, tmp_path):
 def test_drop_path_grows_with_the_epoch(tiny, tmp_path):
     bench = bench_of([*tiny, "evaluation.drop_path=0.3", "evaluation.epochs=3"], tmp_path / "run")
     (tmp_path / "run").mkdir()
-    recipe, watch = bench.build("evaluation", bench.plain["evaluation"]), Watch()
-    bench.plain["callbacks"] = {}
+    recipe, watch = bench.evaluator, Watch()
+    bench.config.callbacks = {}
     trainer = bench.trainer
 
     def with_watch(*args, **kwargs):

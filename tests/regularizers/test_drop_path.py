@@ -9,7 +9,8 @@ from cases import build_space, images, random_mixing, tiny_supernet
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.functional import frozen_batch_stats
-from nas_lightning.core.protocols import EdgeInfo, Regularizer
+from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.core.space import EdgeInfo
 from nas_lightning.regularizers import Cutout, DropPath, Noise, SkipDropPath
 
 EDGE = EdgeInfo("normal", cell=0, row=1, source=1, node=2, stride=1, channels=4)
@@ -70,7 +71,7 @@ def test_an_edge_is_dropped_image_by_image_with_the_identity():
 def test_the_expectation_is_kept():
     part, y = at(0.3), images(2000, 1, 1)
     with draws.keyed(0, 0, "weights"):
-        scale = part.on_edge(y, EDGE) / y
+        scale = part.on_edge(y, y, EDGE) / y
     assert set(scale.flatten().round(decimals=9).tolist()) == {0.0, round(1 / 0.7, 9)}
     error = math.sqrt(0.3 / 0.7 / y.numel())
     assert abs(float(scale.mean()) - 1) < 4 * error
@@ -81,7 +82,7 @@ def test_every_edge_and_every_pass_has_its_own_mask():
 
     def mask(cell=0, row=0, pass_name="weights", rank=0):
         with draws.keyed(0, 0, pass_name, rank):
-            return part.on_edge(y, EdgeInfo("normal", cell, row, 0, 2, 1, 1)).flatten()
+            return part.on_edge(y, y, EdgeInfo("normal", cell, row, 0, 2, 1, 1)).flatten()
 
     masks = [mask(), mask(cell=1), mask(row=1), mask(pass_name="outer"), mask(rank=1)]
     assert torch.equal(mask(), masks[0])
@@ -101,7 +102,7 @@ def test_evaluation_mode_is_bit_identical_and_training_is_not():
 def test_nothing_is_dropped_in_the_first_epoch():
     part, y = DropPath(0.9, epochs=50), images()
     part.at_epoch(0)
-    assert part.on_edge(y, EDGE) is y
+    assert part.on_edge(y, y, EDGE) is y
 
 
 PARTS = {

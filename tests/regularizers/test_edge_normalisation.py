@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cases import build_space, images, seeded, tiny_supernet
-from nas_lightning.core.protocols import Regularizer
+from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.perturbations import Adversarial, Random
 from nas_lightning.regularizers import EdgeNormalisation, PartialChannels
 from nas_lightning.relaxations import Softmax, Uniform

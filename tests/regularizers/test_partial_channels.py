@@ -5,7 +5,7 @@ import pytest
 from cases import TINY, build_space
 from nas_lightning.config.parts import check_part
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import Regularizer
+from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.regularizers import EdgeNormalisation, PartialChannels
 
 TARGET = "nas_lightning.regularizers.PartialChannels"

@@ -9,7 +9,7 @@ from cases import build_space, images, random_mixing, tiny_supernet
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.functional import frozen_batch_stats
-from nas_lightning.core.protocols import EdgeInfo
+from nas_lightning.core.space import EdgeInfo
 from nas_lightning.regularizers import Noise, SkipDropPath
 
 EDGE = EdgeInfo("normal", cell=0, row=1, source=1, node=2, stride=1, channels=4)

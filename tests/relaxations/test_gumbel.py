@@ -8,7 +8,7 @@ from torch import nn
 
 from cases import build_space, images, seeded, tiny_supernet
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.regularizers import Hooks
+from nas_lightning.regularizers import Regularizer
 from nas_lightning.relaxations import Gumbel
 from nas_lightning.relaxations.gumbel import TRIES, gumbel_like
 from nas_lightning.spaces import Choice
@@ -270,7 +270,7 @@ def test_edges_are_weighted_not_chosen():
 
 
 # --------------------------------------------------------------------------------------------------- a supernet
-class Recorder(Hooks):
+class Recorder(Regularizer):
     """Notes what operations and edges put out."""
 
     def __init__(self):
@@ -280,7 +280,7 @@ class Recorder(Hooks):
         self.ops[edge.cell, edge.row, op] = y
         return y
 
-    def on_edge(self, y, edge):
+    def on_edge(self, y, x, edge):
         if y.requires_grad:
             y.retain_grad()
         self.edges[edge] = y

@@ -11,7 +11,7 @@ import torch
 from cases import build_space, seeded
 from nas_lightning.core.decisions import Decisions
 from nas_lightning.core.errors import ConfigError, GenotypeError
-from nas_lightning.core.protocols import OneShot
+from nas_lightning.core.one_shot import OneShot
 from nas_lightning.relaxations import Softmax
 from nas_lightning.selectors import Likeliest
 from nas_lightning.selectors.likeliest import best_sums, likeliest_paths
@@ -177,7 +177,7 @@ class Shot:
         relaxation = Softmax()
         relaxation.init(space.choices)
         self.one_shot = OneShot(space, relaxation, arch, 0, self.accuracy, decisions=decisions, track=self.track)
-        self.ranked = [taken(space, path) for path in likeliest_paths(space, self.one_shot.strengths, 200)]
+        self.ranked = [taken(space, path) for path in likeliest_paths(space, self.one_shot.strengths(), 200)]
 
     def accuracy(self, mixing, active=None, batches=None, batch_norm="eval"):
         assert all(torch.equal(active[name], mixing[name] > 0) for name in self.space.choices)
@@ -211,7 +211,7 @@ def test_the_same_batches_for_all(batches):
 
 def test_the_strengths_alone_tell_the_likeliest():
     shot = Shot(Table(BENCH))
-    assert Likeliest()(shot.space, shot.one_shot.strengths) == shot.ranked[0]
+    assert Likeliest()(shot.space, shot.one_shot.strengths()) == shot.ranked[0]
     space = build_space("s3")
     genotype = Likeliest()(space, Shot(space).one_shot.strengths)
     space.validate(genotype)

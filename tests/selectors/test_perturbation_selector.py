@@ -8,7 +8,7 @@ import torch
 
 from cases import build_space, seeded
 from nas_lightning.core.decisions import Decisions
-from nas_lightning.core.protocols import OneShot
+from nas_lightning.core.one_shot import OneShot
 from nas_lightning.relaxations import Softmax
 from nas_lightning.selectors import Magnitude, Perturbation
 from nas_lightning.spaces import CellSpace, NasBench201Space
@@ -47,7 +47,7 @@ class Shot:
         return self._measure("loss", mixing, active, batches, batch_norm)
 
     def _measure(self, what, mixing, active, batches, batch_norm):
-        strengths = self.one_shot.strengths
+        strengths = self.one_shot.strengths()
         assert mixing.keys() == strengths.keys()
         assert set(active) == set(self.decisions.kept)
         (masked,) = [
@@ -190,7 +190,7 @@ def test_defaults_are_the_released_ones():
     selector.decide(shot.one_shot, 0)
     assert {call[0] for call in shot.calls} == {"accuracy"}
     assert {call[4:] for call in shot.calls} == {(None, "train")}
-    assert selector(shot.space, shot.one_shot.strengths) is None
+    assert selector(shot.space, shot.one_shot.strengths()) is None
     overrides = selector.tuning(shot.space, SEARCH).overrides
     assert overrides["search.weights.lr"] == pytest.approx(0.0025)
     assert overrides["search.weights.schedule"] == "constant"
@@ -379,15 +379,15 @@ def never(*_):
 def test_magnitude_without_tuning_is_the_magnitude_genotype(space, topology):
     """Also where `none` is the strongest of an edge, which says nothing of the edge."""
     shot = Shot(build_space(space), never, spread=2.0)
-    expected = Magnitude()(shot.space, shot.one_shot.strengths)
+    expected = Magnitude()(shot.space, shot.one_shot.strengths())
     found = Perturbation(strength="magnitude", tune_epochs=0, topology=topology).select(shot.one_shot)
     assert edges_of(found) == edges_of(expected)
 
 
 def test_magnitude_with_edge_weights():
     shot = Shot(build_space("s2").variant(edge_weights=True), never, spread=3.0)
-    expected = Magnitude()(shot.space, shot.one_shot.strengths)
-    plain = Magnitude()(shot.space, {name: shot.one_shot.strengths[name] for name in ("normal", "reduce")})
+    expected = Magnitude()(shot.space, shot.one_shot.strengths())
+    plain = Magnitude()(shot.space, {name: shot.one_shot.strengths()[name] for name in ("normal", "reduce")})
     assert plain != expected
     found = Perturbation(strength="magnitude", tune_epochs=0).select(shot.one_shot)
     assert edges_of(found) == edges_of(expected)

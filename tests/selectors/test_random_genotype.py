@@ -5,7 +5,7 @@ import torch
 
 from cases import SPACES, build_space
 from nas_lightning.core import draws
-from nas_lightning.core.protocols import OneShot
+from nas_lightning.core.one_shot import OneShot
 from nas_lightning.relaxations import Softmax
 from nas_lightning.selectors import RandomGenotype
 

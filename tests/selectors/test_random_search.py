@@ -11,7 +11,7 @@ from nas_lightning.core import draws
 from nas_lightning.core.decisions import Decisions
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.functional import evaluating
-from nas_lightning.core.protocols import OneShot
+from nas_lightning.core.one_shot import OneShot
 from nas_lightning.relaxations import Softmax, Uniform
 from nas_lightning.selectors import Magnitude, RandomSearch
 

@@ -11,7 +11,7 @@ import nas_lightning as nl
 from cases import REAL_TABLE, images, random_mixing, seeded
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError, GenotypeError
-from nas_lightning.regularizers import Hooks
+from nas_lightning.regularizers import Regularizer
 from nas_lightning.spaces import NasBench201Space, genotype, nasbench201_networks
 from nas_lightning.spaces.mixed import Mix
 from nas_lightning.spaces.operations import Identity
@@ -194,7 +194,7 @@ def test_offsets_are_added_to_each_edge():
     torch.testing.assert_close(found, loops.logits(images(), 2, edge), rtol=0, atol=1e-10)
 
 
-class Recorder(Hooks):
+class Recorder(Regularizer):
     def __init__(self):
         self.ops, self.edges = [], []
 
@@ -202,7 +202,7 @@ class Recorder(Hooks):
         self.ops.append((op, edge))
         return y
 
-    def on_edge(self, y, edge):
+    def on_edge(self, y, x, edge):
         self.edges.append((edge, tuple(y.shape)))
         return 2 * y
 

@@ -8,8 +8,8 @@ import torch
 from cases import TINY, build_space, images, random_mixing, seeded, tiny_supernet
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.functional import count_parameters
-from nas_lightning.core.protocols import EdgeInfo
-from nas_lightning.regularizers import Hooks
+from nas_lightning.core.space import EdgeInfo
+from nas_lightning.regularizers import Regularizer
 from nas_lightning.spaces.mixed import MixedOperation
 from nas_lightning.spaces.partial import bypass, channel_shuffle, check_divisor, join
 
@@ -56,7 +56,7 @@ def mixed_edge(stride, divisor, channels=8, names=("none", "max_pool_3x3", "skip
         return MixedOperation(names, edge, divisor).double()
 
 
-class Recorder(Hooks):
+class Recorder(Regularizer):
     def __init__(self):
         self.ops, self.edges = [], []
 
@@ -64,7 +64,7 @@ class Recorder(Hooks):
         self.ops.append((op, tuple(y.shape), edge.channels))
         return y
 
-    def on_edge(self, y, edge):
+    def on_edge(self, y, x, edge):
         self.edges.append(y)
         return y
 

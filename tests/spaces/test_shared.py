@@ -18,7 +18,7 @@ from nas_lightning.core import draws
 from nas_lightning.core.functional import batch_statistics, frozen_batch_stats, plain_autograd
 from nas_lightning.curvature import hessian, measure
 from nas_lightning.hypergradients import FirstOrder, SGDStep, Unrolled
-from nas_lightning.regularizers import DropPath, Hooks, Noise, SkipDropPath
+from nas_lightning.regularizers import DropPath, Noise, Regularizer, SkipDropPath
 from nas_lightning.spaces import CellSpace, NasBench201Space, operations, shared
 from nas_lightning.spaces.macro import CellPlan
 from nas_lightning.spaces.mixed import Mix, MixedOperation
@@ -206,7 +206,7 @@ class Protocol:
     def on_op(self, y, op, edge):
         return 1.5 * y + 0.1 * edge.row + 0.01 * len(op)
 
-    def on_edge(self, y, edge):
+    def on_edge(self, y, x, edge):
         return y.tanh() + 0.01 * edge.cell
 
     def on_images(self, images):
@@ -222,17 +222,17 @@ class Protocol:
         return iter(())
 
 
-class OnOperations(Hooks):
+class OnOperations(Regularizer):
     def on_op(self, y, op, edge):
         return y.sin() + 0.1
 
 
-class OnEdges(Hooks):
-    def on_edge(self, y, edge):
+class OnEdges(Regularizer):
+    def on_edge(self, y, x, edge):
         return y.sin()
 
 
-class OnOneOperation(Hooks):
+class OnOneOperation(Regularizer):
     def acts_on(self, op):
         return op == "skip_connect"
 
@@ -248,18 +248,18 @@ class LouderNoise(Noise):
 
 
 class LateDropPath(DropPath):
-    def on_edge(self, y, edge):
-        return super().on_edge(y, edge).tanh()
+    def on_edge(self, y, x, edge):
+        return super().on_edge(y, x, edge).tanh()
 
 
-class Scales(Hooks, nn.Module):
+class Scales(Regularizer, nn.Module):
     """A learnable scale of every edge."""
 
     def __init__(self):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(0.7))
 
-    def on_edge(self, y, edge):
+    def on_edge(self, y, x, edge):
         return self.scale * y
 
 
@@ -321,7 +321,7 @@ def test_parts_see_the_same_outputs_in_the_same_order():
             self.seen.append((op, edge, y.detach().double().norm().item()))
             return y
 
-        def on_edge(self, y, edge):
+        def on_edge(self, y, x, edge):
             self.seen.append(("edge", edge, y.detach().double().norm().item()))
             return y
 

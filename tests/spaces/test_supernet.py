@@ -7,8 +7,7 @@ from torch import nn
 
 from cases import SPACES, TINY, build_space, images, random_genotype, random_mixing, space_config, tiny_supernet
 from nas_lightning.core import draws
-from nas_lightning.core.protocols import Regularizer
-from nas_lightning.regularizers import Hooks
+from nas_lightning.core.regularizer import Regularizer
 
 NOISELESS = ["darts", "s1", "s3", "s5"]  # s2 comes with the other stem; darts_nonone is darts without a column
 REDUCTIONS = {1: {0}, 2: {0, 1}, 3: {1, 2}, 4: {1, 2}, 5: {1, 3}}
@@ -202,7 +201,7 @@ def test_gradient_of_the_mixing_weights_against_finite_differences():
 
 
 def test_noise_of_every_edge_is_its_own_and_keyed():
-    class Listener(Hooks):
+    class Listener(Regularizer):
         def on_op(self, y, op, edge):
             if op == "noise":
                 heard.append(y)
@@ -374,7 +373,7 @@ def test_everything_inactive_leaves_the_bias():
 
 
 # ------------------------------------------------------------------------------------------------------- hooks
-class Recorder(Hooks):
+class Recorder(Regularizer):
     def __init__(self):
         self.ops, self.edges = [], []
 
@@ -382,7 +381,7 @@ class Recorder(Hooks):
         self.ops.append((op, edge, tuple(y.shape)))
         return y
 
-    def on_edge(self, y, edge):
+    def on_edge(self, y, x, edge):
         self.edges.append((edge, tuple(y.shape)))
         return y
 
@@ -441,7 +440,7 @@ def test_hooks_do_not_see_what_is_inactive():
     assert not any(e.choice == "reduce" and e.row == 4 for e, _ in recorder.edges)
 
 
-class Affine(Hooks):
+class Affine(Regularizer):
     """y → scale·y + shift, on operations or on edges."""
 
     def __init__(self, where, scale, shift):
@@ -450,7 +449,7 @@ class Affine(Hooks):
     def on_op(self, y, op, edge):
         return self.scale * y + self.shift if self.where == "op" else y
 
-    def on_edge(self, y, edge):
+    def on_edge(self, y, x, edge):
         return self.scale * y + self.shift if self.where == "edge" else y
 
 
@@ -496,16 +495,16 @@ def test_attached_parts_act_in_the_whole_supernet_and_can_be_replaced():
     torch.testing.assert_close(supernet(images(), mixing), plain)
 
 
-class LearnableFirst(nn.Module, Hooks):
+class LearnableFirst(nn.Module, Regularizer):
     def __init__(self):
         super().__init__()
         self.sigma = nn.Parameter(torch.ones((), dtype=torch.float64))
 
-    def on_edge(self, y, edge):
+    def on_edge(self, y, x, edge):
         return y * self.sigma
 
 
-class HooksFirst(Hooks, nn.Module):
+class HooksFirst(Regularizer, nn.Module):
     def __init__(self):
         super().__init__()
         self.sigma = nn.Parameter(torch.ones((), dtype=torch.float64))

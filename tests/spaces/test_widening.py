@@ -6,7 +6,7 @@ from torch import nn
 
 from cases import build_space, images, random_mixing, seeded, tiny_supernet
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import EdgeInfo
+from nas_lightning.core.space import EdgeInfo
 from nas_lightning.spaces import CellSpace
 from nas_lightning.spaces.mixed import MixedOperation
 from nas_lightning.spaces.nasbench201 import NasBench201Space

@@ -9,7 +9,7 @@ from comparing import differences
 from conftest import write_images
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.run import run_search
+from nas_lightning.searches.run import run_search
 from nas_lightning.training.processes import SearchDDP, check_processes, number_of_processes, start_here, strategy_of
 from nas_lightning.training.workbench import Workbench
 

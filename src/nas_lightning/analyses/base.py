@@ -2,20 +2,21 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
+import lightning as L
 from rich.console import Console
 from rich.table import Table
 
-import lightning as L
 from nas_lightning.callbacks import InterruptAtEpochEnd, out_of_time
 from nas_lightning.core.errors import ConfigError, Interrupted
-from nas_lightning.core.protocols import Tuning
+from nas_lightning.core.selector import Tuning
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.build import bench_of, build_module, stages_of
-from nas_lightning.search.module import SearchModule
-from nas_lightning.search.run import origin_checkpoint
-from nas_lightning.search.stages import selection_stage
+from nas_lightning.searches.build import bench_of, build_module, stages_of
+from nas_lightning.searches.module import SearchModule
+from nas_lightning.searches.origin import origin_checkpoint
+from nas_lightning.searches.stages import selection_stage
 from nas_lightning.training.workbench import Workbench, callback_of
 
 QUIET: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0}
@@ -80,9 +81,11 @@ class Origin:
         module.on_load_checkpoint(self._saved)
         sgd, adam = copy.deepcopy(self._saved["optimizer_states"])  # optimizers go on with the tensors they are given
         module.optimizer_states = [sgd if momentum else {**sgd, "state": {}}, adam]
-        module.first_epoch, module.last_epoch, module.stopped = self.epoch, self.epoch + epochs, False
+        module.progress = replace(
+            module.progress, first_epoch=self.epoch, last_epoch=self.epoch + epochs, stopped=False
+        )
         for part in module.regularizers.values():
-            part.at_epoch(module.position)
+            part.at_epoch(module.progress.position)
         return bench, module
 
 

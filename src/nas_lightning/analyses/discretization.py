@@ -16,10 +16,10 @@ from nas_lightning.analyses.supernets import Supernet, measure_all, supernets
 from nas_lightning.core.choices import Active, Choice, Mixing
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.protocols import BatchNormMode
-from nas_lightning.search.build import search_data
-from nas_lightning.search.one_shot import OneShotModel, tell
-from nas_lightning.search.run import eigenvalue_at
+from nas_lightning.core.one_shot import BatchNormMode
+from nas_lightning.searches.build import search_data
+from nas_lightning.searches.one_shot import OneShotModel, tell
+from nas_lightning.searches.outcome import eigenvalue_at
 from nas_lightning.training.workbench import Workbench
 
 
@@ -99,7 +99,7 @@ class Discretization:
         images.setup("fit")
         images.first_pass = supernet.origin.passes
         model = OneShotModel(module, images, stage.plain_trainer([], max_epochs=1, **QUIET))
-        mixing, active = module.mean()
+        mixing, active = module.at_mean()
         mean = {name: weights.detach() for name, weights in mixing.items()}, active
         discrete = discrete_mixing(_genotype(supernet), module.space.choices)
         accuracies = [model.accuracy(*weights, batch_norm=self.batch_norm) for weights in (mean, discrete)]

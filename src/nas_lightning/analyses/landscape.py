@@ -20,13 +20,13 @@ from nas_lightning import reports
 from nas_lightning.analyses.base import QUIET, Origin, show_table
 from nas_lightning.analyses.run import about
 from nas_lightning.config.schema import LandscapeConfig
+from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.errors import ConfigError, Interrupted
-from nas_lightning.core.protocols import Tensors
 from nas_lightning.curvature.landscape import anisotropy, at_distance, directions, grid, moved, over_plane
 from nas_lightning.reports.landscape import limits, save_landscape
 from nas_lightning.runs.folder import RunFolder, config_of_another_run, git_commit, versions
-from nas_lightning.search.build import search_data
-from nas_lightning.search.one_shot import OneShotModel, track_progress
+from nas_lightning.searches.build import search_data
+from nas_lightning.searches.one_shot import OneShotModel, track_progress
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Surroundings:
 
     def __init__(self, bench: Workbench, path: str) -> None:
         self.path = path
-        self.bench = Workbench(config_of_another_run({**bench.plain, "run": path}, TAKEN), bench.folder)
+        self.bench = Workbench(config_of_another_run({**bench.config.to_dict(), "run": path}, TAKEN), bench.folder)
         source = RunFolder(path, "run")
         origin = Origin(self.bench)
         self.epoch, self.passes = origin.epoch, origin.passes
@@ -63,8 +63,8 @@ class Surroundings:
             self.plane = directions(self.shapes, self.settings.seed, {name: c.mask for name, c in choices.items()})
         except ValueError as error:
             raise ConfigError(f"run={source}: {error}; name a run that has searched by gradients") from error
-        here, _ = self.module.mean(self.arch)
-        away = [self.module.mean(moved(self.arch, self.plane, x, y))[0] for x, y in ((1.0, 0.0), (0.0, 1.0))]
+        here = self.module.mean(self.arch)
+        away = [self.module.mean(moved(self.arch, self.plane, x, y)) for x, y in ((1.0, 0.0), (0.0, 1.0))]
         if all(torch.equal(here[name], other[name]) for other in away for name in here):
             raise ConfigError(
                 f"run={source}: the mixing weights do not depend on architecture parameters after epoch {self.epoch}:"
@@ -141,7 +141,7 @@ def start_landscape(bench: Workbench) -> None:
                 other.path,
                 around[0].path,
             )
-    bench.folder.claim(bench.plain)
+    bench.folder.claim(bench.config.to_dict())
     name_landscape(bench)
 
 
@@ -180,7 +180,7 @@ def _measured(bench: Workbench) -> tuple[dict[str, Any], float | None]:
         model = one.model()
 
         def measured(arch: Tensors, one: Surroundings = one, model: OneShotModel = model) -> tuple[float, float]:
-            return model.loss_and_accuracy(*one.module.mean(arch), one.batches)
+            return model.loss_and_accuracy(*one.module.at_mean(arch), one.batches)
 
         start = time.perf_counter()
         track = track_progress(left, f"landscape, {one.title}: points to measure")

@@ -41,7 +41,7 @@ def start_analysis(bench: Workbench) -> None:
     analysis.check(bench)
     if analysis.of_supernet:
         bench.plain_trainer([], max_epochs=1, **QUIET)  # a Trainer refuses much by itself
-    bench.folder.claim(bench.plain)
+    bench.folder.claim(bench.config.to_dict())
     name_analysis(bench)
 
 

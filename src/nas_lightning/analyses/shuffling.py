@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Annotated, Any, Literal
 
+import lightning as L
 import pandas as pd
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-import lightning as L
 from nas_lightning.analyses.base import QUIET, Origin, fit, show_table
 from nas_lightning.analyses.figures import save_shuffling
 from nas_lightning.analyses.networks import VGG, ResNet, Staged
@@ -152,7 +152,7 @@ class Shuffling:
         _, module = origin.module()
         trainer = bench.plain_trainer([], max_epochs=1, **QUIET)
         module = module.to(trainer.strategy.root_device)
-        means, active = module.mean()
+        means, active = module.at_mean()
         mixing = {name: weights.detach().to(trainer.strategy.root_device) for name, weights in means.items()}
         cells = search_cells(module.supernet)
         pairs = [edge_pairs(cell, module.decisions.kept[cell.choice.name]) for cell in cells]

@@ -17,8 +17,8 @@ from nas_lightning.callbacks.curvature import loss_of_arch
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.functional import evaluating
 from nas_lightning.curvature import spectrum
-from nas_lightning.search.build import search_data
-from nas_lightning.search.one_shot import tell
+from nas_lightning.searches.build import search_data
+from nas_lightning.searches.one_shot import tell
 from nas_lightning.training.workbench import Workbench
 
 

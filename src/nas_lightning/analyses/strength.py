@@ -9,10 +9,10 @@ import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import lightning as L
 import torch
 from pydantic import Field
 
-import lightning as L
 from nas_lightning.analyses.agreement import Agreement, agreement
 from nas_lightning.analyses.base import QUIET, Origin, fit, show_table
 from nas_lightning.analyses.figures import save_strength
@@ -20,11 +20,11 @@ from nas_lightning.analyses.patience import Patience
 from nas_lightning.callbacks import InterruptAtEpochEnd
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import tuning_overrides
+from nas_lightning.core.selector import tuning_overrides
 from nas_lightning.data.module import SearchData
-from nas_lightning.search.build import search_data
-from nas_lightning.search.module import SearchModule
-from nas_lightning.search.one_shot import OneShotModel, tell, track_progress
+from nas_lightning.searches.build import search_data
+from nas_lightning.searches.module import SearchModule
+from nas_lightning.searches.one_shot import OneShotModel, tell, track_progress
 from nas_lightning.training.workbench import Workbench
 
 Row = Annotated[int, Field(ge=0)]
@@ -88,7 +88,7 @@ class Strength:
         stage, module = origin.module()
         name, rows = self._chosen(module)
         choice, kept = module.decisions.choices[name], module.decisions.kept[name]
-        weights = module.mean()[0][name].detach().cpu()
+        weights = module.mean()[name].detach().cpu()
         images = search_data(stage)  # without a trainer: the same augmentation in all epochs
         images.setup("fit")
         images.first_pass = origin.passes
@@ -172,7 +172,7 @@ class Strength:
             data = search_data(bench)
             data.first_pass = origin.passes
             fit(bench, trainer, module, data)
-        return patience.best, module.search_epoch - module.first_epoch
+        return patience.best, module.search_epoch - module.progress.first_epoch
 
     def _told(self, bench: Workbench, origin: Origin, table: list[dict[str, Any]]) -> dict[str, Any]:
         """The numbers, which are shown on the way."""
@@ -232,12 +232,12 @@ class AtConvergence(L.Callback):
     def measure(self, trainer: L.Trainer, module: SearchModule) -> bool:
         """Measure once; says whether that is the end."""
         model = OneShotModel(module, self.images, trainer)
-        mixing, active = module.mean()
+        mixing, active = module.at_mean()
         return self.patience.update(model.accuracy({n: w.detach() for n, w in mixing.items()}, active))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Measure, and end the stage where nothing better has come."""
-        pl_module.stopped = self.measure(trainer, pl_module)
+        pl_module.progress.stopped = self.measure(trainer, pl_module)
 
 
 def _edge(row: Mapping[str, Any]) -> str:

@@ -54,7 +54,7 @@ def supernets(bench: Workbench, check: Callable[[Supernet], object]) -> Iterator
     """
     runs, run = bench.config.runs, bench.config.run
     if runs is None and run is None:
-        name = bench.plain["analysis"]["_target_"].rpartition(".")[2].lower()
+        name = (bench.config.analysis or {})["_target_"].rpartition(".")[2].lower()
         raise ConfigError(
             f"run=null: analysis={name} looks at the supernets of searches; give run=outputs/DATE/TIME, or a glob of"
             " run folders, runs='multirun/**'"
@@ -63,7 +63,7 @@ def supernets(bench: Workbench, check: Callable[[Supernet], object]) -> Iterator
     reasons: list[str] = []
     for path in paths:
         try:
-            config = config_of_another_run({**bench.plain, "run": path}, TAKEN)
+            config = config_of_another_run({**bench.config.to_dict(), "run": path}, TAKEN)
             source = Workbench(config, bench.folder)
             found = Supernet(RunFolder(path, "run"), source, Origin(source))
             check(found)

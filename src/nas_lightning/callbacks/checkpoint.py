@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-import lightning as L
 from nas_lightning.core.errors import NonFiniteError
 from nas_lightning.runs.files import replacing, sync_folder
 from nas_lightning.runs.folder import FORMAT, RunFolder
@@ -41,13 +41,11 @@ class EpochCheckpoint(Checkpoint):
         self._saved_at = 0.0
         self._run: dict[str, Any] = {}
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Start the clock."""
         self._saved_at = time.monotonic()
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save where the last save is too long ago."""
         if self.minutes is None:
             return
@@ -55,20 +53,20 @@ class EpochCheckpoint(Checkpoint):
         if trainer.strategy.reduce_boolean_decision(due, all=False):
             self.save_in_epoch(trainer, batch_idx)
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Save, and remove what can no longer be reached."""
-        epoch = getattr(pl_module, "search_epoch", 0)
+        epoch = pl_module.search_epoch
         wanted = self.reach or self._is_snapshot(epoch)
         self._save(trainer, copy=f"epoch={epoch}.ckpt" if wanted else None)
         if self.reach and trainer.is_global_zero:
             self._prune(epoch)
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         """Keep the state before a step that was refused, to look into; `last.ckpt` stays what is gone on from."""
         if isinstance(exception, NonFiniteError):
             trainer.save_checkpoint(self.folder / "nonfinite.ckpt", weights_only=False)
 
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Say what wrote it and to which run it belongs."""
         if not self._run:
             self._run = {"format": FORMAT, "run": RunFolder(trainer.default_root_dir).fingerprint()}

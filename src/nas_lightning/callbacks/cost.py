@@ -6,9 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 import lightning as L
+import torch
 
 
 class Cost(L.Callback):
@@ -29,56 +28,52 @@ class Cost(L.Callback):
         self._started: float | None = None
         self._validation_started: float | None = None
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """What was allocated on the GPU before does not count."""
         if self._counts(pl_module) and pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Start the clock."""
         if self._counts(pl_module):
             self._started = time.perf_counter()
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Start it where training goes on between two batches: such an epoch has no start."""
         if self._started is None and self._counts(pl_module):
             self._started = time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the images of all streams."""
         if not self._counts(pl_module):
             return
         streams = batch.values() if isinstance(batch, dict) else [batch]
         self.images += trainer.world_size * sum(len(images) for images, *_ in streams)
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Start the clock of the validation within an epoch."""
         self._validation_started = None if self._started is None else time.perf_counter()
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Stop it."""
         if self._validation_started is not None:
             self.validating += time.perf_counter() - self._validation_started
             self._validation_started = None
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Stop the clock."""
         if self._started is not None:
             self.seconds += time.perf_counter() - self._started
             self._started = None
             self.peak = max(self.peak, peak_memory_mib(pl_module.device))
 
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """What other callbacks needed after the last epoch counts, too."""
         if self._counts(pl_module):
             self.peak = max(self.peak, peak_memory_mib(pl_module.device))
 
-    def _counts(self, module: L.LightningModule) -> bool:
-        return (getattr(module, "phase", "search") == "selection") == (self.phase == "selection")
+    def _counts(self, module: Any) -> bool:
+        return (module.phase == "selection") == (self.phase == "selection")
 
     @property
     def state_key(self) -> str:

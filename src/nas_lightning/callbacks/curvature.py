@@ -2,21 +2,46 @@
 
 import time
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import lightning as L
 from pydantic import Field
 from torch import Tensor
 from torch.func import functional_call
 
-import lightning as L
 from nas_lightning.core import draws, ranks
+from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.functional import evaluating
-from nas_lightning.core.protocols import Tensors
 from nas_lightning.curvature import measure
 from nas_lightning.curvature.products import LossOfArch
-from nas_lightning.search.state import Measured
 
 Batch = tuple[Tensor, Tensor]
+
+
+@dataclass
+class Measured:
+    """The curvature at the end of an epoch, a row of curvature.csv; controls add what they make of it.
+
+    Args:
+        dominant_eigenvalue: Largest algebraic eigenvalue of the Hessian with respect to the architecture parameters.
+        products: Hessian-vector products that it took.
+        residual: ‖Hv − λv‖ of the pair found.
+        seconds: Time that it took.
+        on_grid: False for a measurement after the last epoch that the interval alone would not have taken.
+        smoothed: The latest average of the control's window, if there is one.
+        event: What a control decided: `stopped`, `rolled back`, or nothing.
+        to_epoch: The search epoch whose end it goes back to.
+    """
+
+    dominant_eigenvalue: float
+    products: int
+    residual: float
+    seconds: float
+    on_grid: bool
+    smoothed: float | None = None
+    event: str = ""
+    to_epoch: int | None = None
 
 
 def loss_of_arch(module: Any, batch: Batch) -> LossOfArch:
@@ -30,7 +55,7 @@ def loss_of_arch(module: Any, batch: Batch) -> LossOfArch:
     frozen = {name: weight.detach() for name, weight in module.supernet.named_parameters()}
 
     def loss(arch: Tensors) -> Tensor:
-        mixing, active = module.mean(arch)
+        mixing, active = module.at_mean(arch)
         with draws.keyed(module.seed, module.num_steps, "curvature", module.global_rank):
             outputs = functional_call(module.supernet, frozen, (images, mixing, active))
         return module.objective.loss(outputs, targets)
@@ -71,7 +96,7 @@ class CurvatureTracking(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Measure where it is due."""
-        if getattr(pl_module, "phase", None) != "search" or not pl_module.hypergradient.learns:
+        if pl_module.phase != "search" or not pl_module.hypergradient.learns:
             return
         epoch = pl_module.search_epoch
         on_grid = epoch % self.interval == 0

@@ -2,10 +2,9 @@
 
 from typing import Any
 
+import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-import lightning as L
 
 SHOWN = {
     "train_loss": "train loss {:.3f}",
@@ -33,7 +32,7 @@ class LiveDisplay(L.Callback):
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Open the bar."""
         if not trainer.is_global_zero or not self.console.is_terminal:
             return
@@ -53,26 +52,24 @@ class LiveDisplay(L.Callback):
         )
         self._progress.start()
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the bar."""
         if self._progress is not None and self._task is not None:
             done = self._epoch(trainer, pl_module) * self._batches(trainer) + batch_idx + 1
             self._progress.update(self._task, completed=done, status=self._status(trainer, pl_module))
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Show the epoch's numbers."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, status=self._status(trainer, pl_module))
         elif trainer.is_global_zero:
             self.console.print(f"{self.title}: {self._status(trainer, pl_module)}", highlight=False)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Close the bar and leave it on the screen."""
         self._close()
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         """Close the bar, so that the message is not overwritten."""
         self._close()
 
@@ -81,16 +78,16 @@ class LiveDisplay(L.Callback):
             self._progress.stop()
             self._progress = None
 
-    def _epoch(self, trainer: L.Trainer, pl_module: L.LightningModule) -> int:
-        return getattr(pl_module, "search_epoch", trainer.current_epoch)
+    def _epoch(self, trainer: L.Trainer, pl_module: Any) -> int:
+        return pl_module.search_epoch
 
     def _batches(self, trainer: L.Trainer) -> int:
         return max(1, int(trainer.num_training_batches))
 
-    def _status(self, trainer: L.Trainer, pl_module: L.LightningModule) -> str:
+    def _status(self, trainer: L.Trainer, pl_module: Any) -> str:
         metrics = trainer.callback_metrics
         # Lightning keeps the value of an earlier epoch.
-        stale = ("dominant_eigenvalue",) if getattr(pl_module, "curvature", None) is None else ()
+        stale = ("dominant_eigenvalue",) if pl_module.curvature is None else ()
         parts = [f"epoch {self._epoch(trainer, pl_module) + 1}/{self.epochs}"]
         parts += [
             text.format(float(metrics[key])) for key, text in SHOWN.items() if key in metrics and key not in stale

@@ -3,10 +3,10 @@
 from io import BytesIO
 from typing import Any
 
+import lightning as L
 from matplotlib.figure import Figure
 from PIL import Image
 
-import lightning as L
 from nas_lightning.callbacks.tables import Tables
 from nas_lightning.loggers import RunLoggers
 from nas_lightning.reports import draw_genotype, draw_mixing
@@ -37,16 +37,16 @@ class RunLogging(L.Callback):
             return
         phase, row = self.tables.phase, {**self.tables.row}
         row.pop("phase")
-        measured = getattr(pl_module, "curvature", None)
+        measured = pl_module.curvature
         if measured is not None:
             row["smoothed_eigenvalue"] = measured.smoothed
             if measured.event:
                 row[f"{measured.event.replace(' ', '_')}_to"] = measured.to_epoch
         step = self.before + row["epoch"]
         self.loggers.log_row({f"{phase}/{key}": value for key, value in row.items() if value is not None}, step)
-        if not hasattr(pl_module, "arch"):
+        if not pl_module.searches:
             return
-        last = row["search_epoch"] == pl_module.last_epoch - 1
+        last = row["search_epoch"] == pl_module.progress.last_epoch - 1
         takers = [one for one in self.loggers if (k := one.drawing_interval) and (last or step % k == 0)]
         if takers:
             for name, figure in _drawings(pl_module).items():
@@ -60,7 +60,7 @@ def _drawings(module: Any) -> dict[str, Figure]:
     genotype = module.genotype()
     cells = {} if genotype is None else draw_genotype(genotype)
     drawings = {f"cell_{name}": figure for name, figure in cells.items()}
-    for name, weights in module.mean()[0].items():
+    for name, weights in module.mean().items():
         drawings[f"mixing_{name}"] = draw_mixing(weights.detach().cpu(), module.space.choices[name])
     return drawings
 

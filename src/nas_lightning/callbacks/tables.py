@@ -4,6 +4,8 @@ from dataclasses import asdict
 from typing import Any
 
 import lightning as L
+
+from nas_lightning.callbacks.phase_module import PhaseModule
 from nas_lightning.runs.folder import RunFolder
 
 
@@ -24,33 +26,32 @@ class Tables(L.Callback):
         self.row: dict[str, Any] = {}
         self._validated = False
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Forget rows of epochs that are about to run (again), and note the genotype before training."""
         if not trainer.is_global_zero:
             return
-        first = self._position(trainer, pl_module)["epoch"]
-        untrained = first == 0 and getattr(pl_module, "num_steps", 0) == 0
+        first = self._position(pl_module)["epoch"]
+        untrained = first == 0 and pl_module.num_steps == 0
         self.folder.truncate(self.phase, -1 if untrained else first)
-        if untrained and hasattr(pl_module, "genotype"):
+        if untrained and pl_module.searches:
             self._genotype(pl_module, {"epoch": -1, "search_epoch": -1, "attempt": 0})
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """No validation in this epoch so far."""
         self._validated = False
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Metrics of a validation are this epoch's own."""
         self._validated = True
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Write the epoch's row."""
-        measure: Any = getattr(pl_module, "epoch_metrics", dict)
-        extra = measure()  # on every rank: metrics are reduced
+        extra = pl_module.epoch_metrics()  # on every rank: metrics are reduced
         logged = trainer.callback_metrics  # likewise, when they are first read
         if not trainer.is_global_zero:
             return
-        position = self._position(trainer, pl_module)
-        measured = getattr(pl_module, "curvature", None)
+        position = self._position(pl_module)
+        measured = pl_module.curvature
         # Lightning keeps values of earlier epochs: what was not measured in this one would be repeated.
         metrics = {
             name: float(value)
@@ -60,22 +61,17 @@ class Tables(L.Callback):
         }
         self.row = {"phase": self.phase, **position, **metrics, **extra}
         self.folder.append_metrics(self.row)
-        if hasattr(pl_module, "genotype"):
+        if pl_module.searches:
             self._genotype(pl_module, position)
         if measured is not None:
             row = asdict(measured)
             row.pop("on_grid")
             self.folder.append_curvature({**position, **row})
 
-    def _position(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, int]:
-        epoch = trainer.current_epoch + getattr(pl_module, "epoch_offset", 0)
-        return {
-            "epoch": epoch,
-            "search_epoch": getattr(pl_module, "search_epoch", epoch),
-            "attempt": getattr(pl_module, "attempt", 0),
-        }
+    def _position(self, module: PhaseModule) -> dict[str, int]:
+        return {"epoch": module.row_epoch, "search_epoch": module.search_epoch, "attempt": module.attempt}
 
-    def _genotype(self, module: Any, position: dict[str, int]) -> None:
+    def _genotype(self, module: PhaseModule, position: dict[str, int]) -> None:
         genotype = module.genotype()
-        mixing = {name: weights.tolist() for name, weights in module.mean()[0].items()}
+        mixing = {name: weights.tolist() for name, weights in module.mean().items()}
         self.folder.append_genotype({**position, "genotype": genotype and genotype.to_dict(), "mixing": mixing})

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
 from pydantic_core import PydanticCustomError
 
+from nas_lightning.config.aliases import current
 from nas_lightning.core.errors import ConfigError
 
 TRUSTED = ("nas_lightning", "torch", "torchvision", "torchmetrics", "lightning")
@@ -47,6 +48,7 @@ def target_of(path: str, part: Mapping[str, Any], trusted: tuple[str, ...] = ())
     target = part.get("_target_")
     if not isinstance(target, str):
         raise ConfigError(f"{path} names nothing to build: it needs {path}._target_=package.Class")
+    target = current(target)
     if "__" in target:
         raise ConfigError(f"{path}._target_={target}: targets are classes and functions, not what Python hides in them")
     _require_trust(path, target, target, trusted)

@@ -4,11 +4,12 @@ Plain sections (`search`, …) are pydantic models, parts are bound to what they
 found before anything is built, and reported together.
 """
 
+import copy
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from nas_lightning.config.parts import check_part, problems_of
 from nas_lightning.config.secrets import secrets_in
@@ -241,6 +242,56 @@ class RootConfig(Section):
     predict: PredictConfig | None = Field(default=None, description="how task=predict labels them")
     plan: PlanConfig | None = Field(default=None, description="how task=plan measures")
     trainer: Part
+    _source: dict[str, Any] = PrivateAttr()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the configuration as plain lists and dictionaries: what config.yaml holds, in its order."""
+        return copy.deepcopy(self._source)
+
+    def with_values(self, values: Mapping[str, Any], who: str, where: str = "") -> "RootConfig":
+        """Return the configuration with other values for dotted keys; itself where there are none.
+
+        Args:
+            values: Values by dotted key.
+            who: What gives them, for messages about keys: `search.stages: stage NAME overrides`.
+            where: Added to messages about values: `in stage NAME`.
+
+        Raises:
+            ConfigError: There is no such key, or the value is not allowed for it.
+        """
+        if not values:
+            return self
+        changed = self.to_dict()
+        for key, value in values.items():
+            assign(changed, key, value, who)
+        try:
+            return validate(changed)
+        except ConfigError as error:
+            raise ConfigError(f"{error} ({where})" if where else str(error)) from error
+
+    def with_sections(self, **sections: Any) -> "RootConfig":
+        """Return the configuration with other top-level sections.
+
+        Raises:
+            ConfigError: A section is not valid.
+        """
+        return validate({**self.to_dict(), **sections})
+
+
+def assign(config: dict[str, Any], key: str, value: Any, who: str) -> Any:
+    """Give a dotted key of a configuration another value, in place; return the old one.
+
+    Raises:
+        ConfigError: There is no such key.
+    """
+    *path, last = key.split(".")
+    node: Any = config
+    for name in path:
+        node = node.get(name) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or last not in node:
+        raise ConfigError(f"{who} {key}={value}, but there is no such key")
+    old, node[last] = node[last], value
+    return old
 
 
 PARTS = ("space", "relaxation", "hypergradient", "perturbation", "selector", "objective", "data", "evaluation")
@@ -276,12 +327,14 @@ class LoaderConfig(Section):
     augment_val: bool = Field(default=True, description="whether val is augmented like arch, as published")
 
 
-def validate(config: Mapping[str, Any]) -> RootConfig:
-    """Check a resolved configuration, all of it, and return the typed sections.
+def validate(config: "Mapping[str, Any] | RootConfig") -> RootConfig:
+    """Check a resolved configuration, all of it, and return it typed; one that is typed already is returned as it is.
 
     Raises:
         ConfigError: One line with every problem: the key, its value, what is allowed, the override that mends it.
     """
+    if isinstance(config, RootConfig):
+        return config
     problems: list[str] = []
     trusted = config.get("trusted")
     trusted = tuple(trusted) if isinstance(trusted, list) else ()
@@ -312,6 +365,7 @@ def validate(config: Mapping[str, Any]) -> RootConfig:
     if problems:
         raise ConfigError("; ".join(dict.fromkeys(problems)))
     root = RootConfig.model_validate_json(json.dumps(config))
+    root._source = dict(config)
     _check_fields_together(root)
     return root
 

@@ -4,5 +4,12 @@ from nas_lightning.control.adaptive_rollback import AdaptiveRollback
 from nas_lightning.control.curvature_stopping import CurvatureStopping
 from nas_lightning.control.greedy_decisions import GreedyDecisions
 from nas_lightning.control.progressive_shrinking import ProgressiveShrinking
+from nas_lightning.core.control import Control
 
-__all__ = ["AdaptiveRollback", "CurvatureStopping", "GreedyDecisions", "ProgressiveShrinking"]
+__all__ = [
+    "AdaptiveRollback",
+    "Control",
+    "CurvatureStopping",
+    "GreedyDecisions",
+    "ProgressiveShrinking",
+]

@@ -2,11 +2,12 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
+import lightning as L
 from pydantic import Field
 
-import lightning as L
 from nas_lightning.control.eigenvalue_control import (
     EigenvalueControl,
     Epochs,
@@ -16,7 +17,7 @@ from nas_lightning.control.eigenvalue_control import (
     tracking_of,
 )
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.search.state import Rollback, adjustable_keys, bound_of, value_of
+from nas_lightning.searches.progress import Rollback
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class AdaptiveRollback(EigenvalueControl):
         offset: Search epochs from the window's centre back to the one that is gone back to.
     """
 
-    name = "control.adaptive_rollback"
+    key = "control.adaptive_rollback"
 
     def __init__(
         self,
@@ -57,48 +58,47 @@ class AdaptiveRollback(EigenvalueControl):
         offset: Epochs | None = None,
     ) -> None:
         super().__init__(rule, window, delta, factor, start_epoch, offset)
-        self.key = key
+        self.strengthened = key
         self.multiply = multiply
         self.maximum = maximum
 
     def _allowed(self, value: float) -> bool:
         return value <= self.maximum * (1 + 1e-9)  # 3e-4 times ten twice is a little more than 3e-2
 
-    def check(self, module: Any, callbacks: list[Any]) -> None:
+    def check(self, module: Any, callbacks: Sequence[Any]) -> None:
         """Refuse what cannot be strengthened.
 
         Raises:
             ConfigError: There is no such value, it is zero, or nothing measures the curvature.
         """
         super().check(module, callbacks)
-        value = value_of(module, self.key)
+        value = module.values.value(self.strengthened)
         if value is None:
             raise ConfigError(
-                f"control.adaptive_rollback.key={self.key}: no value to strengthen; allowed:"
-                f" {', '.join(adjustable_keys(module))}"
+                f"{self.key}.key={self.strengthened}: no value to strengthen; allowed: {', '.join(module.values.keys)}"
             )
         if value <= 0:
             raise ConfigError(
-                f"control.adaptive_rollback: {self.key}={value} stays zero when it is multiplied; start above it,"
-                f" {self.key}={self.maximum / self.multiply**2:g}"
+                f"{self.key}: {self.strengthened}={value} stays zero when it is multiplied; start above it,"
+                f" {self.strengthened}={self.maximum / self.multiply**2:g}"
             )
-        bound = bound_of(module, self.key)
+        bound = module.values.bound(self.strengthened)
         if self.maximum >= bound:
             raise ConfigError(
-                f"control.adaptive_rollback.maximum={self.maximum}: {self.key} must stay below {bound:g}; use a smaller"
-                f" one, and a smaller control.adaptive_rollback.multiply"
+                f"{self.key}.maximum={self.maximum}: {self.strengthened} must stay below {bound:g}; use a smaller one,"
+                f" and a smaller {self.key}.multiply"
             )
         if not self._allowed(value * self.multiply):
             raise ConfigError(
-                f"control.adaptive_rollback.maximum={self.maximum}: {self.key}={value} times {self.multiply:g} is above"
+                f"{self.key}.maximum={self.maximum}: {self.strengthened}={value} times {self.multiply:g} is above"
                 " it, so no step could be taken; use a larger maximum or a smaller multiply"
             )
 
-    def reach(self, module: Any, callbacks: list[Any]) -> int:
+    def reach(self, module: Any, callbacks: Sequence[Any]) -> int:
         """Search epochs that must be kept: right after a rollback the next one may go back as far again."""
-        value = value_of(module, self.key) or self.maximum
+        value = module.values.value(self.strengthened) or self.maximum
         steps = math.floor(math.log(self.maximum / value) / math.log(self.multiply) + 1e-6)
-        lag = self.lag(tracking_of(callbacks, self.name).interval)
+        lag = self.lag(tracking_of(callbacks, self.key).interval)
         return min(steps * lag, module.settings.epochs) + 1
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -106,9 +106,11 @@ class AdaptiveRollback(EigenvalueControl):
         epoch = self.feed(pl_module.curvature, pl_module.search_epoch)
         if epoch is None:
             return
-        value = (value_of(pl_module, self.key) or 0.0) * self.multiply
+        value = (pl_module.values.value(self.strengthened) or 0.0) * self.multiply
         if not self._allowed(value):
             return
         pl_module.curvature.event, pl_module.curvature.to_epoch = "rolled back", epoch
-        pl_module.rollback = Rollback(epoch, {self.key: value})
-        log.info("epoch %d: back to the end of epoch %d with %s=%g", pl_module.search_epoch, epoch, self.key, value)
+        pl_module.rollback = Rollback(epoch, {self.strengthened: value})
+        log.info(
+            "epoch %d: back to the end of epoch %d with %s=%g", pl_module.search_epoch, epoch, self.strengthened, value
+        )

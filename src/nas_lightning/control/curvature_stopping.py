@@ -3,8 +3,9 @@
 from typing import Any
 
 import lightning as L
+
 from nas_lightning.control.eigenvalue_control import EigenvalueControl
-from nas_lightning.search.state import Rollback
+from nas_lightning.searches.progress import Rollback
 
 
 class CurvatureStopping(EigenvalueControl):
@@ -20,7 +21,7 @@ class CurvatureStopping(EigenvalueControl):
         offset: Search epochs from the window's centre back to the one that is returned.
     """
 
-    name = "control.curvature_stopping"
+    key = "control.curvature_stopping"
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Decide on the latest measurement."""

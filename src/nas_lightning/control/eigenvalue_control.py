@@ -1,15 +1,16 @@
 """What controls that follow the dominant eigenvalue share: feeding the criterion, its state, its reach."""
 
 import logging
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
+import lightning as L
 from pydantic import Field
 
-import lightning as L
-from nas_lightning.callbacks import CurvatureTracking
+from nas_lightning.callbacks.curvature import CurvatureTracking, Measured
+from nas_lightning.core.control import Control
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.curvature import EigenvalueStopping
-from nas_lightning.search.state import Measured
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ Factor = Annotated[float, Field(gt=1)]
 Epochs = Annotated[int, Field(ge=0)]
 
 
-def tracking_of(callbacks: list[Any], name: str) -> CurvatureTracking:
+def tracking_of(callbacks: Sequence[Any], name: str) -> CurvatureTracking:
     """The tracking among the callbacks.
 
     Raises:
@@ -33,7 +34,7 @@ def tracking_of(callbacks: list[Any], name: str) -> CurvatureTracking:
     raise ConfigError(f"{name} needs the curvature: keep callbacks.curvature, or add it with +callbacks=curvature")
 
 
-class EigenvalueControl(L.Callback):
+class EigenvalueControl(Control, L.Callback):
     """An `EigenvalueStopping` fed with what the tracking measures on its grid; its memory goes back with the search.
 
     Args:
@@ -46,8 +47,6 @@ class EigenvalueControl(L.Callback):
     """
 
     goes_back = True
-    name = "control"
-    """Of the control in the configuration, for messages."""
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class EigenvalueControl(L.Callback):
             measured.smoothed = self.criterion.smoothed[-1][1]
         return found
 
-    def check(self, module: Any, callbacks: list[Any]) -> None:
+    def check(self, module: Any, callbacks: Sequence[Any]) -> None:
         """Refuse a rule that is not what it is called, and say where it can never act.
 
         Args:
@@ -85,7 +84,7 @@ class EigenvalueControl(L.Callback):
             ConfigError: Nothing measures the curvature, the paper's rule is not measured at every epoch, or the rule
                 returns the epoch at which it triggers.
         """
-        name, epochs = self.name, module.settings.epochs
+        name, epochs = self.key, module.settings.epochs
         interval = tracking_of(callbacks, name).interval
         published = {"paper": 1, "released": 2}[self.rule]
         if self.rule == "paper" and interval != published and not self.own:
@@ -107,9 +106,9 @@ class EigenvalueControl(L.Callback):
         """Search epochs between a trigger and the epoch that it returns."""
         return (self.criterion.window // 2) * interval + self.criterion.offset
 
-    def reach(self, module: Any, callbacks: list[Any]) -> int:
+    def reach(self, module: Any, callbacks: Sequence[Any]) -> int:
         """Search epochs that must be kept, so that the control can go back to them."""
-        return self.lag(tracking_of(callbacks, self.name).interval) + 1
+        return self.lag(tracking_of(callbacks, self.key).interval) + 1
 
     def state_dict(self) -> dict[str, Any]:
         """What the criterion remembers."""

@@ -1,17 +1,20 @@
 """Greedy decisions (SGAS): one edge after the other gets its operation while the search goes on."""
 
 import logging
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
+import lightning as L
 from pydantic import Field
 from torch import Tensor
 
-import lightning as L
 from nas_lightning.core.choices import Choice
+from nas_lightning.core.control import Control
 from nas_lightning.core.decisions import Decisions
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import OneShot, SearchSpace
-from nas_lightning.search.one_shot import OneShotModel, one_shot_of
+from nas_lightning.core.one_shot import OneShot
+from nas_lightning.core.space import SearchSpace
+from nas_lightning.searches.one_shot import OneShotModel, one_shot_of
 from nas_lightning.selectors.certainty import Criterion, edge_scores
 from nas_lightning.selectors.perturbation import selectable_options, undecided_mean, worth_by_masking
 
@@ -20,7 +23,7 @@ log = logging.getLogger(__name__)
 Epochs = Annotated[int, Field(ge=0)]
 
 
-class GreedyDecisions(L.Callback):
+class GreedyDecisions(Control, L.Callback):
     """At the end of some epochs decides the readiest edge of each cell type; a node with enough edges loses the others.
 
     A decided edge is its operation with weight one; its architecture parameters and their optimizer state stay as they
@@ -42,7 +45,7 @@ class GreedyDecisions(L.Callback):
     """
 
     decides = True
-    name = "control.greedy_decisions"
+    key = "control.greedy_decisions"
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class GreedyDecisions(L.Callback):
         self.batches = 0
         self.seen: dict[str, list[Tensor]] = {}
 
-    def check(self, module: Any, callbacks: list[Any]) -> None:
+    def check(self, module: Any, callbacks: Sequence[Any]) -> None:
         """Say where the decisions do not fit into the search.
 
         Raises:
@@ -76,17 +79,17 @@ class GreedyDecisions(L.Callback):
         warmup = module.settings.arch.warmup_epochs
         if self.first_epoch < warmup:
             raise ConfigError(
-                f"{self.name}.first_epoch={self.first_epoch}: the architecture is not trained before epoch {warmup};"
-                f" use {self.name}.first_epoch={warmup} or search.arch.warmup_epochs=0"
+                f"{self.key}.first_epoch={self.first_epoch}: the architecture is not trained before epoch {warmup};"
+                f" use {self.key}.first_epoch={warmup} or search.arch.warmup_epochs=0"
             )
         if due == 0:
             raise ConfigError(
-                f"{self.name}.first_epoch={self.first_epoch}: the search has epochs 0 to {epochs - 1}; use"
-                f" {self.name}.first_epoch=0 or more search.epochs"
+                f"{self.key}.first_epoch={self.first_epoch}: the search has epochs 0 to {epochs - 1}; use"
+                f" {self.key}.first_epoch=0 or more search.epochs"
             )
         needed = max(map(_num_edges, module.decisions.choices.values()))
         if due < needed:
-            log.warning("%s: %d of %d decisions fit into %d search epochs", self.name, due, needed, epochs)
+            log.warning("%s: %d of %d decisions fit into %d search epochs", self.key, due, needed, epochs)
 
     def val_batches(self, space: SearchSpace, number: int, epochs: int) -> int:
         """Batches of `val`, of `number` in all, that its decisions measure in a search of so many epochs."""

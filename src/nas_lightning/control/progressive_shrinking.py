@@ -1,15 +1,17 @@
 """Progressive shrinking (DrNAS): a stage of the search begins with fewer options an edge."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
+import lightning as L
 import torch
 from pydantic import Field
 
-import lightning as L
+from nas_lightning.core.control import Control
 from nas_lightning.core.errors import ConfigError
 
 
-class ProgressiveShrinking(L.Callback):
+class ProgressiveShrinking(Control, L.Callback):
     """At the start of a stage keeps the strongest options of each row, by the mean mixing weights.
 
     Kept options keep their architecture parameters and moments; the others are not sampled or computed any more. The
@@ -24,21 +26,22 @@ class ProgressiveShrinking(L.Callback):
     """
 
     decides = True
-    name = "control.progressive_shrinking"
+    shrinks = True
+    key = "control.progressive_shrinking"
 
     def __init__(self, options: Annotated[int, Field(ge=1)] | None = None) -> None:
         self.options = options
 
-    def check(self, module: Any, callbacks: list[Any]) -> None:
+    def check(self, module: Any, callbacks: Sequence[Any]) -> None:
         """Refuse to shrink before anything was learnt.
 
         Raises:
             ConfigError: The first stage would shrink.
         """
-        if self.options is not None and module.stage == 0:
+        if self.options is not None and module.progress.stage == 0:
             raise ConfigError(
-                f"{self.name}.options={self.options}: nothing is learnt yet when the first stage begins; give it to a"
-                f" later one, search.stages=[…, {{name: …, epochs: …, overrides: {{{self.name}.options:"
+                f"{self.key}.options={self.options}: nothing is learnt yet when the first stage begins; give it to a"
+                f" later one, search.stages=[…, {{name: …, epochs: …, overrides: {{{self.key}.options:"
                 f" {self.options}}}}}]"
             )
 
@@ -46,7 +49,7 @@ class ProgressiveShrinking(L.Callback):
         """Drop the weakest options; called once a stage, not where it is resumed."""
         if self.options is None:
             return
-        strengths, _ = module.mean()
+        strengths = module.mean()
         for name, kept in module.decisions.kept.items():
             weights = strengths[name].detach().cpu().masked_fill(~kept, -1.0)
             strongest = weights.argsort(dim=1, descending=True, stable=True)[:, : self.options]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import plainly
+from nas_lightning.core.one_shot import plainly
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 """Shows progress over a sequence: track(items, title)."""

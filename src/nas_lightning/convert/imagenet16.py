@@ -13,7 +13,7 @@ import numpy as np
 from nas_lightning.convert.base import Converter, Track
 from nas_lightning.convert.restricted import load_plain
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import plainly
+from nas_lightning.core.one_shot import plainly
 
 CLASSES = 120
 SIDE = 16

@@ -24,7 +24,7 @@ import torch
 from nas_lightning.convert.base import Converter, Track
 from nas_lightning.convert.restricted import load_plain
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import plainly
+from nas_lightning.core.one_shot import plainly
 
 log = logging.getLogger(__name__)
 

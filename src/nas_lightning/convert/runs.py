@@ -18,7 +18,8 @@ from nas_lightning.config.parts import check_part, target_of
 from nas_lightning.convert.base import Converter, Track
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.protocols import SearchSpace, plainly
+from nas_lightning.core.one_shot import plainly
+from nas_lightning.core.space import SearchSpace
 from nas_lightning.deployment.description import TrainedNetwork
 from nas_lightning.evaluation.reliability import reliability
 from nas_lightning.evaluation.table import Trained, header

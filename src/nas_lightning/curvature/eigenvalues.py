@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nas_lightning.core.protocols import Reduce
+from nas_lightning.core.bilevel import Reduce
 from nas_lightning.curvature.lanczos import RitzPairs, lanczos
 from nas_lightning.curvature.products import Arch, LossOfArch, hessian_products
 

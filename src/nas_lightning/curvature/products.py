@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas_lightning.core.bilevel import Reduce
 from nas_lightning.core.functional import frozen_batch_stats, full_precision, plain_autograd
-from nas_lightning.core.protocols import Reduce
 
 log = logging.getLogger(__name__)
 

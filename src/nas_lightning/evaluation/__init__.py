@@ -1,7 +1,8 @@
 """How good a genotype is: a complete evaluator each, retraining from scratch or looking up in a table."""
 
+from nas_lightning.core.evaluator import Evaluator
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.retraining import Retraining
 from nas_lightning.evaluation.tabular import Tabular
 
-__all__ = ["Recipe", "Retraining", "Tabular"]
+__all__ = ["Evaluator", "Recipe", "Retraining", "Tabular"]

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-import lightning as L
+from nas_lightning.callbacks.phase_module import PhaseModule
 from nas_lightning.core import draws, ranks
-from nas_lightning.core.protocols import Objective
+from nas_lightning.core.objective import Objective
 from nas_lightning.core.schedules import drop_path_in_evaluation, learning_rate
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import TrainingStep, lay_out_like_weights
@@ -18,7 +18,7 @@ from nas_lightning.training.metrics import restore_metrics, state_of_metrics
 Batch = tuple[Tensor, Tensor]
 
 
-class EvaluationModule(L.LightningModule):
+class EvaluationModule(PhaseModule):
     """Trains one network.
 
     Args:

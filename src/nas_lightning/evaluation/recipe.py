@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.evaluator import Evaluator
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Evaluator):
     """Settings of the retraining; published values are in conf/evaluation.
 
     Args:

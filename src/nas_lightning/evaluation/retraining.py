@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
+
 from nas_lightning.callbacks import (
     Cost,
     EpochCheckpoint,
@@ -29,6 +30,8 @@ from nas_lightning.training.workbench import Workbench, callback_of
 class Retraining(Recipe):
     """Trains with a recipe. The last epoch is the result; the best epoch is logged and never reported as such."""
 
+    trains_briefly = True
+
     def check(self, bench: Workbench) -> None:
         """Refuse what cannot be trained before anything is written.
 
@@ -38,11 +41,10 @@ class Retraining(Recipe):
         """
         bench.space.check_image_size(bench.data.image_size, self.layers, self.stem)
         images = self.training_data(bench)
-        images.expected_processes = number_of_processes(bench.plain["trainer"])
+        images.expected_processes = number_of_processes(bench.config.trainer)
         images.setup("fit")
         if self.compile:
-            trainer = bench.trainer("check", 1, bench.folder.checkpoints, max_epochs=1)
-            check_compiler(trainer.strategy.root_device)
+            check_compiler(bench.probe.strategy.root_device)
 
     def training_data(self, bench: Workbench) -> EvaluationData:
         """The images of the training."""
@@ -59,7 +61,7 @@ class Retraining(Recipe):
         """What is trained here, for those who load it later: without the images, which may be gone then."""
         data = bench.data
         return TrainedNetwork(
-            space=bench.plain["space"],
+            space=bench.config.space,
             genotype=genotype.to_dict(),
             num_classes=data.num_classes,
             in_channels=data.in_channels,
@@ -68,8 +70,8 @@ class Retraining(Recipe):
             layers=self.layers,
             stem=self.stem,
             class_names=tuple(map(str, data.class_names)),
-            mean=getattr(data, "mean", None),
-            std=getattr(data, "std", None),
+            mean=data.mean,
+            std=data.std,
             preprocessing=data.preprocessing(),
             data=data.name,
         )
@@ -139,5 +141,5 @@ class Retraining(Recipe):
             "init_channels": self.init_channels,
             "layers": self.layers,
             **cost.report(),
-            **hardware(bench.plain["trainer"]),
+            **hardware(bench.config.trainer),
         }

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import Objective
+from nas_lightning.core.objective import Objective
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.spaces.operations import Pointwise
 

@@ -16,9 +16,11 @@ import torch
 
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.evaluator import Evaluator
 from nas_lightning.core.functional import count_macs, count_parameters
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.protocols import Objective, SearchSpace
+from nas_lightning.core.objective import Objective
+from nas_lightning.core.space import SearchSpace
 from nas_lightning.data.base import ImageData
 from nas_lightning.evaluation.table import HOW, Table, Trained, load, name_of
 from nas_lightning.reports.trajectory import save_trajectory
@@ -43,7 +45,7 @@ class Bench(Protocol):
     folder: RunFolder
 
 
-class Tabular:
+class Tabular(Evaluator):
     """Reads accuracies from a table; nothing is trained.
 
     Args:
@@ -61,7 +63,7 @@ class Tabular:
         self.path = path
         self.dataset = dataset
         self.epochs = epochs
-        self.key = key
+        self.column = key
 
     def check(self, bench: Bench) -> None:
         """Refuse what cannot be looked up before anything is written.
@@ -70,7 +72,7 @@ class Tabular:
             ConfigError: The table cannot be read, lacks the data set, or does not list architectures of this space, or
                 the objective is not the accuracy.
         """
-        table = load(self.path, self.key)
+        table = load(self.path, self.column)
         self._trained(table, bench)
         listed = table.contents.space
         if listed not in (None, bench.space.name):
@@ -102,7 +104,7 @@ class Tabular:
             ConfigError: The table does not have the architecture, or no test accuracy of it.
         """
         start = time.perf_counter()
-        table = load(self.path, self.key)
+        table = load(self.path, self.column)
         dataset, trained, epochs = self._trained(table, bench)
         test, valid = (trained.name(part, epochs) for part in ("test", "valid"))
         name = self._name(table, genotype)
@@ -157,7 +159,7 @@ class Tabular:
 
     def _name(self, table: Table, genotype: Genotype) -> str:
         """What the table calls a genotype."""
-        key = self.key or table.contents.key
+        key = self.column or table.contents.key
         name = name_of(genotype, key)
         if name is None:
             raise ConfigError(
@@ -172,7 +174,7 @@ class Tabular:
         rows: list[dict[str, Any]] = []
         for row in _genotypes(bench.folder.genotypes):
             found = row["genotype"]
-            name = None if found is None else name_of(Genotype.from_dict(found), self.key or table.contents.key)
+            name = None if found is None else name_of(Genotype.from_dict(found), self.column or table.contents.key)
             if name is None or name not in table.rows:
                 continue
             rows.append(
@@ -181,7 +183,7 @@ class Tabular:
                     "test_accuracy": table.value(name, test),
                     "regret": table.regret(name, test),
                     "val_error": errors.get(row["epoch"]),
-                    self.key or table.contents.key: name,
+                    self.column or table.contents.key: name,
                 }
             )
         if not rows or not ranks.is_first():

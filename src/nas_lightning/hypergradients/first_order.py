@@ -2,51 +2,28 @@
 
 from torch import Tensor
 
-from nas_lightning.core.protocols import InnerStep, Loss, Reduce, Tensors
+from nas_lightning.core.bilevel import Bilevel, Hypergradient, Tensors
 from nas_lightning.hypergradients.inner import gradients
 
 
-def first_order(
-    train_loss: Loss,
-    arch_loss: Loss,
-    weights: Tensors,
-    arch: Tensors,
-    inner_step: InnerStep,
-    reduce: Reduce,
-) -> tuple[Tensors, Tensor]:
+def first_order(problem: Bilevel) -> tuple[Tensors, Tensor]:
     """∇_α L_arch(w, α), for the architecture parameters only: no gradient of a weight is computed.
 
     Args:
-        train_loss: Unused.
-        arch_loss: Outer loss.
-        weights: Network weights.
-        arch: Architecture parameters, requiring gradients.
-        inner_step: Unused.
-        reduce: Average over processes.
+        problem: The bilevel problem; its inner loss and step are not used.
 
     Returns:
         Gradients by the names of `arch`, and the outer loss (detached).
     """
-    frozen = {name: weight.detach() for name, weight in weights.items()}
-    loss = arch_loss(frozen, arch)
-    found = reduce(gradients(loss, list(arch.values())))
-    return dict(zip(arch, found, strict=True)), loss.detach()
+    frozen = {name: weight.detach() for name, weight in problem.weights.items()}
+    loss = problem.arch_loss(frozen, problem.arch)
+    found = problem.reduce(gradients(loss, list(problem.arch.values())))
+    return dict(zip(problem.arch, found, strict=True)), loss.detach()
 
 
-class FirstOrder:
+class FirstOrder(Hypergradient):
     """`first_order` as a part."""
 
-    second_order = False
-    learns = True
-
-    def __call__(
-        self,
-        train_loss: Loss,
-        arch_loss: Loss,
-        weights: Tensors,
-        arch: Tensors,
-        inner_step: InnerStep,
-        reduce: Reduce,
-    ) -> tuple[Tensors, Tensor]:
+    def __call__(self, problem: Bilevel) -> tuple[Tensors, Tensor]:
         """See `first_order`."""
-        return first_order(train_loss, arch_loss, weights, arch, inner_step, reduce)
+        return first_order(problem)

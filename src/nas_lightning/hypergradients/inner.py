@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nas_lightning.core.protocols import Tensors
+from nas_lightning.core.bilevel import Tensors
 
 
 @dataclass(frozen=True)

@@ -17,53 +17,41 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from nas_lightning.core.bilevel import Bilevel, Hypergradient, Tensors
 from nas_lightning.core.functional import plain_autograd
-from nas_lightning.core.protocols import InnerStep, Loss, Reduce, Tensors
 from nas_lightning.hypergradients.inner import gradients
 
 
-def unrolled(
-    train_loss: Loss,
-    arch_loss: Loss,
-    weights: Tensors,
-    arch: Tensors,
-    inner_step: InnerStep,
-    reduce: Reduce,
-    exact: bool = False,
-    radius: float = 0.01,
-) -> tuple[Tensors, Tensor]:
+def unrolled(problem: Bilevel, exact: bool = False, radius: float = 0.01) -> tuple[Tensors, Tensor]:
     """The unrolled hypergradient.
 
-    `train_loss` is evaluated up to three times and must repeat its random draws each time: a finite difference of
+    The inner loss is evaluated up to three times and must repeat its random draws each time: a finite difference of
     losses with fresh masks is mask noise divided by a tiny radius.
 
     Args:
-        train_loss: Inner loss.
-        arch_loss: Outer loss.
-        weights: Network weights w; they are not changed.
-        arch: Architecture parameters α, requiring gradients.
-        inner_step: The virtual step.
-        reduce: Average over processes, applied to the inner gradient, to v before its norm, and to the result.
+        problem: The bilevel problem. Its weights are not changed; `reduce` is applied to the inner gradient, to v
+            before its norm, and to the result.
         exact: Take h by double backward instead of the finite difference.
         radius: ‖w± − w‖ of the finite difference.
 
     Returns:
         Gradients by the names of `arch`, and the outer loss at w' (detached).
     """
-    names = list(weights)
-    leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+    arch, reduce = problem.arch, problem.reduce
+    names = list(problem.weights)
+    leaves = {name: weight.detach().requires_grad_() for name, weight in problem.weights.items()}
     constant = {name: a.detach() for name, a in arch.items()}
     alpha = list(arch.values())
 
     with plain_autograd() if exact else nullcontext():
-        loss = train_loss(leaves, arch if exact else constant)
+        loss = problem.train_loss(leaves, arch if exact else constant)
     inner = gradients(loss, list(leaves.values()), create_graph=exact)
     reduced = reduce([g.detach() for g in inner])
     with torch.no_grad():
-        stepped = inner_step({name: leaf.detach() for name, leaf in leaves.items()}, reduced)
+        stepped = problem.inner_step({name: leaf.detach() for name, leaf in leaves.items()}, reduced)
     virtual = {name: weight.requires_grad_() for name, weight in stepped.items()}
 
-    outer = arch_loss(virtual, arch)
+    outer = problem.arch_loss(virtual, arch)
     both = gradients(outer, [*alpha, *virtual.values()])
     direct, v = both[: len(alpha)], reduce(both[len(alpha) :])
 
@@ -84,14 +72,14 @@ def unrolled(
             sides = []
             for sign in (step, -step):
                 shifted = dict(zip(names, torch._foreach_add(base, v, alpha=sign), strict=True))
-                sides.append(gradients(train_loss(shifted, arch), alpha))
+                sides.append(gradients(problem.train_loss(shifted, arch), alpha))
             mixed = [(plus - minus) / (2 * step) for plus, minus in zip(*sides, strict=True)]
 
-    result = reduce([d - inner_step.lr * h for d, h in zip(direct, mixed, strict=True)])
+    result = reduce([d - problem.inner_step.lr * h for d, h in zip(direct, mixed, strict=True)])
     return dict(zip(arch, result, strict=True)), outer.detach()
 
 
-class Unrolled:
+class Unrolled(Hypergradient):
     """`unrolled` as a part.
 
     Args:
@@ -100,20 +88,11 @@ class Unrolled:
     """
 
     second_order = True
-    learns = True
 
     def __init__(self, exact: bool = False, radius: Annotated[float, Field(gt=0)] = 0.01) -> None:
         self.exact = exact
         self.radius = radius
 
-    def __call__(
-        self,
-        train_loss: Loss,
-        arch_loss: Loss,
-        weights: Tensors,
-        arch: Tensors,
-        inner_step: InnerStep,
-        reduce: Reduce,
-    ) -> tuple[Tensors, Tensor]:
+    def __call__(self, problem: Bilevel) -> tuple[Tensors, Tensor]:
         """See `unrolled`."""
-        return unrolled(train_loss, arch_loss, weights, arch, inner_step, reduce, exact=self.exact, radius=self.radius)
+        return unrolled(problem, self.exact, self.radius)

@@ -7,14 +7,15 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
+from nas_lightning.core.bilevel import Reduce
 from nas_lightning.core.choices import Choice, Mixing
-from nas_lightning.core.protocols import Reduce
+from nas_lightning.core.perturbation import Perturbation
 from nas_lightning.hypergradients.inner import gradients
 from nas_lightning.perturbations.random import Random
 from nas_lightning.perturbations.simplex import onto_simplex
 
 
-class Adversarial:
+class Adversarial(Perturbation):
     """Projected sign ascent on the loss of the train batch within an L∞ ball of radius ε, from a random start.
 
     A weight step costs `steps` more forward and backward passes and two more forward passes. The clean weights are
@@ -34,6 +35,8 @@ class Adversarial:
     Raises:
         ConfigError: `maximum` is smaller than `start`.
     """
+
+    simplex = True
 
     def __init__(
         self,

@@ -1,19 +1,20 @@
 """Random smoothing (SDARTS-RS): the weights train at a random point near the mixing weights."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from torch import Generator, Tensor
 
+from nas_lightning.core.bilevel import Reduce
 from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import Reduce
+from nas_lightning.core.perturbation import Perturbation
 from nas_lightning.core.schedules import perturbation_radius
 from nas_lightning.perturbations.simplex import jittered
 
 
-class Random:
+class Random(Perturbation):
     """Adds U(−ε, ε) to every operation weight, anew in each weight step, and returns to the simplex.
 
     Source: Chen & Hsieh, SmoothDARTS (ICML 2020), with the schedule and the way back to the simplex of the
@@ -28,16 +29,15 @@ class Random:
         ConfigError: `maximum` is smaller than `start`.
     """
 
-    bn_mode: Literal["train", "eval"] = "train"
-    """Of no effect: no loss is evaluated."""
+    simplex = True
 
     def __init__(
         self, start: Annotated[float, Field(ge=0)] = 0.03, maximum: Annotated[float, Field(ge=0)] = 0.3
     ) -> None:
         if maximum < start:
             raise ConfigError(
-                f"perturbation.maximum={maximum}: must be at least perturbation.start={start}; "
-                f"use perturbation.maximum={start}"
+                f"{self.key}.maximum={maximum}: must be at least {self.key}.start={start};"
+                f" use {self.key}.maximum={start}"
             )
         self.start = start
         self.maximum = maximum

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.evaluation.retraining import Retraining
-from nas_lightning.search.build import bench_of, search_data, stages_of
-from nas_lightning.search.stages import Stage
+from nas_lightning.searches.build import bench_of, search_data, stages_of
+from nas_lightning.searches.stages import Stage
 from nas_lightning.tasks.candidates import member_benches
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench
@@ -69,7 +69,7 @@ def count(bench: Workbench) -> Work:
     if task not in PLANNED:
         raise ConfigError(f"task={task}: a plan is of runs; allowed: {', '.join(PLANNED)}; leave task=plan alone")
     work = Work()
-    processes = number_of_processes(bench.plain["trainer"])
+    processes = number_of_processes(bench.config.trainer)
     if processes > 1:
         work.note(f"{processes} processes: steps and hours of each; what they tell each other is left out")
     if task != "evaluate":
@@ -88,7 +88,7 @@ def _count_search(bench: Workbench, work: Work) -> None:
     stages = stages_of(bench)
     for stage in stages:
         parts = bench_of(bench, stage)
-        settings, trainer = parts.config.search, parts.plain["trainer"]
+        settings, trainer = parts.config.search, parts.config.trainer
         images = search_data(parts)
         images.expected_processes = number_of_processes(trainer)
         images.setup("fit")
@@ -96,7 +96,7 @@ def _count_search(bench: Workbench, work: Work) -> None:
         batches = len(images.val_dataloader())
         probe = _remember(work, parts, stage)
         epochs = stage.last_epoch - stage.first_epoch
-        learns = parts.build("hypergradient", parts.plain["hypergradient"]).learns
+        learns = parts.part("hypergradient").learns
         warm = min(settings.arch.warmup_epochs, epochs) if learns else epochs
         work.units[Unit(probe, "weight step")] += warm * steps
         work.units[Unit(probe, "search step")] += (epochs - warm) * steps
@@ -109,25 +109,23 @@ def _count_search(bench: Workbench, work: Work) -> None:
                     extra = last and settings.epochs - 1 not in measured
                     work.units[Unit(probe, "curvature")] += len(measured) + extra
         for control in parts.build_named("control").values():
-            if stage.phase == "search" and hasattr(control, "val_batches"):
+            if stage.phase == "search":
                 passes = control.val_batches(parts.space, batches, settings.epochs)
                 work.units[Unit(probe, "val batch")] += passes if stage is stages[0] else 0
         if stage is stages[-1]:
-            selector = parts.build("selector", parts.plain["selector"])
-            if hasattr(selector, "val_batches"):
-                work.units[Unit(probe, "val batch")] += selector.val_batches(parts.space, batches)
-    if bench.plain["control"]:
+            work.units[Unit(probe, "val batch")] += parts.selector.val_batches(parts.space, batches)
+    if bench.config.control:
         work.note("controls: as if none stopped, went back, saved work by a decision or changed the batch size")
     if any(stage.phase == "selection" for stage in stages):
         work.note("selection: its fine-tuning as if nothing were decided yet, which is too much by up to a half")
 
 
 def _count_retraining(bench: Workbench, work: Work) -> None:
-    evaluator = bench.build("evaluation", bench.plain["evaluation"])
+    evaluator = bench.evaluator
     if not isinstance(evaluator, Retraining):
         work.note(f"evaluation {type(evaluator).__name__}: nothing is trained, so it counts for nothing")
         return
-    images, trainer = evaluator.training_data(bench), bench.plain["trainer"]
+    images, trainer = evaluator.training_data(bench), bench.config.trainer
     images.expected_processes = number_of_processes(trainer)
     images.setup("fit")
     probe = _remember(work, bench, None)
@@ -151,11 +149,11 @@ def _limited(batches: int, limit: int | float | None) -> int:
 def _remember(work: Work, bench: Workbench, stage: Stage | None) -> str:
     """Keep what is needed to measure, and return its hash."""
     depends = _of_retraining(bench) if stage is None else _of_search(bench, stage)
-    data, trainer = bench.data, bench.plain["trainer"]
+    data, trainer = bench.data, bench.config.trainer
     depends |= {
         "images": [data.in_channels, data.image_size, data.num_classes],
-        "objective": bench.plain["objective"],
-        "space": bench.plain["space"],
+        "objective": bench.config.objective,
+        "space": bench.config.space,
         "precision": str(trainer.get("precision")),
     }
     text = json.dumps(_kinds(depends), sort_keys=True)
@@ -165,10 +163,13 @@ def _remember(work: Work, bench: Workbench, stage: Stage | None) -> str:
 
 
 def _of_search(bench: Workbench, stage: Stage) -> dict[str, Any]:
-    search = {key: bench.plain["search"][key] for key in ("batch_size", "init_channels", "layers", "stem")}
+    search = {key: getattr(bench.config.search, key) for key in ("batch_size", "init_channels", "layers", "stem")}
     controls = bench.build_named("control")
-    shrinking = {key: bench.plain["control"][key] for key, part in controls.items() if hasattr(part, "at_stage_start")}
-    parts = {key: bench.plain[key] for key in ("relaxation", "hypergradient", "perturbation", "regularizer", "engine")}
+    shrinking = {key: bench.config.control[key] for key, part in controls.items() if part.shrinks}
+    parts = {
+        key: getattr(bench.config, key)
+        for key in ("relaxation", "hypergradient", "perturbation", "regularizer", "engine")
+    }
     callbacks = bench.build_named("callbacks").values()
     tracked = [[part.mode, part.exact] for part in callbacks if isinstance(part, CurvatureTracking)]
     # What is measured of it, too: without a warm-up there is no step of the weights alone.
@@ -178,7 +179,7 @@ def _of_search(bench: Workbench, stage: Stage) -> dict[str, Any]:
 
 def _of_retraining(bench: Workbench) -> dict[str, Any]:
     left_out = ("name", "epochs", "warmup_epochs", "images", "schedule", "checkpoint_minutes")
-    return {"evaluation": {k: v for k, v in bench.plain["evaluation"].items() if k not in left_out}}
+    return {"evaluation": {k: v for k, v in bench.config.evaluation.items() if k not in left_out}}
 
 
 def _kinds(value: Any) -> Any:

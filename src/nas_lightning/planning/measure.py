@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor
 
-import lightning as L
 from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core.draws import seeded_generator
 from nas_lightning.evaluation.module import EvaluationModule
 from nas_lightning.evaluation.retraining import Retraining
-from nas_lightning.search.build import build_module, search_data
-from nas_lightning.search.module import SearchModule
-from nas_lightning.search.stages import Stage
+from nas_lightning.searches.build import build_module, search_data
+from nas_lightning.searches.module import SearchModule
+from nas_lightning.searches.stages import Stage
 from nas_lightning.spaces.network import auxiliary_fits
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench
@@ -131,11 +131,11 @@ class SearchTiming(Timing):
 
     def begin(self, module: SearchModule, kind: str) -> None:
         """To the first epoch of the stage, or the first after its warm-up."""
-        module.search_epoch = module.first_epoch + (self.warm if kind == "search step" else 0)
+        module.progress.search_epoch = module.progress.first_epoch + (self.warm if kind == "search step" else 0)
 
     def look(self, module: SearchModule, images: Tensor) -> Tensor:
         """The one-shot model on a batch."""
-        mixing, active = module.mean()
+        mixing, active = module.at_mean()
         return module.supernet(images, mixing, active)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -171,7 +171,7 @@ def measure(bench: Workbench, stage: Stage | None, seconds: float) -> dict[str, 
         What each kind of unit takes.
     """
     module, data, timing = _retraining(bench, seconds) if stage is None else _search(bench, stage, seconds)
-    several = number_of_processes(bench.plain["trainer"]) > 1
+    several = number_of_processes(bench.config.trainer) > 1
     alone = {"devices": 1, "num_nodes": 1} if several else {}
     trainer = bench.plain_trainer(
         [timing],
@@ -190,16 +190,15 @@ def measure(bench: Workbench, stage: Stage | None, seconds: float) -> dict[str, 
 def _search(bench: Workbench, stage: Stage, seconds: float) -> tuple[L.LightningModule, Any, Timing]:
     module = build_module(bench, stage)
     for control in bench.build_named("control").values():
-        if hasattr(control, "at_stage_start"):
-            control.at_stage_start(module)
+        control.at_stage_start(module)
     timing = SearchTiming(module, seconds, bench.build_named("callbacks"))
     timing.begin(module, timing.kinds[0])
-    module.last_epoch = 2**31  # the timing ends it
+    module.progress.last_epoch = 2**31  # the timing ends it
     return module, search_data(bench), timing
 
 
 def _retraining(bench: Workbench, seconds: float) -> tuple[L.LightningModule, Any, Timing]:
-    recipe, data = bench.build("evaluation", bench.plain["evaluation"]), bench.data
+    recipe, data = bench.evaluator, bench.data
     assert isinstance(recipe, Retraining)
     genotype = bench.space.genotype_of(bench.space.sample(seeded_generator(bench.config.seed, "plan"), False))
     auxiliary = recipe.auxiliary > 0 and auxiliary_fits(data.image_size, recipe.stem)

@@ -26,7 +26,7 @@ from nas_lightning.data.stand_in import without_reading
 from nas_lightning.planning.count import Unit, Work, count
 from nas_lightning.planning.measure import Seconds, measure
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.one_shot import track_progress
+from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.sweeps.grammar import limited, params_of, sweep_choices
 from nas_lightning.training.workbench import Workbench
 
@@ -108,7 +108,7 @@ def plan_of(words: Sequence[str]) -> Plan:
     members = []
     for overrides in track_progress(list(product(*swept.values())), "plan: runs"):
         bench = Workbench(as_dict(compose([*fixed, *overrides])), RunFolder("unused"))
-        key = json.dumps(bench.plain["data"], sort_keys=True)
+        key = json.dumps(bench.config.data, sort_keys=True)
         bench.data = images[key] = images[key] if key in images else without_reading(bench.source)
         labels = (bench.config.method, bench.space.name, bench.data.name)
         members.append(Member(list(overrides), len(seeds), labels, count(bench)))

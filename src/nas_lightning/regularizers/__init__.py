@@ -1,11 +1,23 @@
 """Regularizers reach inside the supernet by hooks. One idea a file."""
 
+from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.regularizers.cutout import Cutout
 from nas_lightning.regularizers.drop_path import DropPath
 from nas_lightning.regularizers.edge_normalisation import EdgeNormalisation
-from nas_lightning.regularizers.hooks import Hooks
 from nas_lightning.regularizers.noise import Noise
 from nas_lightning.regularizers.partial_channels import PartialChannels
 from nas_lightning.regularizers.skip_drop_path import SkipDropPath
 
-__all__ = ["Cutout", "DropPath", "EdgeNormalisation", "Hooks", "Noise", "PartialChannels", "SkipDropPath"]
+__all__ = [
+    "Cutout",
+    "DropPath",
+    "EdgeNormalisation",
+    "Hooks",
+    "Noise",
+    "PartialChannels",
+    "Regularizer",
+    "SkipDropPath",
+]
+
+Hooks = Regularizer
+"""The name of the base class before, for parts of users that old run folders name."""

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.regularizers.drop_path import known_epochs
-from nas_lightning.regularizers.hooks import Hooks
 
 
-class Cutout(Hooks):
+class Cutout(Regularizer):
     """Blanks one square of each image, all images at once; 0 is then the mean colour.
 
     The centre falls on any pixel with equal chance and the square is clipped at the border: rows c − length // 2 to
@@ -34,6 +34,8 @@ class Cutout(Hooks):
     Raises:
         ConfigError: The square is larger than the image.
     """
+
+    key = "regularizer.cutout"
 
     def __init__(
         self,
@@ -57,8 +59,8 @@ class Cutout(Hooks):
             return side // 2
         if self.length > side:
             raise ConfigError(
-                f"regularizer.cutout.length={self.length}: the images have {side} pixels a side;"
-                f" allowed: 0 to {side}, or null for half of it; write regularizer.cutout.length={side // 2}"
+                f"{self.key}.length={self.length}: the images have {side} pixels a side; allowed: 0 to {side}, or null"
+                f" for half of it; write {self.key}.length={side // 2}"
             )
         return self.length
 
@@ -69,7 +71,7 @@ class Cutout(Hooks):
             ConfigError: The schedule is linear and the number of epochs is not known.
         """
         if self.schedule == "linear":
-            self._fraction = min(1.0, search_epoch / max(1, known_epochs(self.epochs, "cutout") - 1))
+            self._fraction = min(1.0, search_epoch / max(1, known_epochs(self.epochs, self.key) - 1))
 
     def on_images(self, images: Tensor) -> Tensor:
         """[B, C, H, W] → a new tensor with the squares blanked, or the images themselves where it is off.

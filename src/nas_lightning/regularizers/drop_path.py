@@ -6,25 +6,29 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import EdgeInfo
+from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.core.schedules import drop_path_in_search
-from nas_lightning.regularizers.hooks import Hooks
+from nas_lightning.core.space import EdgeInfo
 from nas_lightning.spaces.operations import drop_path
 
 
 def known_epochs(epochs: int | None, part: str) -> int:
-    """The length of a schedule in search epochs.
+    """Return the length of a schedule in search epochs.
+
+    Args:
+        epochs: It, where it is known.
+        part: Key of the part in the configuration.
 
     Raises:
         ConfigError: It is not known.
     """
     if epochs is None:
-        key = f"regularizer.{part}.epochs"
+        key = f"{part}.epochs"
         raise ConfigError(f"{key}=null: the schedule needs the search epochs, a whole number from 1; write {key}=50")
     return epochs
 
 
-class DropPath(Hooks, nn.Module):
+class DropPath(Regularizer, nn.Module):
     """Drops the mixed output of an edge, the identity included, for each image by itself, and scales the others up.
 
     The probability is p(e) = maximum·e/(E−1): it reaches the maximum in the last search epoch. Active in training
@@ -40,6 +44,7 @@ class DropPath(Hooks, nn.Module):
         probability: Probability of the current epoch.
     """
 
+    key = "regularizer.drop_path"
     adjustable: ClassVar[dict[str, float]] = {"maximum": 1.0}
 
     def __init__(
@@ -60,17 +65,16 @@ class DropPath(Hooks, nn.Module):
         """
         if not 0 <= self.maximum < 1:
             raise ConfigError(
-                f"regularizer.drop_path.maximum={self.maximum}: must be at least 0 and less than 1;"
-                " write regularizer.drop_path.maximum=VALUE"
+                f"{self.key}.maximum={self.maximum}: must be at least 0 and less than 1; write {self.key}.maximum=VALUE"
             )
-        epochs = known_epochs(self.epochs, "drop_path")
+        epochs = known_epochs(self.epochs, self.key)
         self.probability = drop_path_in_search(min(search_epoch, epochs - 1), epochs, self.maximum)
 
     def acts_on_edges(self) -> bool:
         """In training, once some are dropped."""
         return self.training and self.probability > 0
 
-    def on_edge(self, y: Tensor, edge: EdgeInfo) -> Tensor:
+    def on_edge(self, y: Tensor, x: Tensor, edge: EdgeInfo) -> Tensor:
         """[B, C, H, W] → the same, zero for the dropped images, out of place."""
         if not self.acts_on_edges():
             return y

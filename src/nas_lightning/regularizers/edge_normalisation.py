@@ -3,13 +3,13 @@
 import logging
 
 from nas_lightning.core.choices import Choice
-from nas_lightning.core.protocols import SearchSpace
-from nas_lightning.regularizers.hooks import Hooks
+from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.core.space import SearchSpace
 
 log = logging.getLogger(__name__)
 
 
-class EdgeNormalisation(Hooks):
+class EdgeNormalisation(Regularizer):
     """A node is the sum of its edges by weights of their own, one set a cell type, and these choose its edges.
 
     The space gets choices of kind `edge`. With the softmax relaxation the weights of the edges into a node are
@@ -21,13 +21,16 @@ class EdgeNormalisation(Hooks):
     their edges (NAS-Bench-201) there is nothing to weigh: the part does nothing there and says so.
     """
 
+    key = "regularizer.edge_normalisation"
+
     def build(self, space: SearchSpace) -> SearchSpace:
         """The space with weighted edges; the same one, with a warning, where no node chooses among its edges."""
         if not any(_chooses_edges(choice) for choice in space.choices.values()):
             log.warning(
-                "regularizer.edge_normalisation does nothing: nodes of space '%s' keep all of their edges; remove it"
-                " with ~regularizer.edge_normalisation",
+                "%s does nothing: nodes of space '%s' keep all of their edges; remove it with ~%s",
+                self.key,
                 space.name,
+                self.key,
             )
             return space
         return space.variant(edge_weights=True)

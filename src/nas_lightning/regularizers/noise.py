@@ -10,14 +10,19 @@ from torch.nn.functional import softplus
 
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import EdgeInfo, SearchSpace
+from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.core.schedules import cosine
+from nas_lightning.core.space import EdgeInfo, SearchSpace
 from nas_lightning.regularizers.drop_path import known_epochs
-from nas_lightning.regularizers.hooks import Hooks
 
 
 def require_skip_connect(space: SearchSpace, part: str, instead: str) -> None:
     """Refuse a space in which a part that acts on skip connections would do nothing.
+
+    Args:
+        space: The space.
+        part: Key of the part in the configuration.
+        instead: What to add in its place.
 
     Raises:
         ConfigError: No edge offers skip_connect; `instead` says what to use.
@@ -25,12 +30,11 @@ def require_skip_connect(space: SearchSpace, part: str, instead: str) -> None:
     choices = [choice for choice in space.choices.values() if choice.kind == "op"]
     if not any("skip_connect" in row for choice in choices for row in choice.options):
         raise ConfigError(
-            f"regularizer.{part}: no edge of space={space.name} offers skip_connect, so it would do nothing;"
-            f" use ~regularizer.{part} {instead}"
+            f"{part}: no edge of space={space.name} offers skip_connect, so it would do nothing; use ~{part} {instead}"
         )
 
 
-class Noise(Hooks, nn.Module):
+class Noise(Regularizer, nn.Module):
     """Fresh noise on operation outputs in training mode, in the weight step and in the architecture step.
 
     Additive: y + d·(mean + n), with n elementwise
@@ -64,6 +68,7 @@ class Noise(Hooks, nn.Module):
         ConfigError: Uniform multiplicative noise, or a learnable strength that starts at 0.
     """
 
+    key = "regularizer.skip_noise"
     adjustable: ClassVar[dict[str, float]] = {"std": math.inf}
 
     def __init__(
@@ -78,8 +83,7 @@ class Noise(Hooks, nn.Module):
         learnable: bool = False,
     ) -> None:
         super().__init__()
-        self.name = "skip_noise" if operations == "skip_connect" else "op_noise"
-        key = f"regularizer.{self.name}"
+        key = self.key
         if form == "multiplicative" and distribution != "gaussian":
             raise ConfigError(
                 f"{key}.distribution={distribution}: multiplicative noise is gaussian;"
@@ -119,7 +123,7 @@ class Noise(Hooks, nn.Module):
         """
         if self.operations == "skip_connect":
             instead = "+regularizer=op_noise (noise on every operation), or method=noisy_darts_nfa"
-            require_skip_connect(space, self.name, instead)
+            require_skip_connect(space, self.key, instead)
         if self.learnable:
             self._start = self.std + math.log(-math.expm1(-self.std))  # softplus of this is std
             for name, choice in space.choices.items():
@@ -136,7 +140,7 @@ class Noise(Hooks, nn.Module):
             ConfigError: The number of epochs is not known.
         """
         if self.decay:
-            epochs = known_epochs(self.epochs, self.name)
+            epochs = known_epochs(self.epochs, self.key)
             self._remaining = cosine(min(search_epoch, epochs), epochs, 1.0)
 
     def on_op(self, y: Tensor, op: str, edge: EdgeInfo) -> Tensor:

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nas_lightning.core.protocols import SearchSpace
-from nas_lightning.regularizers.hooks import Hooks
+from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.core.space import SearchSpace
 
 
-class PartialChannels(Hooks):
+class PartialChannels(Regularizer):
     """On every edge the first C/K channels go through the mixture and the others bypass it.
 
     The operations become K times narrower, so that a supernet of K times the batch size, or of more channels, fits into
@@ -22,6 +22,8 @@ class PartialChannels(Hooks):
     Args:
         divisor: K; 1 leaves the supernet as it is. It must divide `search.init_channels`.
     """
+
+    key = "regularizer.partial_channels"
 
     def __init__(self, divisor: Annotated[int, Field(ge=1)] = 4) -> None:
         self.divisor = divisor

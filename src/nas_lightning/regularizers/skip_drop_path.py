@@ -5,13 +5,13 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from nas_lightning.core.protocols import EdgeInfo, SearchSpace
-from nas_lightning.regularizers.hooks import Hooks
+from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.core.space import EdgeInfo, SearchSpace
 from nas_lightning.regularizers.noise import require_skip_connect
 from nas_lightning.spaces.operations import drop_path
 
 
-class SkipDropPath(Hooks, nn.Module):
+class SkipDropPath(Regularizer, nn.Module):
     """Drops the output of skip_connect for each image by itself and scales the others up, out of place.
 
     The released code of NoisyDARTS (Chu et al.) does so at 0.3 in every search, its plain DARTS included, and in
@@ -26,6 +26,7 @@ class SkipDropPath(Hooks, nn.Module):
         in_validation: Act in evaluation mode as well (as released).
     """
 
+    key = "regularizer.skip_drop_path"
     adjustable: ClassVar[dict[str, float]] = {"probability": 1.0}
 
     def __init__(self, probability: Annotated[float, Field(ge=0, lt=1)] = 0.3, in_validation: bool = False) -> None:
@@ -39,7 +40,7 @@ class SkipDropPath(Hooks, nn.Module):
         Raises:
             ConfigError: No edge of the space offers skip_connect.
         """
-        require_skip_connect(space, "skip_drop_path", "+regularizer=drop_path (drop-path on whole edges)")
+        require_skip_connect(space, self.key, "+regularizer=drop_path (drop-path on whole edges)")
         return space
 
     def acts_on(self, op: str) -> bool:

@@ -1,9 +1,17 @@
 """Relaxations: architecture parameters → mixing weights. One idea a file."""
 
+from nas_lightning.core.relaxation import Relaxation
 from nas_lightning.relaxations.decoupled import Decoupled
 from nas_lightning.relaxations.dirichlet import Dirichlet
 from nas_lightning.relaxations.gumbel import Gumbel
 from nas_lightning.relaxations.softmax import Softmax
 from nas_lightning.relaxations.uniform import Uniform
 
-__all__ = ["Decoupled", "Dirichlet", "Gumbel", "Softmax", "Uniform"]
+__all__ = [
+    "Decoupled",
+    "Dirichlet",
+    "Gumbel",
+    "Relaxation",
+    "Softmax",
+    "Uniform",
+]

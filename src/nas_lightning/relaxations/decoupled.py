@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 from torch import Generator, Tensor
 
+from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.choices import Active, Choice, Mixing
-from nas_lightning.core.protocols import Relaxation, Tensors
+from nas_lightning.core.relaxation import Relaxation
 
 
-class Decoupled:
+class Decoupled(Relaxation):
     """The weight step sees the mixing weights of one relaxation, everything else those of another.
 
     Both read the same architecture parameters, which are those of `arch`. In SETN the weights learn on a uniformly
@@ -23,9 +24,11 @@ class Decoupled:
     """
 
     def __init__(self, weights: Relaxation, arch: Relaxation) -> None:
+        super().__init__()
         self.weights = weights
         self.arch = arch
-        self.none: bool = getattr(weights, "none", True)  # whether the weights' paths hold the operation `none`
+        self.none = weights.none
+        self.simplex = weights.simplex and arch.simplex
 
     def init(self, choices: Mapping[str, Choice], generator: Generator | None = None) -> Tensors:
         """The architecture parameters of `arch`, each [R, O]."""
@@ -33,7 +36,7 @@ class Decoupled:
         self.weights.init(choices, generator)  # for the choices' sake
         return parameters
 
-    def restrict(self, kept: Tensors) -> None:
+    def restrict(self, kept: Mapping[str, Tensor]) -> None:
         """Let only these options take part in either; boolean [R, O] by choice."""
         self.weights.restrict(kept)
         self.arch.restrict(kept)

@@ -11,8 +11,8 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
+from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.choices import Mixing
-from nas_lightning.core.protocols import Tensors
 from nas_lightning.relaxations.masks import Logits, masked_softmax
 
 SMALLEST = 1e-4
@@ -77,7 +77,7 @@ class Dirichlet(Logits):
     def _sample(self, name: str, logits: Tensor) -> Tensor:
         with torch.autocast(logits.device.type, enabled=False), torch.autocast("cpu", enabled=False):
             beta, kept = self._concentration(name, logits)
-            sample = _sample_rows(beta.cpu().double(), self._kept[name]).to(beta)
+            sample = _sample_rows(beta.cpu().double(), self.kept[name]).to(beta)
             # Small ones may have vanished in single precision.
             return _over_its_sum(torch.where(kept, sample.clamp(min=torch.finfo(beta.dtype).tiny), 0))
 
@@ -91,7 +91,7 @@ class Dirichlet(Logits):
 
     def strengths(self, arch: Tensors) -> Mixing:
         """softmax(α) by choice, each [R, O], over the options that take part: what genotypes are derived from."""
-        return {name: masked_softmax(logits, self._mask(name, logits.device)) for name, logits in arch.items()}
+        return {name: masked_softmax(logits, self.mask(name, logits.device)) for name, logits in arch.items()}
 
     def penalty(self, arch: Tensors) -> Tensor | None:
         """The anchor's term where it is `kl`, a scalar; otherwise None."""
@@ -102,7 +102,7 @@ class Dirichlet(Logits):
 
     def _concentration(self, name: str, logits: Tensor) -> tuple[Tensor, Tensor]:
         """β [R, O], 1 without gradient for what does not take part, and what does, boolean [R, O]."""
-        kept = self._kept[name].to(logits.device)
+        kept = self.kept[name].to(logits.device)
         return concentration(torch.where(kept, logits, 0)), kept
 
 

@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
+from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import Tensors
 from nas_lightning.relaxations.masks import Logits, masked_softmax
 
 TRIES = 10
@@ -75,8 +75,8 @@ class Gumbel(Logits):
             return self.start
         if self.epochs is None:
             raise ConfigError(
-                "relaxation.epochs=null: the temperature needs the search epochs, a whole number from 1;"
-                " write relaxation.epochs=50"
+                f"{self.key}.epochs=null: the temperature needs the search epochs, a whole number from 1;"
+                f" write {self.key}.epochs=50"
             )
         last = self.epochs - 1
         return self.start - (self.start - self.end) * min(epoch, last) / max(1, last)
@@ -94,11 +94,11 @@ class Gumbel(Logits):
         tau = self.temperature(epoch)
         mixing: Mixing = {}
         for name, logits in arch.items():
-            kept = self._mask(name, logits.device)
+            kept = self.mask(name, logits.device)
             # Not normalised first: log softmax(α) is α less a constant of the row.
             noisy = (logits + gumbel_like(logits, generator)) / tau
             p = masked_softmax(noisy, kept)
-            if not self.hard or self._choices[name].kind != "op":
+            if not self.hard or self.choices[name].kind != "op":
                 mixing[name] = p
                 continue
             selected = _one_hot_of_largest(noisy, kept)
@@ -113,16 +113,16 @@ class Gumbel(Logits):
         if not self.hard or self.gradient == "all":
             return None
         active: Active = {}
-        for name, choice in self._choices.items():
+        for name, choice in self.choices.items():
             weights = mixing[name]
-            active[name] = ~(weights <= 0) if choice.kind == "op" else self._kept[name].to(weights.device)
+            active[name] = ~(weights <= 0) if choice.kind == "op" else self.kept[name].to(weights.device)
             if choice.kind == "op" and (active[name].sum(dim=-1) > 1).any():
                 return None  # a mixture
         return active
 
     def mean(self, arch: Tensors) -> Mixing:
         """softmax(α) by choice, each [R, O]: the probabilities of the options."""
-        return {name: masked_softmax(logits, self._mask(name, logits.device)) for name, logits in arch.items()}
+        return {name: masked_softmax(logits, self.mask(name, logits.device)) for name, logits in arch.items()}
 
 
 def gumbel_like(logits: Tensor, generator: Generator | None) -> Tensor:

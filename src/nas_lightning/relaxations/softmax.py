@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Generator
 
+from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.choices import Mixing
-from nas_lightning.core.protocols import Tensors
 from nas_lightning.relaxations.masks import Logits, masked_softmax
 
 
@@ -24,7 +24,7 @@ class Softmax(Logits):
 
     def __call__(self, arch: Tensors, epoch: int = 0, generator: Generator | None = None) -> Mixing:
         """Weights by choice, each [R, O]; options that do not take part get exactly 0."""
-        return {name: masked_softmax(logits, self._mask(name, logits.device)) for name, logits in arch.items()}
+        return {name: masked_softmax(logits, self.mask(name, logits.device)) for name, logits in arch.items()}
 
     def mean(self, arch: Tensors) -> Mixing:
         """The same weights: nothing is sampled."""

@@ -1,9 +1,17 @@
 """Selectors: how a genotype is derived from a trained supernet. One idea a file."""
 
+from nas_lightning.core.selector import Selector
 from nas_lightning.selectors.likeliest import Likeliest
 from nas_lightning.selectors.magnitude import Magnitude
 from nas_lightning.selectors.perturbation import Perturbation
 from nas_lightning.selectors.random_genotype import RandomGenotype
 from nas_lightning.selectors.random_search import RandomSearch
 
-__all__ = ["Likeliest", "Magnitude", "Perturbation", "RandomGenotype", "RandomSearch"]
+__all__ = [
+    "Likeliest",
+    "Magnitude",
+    "Perturbation",
+    "RandomGenotype",
+    "RandomSearch",
+    "Selector",
+]

@@ -17,7 +17,9 @@ from pydantic import Field
 from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.protocols import BatchNormMode, OneShot, SearchSpace
+from nas_lightning.core.one_shot import BatchNormMode, OneShot
+from nas_lightning.core.selector import Selector
+from nas_lightning.core.space import SearchSpace
 from nas_lightning.selectors.paths import batches_of, score_path
 
 Edges = tuple[tuple[int, int], ...]
@@ -138,7 +140,7 @@ def likeliest_paths(space: SearchSpace, strengths: Mixing, count: int) -> list[M
     return paths
 
 
-class Likeliest:
+class Likeliest(Selector):
     """The best by the metric of the supernet on `val` among the likeliest architectures.
 
     Args:
@@ -162,8 +164,8 @@ class Likeliest:
     ) -> None:
         if fresh_batches and batches is None:
             raise ConfigError(
-                "selector.fresh_batches=true: with selector.batches=null each candidate sees all of val;"
-                " use selector.fresh_batches=false"
+                f"{self.key}.fresh_batches=true: with {self.key}.batches=null each candidate sees all of val;"
+                f" use {self.key}.fresh_batches=false"
             )
         self.candidates = candidates
         self.batches = batches
@@ -188,7 +190,7 @@ class Likeliest:
         Raises:
             GenotypeError: A strength is not a number.
         """
-        paths = likeliest_paths(one_shot.space, one_shot.strengths, self.candidates)
+        paths = likeliest_paths(one_shot.space, one_shot.strengths(), self.candidates)
         scores = [
             score_path(
                 one_shot,

@@ -1,7 +1,7 @@
 """Paths through a trained supernet, scored one by one: what selectors that compare architectures share."""
 
 from nas_lightning.core.choices import Mixing
-from nas_lightning.core.protocols import BatchNormMode, OneShot
+from nas_lightning.core.one_shot import BatchNormMode, OneShot
 
 
 def score_path(

@@ -25,12 +25,14 @@ from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.decisions import Decisions
 from nas_lightning.core.errors import GenotypeError
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.protocols import BatchNormMode, OneShot, SearchSpace, Tuning, tuning_overrides
+from nas_lightning.core.one_shot import BatchNormMode, OneShot
+from nas_lightning.core.selector import Selector, Tuning, tuning_overrides
+from nas_lightning.core.space import SearchSpace
 
 Criterion = Literal["accuracy", "loss"]
 
 
-class Perturbation:
+class Perturbation(Selector):
     """Decides operations, then edges, by masking; the supernet trains on between the decisions.
 
     Args:
@@ -123,7 +125,7 @@ class Perturbation:
     def select(self, one_shot: OneShot) -> Genotype:
         """What is left to decide, then the genotype."""
         assert one_shot.decisions is not None
-        for strengths in one_shot.strengths.values():
+        for strengths in one_shot.strengths().values():
             if strengths.isnan().any():
                 raise GenotypeError(
                     "the strengths are not numbers: the search diverged; lower search.weights.lr or search.arch.lr, or"
@@ -131,7 +133,7 @@ class Perturbation:
                 )
         while _num_left(one_shot.decisions):
             self._decide_once(one_shot)
-        return one_shot.space.genotype(one_shot.strengths)
+        return one_shot.space.genotype(one_shot.strengths())
 
     # One decision ---------------------------------------------------------------------------------------------
 
@@ -225,7 +227,7 @@ def worth_by_masking(
     """
     decisions = one_shot.decisions
     assert decisions is not None
-    mean = one_shot.mean
+    mean = one_shot.mean()
     scores: list[float] = []
     for row, option in masks:
         weights = mean[name].clone()
@@ -253,7 +255,7 @@ def selectable_options(decisions: Decisions, name: str, row: int, none: bool = T
 def undecided_mean(one_shot: OneShot) -> Mixing:
     """The mean mixing weights as if nothing had been decided among the options that are offered, each [R, O]."""
     decisions, relaxation = one_shot.decisions, one_shot.relaxation
-    if decisions is None or not hasattr(relaxation, "restrict"):
+    if decisions is None:
         return relaxation.mean(one_shot.arch)
     relaxation.restrict(decisions.offered)
     try:

@@ -7,10 +7,12 @@ from pydantic import Field
 from nas_lightning.core import draws
 from nas_lightning.core.choices import Mixing
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.protocols import OneShot, SearchSpace
+from nas_lightning.core.one_shot import OneShot
+from nas_lightning.core.selector import Selector
+from nas_lightning.core.space import SearchSpace
 
 
-class RandomGenotype:
+class RandomGenotype(Selector):
     """Draws uniformly and ignores whatever was learnt; candidates 0, 1, … of a seed are compared by retraining.
 
     Args:

@@ -16,14 +16,16 @@ from nas_lightning.core import draws
 from nas_lightning.core.choices import Mixing
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.protocols import BatchNormMode, OneShot, SearchSpace
+from nas_lightning.core.one_shot import BatchNormMode, OneShot
+from nas_lightning.core.selector import Selector
+from nas_lightning.core.space import SearchSpace
 from nas_lightning.selectors.paths import batches_of, score_path
 from nas_lightning.spaces.sampling import sample_path
 
 Key = tuple[bytes, ...]
 
 
-class RandomSearch:
+class RandomSearch(Selector):
     """Per round: score random paths on a few batches of `val`, the best of them on all of it, keep the best.
 
     Args:
@@ -107,7 +109,7 @@ class RandomSearch:
     def _draw(self, one_shot: OneShot, number: int, index: int) -> Mixing:
         """A candidate of a round, among what the search has left open."""
         rng = draws.seeded_generator(one_shot.seed, "random search", number, index)
-        none = getattr(one_shot.relaxation, "none", True) if self.none is None else self.none
+        none = one_shot.relaxation.none if self.none is None else self.none
         if one_shot.decisions is None or one_shot.decisions.open:
             return one_shot.space.sample(rng, none)
         return sample_path(one_shot.space.choices, rng, none, one_shot.decisions.kept)

@@ -18,7 +18,7 @@ from nas_lightning.core.choices import Choice
 from nas_lightning.core.draws import seeded_generator
 from nas_lightning.core.errors import GenotypeError
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.protocols import SearchSpace
+from nas_lightning.core.space import SearchSpace
 
 Feeding = tuple[tuple[int, int], ...]
 """A way to feed a node: (row, option) of each edge that is kept, in the order of the rows."""

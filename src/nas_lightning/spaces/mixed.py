@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from nas_lightning.core.choices import Choice
-from nas_lightning.core.protocols import EdgeInfo, Regularizer
+from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.core.space import EdgeInfo
 from nas_lightning.spaces.operations import Zero, build_operation
 from nas_lightning.spaces.partial import bypass, join
 
@@ -108,7 +109,7 @@ class MixedOperation(nn.Module):
         if self.partial_channels > 1:
             total = join(total, bypass(x, self.edge.channels, self.edge.stride), self.partial_channels)
         for regularizer in regularizers:
-            total = regularizer.on_edge(total, self.edge)
+            total = regularizer.on_edge(total, x, self.edge)
         return total
 
 

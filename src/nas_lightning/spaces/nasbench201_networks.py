@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from nas_lightning.core.choices import Active, Choice, Mixing
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.protocols import EdgeInfo, Regularizer
+from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.core.space import EdgeInfo
 from nas_lightning.spaces.engines import engine_of, layout_of
 from nas_lightning.spaces.mixed import Engine, Mix, MixedCell
 from nas_lightning.spaces.nasbench201_macro import INIT_CHANNELS, LAYERS, Skeleton, build_cell_operation

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas_lightning.core.protocols import Regularizer
+from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.spaces.depthwise import depthwise, dilated_by_even, dilated_by_phases, from_phases, to_phases
 from nas_lightning.spaces.mixed import Mix, MixedCell, MixedOperation
 from nas_lightning.spaces.normed_sums import Term, by_hand, image, move, normed, normed_sum, rows, scaled_sum
@@ -180,7 +180,7 @@ class _Pass:
                 y = self._edges([row])
                 if y is not None:
                     for part in self.on_edge:
-                        y = part.on_edge(y, edge.edge)
+                        y = part.on_edge(y, self._source(row).whole, edge.edge)
             else:
                 together.append(row)
                 continue
@@ -380,11 +380,11 @@ def _is_watched(module: nn.Module) -> bool:
 
 
 def _acts_on(part: Regularizer, operation: str) -> bool:
-    return not _is_told(part, "acts_on", "on_op") or part.acts_on(operation)  # type: ignore[attr-defined]
+    return not _is_told(part, "acts_on", "on_op") or part.acts_on(operation)
 
 
 def _acts_on_edges(part: Regularizer) -> bool:
-    return not _is_told(part, "acts_on_edges", "on_edge") or part.acts_on_edges()  # type: ignore[attr-defined]
+    return not _is_told(part, "acts_on_edges", "on_edge") or part.acts_on_edges()
 
 
 def _is_told(part: Regularizer, statement: str, hook: str) -> bool:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from nas_lightning.core.choices import Active, Choice, Mixing
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import EdgeInfo, Regularizer
+from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.core.space import EdgeInfo
 from nas_lightning.spaces.engines import engine_of, layout_of
 from nas_lightning.spaces.macro import CellPlan, Preprocess, build_stem, plan_cells
 from nas_lightning.spaces.mixed import Engine, Mix, MixedCell

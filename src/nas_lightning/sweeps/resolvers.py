@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from nas_lightning.config.aliases import identity
 from nas_lightning.config.compose import as_dict
 from nas_lightning.runs.layout import log_name
 
@@ -24,7 +25,7 @@ def member_name(config: dict[str, Any]) -> str:
     slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(map(str, words)))
     # Whether finished members are skipped, how many there are, and how runs are labelled, makes no other member.
     told = {key: value for key, value in config.items() if key not in ("skip_finished", "tags", "sweep_limit")}
-    text = json.dumps(told, sort_keys=True)
+    text = json.dumps(identity(told), sort_keys=True)
     return f"{slug}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 

@@ -32,7 +32,7 @@ def look(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
     """Run such a task in a new folder; returns its summary."""
     looking = LOOKING[config["task"]]
     bench = looking.bench(config, folder)
-    check_processes(bench.plain["trainer"], bench.config.task)
+    check_processes(bench.config.trainer, bench.config.task)
     looking.start(bench)
     with guarded(folder):
         return looking.run(bench)

@@ -9,12 +9,12 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from nas_lightning.config.schema import assign, validate
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.reports import save_genotype
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.stages import assign
 from nas_lightning.training.workbench import Workbench
 
 SHARED = (
@@ -48,7 +48,7 @@ def member_benches(bench: Workbench) -> list[Workbench]:
         _check_retraining(bench)
     benches = []
     for index, changes in enumerate(members):
-        config = copy.deepcopy(bench.plain)
+        config = bench.config.to_dict()
         for key, value in changes.items():
             shared = key.split(".")[0] in SHARED
             if shared or isinstance(assign(config, key, value, "candidates: a member has"), dict):
@@ -60,20 +60,20 @@ def member_benches(bench: Workbench) -> list[Workbench]:
         brief = {"images": "search_halves", "epochs": bench.config.candidates.epochs}
         config["evaluation"] = {**copy.deepcopy(_retraining(bench)), **brief}
         config |= {"task": "pipeline", "candidates": {"key": None, "values": None, "epochs": 1}}
-        benches.append(bench.variant(config, RunFolder(bench.folder.candidates / str(index))))
+        benches.append(bench.variant(validate(config), RunFolder(bench.folder.candidates / str(index))))
     return benches
 
 
 def _retraining(bench: Workbench) -> dict[str, Any]:
     """What retrains the members: a part of their own, or the evaluation of the run."""
-    return bench.config.candidates.evaluation or bench.plain["evaluation"]
+    return bench.config.candidates.evaluation or bench.config.evaluation
 
 
 def _check_retraining(bench: Workbench) -> None:
     """Refuse an evaluation that cannot compare members by brief retraining."""
     retraining = _retraining(bench)
     evaluator = bench.build("evaluation", retraining)
-    if "images" not in retraining and not (hasattr(evaluator, "images") and hasattr(evaluator, "epochs")):
+    if "images" not in retraining and not evaluator.trains_briefly:
         raise ConfigError(
             "candidates.key: members are compared by brief retraining, which this evaluation cannot do; use one"
             " that trains, for instance evaluation=cifar_16x8, or for the members alone"

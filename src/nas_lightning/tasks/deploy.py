@@ -18,7 +18,7 @@ from nas_lightning.deployment.exporting import INSTALL_ONNX, onnx_is_wanted
 from nas_lightning.deployment.predicting import Prediction
 from nas_lightning.evaluation.retraining import Retraining
 from nas_lightning.runs.folder import RunFolder, versions
-from nas_lightning.search.one_shot import tell, track_progress
+from nas_lightning.searches.one_shot import tell, track_progress
 from nas_lightning.training.processes import check_processes
 from nas_lightning.training.workbench import Workbench
 
@@ -153,7 +153,7 @@ def _exported_weights(folder: Path) -> dict[str, torch.Tensor]:
 def _described(config: Mapping[str, Any], folder: RunFolder) -> TrainedNetwork:
     """What a run of an older version did not write down, from its configuration and its images."""
     bench = Workbench(config, folder)
-    evaluator = bench.build("evaluation", bench.plain["evaluation"])
+    evaluator = bench.evaluator
     if not isinstance(evaluator, Retraining):
         raise ConfigError(f"run={folder}: its evaluator is not ours and left no {FILE}; train it with one of ours")
     return evaluator.described(folder.genotype(), bench)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nas_lightning.config.aliases import identity
 from nas_lightning.config.schema import BESIDE_THE_EXPERIMENT, LOADING_KEYS
 from nas_lightning.runs.folder import RunFolder, git_commit, versions
 from nas_lightning.training.processes import number_of_processes
@@ -24,7 +25,7 @@ def name_run(bench: Workbench) -> None:
         objective={"metric": objective.metric, "unit": objective.unit, "direction": objective.direction},
         versions=versions(),
         git_commit=git_commit(),
-        config_hash=comparable_hash(bench.plain),
+        config_hash=comparable_hash(bench.config.to_dict()),
     )
 
 
@@ -63,4 +64,4 @@ def comparable_hash(plain: Mapping[str, Any]) -> str:
     for section in ("search", "evaluation"):
         shared[section] = {key: value for key, value in plain[section].items() if key != "checkpoint_minutes"}
     shared["data"] = {k: v for k, v in plain["data"].items() if k not in (*LOADING_KEYS, "root", "download")}
-    return hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=4).hexdigest()
+    return hashlib.blake2b(json.dumps(identity(shared), sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -14,8 +14,9 @@ from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.runs.faults import told
 from nas_lightning.runs.folder import RunFolder, config_of_another_run
-from nas_lightning.search.check import check_search
-from nas_lightning.search.run import origin_checkpoint, run_search
+from nas_lightning.searches.check import check_search
+from nas_lightning.searches.origin import origin_checkpoint
+from nas_lightning.searches.run import run_search
 from nas_lightning.spaces import Genotype, genotype
 from nas_lightning.spaces.enumeration import architecture, random_genotype
 from nas_lightning.tasks.candidates import member_benches, run_candidates
@@ -26,20 +27,20 @@ from nas_lightning.training.workbench import Workbench
 
 def start(bench: Workbench) -> None:
     """Build everything that can be refused, then make the folder this run's own."""
-    check_processes(bench.plain["trainer"], bench.config.task)
+    check_processes(bench.config.trainer, bench.config.task)
     if bench.config.task in ("pipeline", "search"):
         members = member_benches(bench)
         for candidate in members or [bench]:
             check_search(candidate)
         for member in members:
-            member.build("evaluation", member.plain["evaluation"]).check(member)
+            member.evaluator.check(member)
     if bench.config.task == "select":
         check_search(bench)
         origin_checkpoint(bench)
     if bench.config.task in ("pipeline", "evaluate"):
-        bench.build("evaluation", bench.plain["evaluation"]).check(bench)
-    bench.trainer("check", 1, bench.folder.checkpoints, max_epochs=1)  # a Trainer refuses much by itself
-    bench.folder.claim(bench.plain)
+        bench.evaluator.check(bench)
+    _ = bench.probe  # a Trainer refuses much by itself
+    bench.folder.claim(bench.config.to_dict())
     with told(bench.folder):
         name_run(bench)
 
@@ -56,8 +57,8 @@ def guarded(folder: RunFolder) -> Iterator[None]:
 
 def run_phases(bench: Workbench, show: bool = True) -> dict[str, Any]:
     """The phases that are not done yet."""
-    if starts_here(bench.plain["trainer"]):
-        start_here(_run_rank, bench.plain, bench.folder.path)
+    if starts_here(bench.config.trainer):
+        start_here(_run_rank, bench.config.to_dict(), bench.folder.path)
         summary = bench.folder.summary()
     else:
         summary = _run_here(bench)
@@ -121,7 +122,7 @@ def _run_member(member: Workbench) -> dict[str, Any]:
 
 def _evaluate(bench: Workbench, found: Genotype) -> dict[str, Any]:
     bench.loggers.start()
-    evaluator = bench.build("evaluation", bench.plain["evaluation"])
+    evaluator = bench.evaluator
     result = evaluator(found, bench)
     summary = bench.folder.update_summary(genotype=found.to_dict(), evaluation=result)
     _draw_curves(bench.folder)

@@ -12,7 +12,7 @@ from nas_lightning.config.schema import validate
 from nas_lightning.core.choices import Choice
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.one_shot import track_progress
+from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.tasks.analyse import LOOKING, look
 from nas_lightning.tasks.deploy import run_export, run_predict
 from nas_lightning.tasks.phases import given_genotype, guarded, run_phases, selection_config, start

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor
 
-import lightning as L
+from nas_lightning.callbacks.phase_module import PhaseModule
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import NonFiniteError
 from nas_lightning.data.loading import PassLoader
@@ -41,7 +42,7 @@ class FiniteLoss:
             self._finite = host.copy_(self._finite, non_blocking=True)
             self._copied.record(self._stream)
 
-    def check(self, module: L.LightningModule, name: str, stream: str, batch_idx: int) -> None:
+    def check(self, module: PhaseModule, name: str, stream: str, batch_idx: int) -> None:
         """Refuse the step, in all processes if one of them has to.
 
         Args:
@@ -65,12 +66,12 @@ class FiniteLoss:
             raise NonFiniteError(next(line for line in ranks.gathered(mine) if line is not None))
 
 
-def _told(module: Any, trainer: L.Trainer, name: str, loss: float, stream: str, batch_idx: int) -> str:
+def _told(module: PhaseModule, trainer: L.Trainer, name: str, loss: float, stream: str, batch_idx: int) -> str:
     loaders: Any = trainer.train_dataloader
     loader = loaders[stream] if isinstance(loaders, dict) else loaders
     batch = f"; its images: {loader.key_of(batch_idx)}" if isinstance(loader, PassLoader) else ""
-    epoch = getattr(module, "search_epoch", trainer.current_epoch)
-    lr = "search.weights.lr or search.arch.lr" if hasattr(module, "arch") else "evaluation.lr"
+    epoch = module.search_epoch
+    lr = module.lr_keys
     return (
         f"the {name} loss is {loss} in epoch {epoch}, batch {batch_idx}, step {module.num_steps}{batch}; the state"
         f" before this step is nonfinite.ckpt, the last whole one stays: resume={RunFolder(trainer.default_root_dir)}"

@@ -3,17 +3,17 @@
 import inspect
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import lightning as L
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
 
-import lightning as L
 from nas_lightning.callbacks import (
     DurableIO,
     EpochCheckpoint,
@@ -25,10 +25,19 @@ from nas_lightning.callbacks import (
     Tables,
 )
 from nas_lightning.config.parts import target_of
-from nas_lightning.config.schema import LoaderConfig, RootConfig, validate
+from nas_lightning.config.schema import PART_LISTS, LoaderConfig, RootConfig, validate
 from nas_lightning.core import ranks
+from nas_lightning.core.bilevel import Hypergradient
+from nas_lightning.core.control import Control
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import Objective, Regularizer, SearchSpace
+from nas_lightning.core.evaluator import Evaluator
+from nas_lightning.core.objective import Objective
+from nas_lightning.core.part import Part
+from nas_lightning.core.perturbation import Perturbation
+from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.core.relaxation import Relaxation
+from nas_lightning.core.selector import Selector
+from nas_lightning.core.space import SearchSpace
 from nas_lightning.data import ImageData
 from nas_lightning.data.from_datamodule import from_datamodule
 from nas_lightning.loggers import RunInfo, RunLoggers
@@ -41,45 +50,76 @@ DEFAULT_THREADS = int(os.environ.setdefault("NAS_LIGHTNING_THREADS", str(torch.g
 """What torch takes by itself; a run that names no number gets it back after one that did."""
 
 
-_KINDS: dict[str, type] = {
-    "callbacks": L.Callback,
-    "control": L.Callback,
-    "logger": Logger,
-    "regularizer": Regularizer,
+_KINDS: dict[str, tuple[type, ...]] = {
+    "relaxation": (Relaxation,),
+    "hypergradient": (Hypergradient,),
+    "perturbation": (Perturbation,),
+    "selector": (Selector,),
+    "evaluation": (Evaluator,),
+    "regularizer": (Regularizer,),
+    "control": (Control, L.Callback),
+    "callbacks": (L.Callback,),
+    "logger": (Logger,),
 }
+"""What the parts of a section are, whoever wrote them: callers rely on the neutral members of these classes."""
+
+Made = TypeVar("Made")
 
 
 class Workbench:
     """Builds what a run needs, each thing once.
 
     Args:
-        config: The resolved configuration as plain lists and dictionaries.
+        config: The configuration, checked here unless it is typed already.
         folder: The run folder.
 
     Raises:
         ConfigError: The configuration is not valid.
     """
 
-    def __init__(self, config: Mapping[str, Any], folder: RunFolder) -> None:
-        self.plain = dict(config)
-        self.config: RootConfig = validate(config)
+    def __init__(self, config: RootConfig | Mapping[str, Any], folder: RunFolder) -> None:
+        self.config = validate(config)
         self.folder = folder
+        self._made: dict[str, Any] = {}
 
-    def variant(self, config: Mapping[str, Any], folder: RunFolder | None = None) -> "Workbench":
-        """The parts under another configuration; images are read again only where that says something else of them.
-
-        Raises:
-            ConfigError: The configuration is not valid.
-        """
+    def variant(self, config: RootConfig, folder: RunFolder | None = None) -> "Workbench":
+        """Return the parts under another configuration; images are read again only where that changes them."""
         other = Workbench(config, folder or self.folder)
-        if other.plain["data"] == self.plain["data"]:
+        if other.config.data == self.config.data:
             other.data = self.data
         if other.folder is self.folder:
             other.loggers = self.loggers
         return other
 
+    def once(self, name: str, make: Callable[[], Made]) -> Made:
+        """Return what was made under that name, or make it."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    def take(self, name: str, make: Callable[[], Made]) -> Made:
+        """Return what `once` made for a check, or make it; the next one to ask gets a new one.
+
+        For parts that a fit leaves in another state: each fit has its own, and the first takes those that were checked.
+        """
+        made = self.once(name, make)
+        del self._made[name]
+        return made
+
+    def part(self, section: str, fill: Mapping[str, Any] | None = None) -> Any:
+        """Build the part that a section of the configuration describes.
+
+        Args:
+            section: Its name, such as `relaxation`.
+            fill: As for `build`.
+
+        Raises:
+            ConfigError: It cannot be built or is of another kind.
+        """
+        return self.build(section, getattr(self.config, section), fill)
+
     def build(self, path: str, part: Mapping[str, Any], fill: Mapping[str, Any] | None = None) -> Any:
-        """Instantiate a part.
+        """Build a part.
 
         Args:
             path: Where it stands in the configuration.
@@ -87,21 +127,46 @@ class Workbench:
             fill: Values of the run for arguments of these names that the section leaves out or null.
 
         Raises:
-            ConfigError: The target is not trusted or does not exist, or refuses its arguments.
+            ConfigError: The target is not trusted or does not exist, refuses its arguments, or is of another kind.
         """
         target = target_of(path, part, tuple(self.config.trusted))
+        kinds = _kinds_at(path)
+        self._refuse_function(path, part, target, kinds)
         arguments = {key: value for key, value in part.items() if not key.startswith("_")}
         if fill:
             accepted = inspect.signature(target).parameters
             arguments |= {k: v for k, v in fill.items() if k in accepted and arguments.get(k) is None}
         try:
-            return target(**{key: self._argument(f"{path}.{key}", value, fill) for key, value in arguments.items()})
+            built = {key: self._argument(f"{path}.{key}", value, fill) for key, value in arguments.items()}
+            made: Any
+            if inspect.isclass(target) and issubclass(target, Part):
+                made = target.standing_at(path, **built)
+            else:
+                made = target(**built)
         except ConfigError:
             raise
         except Exception as error:  # of any library's or user's own kind; the traceback goes to run.log
             log.info("%s cannot be built", path, exc_info=True)
             reason = " ".join(str(error).split())
             raise ConfigError(f"{path}: {target.__name__} refuses its arguments ({reason})") from error
+        for kind in kinds:
+            if not isinstance(made, kind):
+                raise ConfigError(
+                    f"{path}._target_={part['_target_']}: is no {kind.__name__}; derive it from"
+                    f" {kind.__module__}.{kind.__name__}"
+                )
+        return made
+
+    def _refuse_function(
+        self, path: str, part: Mapping[str, Any], target: Callable[..., Any], kinds: tuple[type, ...]
+    ) -> None:
+        """Refuse a function of another package where a class is wanted, before it is called: it could do anything."""
+        ours = target.__module__.split(".")[0] in ("nas_lightning", *self.config.trusted)
+        if kinds and not inspect.isclass(target) and not ours:
+            raise ConfigError(
+                f"{path}._target_={part['_target_']}: {path.partition('.')[0]} consists of {kinds[0].__name__}s, this"
+                " is a function; name a class, or allow its package with trusted=[PACKAGE]"
+            )
 
     def _argument(self, path: str, value: Any, fill: Mapping[str, Any] | None) -> Any:
         if isinstance(value, Mapping) and "_target_" in value:
@@ -116,35 +181,28 @@ class Workbench:
         Raises:
             ConfigError: A part cannot be built or is of another kind.
         """
-        parts = {}
-        for name, part in self.plain[group].items():
-            target = target_of(f"{group}.{name}", part, tuple(self.config.trusted))
-            if not inspect.isclass(target) and target.__module__.split(".")[0] not in (
-                "nas_lightning",
-                *self.config.trusted,
-            ):
-                raise ConfigError(  # before it is called: it could do anything
-                    f"{group}.{name}._target_={part['_target_']}: {group} consists of {_KINDS[group].__name__}s, this"
-                    " is a function; name a class, or allow its package with trusted=[PACKAGE]"
-                )
-            built = self.build(f"{group}.{name}", part, fill)
-            if not isinstance(built, _KINDS[group]):
-                raise ConfigError(
-                    f"{group}.{name}._target_={part['_target_']}: {group} consists of"
-                    f" {_KINDS[group].__name__}s, it is none"
-                )
-            parts[name] = built
-        return parts
+        section: Mapping[str, Mapping[str, Any]] = getattr(self.config, group)
+        return {name: self.build(f"{group}.{name}", part, fill) for name, part in section.items()}
+
+    @cached_property
+    def selector(self) -> Selector:
+        """The selector."""
+        return self.part("selector")
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """The evaluator."""
+        return self.part("evaluation")
 
     @cached_property
     def space(self) -> SearchSpace:
         """The search space."""
-        return self.build("space", self.plain["space"])
+        return self.part("space")
 
     @cached_property
     def loaders(self) -> LoaderConfig:
         """How images are loaded and split."""
-        keys = {key: value for key, value in self.plain["data"].items() if key in LoaderConfig.model_fields}
+        keys = {key: value for key, value in self.config.data.items() if key in LoaderConfig.model_fields}
         return LoaderConfig(**keys)
 
     @cached_property
@@ -154,7 +212,7 @@ class Workbench:
         Raises:
             ConfigError: Their section cannot be built.
         """
-        part = dict(self.plain["data"])
+        part = dict(self.config.data)
         target = target_of("data", part, tuple(self.config.trusted))
         accepted = inspect.signature(target).parameters
         for key in LoaderConfig.model_fields:
@@ -176,14 +234,14 @@ class Workbench:
     @cached_property
     def objective(self) -> Objective:
         """Loss and metric, bound to the classes of the data."""
-        objective: Objective = self.build("objective", self.plain["objective"])
+        objective: Objective = self.part("objective")
         objective.bind(self.data.num_classes, self.data.train_labels)
         return objective
 
     @cached_property
     def loggers(self) -> RunLoggers:
         """The loggers, which all phases of the run share; the first of its processes alone has any."""
-        run = RunInfo(self.folder, self.plain)
+        run = RunInfo(self.folder, self.config.to_dict())
         return RunLoggers(self.build_named("logger", {"run": run}) if ranks.is_first() else {}, run)
 
     def trainer(
@@ -213,7 +271,7 @@ class Workbench:
         callbacks = [
             RandomState(),
             *extra,
-            *(self.build_named("callbacks").values() if watching is None else watching),
+            *(self.take("callbacks", lambda: self.build_named("callbacks")).values() if watching is None else watching),
             *steering,
             tables,
             RunLogging(self.loggers, tables),
@@ -222,10 +280,15 @@ class Workbench:
             Preemption(),
             checkpoint or EpochCheckpoint(checkpoints),
         ]
-        strategy = strategy_of(self.plain["trainer"], searches=phase != "evaluation")
+        strategy = strategy_of(self.config.trainer, searches=phase != "evaluation")
         # Lightning's own callbacks ask for a logger in every process.
-        loggers: Any = self.loggers.all or ([DummyLogger()] if self.plain["logger"] else False)
+        loggers: Any = self.loggers.all or ([DummyLogger()] if self.config.logger else False)
         return self.plain_trainer(callbacks, max_epochs, logger=loggers, strategy=strategy)
+
+    @cached_property
+    def probe(self) -> L.Trainer:
+        """A Trainer that trains nothing: it refuses much by itself, and knows device and precision of the run."""
+        return self.plain_trainer([], 1, logger=False, strategy=strategy_of(self.config.trainer, searches=True))
 
     def plain_trainer(self, callbacks: Sequence[L.Callback], max_epochs: int, **others: Any) -> L.Trainer:
         """A Trainer with these callbacks only; every value of the `trainer` section passes through.
@@ -235,7 +298,7 @@ class Workbench:
             max_epochs: Lightning's own limit; -1 where the module ends the fit.
             others: Further arguments, which count more than the section's.
         """
-        beside = number_of_processes(self.plain["trainer"]) // int(self.plain["trainer"].get("num_nodes") or 1)
+        beside = number_of_processes(self.config.trainer) // int(self.config.trainer.get("num_nodes") or 1)
         threads = self.config.threads or max(1, DEFAULT_THREADS // beside)
         torch.set_num_threads(threads)
         if beside > 1:  # or Lightning would set another number when it starts the processes
@@ -250,13 +313,20 @@ class Workbench:
             "use_distributed_sampler": False,
         }
         defaults = {"num_sanity_val_steps": 0, "enable_progress_bar": False, "enable_model_summary": False}
-        section = self.plain["trainer"]
+        section = self.config.trainer
         plugins = section.get("plugins") or []
         ours["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), DurableIO()]
         cluster = environment_of_cluster()
         if cluster is not None:
             ours["plugins"].append(cluster)
         return self.build("trainer", {**defaults, **section, **ours})
+
+
+def _kinds_at(path: str) -> tuple[type, ...]:
+    """What a part must be that stands at a path; nothing is known of arguments of parts."""
+    group, _, name = path.partition(".")
+    named = group in PART_LISTS and name != "" and "." not in name
+    return _KINDS.get(group, ()) if named or not name else ()
 
 
 def callback_of(trainer: L.Trainer, kind: type[L.Callback]) -> Any:

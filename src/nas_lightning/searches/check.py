@@ -1,10 +1,13 @@
 """What cannot be searched is refused before anything is written or trained."""
 
+import torch
+
 from nas_lightning.core import draws
+from nas_lightning.core.choices import Mixing
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.search.build import bench_of, build_module, search_data, stages_of
-from nas_lightning.search.module import SearchModule
-from nas_lightning.search.stages import Stage, shapes_of
+from nas_lightning.searches.build import bench_of, build_module, search_data, stages_of
+from nas_lightning.searches.module import SearchModule
+from nas_lightning.searches.stages import Stage, shapes_of
 from nas_lightning.spaces.widening import plan_widening
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench
@@ -17,10 +20,10 @@ def check_search(bench: Workbench) -> None:
         ConfigError: Parts that do not fit each other or the images.
     """
     stages = stages_of(bench)
-    if bench.plain["control"] and not stages:
-        name = next(iter(bench.plain["control"]))
+    if bench.config.control and not stages:
+        name = next(iter(bench.config.control))
         raise ConfigError(f"control.{name}: no supernet is trained that it could steer; remove it, ~control.{name}")
-    processes = number_of_processes(bench.plain["trainer"])
+    processes = number_of_processes(bench.config.trainer)
     previous: SearchModule | None = None
     for stage in stages:
         try:
@@ -28,7 +31,7 @@ def check_search(bench: Workbench) -> None:
             if previous is not None and shapes_of(previous.supernet) != shapes_of(module.supernet):
                 plan_widening(previous.supernet, module.supernet, draws.seeded_generator(0))  # refuses what cannot grow
         except ConfigError as error:
-            if stage.config == bench.plain:
+            if stage.config is bench.config:
                 raise
             raise ConfigError(f"{error} (in stage {stage.name})") from error
         previous = module
@@ -44,7 +47,8 @@ def _check_stage(bench: Workbench, stage: Stage, processes: int) -> SearchModule
     _check_learning(module)
     if stage.phase == "search":
         _check_controls(stage_bench, module)
-        warmup, length = module.settings.arch.warmup_epochs, module.last_epoch - module.first_epoch
+        warmup, progress = module.settings.arch.warmup_epochs, module.progress
+        length = progress.last_epoch - progress.first_epoch
         if module.hypergradient.learns and warmup >= length:
             raise ConfigError(
                 f"search.arch.warmup_epochs={warmup}: counts in each stage, and {stage.name} has {length} epochs,"
@@ -59,16 +63,16 @@ def _check_controls(bench: Workbench, module: SearchModule) -> None:
     Raises:
         ConfigError: Such a control.
     """
-    controls = bench.build_named("control")
+    controls = bench.once("control", lambda: bench.build_named("control"))
     if controls and not module.hypergradient.learns:
         raise ConfigError(
             f"control.{next(iter(controls))}: nothing is learnt that it could steer; remove it,"
             f" ~control.{next(iter(controls))}, or choose another hypergradient than none"
         )
-    going_back = [name for name, control in controls.items() if getattr(control, "goes_back", False)]
+    going_back = [name for name, control in controls.items() if control.goes_back]
     if len(going_back) > 1:
         raise ConfigError(f"control: {' and '.join(going_back)} would both go back; keep one, ~control.{going_back[1]}")
-    deciding = [name for name, control in controls.items() if getattr(control, "decides", False)]
+    deciding = [name for name, control in controls.items() if control.decides]
     if going_back and deciding:
         raise ConfigError(
             f"control: {deciding[0]} makes decisions for good, {going_back[0]} would go back behind them; keep one,"
@@ -79,10 +83,9 @@ def _check_controls(bench: Workbench, module: SearchModule) -> None:
             f"control.{going_back[0]}: a search in stages cannot go back, it might have to enter an earlier stage;"
             " use search.stages=null"
         )
-    watching = list(bench.build_named("callbacks").values())
+    watching = list(bench.once("callbacks", lambda: bench.build_named("callbacks")).values())
     for control in controls.values():
-        if hasattr(control, "check"):
-            control.check(module, watching)
+        control.check(module, watching)
 
 
 def _check_learning(module: SearchModule) -> None:
@@ -93,10 +96,12 @@ def _check_learning(module: SearchModule) -> None:
     """
     arch = {name: a.detach().requires_grad_() for name, a in module.arch.items()}
     mixing = module.relaxation(arch, 0, draws.seeded_generator(0))
-    in_weight_step = getattr(module.relaxation, "in_weight_step", module.relaxation)(arch, 0, draws.seeded_generator(0))
+    in_weight_step = module.relaxation.in_weight_step(arch, 0, draws.seeded_generator(0))
     drawn = module.relaxation.active(in_weight_step) is not None
-    if drawn and module.perturbation.epsilon(module.settings.epochs - 1, module.settings.epochs) > 0:
+    perturbed = module.perturbation.epsilon(module.settings.epochs - 1, module.settings.epochs) > 0
+    if drawn and perturbed:
         raise ConfigError("perturbation: drawn paths are not perturbed; use perturbation=none")
+    _check_simplex(module, in_weight_step, perturbed)
     if module.hypergradient.learns:
         if not any(weights.requires_grad for weights in mixing.values()):
             raise ConfigError(
@@ -110,3 +115,24 @@ def _check_learning(module: SearchModule) -> None:
             f" {type(module.selector).__name__} could read; use selector=random_search, or"
             " hypergradient=first_order"
         )
+
+
+def _check_simplex(module: SearchModule, mixing: Mixing, perturbed: bool) -> None:
+    """Refuse rows that do not sum to 1 where a perturbation would renormalise them, or though the relaxation says so.
+
+    Raises:
+        ConfigError: Such rows.
+    """
+    relaxation, name = module.relaxation, type(module.relaxation).__name__
+    if perturbed and module.perturbation.simplex and not relaxation.simplex:
+        raise ConfigError(
+            f"perturbation: {type(module.perturbation).__name__} returns mixing weights to the simplex, and those of"
+            f" relaxation {name} do not sum to 1; use perturbation=none"
+        )
+    for choice in module.space.choices.values():
+        rows = mixing[choice.name].detach().sum(dim=1)
+        if relaxation.simplex and choice.kind == "op" and not torch.allclose(rows, torch.ones_like(rows), atol=1e-4):
+            raise ConfigError(
+                f"relaxation: {name} says that its rows sum to 1, and one of '{choice.name}' sums to"
+                f" {float(rows[(rows - 1).abs().argmax()]):g}; give the class simplex = False"
+            )

@@ -4,18 +4,21 @@ import time
 from typing import Any
 
 import lightning as L
+
 from nas_lightning.core.choices import Active, Mixing
+from nas_lightning.core.control import Control
 from nas_lightning.core.draws import seeded_generator
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.protocols import BatchNormMode, OneShot
+from nas_lightning.core.one_shot import BatchNormMode, OneShot
+from nas_lightning.core.selector import Selector
 from nas_lightning.data.module import SearchData
-from nas_lightning.search.module import SearchModule
-from nas_lightning.search.one_shot import OneShotModel, one_shot_of, track_progress
+from nas_lightning.searches.module import SearchModule
+from nas_lightning.searches.one_shot import OneShotModel, one_shot_of, track_progress
 from nas_lightning.training.workbench import Workbench
 
 
-class SelectionTuning(L.Callback):
+class SelectionTuning(Control, L.Callback):
     """Lets a selector that trains decide before each epoch of its stage.
 
     Its draws depend on the seed and on what is decided already, so a resumed epoch is decided as it was.
@@ -27,14 +30,16 @@ class SelectionTuning(L.Callback):
         batches: Batches of `val` that were evaluated.
     """
 
-    def __init__(self, selector: Any) -> None:
+    key = "selector"
+
+    def __init__(self, selector: Selector) -> None:
         self.selector = selector
         self.batches = 0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Decide what is due."""
         model = OneShotModel(pl_module, trainer.datamodule, trainer)  # type: ignore[attr-defined]
-        if self.selector.decide(one_shot_of(pl_module, model), pl_module.search_epoch - pl_module.first_epoch):
+        if self.selector.decide(one_shot_of(pl_module, model), pl_module.search_epoch - pl_module.progress.first_epoch):
             pl_module.settle()
         self.batches += model.batches
 
@@ -62,30 +67,22 @@ def select(
     start = time.perf_counter()
     passes = 0.0
     if module is None or data is None:
-        selector = bench.build("selector", bench.plain["selector"])
-        relaxation = bench.build("relaxation", bench.plain["relaxation"], {"epochs": bench.config.search.epochs})
+        relaxation = bench.part("relaxation", {"epochs": bench.config.search.epochs})
         arch = relaxation.init(bench.space.choices, seeded_generator(bench.config.seed, "architecture"))
         one_shot = OneShot(bench.space, relaxation, arch, bench.config.seed, _no_supernet, track=track_progress)
-        genotype = _derived(selector, one_shot)
+        genotype = bench.selector.select(one_shot)
     else:
         # Where schedules stood at the end of the epoch that the supernet is of, also after a stop or a resume.
         for part in module.regularizers.values():
-            part.at_epoch(max(0, module.search_epoch - 1) if module.phase == "search" else module.position)
+            part.at_epoch(max(0, module.search_epoch - 1) if module.phase == "search" else module.progress.position)
         # As the fit ran: on its device, in its precision.
-        trainer = bench.trainer("selection", 1, bench.folder.checkpoints, max_epochs=1, watching=())
-        model = OneShotModel(module, data, trainer)
+        model = OneShotModel(module, data, bench.probe)
         model.batches = batches
-        genotype = _derived(module.selector, one_shot_of(module, model))
+        genotype = module.selector.select(one_shot_of(module, model))
         bench.folder.save_decisions(module.decisions.history)
         passes = model.passes
     seconds += time.perf_counter() - start
     return genotype, {"seconds": round(seconds, 3), "validation_passes": passes}
-
-
-def _derived(selector: Any, one_shot: OneShot) -> Genotype:
-    if hasattr(selector, "select"):
-        return selector.select(one_shot)
-    return selector(one_shot.space, one_shot.strengths)
 
 
 def _no_supernet(

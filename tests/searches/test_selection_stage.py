@@ -16,8 +16,8 @@ from nas_lightning.config.compose import as_dict, check_overrides_of_another_run
 from nas_lightning.core.schedules import cosine
 from nas_lightning.data.module import SearchData
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.build import build_module, stages_of
-from nas_lightning.search.one_shot import OneShotModel
+from nas_lightning.searches.build import build_module, stages_of
+from nas_lightning.searches.one_shot import OneShotModel
 from nas_lightning.selectors import Magnitude
 from nas_lightning.tasks import resume as resuming
 from nas_lightning.tasks import run as tasks

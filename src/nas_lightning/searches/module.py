@@ -7,6 +7,7 @@ search; Lightning's counters only ever go up.
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,34 +15,34 @@ from torch import Tensor
 from torch.func import functional_call
 from torchmetrics import MeanMetric
 
-import lightning as L
+from nas_lightning.callbacks.phase_module import PhaseModule
 from nas_lightning.config.schema import SearchConfig
 from nas_lightning.core import draws, ranks
+from nas_lightning.core.bilevel import Bilevel, Hypergradient, Loss, Tensors
 from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.decisions import Decisions, held_entries
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.functional import evaluating, frozen_batch_stats, full_precision
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.protocols import (
-    Hypergradient,
-    Loss,
-    Objective,
-    Perturbation,
-    Regularizer,
-    Relaxation,
-    SearchSpace,
-    Selector,
-    Tensors,
-    strengths_of,
-)
+from nas_lightning.core.objective import Objective
+from nas_lightning.core.perturbation import Perturbation
+from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.core.relaxation import Relaxation
 from nas_lightning.core.schedules import learning_rate, restarted
+from nas_lightning.core.selector import Selector
+from nas_lightning.core.space import SearchSpace
 from nas_lightning.hypergradients import SGDStep
-from nas_lightning.search.state import Measured, Rollback, go_back, load_state, state_of
+from nas_lightning.searches.adjustable import AdjustableValues
+from nas_lightning.searches.metrics import metrics_of
+from nas_lightning.searches.progress import Progress, Rollback
+from nas_lightning.searches.rollback import restore_epoch
 from nas_lightning.training.finite import FiniteLoss
+from nas_lightning.training.metrics import restore_metrics, state_of_metrics
 
 Batch = tuple[Tensor, Tensor]
 
 
-class SearchModule(L.LightningModule):
+class SearchModule(PhaseModule):
     """Searches one stage.
 
     Args:
@@ -59,24 +60,17 @@ class SearchModule(L.LightningModule):
     Attributes:
         arch: Architecture parameters by choice, each [R, O]. They are plain tensors, not parameters of the module:
             no weight list, clipping norm, parameter count or DDP wrapper ever sees them.
-        search_epoch: Position on all schedules; a rollback rewinds it.
-        attempt: How often the search was rolled back.
-        num_steps: Weight steps taken.
         decisions: What is settled of the architecture so far.
-        stage: Index of the stage.
-        phase: `search`, or `selection` in the stage of a selector that trains.
-        first_epoch: The search epoch at which the stage starts.
-        last_epoch: The search epoch at which the stage ends (not run any more).
-        epoch_offset: Lightning epochs of the stages before, so that rows count on.
+        progress: Where the search stands.
+        values: Values of the configuration that a control may change.
         optimizer_states: States to start the two optimizers from; set by `transfer`.
-        weight_decay: L2 coefficient of the weights, also in the virtual step of an unrolled hypergradient.
-        changed: Values that a control has changed, by their keys in the configuration.
         arch_batch: The last batch of the arch stream.
-        curvature: What was measured at the end of this epoch, if anything.
         rollback: Set by a control: where to go back to at the end of this epoch.
-        stopped: Whether a control has ended the search before its last epoch.
         in_epoch: Whether an epoch has begun and not ended.
     """
+
+    searches = True
+    lr_keys = "search.weights.lr or search.arch.lr"
 
     def __init__(
         self,
@@ -105,21 +99,11 @@ class SearchModule(L.LightningModule):
         self.seed = seed
         self.arch: Tensors = relaxation.init(space.choices, draws.seeded_generator(seed, "architecture"))
         self.decisions = Decisions(space.choices)
-        self.search_epoch = 0
-        self.attempt = 0
-        self.num_steps = 0
-        self.stage = 0
-        self.phase = "search"
-        self.first_epoch = 0
-        self.last_epoch = settings.epochs
-        self.epoch_offset = 0
+        self.progress = Progress(last_epoch=settings.epochs)
+        self.values = AdjustableValues(settings.weights.weight_decay, self.regularizers)
         self.optimizer_states: list[dict[str, Any]] | None = None
-        self.weight_decay = settings.weights.weight_decay
-        self.changed: dict[str, float] = {}
         self.arch_batch: Batch | None = None
-        self.curvature: Measured | None = None
         self.rollback: Rollback | None = None
-        self.stopped = False
         self.train_metric = objective.new_metric()
         self.val_metric = objective.new_metric()
         # Metrics of our own: what Lightning sums up itself is in no checkpoint. It would also look for NaN.
@@ -155,42 +139,65 @@ class SearchModule(L.LightningModule):
         return self.optimizers()  # type: ignore[return-value]
 
     @property
-    def position(self) -> int:
-        """Where schedules stand: the search epoch, or the last one of the search in a stage that comes after it."""
-        return self.search_epoch if self.phase == "search" else max(0, self.first_epoch - 1)
+    def phase(self) -> str:  # type: ignore[override]
+        """`search`, or `selection` in the stage of a selector that trains."""
+        return self.progress.phase
+
+    @property
+    def row_epoch(self) -> int:
+        """The epoch of a row of the tables: stages and attempts count on."""
+        return self.trainer.current_epoch + self.progress.epoch_offset
+
+    @property
+    def search_epoch(self) -> int:
+        """The position on all schedules; a rollback rewinds it."""
+        return self.progress.search_epoch
+
+    @property
+    def attempt(self) -> int:
+        """How often the search was rolled back."""
+        return self.progress.attempt
+
+    @property
+    def num_steps(self) -> int:  # type: ignore[override]
+        """Weight steps taken: they key the draws."""
+        return self.progress.num_steps
 
     @property
     def epsilon(self) -> float:
-        """Strength of the perturbation in this epoch."""
-        epoch = self.search_epoch if self.phase == "search" else self.first_epoch
+        """The strength of the perturbation in this epoch."""
+        progress = self.progress
+        epoch = progress.search_epoch if progress.phase == "search" else progress.first_epoch
         return self.perturbation.epsilon(epoch, self.settings.epochs)
 
     @property
     def learns_arch(self) -> bool:
         """Whether the architecture parameters learn in this epoch."""
-        warm = self.search_epoch - self.first_epoch >= self.settings.arch.warmup_epochs
+        warm = self.progress.search_epoch - self.progress.first_epoch >= self.settings.arch.warmup_epochs
         return self.hypergradient.learns and warm
 
     def settle(self, decisions: Mapping[str, Any] | None = None) -> None:
         """Tell the relaxation what was decided, after taking over such a state if one is given."""
         if decisions is not None:
             self.decisions.load_state_dict(decisions)
-        if hasattr(self.relaxation, "restrict"):
-            self.relaxation.restrict(self.decisions.restriction)
+        self.relaxation.restrict(self.decisions.restriction)
 
     def mixing(self, arch: Tensors, pass_name: str) -> tuple[Mixing, Active | None]:
-        """Mixing weights and active options of one pass: equal passes of a step draw the same numbers."""
+        """Return mixing weights and active options of one pass: equal passes of a step draw the same numbers."""
         # Drawn on the CPU: the same numbers on every device.
         rng = draws.seeded_generator(self.seed, self.num_steps, pass_name, "mixing")
-        relax = self.relaxation
-        if pass_name == "weights":
-            relax = getattr(relax, "in_weight_step", relax)
-        mixing = relax(arch, self.position, rng)
-        return self.decisions.fixed(mixing), self.decisions.active(self.relaxation.active(mixing))
+        relax = self.relaxation.in_weight_step if pass_name == "weights" else self.relaxation
+        return self._decided(relax(arch, self.progress.position, rng))
 
-    def mean(self, arch: Tensors | None = None) -> tuple[Mixing, Active | None]:
-        """Deterministic mixing weights and active options: for validation, curvature and selection."""
-        mixing = self.relaxation.mean(self.arch if arch is None else arch)
+    def mean(self, arch: Tensors | None = None) -> Mixing:
+        """Return the deterministic mixing weights, with what is decided, each [R, O]."""
+        return self.at_mean(arch)[0]
+
+    def at_mean(self, arch: Tensors | None = None) -> tuple[Mixing, Active | None]:
+        """Return mixing weights and active options of a pass at the mean: validation, curvature, selection."""
+        return self._decided(self.relaxation.mean(self.arch if arch is None else arch))
+
+    def _decided(self, mixing: Mixing) -> tuple[Mixing, Active | None]:
         return self.decisions.fixed(mixing), self.decisions.active(self.relaxation.active(mixing))
 
     def loss_of(self, batch: Batch, pass_name: str, penalty: bool = False) -> Loss:
@@ -226,7 +233,7 @@ class SearchModule(L.LightningModule):
         full = full_precision(self.device.type) if second_order else nullcontext()
         local = ranks.local_normalisation(self.supernet) if second_order else nullcontext()
         with frozen_batch_stats(self.supernet), full, local:
-            found, loss = self.hypergradient(
+            problem = Bilevel(
                 self.loss_of(train_batch, "inner"),
                 self.loss_of(arch_batch, "outer", penalty=True),
                 dict(self.supernet.named_parameters()),
@@ -234,6 +241,7 @@ class SearchModule(L.LightningModule):
                 self.inner_step(),
                 self.reduce,
             )
+            found, loss = self.hypergradient(problem)
         self._finite.watch(loss)
         self._finite.check(self, "arch", "arch", self._batch_idx)
         for name, a in self.arch.items():
@@ -305,15 +313,16 @@ class SearchModule(L.LightningModule):
         self._follow_schedules()
 
     def _follow_schedules(self) -> None:
+        first = self.progress.first_epoch
         lr = self.learning_rate(self.search_epoch)
-        if self.settings.weights.restart and self.first_epoch > 0:
+        if self.settings.weights.restart and first > 0:
             weights = self.settings.weights
-            lr = restarted(lr, self.learning_rate(self.first_epoch), weights.lr, weights.lr_min)
+            lr = restarted(lr, self.learning_rate(first), weights.lr, weights.lr_min)
         for group in self.optimizers(use_pl_optimizer=False)[0].param_groups:  # type: ignore[index]
             group["lr"] = lr
-            group["weight_decay"] = self.weight_decay
+            group["weight_decay"] = self.values.weight_decay
         for part in self.regularizers.values():
-            part.at_epoch(self.position)
+            part.at_epoch(self.progress.position)
         self.curvature = None
         self.log("lr", lr, sync_dist=True)
 
@@ -335,7 +344,7 @@ class SearchModule(L.LightningModule):
         self.weight_step(batch["train"])
         if learns_arch and self.settings.order == "weights_first":
             self.arch_step(batch["train"], batch["arch"])
-        self.num_steps += 1
+        self.progress.num_steps += 1
         if self.trainer.is_last_batch:  # what validation, selection and the checkpoint see is the same in all processes
             ranks.average_statistics(self.supernet)
 
@@ -352,10 +361,10 @@ class SearchModule(L.LightningModule):
 
         Where `val` is augmented, regularizers see its images too: the accuracies of RobustDARTS are on cut-out images.
         """
-        if getattr(self.trainer.datamodule, "val_is_augmented", False):  # type: ignore[attr-defined]
+        if self.trainer.datamodule.val_is_augmented:  # type: ignore[attr-defined]
             batch = self.seen(batch, f"val {batch_idx}")
         images, targets = batch
-        mixing, active = self.mean()
+        mixing, active = self.at_mean()
         with draws.keyed(self.seed, self.num_steps, f"val {batch_idx}", self.global_rank):
             outputs = self.supernet(images, mixing, active)
         self.val_metric.update(outputs, targets)
@@ -373,46 +382,61 @@ class SearchModule(L.LightningModule):
         """
         self.in_epoch = False
         if self.rollback is None:
-            self.search_epoch += 1
+            self.progress.search_epoch += 1
         else:
-            go_back(self, self.rollback)
+            self.settle(restore_epoch(self.trainer, self.arch, self.rollback.epoch)["decisions"])
+            self.progress.go_back(self.rollback)
+            for key, value in self.rollback.changes.items():
+                self.change(key, value)
             self.rollback = None
-        if self.stopped or self.search_epoch >= self.last_epoch:
+        if self.progress.ended:
             self.trainer.should_stop = True
 
     def epoch_metrics(self) -> dict[str, float]:
-        """Metrics of the epoch besides the logged ones.
-
-        Accuracy on train; entropy of the mixing weights in nats; the mean weight of skip_connect on the edges that
-        offer it; learning rate and weight decay; what the parts tell of their schedules.
-        """
+        """Return metrics of the epoch besides the logged ones, and begin to sum up the next."""
         value = {"train_accuracy": 100 * float(self.train_metric.compute())}
         self.train_metric.reset()
-        for name, weights in self.mean()[0].items():
-            value[f"entropy/{name}"] = float(torch.special.entr(weights.detach()).sum(dim=1).mean())
-            skips = self.space.choices[name].where("skip_connect")
-            if skips.any():
-                value[f"skip_share/{name}"] = float(weights.detach().cpu()[skips].mean())
-        value["arch_lr"] = self.settings.arch.lr if self.learns_arch else 0.0
-        value["weight_decay"] = self.weight_decay
-        for part in self.regularizers.values():
-            value |= part.metrics()
-        if hasattr(self.relaxation, "metrics"):
-            value |= self.relaxation.metrics(self.position)
-        if self.epsilon > 0:
-            value["epsilon"] = self.epsilon
-        return value
+        return value | metrics_of(self)
 
     def genotype(self) -> Genotype | None:
-        """The genotype of the current architecture parameters, where they alone tell it."""
-        return self.selector(self.space, self.decisions.fixed(strengths_of(self.relaxation, self.arch)))
+        """Return the genotype of the current architecture parameters, where they alone determine one."""
+        return self.selector(self.space, self.decisions.fixed(self.relaxation.strengths(self.arch)))
 
     # State ----------------------------------------------------------------------------------------------------
 
+    def change(self, key: str, value: float) -> None:
+        """Give a value of the configuration another value from the next epoch on; the checkpoint remembers it."""
+        self.values.change(key, value)
+        self.progress.changed[key] = value
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what lives outside the module's own state."""
-        checkpoint["search"] = state_of(self)
+        """Add what lives outside the module's own state: plain tensors and numbers only."""
+        checkpoint["search"] = {
+            **self.progress.state_dict(),
+            "arch": {name: a.detach().cpu() for name, a in self.arch.items()},
+            "decisions": self.decisions.state_dict(),
+            "running": state_of_metrics(self.running) if self.in_epoch else {},
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore it; Lightning builds the optimizers afterwards."""
-        load_state(self, checkpoint["search"])
+        """Restore it; Lightning builds the optimizers afterwards.
+
+        Raises:
+            ConfigError: A state between two batches of one process, for several.
+        """
+        state = checkpoint["search"]
+        if state["running"] and self.trainer.world_size > 1:
+            raise ConfigError(
+                f"trainer.devices: the last state is one between two batches of one process, not of"
+                f" {self.trainer.world_size}; resume it with trainer.devices=1"
+            )
+        self.arch = {name: a.clone() for name, a in state["arch"].items()}
+        # Stage and phase are those that the module was built for: an analysis trains on in a stage of its own.
+        self.progress = replace(
+            Progress.from_state(state), stage=self.progress.stage, phase=self.progress.phase, changed={}
+        )
+        self.settle(state["decisions"])
+        for key, value in state["changed"].items():
+            self.change(key, value)
+        restore_metrics(self.running, state["running"])
+        self.in_epoch = bool(state["running"])

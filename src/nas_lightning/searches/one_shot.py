@@ -4,20 +4,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+import lightning as L
 import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
-import lightning as L
 from nas_lightning.core import draws
 from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.errors import GenotypeError
 from nas_lightning.core.functional import batch_statistics, evaluating
-from nas_lightning.core.protocols import BatchNormMode, OneShot
+from nas_lightning.core.one_shot import BatchNormMode, OneShot
 from nas_lightning.data.module import SearchData
-from nas_lightning.search.module import SearchModule
+from nas_lightning.searches.module import SearchModule
 
 KEPT_BYTES = 2**30
 """Images of `val` that are kept in memory, so that they are read and augmented once for all masks of a decision."""

@@ -3,42 +3,49 @@
 from dataclasses import replace
 
 import lightning as L
+
 from nas_lightning.core.decisions import Decisions
 from nas_lightning.data.module import SearchData
-from nas_lightning.search.module import SearchModule
-from nas_lightning.search.stages import SearchState, Stage, plan_stages, selection_stage
+from nas_lightning.searches.module import SearchModule
+from nas_lightning.searches.progress import Progress
+from nas_lightning.searches.stages import SearchState, Stage, plan_stages, selection_stage
 from nas_lightning.training.workbench import Workbench
 
 
 def stages_of(bench: Workbench, until: int | None = None) -> list[Stage]:
-    """The stages of the search; none where the selector needs no trained supernet.
+    """Return the stages of the search; none where the selector needs no trained supernet.
 
     Args:
         bench: The parts of the run.
         until: Index of the last stage that was searched, whose configuration a selector's own stage has; None is all.
+
+    Raises:
+        ConfigError: An override of a stage is wrong.
     """
-    selector = bench.build("selector", bench.plain["selector"])
-    if not getattr(selector, "needs_supernet", True):
+    return bench.once(f"stages until {until}", lambda: _planned(bench, until))
+
+
+def _planned(bench: Workbench, until: int | None) -> list[Stage]:
+    if not bench.selector.needs_supernet:
         return []
-    stages = plan_stages(bench.plain, bench.config.search)[: None if until is None else until + 1]
-    if hasattr(selector, "tuning"):
-        tuning = selector.tuning(bench.space, bench_of(bench, stages[-1]).config.search)
-        stages += [selection_stage(stages[-1], tuning)] if tuning is not None else []
-    return stages
+    stages = plan_stages(bench.config)[: None if until is None else until + 1]
+    tuning = bench.selector.tuning(bench.space, stages[-1].config.search)
+    return [*stages, selection_stage(stages[-1], tuning)] if tuning is not None else stages
 
 
 def planned_again(bench: Workbench, stage: Stage, state: SearchState) -> Stage:
-    """The stage of a selector as long as it has to be after what the search has settled."""
+    """Return the stage of a selector as long as it has to be after what the search has settled."""
     decisions = Decisions(bench.space.choices)
     decisions.load_state_dict(state.decisions)
-    selector = bench.build("selector", bench.plain["selector"])
-    tuning = selector.tuning(bench.space, bench.config.search, decisions)
+    tuning = bench.selector.tuning(bench.space, bench.config.search, decisions)
     return replace(stage, last_epoch=stage.first_epoch + (0 if tuning is None else tuning.epochs))
 
 
 def bench_of(bench: Workbench, stage: Stage) -> Workbench:
-    """The parts as a stage sees them; data are read again only where the stage changes something."""
-    return bench if stage.config == bench.plain else bench.variant(stage.config)
+    """Return the parts as a stage sees them; data are read again only where the stage changes something."""
+    if stage.config is bench.config:
+        return bench
+    return bench.once(f"stage {stage.index}", lambda: bench.variant(stage.config))
 
 
 def build_module(bench: Workbench, stage: Stage) -> SearchModule:
@@ -67,17 +74,18 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
     module = SearchModule(
         space,
         supernet,
-        bench.build("relaxation", bench.plain["relaxation"], {"epochs": settings.epochs}),
-        bench.build("hypergradient", bench.plain["hypergradient"]),
-        bench.build("perturbation", bench.plain["perturbation"]),
+        bench.part("relaxation", {"epochs": settings.epochs}),
+        bench.part("hypergradient"),
+        bench.part("perturbation"),
         regularizers,
-        bench.build("selector", bench.plain["selector"]),
+        bench.selector,
         bench.objective,
         settings,
         config.seed,
     )
-    module.stage, module.phase = stage.index, stage.phase
-    module.first_epoch, module.last_epoch = stage.first_epoch, stage.last_epoch
+    module.progress = Progress(
+        stage=stage.index, phase=stage.phase, first_epoch=stage.first_epoch, last_epoch=stage.last_epoch
+    )
     module.settle()
     return module
 

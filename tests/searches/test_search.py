@@ -12,9 +12,9 @@ import nas_lightning as nl
 from nas_lightning.config.compose import as_dict
 from nas_lightning.data.module import SearchData
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.build import build_module
-from nas_lightning.search.run import run_search
-from nas_lightning.search.stages import plan_stages
+from nas_lightning.searches.build import build_module
+from nas_lightning.searches.run import run_search
+from nas_lightning.searches.stages import plan_stages
 from nas_lightning.training.workbench import Workbench
 
 
@@ -25,7 +25,7 @@ def bench_of(overrides, folder):
 
 
 def module_of(bench):
-    return build_module(bench, plan_stages(bench.plain, bench.config.search)[0])
+    return build_module(bench, plan_stages(bench.config)[0])
 
 
 class Watch(L.Callback):
@@ -252,7 +252,7 @@ def test_a_stage_has_its_own_values(tiny, tmp_path):
         "{name: b, epochs: 1, overrides: {search.batch_size: 5, search.order: weights_first}}]"
     )
     bench = bench_of([*tiny, stages], tmp_path / "run")
-    first, second = plan_stages(bench.plain, bench.config.search)
+    first, second = plan_stages(bench.config)
     assert (first.first_epoch, first.last_epoch, second.first_epoch, second.last_epoch) == (0, 1, 1, 2)
     assert first.config["search"]["batch_size"] == 16
     assert second.config["search"]["batch_size"] == 5

@@ -9,7 +9,7 @@ import nas_lightning as nl
 from cases import SPACES
 from every_method import METHODS, QUICK, run
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.search.one_shot import OneShotModel
+from nas_lightning.searches.one_shot import OneShotModel
 from nas_lightning.tasks.resume import resume
 
 TABULAR = ("gdas", "snas", "drnas", "setn", "rsps", "darts_pt", "sdarts_rs_pt", "sgas", "pc_darts", "sdarts_rs")
@@ -144,7 +144,7 @@ class SelectionImages(OneShotModel):
 
 def test_selection_sees_all_classes_and_the_same_images_after_a_resume(tiny, tmp_path, monkeypatch):
     """Its first batch is shuffled even where images are sorted by class, and cut out as in the last epoch."""
-    monkeypatch.setattr("nas_lightning.search.selection.OneShotModel", SelectionImages)
+    monkeypatch.setattr("nas_lightning.searches.selection.OneShotModel", SelectionImages)
     images = np.load(next(word for word in tiny if word.startswith("data.path=")).partition("=")[2])
     arrays = {name: images[name] for name in images}
     order = np.argsort(arrays["y_train"], kind="stable")

@@ -1,18 +1,16 @@
 """Stages of a search: each is one fit with its own space, loaders and schedule; state is carried between them."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from nas_lightning.config.schema import SearchConfig
+from nas_lightning.config.schema import RootConfig
 from nas_lightning.core import draws
-from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.protocols import Tuning
-from nas_lightning.search.module import SearchModule
-from nas_lightning.search.state import change_value
+from nas_lightning.core.selector import Tuning
+from nas_lightning.searches.module import SearchModule
+from nas_lightning.searches.progress import Progress
 from nas_lightning.spaces.widening import plan_widening, widen
 
 
@@ -33,51 +31,33 @@ class Stage:
     index: int
     first_epoch: int
     last_epoch: int
-    config: dict[str, Any]
+    config: RootConfig
     phase: str = "search"
 
 
-def plan_stages(config: Mapping[str, Any], search: SearchConfig) -> list[Stage]:
-    """The stages of a configuration: `search.stages`, or one over all epochs.
+def plan_stages(config: RootConfig) -> list[Stage]:
+    """Return the stages of a configuration: `search.stages`, or one over all epochs.
 
     Raises:
-        ConfigError: An override of a stage names a key that does not exist.
+        ConfigError: An override of a stage names a key that does not exist, or gives it a wrong value.
     """
+    search = config.search
     if search.stages is None:
-        return [Stage("search", 0, 0, search.epochs, dict(config))]
+        return [Stage("search", 0, 0, search.epochs, config)]
     stages: list[Stage] = []
     first = 0
     for index, stage in enumerate(search.stages):
-        changed = copy.deepcopy(dict(config))
-        for key, value in stage.overrides.items():
-            assign(changed, key, value, f"search.stages: stage {stage.name} overrides")
+        who = f"search.stages: stage {stage.name} overrides"
+        changed = config.with_values(stage.overrides, who, f"in stage {stage.name}")
         stages.append(Stage(stage.name, index, first, first + stage.epochs, changed))
         first += stage.epochs
     return stages
 
 
 def selection_stage(last: Stage, tuning: Tuning) -> Stage:
-    """The stage of a selector that trains, after the last of the search and with its configuration."""
-    changed = copy.deepcopy(last.config)
-    for key, value in tuning.overrides.items():
-        assign(changed, key, value, "selector: its stage overrides")
+    """Return the stage of a selector that trains, after the last of the search and with its configuration."""
+    changed = last.config.with_values(tuning.overrides, "selector: its stage overrides", "in stage selection")
     return Stage("selection", last.index + 1, last.last_epoch, last.last_epoch + tuning.epochs, changed, "selection")
-
-
-def assign(config: dict[str, Any], key: str, value: Any, who: str) -> Any:
-    """Give a dotted key of a configuration another value, in place; returns the old one.
-
-    Raises:
-        ConfigError: There is no such key.
-    """
-    *path, last = key.split(".")
-    node: Any = config
-    for name in path:
-        node = node.get(name) if isinstance(node, dict) else None
-    if not isinstance(node, dict) or last not in node:
-        raise ConfigError(f"{who} {key}={value}, but there is no such key")
-    old, node[last] = node[last], value
-    return old
 
 
 @dataclass(frozen=True)
@@ -87,12 +67,7 @@ class SearchState:
     weights: dict[str, torch.Tensor]
     arch: dict[str, torch.Tensor]
     optimizers: list[dict[str, Any]]
-    search_epoch: int
-    attempt: int
-    num_steps: int
-    epoch_offset: int
-    changed: dict[str, float]
-    stopped: bool
+    progress: Progress
     decisions: dict[str, Any]
     controls: dict[str, Any]
 
@@ -113,23 +88,18 @@ def transfer(old: SearchState, new: SearchModule, supernet: torch.nn.Module | No
     """
     weights, (sgd, adam) = old.weights, old.optimizers
     if supernet is not None and shapes_of(supernet) != shapes_of(new.supernet):
-        plan = plan_widening(supernet, new.supernet, draws.seeded_generator(new.seed, "widening", new.stage))
+        plan = plan_widening(supernet, new.supernet, draws.seeded_generator(new.seed, "widening", new.progress.stage))
         grown = widen(_without_prefix(weights), plan)
         weights = {name: value for name, value in weights.items() if not name.startswith(_PREFIX)}
         weights |= {f"{_PREFIX}{name}": value for name, value in grown.items()}
         sgd = _widened_moments(sgd, supernet, plan)
     new.load_state_dict(weights)
     new.arch = {name: a.clone() for name, a in old.arch.items()}
-    new.optimizer_states = [{**sgd, "state": {}} if new.phase == "selection" else sgd, adam]
-    new.search_epoch = old.search_epoch
-    new.attempt = old.attempt
-    new.num_steps = old.num_steps
-    new.epoch_offset = old.epoch_offset
-    # A control may have ended the stage before its last epoch.
-    new.first_epoch, new.last_epoch = old.search_epoch, old.search_epoch + new.last_epoch - new.first_epoch
+    new.optimizer_states = [{**sgd, "state": {}} if new.progress.phase == "selection" else sgd, adam]
+    new.progress = old.progress.entering(new.progress)
     new.settle(old.decisions)
-    for key, value in old.changed.items():
-        change_value(new, key, value)
+    for key, value in old.progress.changed.items():
+        new.change(key, value)
 
 
 _PREFIX = "supernet."

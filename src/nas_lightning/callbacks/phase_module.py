@@ -1,0 +1,54 @@
+"""What callbacks ask of the module that a phase trains."""
+
+from typing import ClassVar
+
+import lightning as L
+
+from nas_lightning.callbacks.curvature import Measured
+from nas_lightning.core.choices import Mixing
+from nas_lightning.core.genotypes import Genotype
+
+
+class PhaseModule(L.LightningModule):
+    """The module of a search, a selection or a retraining; the neutral members are those of a retraining.
+
+    Attributes:
+        searches: Whether it has architecture parameters, and so a genotype and mixing weights at every epoch.
+        phase: `search`, `selection` or `evaluation`, as the tables name it.
+        num_steps: Optimizer steps of the weights so far.
+        curvature: What was measured at the end of this epoch, if anything.
+        lr_keys: Keys of its learning rates in the configuration, for messages.
+    """
+
+    searches: ClassVar[bool] = False
+    phase: str = "evaluation"
+    num_steps: int = 0
+    curvature: Measured | None = None
+    lr_keys: ClassVar[str] = "evaluation.lr"
+
+    @property
+    def row_epoch(self) -> int:
+        """The epoch of a row of the tables: it only ever goes up within a phase."""
+        return self.trainer.current_epoch
+
+    @property
+    def search_epoch(self) -> int:
+        """The position on all schedules; a rollback rewinds it."""
+        return self.trainer.current_epoch
+
+    @property
+    def attempt(self) -> int:
+        """How often the phase was rolled back."""
+        return 0
+
+    def epoch_metrics(self) -> dict[str, float]:
+        """Return metrics of the epoch besides the logged ones."""
+        return {}
+
+    def genotype(self) -> Genotype | None:
+        """Return the genotype of the architecture parameters, where there are any and they determine one."""
+        return None
+
+    def mean(self) -> Mixing:
+        """Return the deterministic mixing weights by choice, each [R, O]; none without architecture parameters."""
+        return {}

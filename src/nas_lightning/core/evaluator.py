@@ -1,0 +1,37 @@
+"""The contract of evaluators: how good a genotype is."""
+
+from typing import Any
+
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.part import Part
+
+
+class Evaluator(Part):
+    """Judges a genotype.
+
+    Attributes:
+        trains_briefly: Whether its arguments `images` and `epochs` can be set, so that members of `candidates` are
+            compared by brief retraining on the search halves.
+    """
+
+    key = "evaluation"
+    trains_briefly: bool = False
+
+    def check(self, bench: Any) -> None:
+        """Refuse what cannot be evaluated before anything is written.
+
+        Args:
+            bench: The parts of the run.
+
+        Raises:
+            ConfigError: Such an evaluation.
+        """
+
+    def __call__(self, genotype: Genotype, bench: Any) -> dict[str, Any]:
+        """Return the section `evaluation` of the summary.
+
+        Raises:
+            ConfigError: The genotype does not fit.
+            Interrupted: The user stopped it; the folder can be resumed.
+        """
+        raise NotImplementedError

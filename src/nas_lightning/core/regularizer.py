@@ -1,0 +1,70 @@
+"""The contract of regularizers, with the neutral version of every hook: a part writes only what it changes."""
+
+from collections.abc import Iterator
+from typing import ClassVar, Protocol
+
+from torch import Tensor, nn
+
+from nas_lightning.core.choices import Active, Mixing
+from nas_lightning.core.part import Part
+from nas_lightning.core.space import EdgeInfo, SearchSpace
+
+
+class Regularizer(Part):
+    """Acts inside the supernet; changes nothing by itself.
+
+    A part with learnable parameters is a module as well: `class Mine(Regularizer, nn.Module)`.
+
+    Attributes:
+        adjustable: Values that a control may strengthen during a search, and the bound that each must stay below.
+    """
+
+    key = "regularizer"
+    adjustable: ClassVar[dict[str, float]] = {}
+
+    def build(self, space: SearchSpace) -> SearchSpace:
+        """Return the space as this part changes it (further choices, other widths), before the supernet is built."""
+        return space
+
+    def on_op(self, y: Tensor, op: str, edge: EdgeInfo) -> Tensor:
+        """Change the output [B, C, H, W] of one candidate operation, never in place."""
+        return y
+
+    def on_edge(self, y: Tensor, x: Tensor, edge: EdgeInfo) -> Tensor:
+        """Change the mixed output [B, C, H, W] of an edge, never in place; `x` is the edge's input [B, C', H', W']."""
+        return y
+
+    def acts_on(self, op: str) -> bool:
+        """Return whether `on_op` may now change, or wants to see, the output of this operation."""
+        return type(self).on_op is not Regularizer.on_op
+
+    def acts_on_edges(self) -> bool:
+        """Return whether `on_edge` may now change, or wants to see, the outputs of edges."""
+        return type(self).on_edge is not Regularizer.on_edge
+
+    def on_images(self, images: Tensor) -> Tensor:
+        """Change the normalised, augmented images [B, C, H, W] of a batch, once, before any step uses them."""
+        return images
+
+    def at_epoch(self, search_epoch: int) -> None:
+        """Follow schedules from the absolute search epoch; called before each epoch, also after a rollback."""
+
+    def metrics(self) -> dict[str, float]:
+        """Return what is worth a column of metrics.csv at the end of an epoch."""
+        return {}
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """Return learnable parameters: they are trained with the weights and kept in the checkpoint."""
+        return nn.Module.parameters(self, recurse) if isinstance(self, nn.Module) else iter(())
+
+
+class Supernet(Protocol):
+    """All architectures of a space at once, an nn.Module; it holds no architecture parameters."""
+
+    def attach(self, regularizers: tuple[Regularizer, ...]) -> None:
+        """Let these parts see every operation's and every edge's output; learnable ones join the weights."""
+        ...
+
+    def __call__(self, inputs: Tensor, mixing: Mixing, active: Active | None = None) -> Tensor:
+        """Return the outputs of the mixture."""
+        ...

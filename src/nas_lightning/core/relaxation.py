@@ -1,0 +1,99 @@
+"""The contract of relaxations: how architecture parameters become mixing weights.
+
+Shapes: R rows and O options of a choice.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Generator, Tensor
+
+from nas_lightning.core.bilevel import Tensors
+from nas_lightning.core.choices import Active, Choice, Mixing
+from nas_lightning.core.part import Part
+
+
+class Relaxation(Part):
+    """Maps architecture parameters to mixing weights, and keeps track of the options that take part.
+
+    A relaxation writes `init`, `__call__` and `mean`; everything else is neutral. `init` calls `remember`; `mask` then
+    says which options of a row exist and are still open, and every other option weighs exactly 0.
+
+    Attributes:
+        simplex: Whether the mixing weights of each row of operations sum to 1. What renormalises rows, such as
+            SDARTS' perturbations, is refused where they do not.
+        none: Whether drawn paths may hold the operation `none`.
+        choices: The choices that `init` was given.
+        kept: Boolean [R, O] by choice, on the CPU: the options that take part.
+    """
+
+    key = "relaxation"
+    simplex: bool = True
+    none: bool = True
+
+    def __init__(self) -> None:
+        self.choices: dict[str, Choice] = {}
+        self.kept: dict[str, Tensor] = {}
+        self._placed: dict[tuple[str, torch.device], Tensor | None] = {}  # masks by device
+
+    def init(self, choices: Mapping[str, Choice], generator: Generator | None = None) -> Tensors:
+        """Return fresh architecture parameters by choice, each [R, O]; an earlier restriction is forgotten."""
+        raise NotImplementedError
+
+    def __call__(self, arch: Tensors, epoch: int = 0, generator: Generator | None = None) -> Mixing:
+        """Return mixing weights; draw samples from `generator`, follow temperatures by the search epoch."""
+        raise NotImplementedError
+
+    def mean(self, arch: Tensors) -> Mixing:
+        """Return deterministic mixing weights for selection, validation, curvature and landscape."""
+        raise NotImplementedError
+
+    def in_weight_step(self, arch: Tensors, epoch: int = 0, generator: Generator | None = None) -> Mixing:
+        """Return the mixing weights of the weight step, by default those of every step."""
+        return self(arch, epoch, generator)
+
+    def strengths(self, arch: Tensors) -> Mixing:
+        """Return what genotypes are derived from, by default the mean."""
+        return self.mean(arch)
+
+    def active(self, mixing: Mixing) -> Active | None:
+        """Return which options are computed; None for all. Hard relaxations return the sampled ones."""
+        return None
+
+    def penalty(self, arch: Tensors) -> Tensor | None:
+        """Return a term added to the architecture loss, or None."""
+        return None
+
+    def metrics(self, epoch: int) -> dict[str, float]:
+        """Return what is worth a column of metrics.csv, such as a temperature."""
+        return {}
+
+    # Options that take part --------------------------------------------------------------------------------------
+
+    def remember(self, choices: Mapping[str, Choice]) -> None:
+        """Begin with these choices, unrestricted."""
+        self.choices = dict(choices)
+        self.restrict({})
+
+    def restrict(self, kept: Mapping[str, Tensor]) -> None:
+        """Let only these options take part from now on, in place of an earlier restriction.
+
+        The others weigh exactly 0. On the simplex the kept ones of a row sum to 1; a row of which nothing is kept is
+        all zeros.
+
+        Args:
+            kept: Boolean [R, O] by choice; options that a row does not have stay out, and choices that are not named
+                are unrestricted.
+        """
+        self.kept = {
+            name: choice.mask & kept[name].cpu() if name in kept else choice.mask
+            for name, choice in self.choices.items()
+        }
+        self._placed = {}
+
+    def mask(self, name: str, device: torch.device) -> Tensor | None:
+        """Return which options of a choice take part, boolean [R, O] on a device; None where all do."""
+        if (name, device) not in self._placed:
+            kept = self.kept.get(name)  # without `init` nothing is known of the choice
+            self._placed[name, device] = None if kept is None or kept.all() else kept.to(device)
+        return self._placed[name, device]

@@ -1,0 +1,37 @@
+"""The supernet of another run, which `task=select` and analyses look at."""
+
+from typing import Any
+
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.workbench import Workbench
+
+
+def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
+    """The checkpoint of another run that `task=select` takes its supernet from.
+
+    Raises:
+        ConfigError: The run has none of that epoch.
+    """
+    folder, epoch = RunFolder(bench.config.run or "", "run"), bench.config.epoch
+    kept = sorted(int(path.stem.partition("=")[2]) for path in folder.checkpoints.glob("epoch=*.ckpt"))
+    last = folder.checkpoint("last.ckpt")
+    if epoch is None and folder.summary()["search"] is None:
+        at = 0 if last is None else last["search"]["search_epoch"]
+        raise ConfigError(
+            f"run={folder}: its search is not finished, {at} epochs are; go on with resume={folder}, or take what is"
+            f" there, epoch={at}"
+        )
+    searched = last is not None and last["search"].get("phase", "search") == "search"
+    if last is not None and searched and epoch in (None, last["search"]["search_epoch"]):
+        return last
+    if epoch is None and kept:
+        epoch = kept[-1]
+    saved = folder.checkpoint(f"epoch={epoch}.ckpt")
+    if saved is None:
+        there = [*kept, *([last["search"]["search_epoch"]] if last is not None and searched else [])]
+        raise ConfigError(
+            f"epoch={'null' if epoch is None else epoch}: {folder} keeps no supernet of that search epoch; allowed:"
+            f" {', '.join(map(str, sorted(set(there)))) or 'none at all'}; a search keeps more with search.snapshots=10"
+        )
+    return saved

@@ -1,0 +1,47 @@
+"""What the tables of a run folder say of the supernet that a search ended with."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nas_lightning.runs.folder import RunFolder
+
+
+def eigenvalue_at(curvature: Sequence[Mapping[str, str]], epoch: int) -> float | None:
+    """The latest dominant eigenvalue that was measured up to the end of a search epoch; None where there is none.
+
+    Args:
+        curvature: Rows of curvature.csv.
+        epoch: The search epoch, from 0.
+    """
+    measured = [row for row in curvature if int(row["search_epoch"]) <= epoch]
+    nearest = max(measured, key=lambda row: (int(row["search_epoch"]), int(row["epoch"])), default=None)
+    return _number(nearest, "dominant_eigenvalue", 6)
+
+
+def _number(row: Mapping[str, str] | None, name: str, digits: int) -> float | None:
+    value = float((row or {}).get(name) or math.nan)
+    return round(value, digits) if math.isfinite(value) else None
+
+
+def outcome_of_tables(folder: RunFolder, last: int) -> dict[str, Any]:
+    """Return the part of the section `search` that stands in metrics.csv and curvature.csv.
+
+    Args:
+        folder: The run folder.
+        last: The search epoch at whose end that supernet stood, which a control may have gone back to.
+    """
+    rows = [row for row in folder.read_metrics() if row["phase"] == "search"]
+    metrics = [row for row in rows if int(row["search_epoch"]) == last]  # of several attempts the last one counts
+    curvature = folder.read_curvature()
+
+    events = [row for row in curvature if row["event"]]
+    stopped = [int(row["search_epoch"]) for row in events if row["event"] == "stopped"]
+    return {
+        "val_accuracy": _number(metrics[-1] if metrics else None, "val_accuracy", 4),
+        "curvature_seconds": round(sum(float(row["seconds"]) for row in curvature), 3) if curvature else None,
+        "stopped_at": stopped[-1] if stopped else None,
+        "rolled_back_to": int(events[-1]["to_epoch"]) if events else None,
+        # Of the last measurement up to that epoch: a control can go back to one that was not measured.
+        "dominant_eigenvalue": eigenvalue_at(curvature, last),
+    }

@@ -1,0 +1,191 @@
+"""Run a search: plan its stages, restore or fit each, then select the genotype."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas_lightning.callbacks import hardware
+from nas_lightning.callbacks.checkpoint import copy_file
+from nas_lightning.core import ranks
+from nas_lightning.core.errors import Interrupted
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.reports import save_curvature, save_genotype
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.searches.build import bench_of, build_module, planned_again, search_data, stages_of
+from nas_lightning.searches.fit import Costs, fit, restore
+from nas_lightning.searches.module import SearchModule
+from nas_lightning.searches.origin import origin_checkpoint
+from nas_lightning.searches.outcome import outcome_of_tables
+from nas_lightning.searches.progress import Progress
+from nas_lightning.searches.selection import select
+from nas_lightning.searches.stages import SearchState, Stage, transfer
+from nas_lightning.spaces.engines import engine_named
+from nas_lightning.training.workbench import Workbench
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The outcome of a search: the genotype, and the `search` and `selection` sections of the summary."""
+
+    genotype: Genotype
+    search: dict[str, Any]
+    selection: dict[str, Any]
+
+
+def run_search(bench: Workbench) -> Searched:
+    """Search, or continue where the run folder's checkpoint left off, and derive the genotype.
+
+    With `task=select` the search is that of another run, up to the epoch of one of its checkpoints.
+
+    Raises:
+        ConfigError: Parts that do not fit each other or the images.
+        Interrupted: The user stopped the search; the folder can be resumed.
+    """
+    folder, costs = bench.folder, Costs()
+    start = _start_of(bench)
+    trained = _train(bench, start, costs)
+    genotype, selection = _select(bench, trained, costs)
+    genotype = ranks.agreed(genotype)
+    folder.save_genotype(genotype)
+    if ranks.is_first():
+        save_genotype(genotype, folder.plots)
+        if start.origin is None:
+            save_curvature(folder.curvature, folder.plots)
+    search = {
+        "epochs": trained.epochs,
+        **costs.search.report(),
+        **hardware(bench.config.trainer),
+        "engine": engine_named(bench.config.engine),
+        **outcome_of_tables(start.origin or folder, trained.epochs - 1),
+    }
+    return Searched(genotype, search, selection)
+
+
+# Plan ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where a search starts.
+
+    Args:
+        path: The checkpoint that Lightning resumes from, where one of this run is saved.
+        saved: What it holds, or the checkpoint of the other run; None for a new search.
+        origin: The other run, with `task=select`.
+        until: Index of the last stage that the other run has searched; None is all.
+    """
+
+    path: Path
+    saved: dict[str, Any] | None
+    origin: RunFolder | None = None
+    until: int | None = None
+
+
+def _start_of(bench: Workbench) -> _Start:
+    folder = bench.folder
+    path, saved = folder.resumable() or (folder.checkpoints / "last.ckpt", None)
+    if bench.config.task == "select":
+        saved = saved or origin_checkpoint(bench)
+        until = saved["search"]["stage"] - (saved["search"]["phase"] == "selection")
+        return _Start(path, saved, RunFolder(bench.config.run or "", "run"), until)
+    if saved is None and folder.read_metrics():
+        log.warning("no checkpoint in %s: the search starts again", folder)
+    return _Start(path, saved)
+
+
+# Restore or fit -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Trained:
+    """What the stages so far have come to.
+
+    Attributes:
+        bench: The parts as the last stage sees them.
+        module: Its module; None where nothing was trained.
+        state: What it left.
+        epochs: Search epochs that the supernet was trained for, those of a selector's stage apart.
+    """
+
+    bench: Workbench
+    module: SearchModule | None = None
+    state: SearchState | None = None
+    epochs: int = 0
+
+
+def _train(bench: Workbench, start: _Start, costs: Costs) -> _Trained:
+    """Go through the stages: the state machine of a search.
+
+    A stage before that of the checkpoint is over and left out. The stage of the checkpoint is restored if it had
+    ended, else resumed. Every later one takes over what the one before left.
+    """
+    trained, saved, path = _Trained(bench), start.saved, start.path
+    for stage in stages_of(bench, start.until):
+        planned = _due(bench, stage, saved, trained.state, start)
+        if planned is None:
+            continue
+        module = build_module(bench_of(bench, planned), planned)
+        ended = saved is not None and (
+            Progress.from_state(saved["search"]).ended or (start.origin is not None and planned.phase == "search")
+        )
+        if saved is not None and ended:
+            state = restore(module, saved, costs)
+        else:
+            if trained.state is not None:
+                transfer(trained.state, module, None if trained.module is None else trained.module.supernet)
+            if saved is not None:  # Lightning restores the module only after it has asked for the loaders
+                module.progress.epoch_offset = saved["search"]["epoch_offset"]
+            if planned.phase == "selection" and saved is None:
+                _keep_searched(path, module.search_epoch)
+            state = fit(bench_of(bench, planned), module, costs, path if saved is not None else None, trained.state)
+            path = bench.folder.checkpoints / "last.ckpt"
+        epochs = module.search_epoch if planned.phase == "search" else module.progress.first_epoch
+        trained = _Trained(bench_of(bench, planned), module, state, epochs)
+        saved = None  # it was of this stage
+    return trained
+
+
+def _due(
+    bench: Workbench, stage: Stage, saved: dict[str, Any] | None, state: SearchState | None, start: _Start
+) -> Stage | None:
+    """The stage as it has to be run now; None where it is over or there is nothing to do in it."""
+    if saved is not None and stage.index < saved["search"]["stage"]:
+        return None
+    if state is None:
+        return stage
+    if stage.phase == "search":  # of the other run one stage is restored, and a control may have ended the search
+        return None if start.origin is not None or state.progress.stopped else stage
+    stage = planned_again(bench, stage, state)
+    return None if stage.first_epoch == stage.last_epoch else stage  # everything is decided, or as good as
+
+
+@ranks.first_only
+def _keep_searched(last: Path, epoch: int) -> None:
+    """Keep the supernet of the search beside that of the selection, which writes last.ckpt from now on."""
+    kept = last.with_name(f"epoch={epoch}.ckpt")
+    if last.exists() and not kept.exists():
+        copy_file(last, kept)
+
+
+# Select -------------------------------------------------------------------------------------------------------
+
+
+def _select(bench: Workbench, trained: _Trained, costs: Costs) -> tuple[Genotype, dict[str, Any]]:
+    """Return the genotype and the section `selection` of the summary.
+
+    Raises:
+        Interrupted: The user stopped it; the folder can be resumed.
+    """
+    data, batches = None, 0
+    if trained.state is not None:
+        data = search_data(trained.bench)
+        data.setup("fit")
+        data.first_pass = trained.state.progress.epoch_offset
+        batches = sum(control.get("batches", 0) for control in trained.state.controls.values())
+    try:
+        return select(bench, trained.module, data, costs.selection.seconds, batches)
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped in the selection; continue with resume={bench.folder}") from error
