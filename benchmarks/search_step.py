@@ -46,7 +46,7 @@ from nas_lightning.core.bilevel import Hypergradient, Loss, Tensors
 from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.functional import frozen_batch_stats
 from nas_lightning.core.relaxation import Relaxation
-from nas_lightning.hypergradients import FirstOrder, Nothing, SGDStep, Unrolled
+from nas_lightning.hypergradients import Bilevel, FirstOrder, Nothing, SGDStep, Unrolled
 from nas_lightning.relaxations import Gumbel, Softmax, Uniform
 
 NAME = "search_step"
@@ -143,7 +143,7 @@ class Searching:
         """Both steps as `SearchModule` takes them."""
         if self.hypergradient.learns:
             with frozen_batch_stats(self.net):
-                found, _ = self.hypergradient(
+                problem = Bilevel(
                     self._loss_of(self.train_batch, "inner"),
                     self._loss_of(self.arch_batch, "outer"),
                     dict(self.net.named_parameters()),
@@ -151,6 +151,7 @@ class Searching:
                     self._inner_step(),
                     lambda tensors: tensors,
                 )
+                found, _ = self.hypergradient(problem)
             for name, a in self.arch.items():
                 a.grad = found[name]
             self.adam.step()

@@ -8,7 +8,7 @@ from torch.func import functional_call
 
 from nas_lightning.core import draws
 from nas_lightning.core.functional import frozen_batch_stats
-from nas_lightning.hypergradients import FirstOrder, SGDStep, Unrolled, first_order, unrolled
+from nas_lightning.hypergradients import Bilevel, FirstOrder, SGDStep, Unrolled, first_order, unrolled
 from nas_lightning.spaces import CellSpace
 
 ESTIMATORS = {"first order": FirstOrder(), "finite difference": Unrolled(), "exact": Unrolled(exact=True)}
@@ -44,7 +44,7 @@ class Quadratic:
         weights = {"w": self.w.clone().requires_grad_()}
         arch = {"alpha": self.alpha.clone().requires_grad_()}
         step = SGDStep(self.lr, self.momentum, self.decay, [self.buffer])
-        gradients, loss = estimator(self.train_loss, self.arch_loss, weights, arch, step, reduce)
+        gradients, loss = estimator(Bilevel(self.train_loss, self.arch_loss, weights, arch, step, reduce))
         assert torch.equal(weights["w"], self.w)
         assert weights["w"].grad is None
         assert not loss.requires_grad
@@ -157,7 +157,7 @@ class TinySupernet:
 
     def run(self, estimator):
         with frozen_batch_stats(self.net):
-            return estimator(self.loss("a"), self.loss("b"), self.weights, self.arch, self.step, same)
+            return estimator(Bilevel(self.loss("a"), self.loss("b"), self.weights, self.arch, self.step, same))
 
     def unrolled_objective(self, arch):
         """L_arch(w'(α), α) by itself: gradient by autograd, step by hand."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from nas_lightning.hypergradients import Nothing
+from nas_lightning.hypergradients import Bilevel, Nothing
 
 
 def refuse(*_):
@@ -14,7 +14,7 @@ def test_zeros_without_a_pass():
         "normal": torch.ones(3, 2, dtype=torch.float64, requires_grad=True),
         "edge": torch.full((1, 4), torch.nan, requires_grad=True),
     }
-    found, loss = Nothing()(refuse, refuse, {"w": torch.ones(2)}, arch, refuse, refuse)
+    found, loss = Nothing()(Bilevel(refuse, refuse, {"w": torch.ones(2)}, arch, refuse, refuse))
     assert list(found) == list(arch)
     for name, value in found.items():
         assert (value.shape, value.dtype) == (arch[name].shape, arch[name].dtype)

@@ -224,7 +224,7 @@ def test_decay_fades_to_the_identity_and_stays_there():
 def test_only_the_decay_needs_the_epochs():
     Noise().at_epoch(3)
     with pytest.raises(ConfigError, match=r"regularizer\.op_noise\.epochs=null"):
-        Noise("all", decay=True).at_epoch(0)
+        Noise.standing_at("regularizer.op_noise", {"operations": "all", "decay": True}).at_epoch(0)
 
 
 def test_refused_where_there_is_no_skip_connection():
@@ -238,8 +238,8 @@ def test_refused_where_there_is_no_skip_connection():
 def test_refused_combinations():
     with pytest.raises(ConfigError, match=r"regularizer\.skip_noise\.distribution=uniform: .*form=additive"):
         Noise(form="multiplicative", distribution="uniform")
-    with pytest.raises(ConfigError, match=r"regularizer\.op_noise\.std=0"):
-        Noise("all", std=0.0, learnable=True)
+    with pytest.raises(ConfigError, match=r"^regularizer\.n\.std=0: .* write regularizer\.n\.std=0\.2$"):
+        Noise.standing_at("regularizer.n", {"std": 0.0, "learnable": True})
 
 
 @pytest.mark.parametrize("operations", ["skip_connect", "all"])

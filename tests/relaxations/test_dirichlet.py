@@ -8,7 +8,7 @@ from torch.distributions import kl_divergence
 from torch.nn.functional import elu
 
 from cases import build_space, images, seeded, tiny_supernet
-from nas_lightning.hypergradients import SGDStep, unrolled
+from nas_lightning.hypergradients import Bilevel, SGDStep, unrolled
 from nas_lightning.relaxations import Dirichlet
 from nas_lightning.relaxations.dirichlet import concentration
 from nas_lightning.spaces import Choice
@@ -246,7 +246,7 @@ def test_second_order_hypergradient_goes_through_the_sample(exact):
         return of
 
     step = SGDStep(0.1, 0.0, 0.0, None)
-    found, _ = unrolled(loss(0), loss(1), dict(net.named_parameters()), arch, step, lambda t: t, exact=exact)
+    found, _ = unrolled(Bilevel(loss(0), loss(1), dict(net.named_parameters()), arch, step, lambda t: t), exact=exact)
     assert found["normal"].isfinite().all()
     assert found["normal"].ne(0).any()
 

@@ -42,7 +42,7 @@ class Watch(L.Callback):
 
 
 def fit(bench, module, watch, epochs=1, double=False):
-    module.last_epoch = epochs
+    module.progress.last_epoch = epochs
     trainer = L.Trainer(
         max_epochs=-1, callbacks=[watch], logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, reload_dataloaders_every_n_epochs=1, num_sanity_val_steps=0, accelerator="cpu",
@@ -254,8 +254,8 @@ def test_a_stage_has_its_own_values(tiny, tmp_path):
     bench = bench_of([*tiny, stages], tmp_path / "run")
     first, second = plan_stages(bench.config)
     assert (first.first_epoch, first.last_epoch, second.first_epoch, second.last_epoch) == (0, 1, 1, 2)
-    assert first.config["search"]["batch_size"] == 16
-    assert second.config["search"]["batch_size"] == 5
+    assert first.config.search.batch_size == 16
+    assert second.config.search.batch_size == 5
     run_search(bench)
     saved = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["search"]
     assert (saved["stage"], saved["search_epoch"], saved["num_steps"]) == (1, 2, 2 + 4)

@@ -213,7 +213,7 @@ def test_the_strengths_alone_tell_the_likeliest():
     shot = Shot(Table(BENCH))
     assert Likeliest()(shot.space, shot.one_shot.strengths()) == shot.ranked[0]
     space = build_space("s3")
-    genotype = Likeliest()(space, Shot(space).one_shot.strengths)
+    genotype = Likeliest()(space, Shot(space).one_shot.strengths())
     space.validate(genotype)
     assert "none" not in repr(genotype.cells)
 

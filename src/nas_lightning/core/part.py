@@ -1,5 +1,6 @@
 """What a configuration builds: a part, which knows the key that it stands under."""
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 
@@ -14,7 +15,7 @@ class Part:
     key: str = "part"
 
     @classmethod
-    def standing_at(cls, key: str, **arguments: Any) -> Self:
+    def standing_at(cls, key: str, arguments: Mapping[str, Any]) -> Self:
         """Construct the part so that its constructor, which may refuse arguments, already knows the key."""
         part = cls.__new__(cls)
         object.__setattr__(part, "key", key)  # also of a frozen dataclass, and before nn.Module is initialised

@@ -45,7 +45,8 @@ def bench_of(bench: Workbench, stage: Stage) -> Workbench:
     """Return the parts as a stage sees them; data are read again only where the stage changes something."""
     if stage.config is bench.config:
         return bench
-    return bench.once(f"stage {stage.index}", lambda: bench.variant(stage.config))
+    # Kept with its parts, so that no other configuration can have this one's id.
+    return bench.once(f"parts of {id(stage.config)}", lambda: bench.variant(stage.config))
 
 
 def build_module(bench: Workbench, stage: Stage) -> SearchModule:

@@ -98,10 +98,10 @@ def _check_learning(module: SearchModule) -> None:
     mixing = module.relaxation(arch, 0, draws.seeded_generator(0))
     in_weight_step = module.relaxation.in_weight_step(arch, 0, draws.seeded_generator(0))
     drawn = module.relaxation.active(in_weight_step) is not None
-    perturbed = module.perturbation.epsilon(module.settings.epochs - 1, module.settings.epochs) > 0
-    if drawn and perturbed:
+    if drawn and _perturbs(module):
         raise ConfigError("perturbation: drawn paths are not perturbed; use perturbation=none")
-    _check_simplex(module, in_weight_step, perturbed)
+    if not drawn:
+        _check_simplex(module, in_weight_step)
     if module.hypergradient.learns:
         if not any(weights.requires_grad for weights in mixing.values()):
             raise ConfigError(
@@ -117,14 +117,19 @@ def _check_learning(module: SearchModule) -> None:
         )
 
 
-def _check_simplex(module: SearchModule, mixing: Mixing, perturbed: bool) -> None:
+def _perturbs(module: SearchModule) -> bool:
+    """Whether the weight step is perturbed in the last epoch, when it is perturbed most."""
+    return module.perturbation.epsilon(module.settings.epochs - 1, module.settings.epochs) > 0
+
+
+def _check_simplex(module: SearchModule, mixing: Mixing) -> None:
     """Refuse rows that do not sum to 1 where a perturbation would renormalise them, or though the relaxation says so.
 
     Raises:
         ConfigError: Such rows.
     """
     relaxation, name = module.relaxation, type(module.relaxation).__name__
-    if perturbed and module.perturbation.simplex and not relaxation.simplex:
+    if module.perturbation.simplex and not relaxation.simplex and _perturbs(module):
         raise ConfigError(
             f"perturbation: {type(module.perturbation).__name__} returns mixing weights to the simplex, and those of"
             f" relaxation {name} do not sum to 1; use perturbation=none"

@@ -140,7 +140,7 @@ class Workbench:
             built = {key: self._argument(f"{path}.{key}", value, fill) for key, value in arguments.items()}
             made: Any
             if inspect.isclass(target) and issubclass(target, Part):
-                made = target.standing_at(path, **built)
+                made = target.standing_at(path, built)
             else:
                 made = target(**built)
         except ConfigError:
