@@ -9,14 +9,18 @@ from typing import Any
 from omegaconf import DictConfig
 
 from nas_lightning.config.compose import as_dict
+from nas_lightning.config.schema import RootConfig, validate
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.space import SearchSpace
 from nas_lightning.deployment.predicting import Prediction
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces import Genotype
-from nas_lightning.tasks.analyse import look
-from nas_lightning.tasks.deploy import run_export, run_predict
-from nas_lightning.tasks.phases import given_genotype, guarded, run_phases, selection_config, start
+from nas_lightning.tasks.export import run_export
+from nas_lightning.tasks.genotype import given_genotype
+from nas_lightning.tasks.inspect import run_inspection
+from nas_lightning.tasks.phases import guarded, run_phases, start
+from nas_lightning.tasks.predict import run_predict
+from nas_lightning.tasks.select import selection_config
 from nas_lightning.training.processes import SPAWNED, number_of_processes
 from nas_lightning.training.workbench import Workbench
 
@@ -47,7 +51,7 @@ def build_space(cfg: Config) -> SearchSpace:
     Raises:
         ConfigError: The configuration is not valid.
     """
-    return Workbench(_plain(cfg), _new_folder()).space
+    return Workbench(_checked(cfg), _new_folder()).space
 
 
 def search(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
@@ -61,7 +65,7 @@ def search(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
         ConfigError: The configuration, the images or the folder cannot be used.
     """
     folder = _folder_for(cfg, run_dir)
-    bench = Workbench({**_plain(cfg), "task": "search"}, folder)
+    bench = Workbench(_checked(cfg, task="search"), folder)
     start(bench)
     with guarded(folder):
         summary = run_phases(bench, show=False)
@@ -79,7 +83,7 @@ def select(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
         ConfigError: The configuration, the other run or the folder cannot be used.
     """
     folder = _folder_for(cfg, run_dir)
-    bench = Workbench(selection_config({**_plain(cfg), "task": "select"}), folder)
+    bench = Workbench(selection_config(_checked(cfg, task="select")), folder)
     start(bench)
     with guarded(folder):
         summary = run_phases(bench, show=False)
@@ -100,7 +104,7 @@ def evaluate(
         ConfigError: The configuration, the genotype, the images or the folder cannot be used.
     """
     folder = _folder_for(cfg, run_dir)
-    bench = Workbench({**_plain(cfg), "task": "evaluate"}, folder)
+    bench = Workbench(_checked(cfg, task="evaluate"), folder)
     found = genotype if isinstance(genotype, Genotype) else given_genotype(bench, genotype)
     bench.space.validate(found)
     start(bench)
@@ -120,7 +124,7 @@ def analyse(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
     Raises:
         ConfigError: The configuration, the runs or the folder cannot be used.
     """
-    return look({**_plain(cfg), "task": "analyse"}, RunFolder(run_dir or _new_folder().path))["analysis"]
+    return run_inspection(_checked(cfg, task="analyse"), RunFolder(run_dir or _new_folder().path))["analysis"]
 
 
 def landscape(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
@@ -133,7 +137,7 @@ def landscape(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
     Raises:
         ConfigError: The configuration, the runs or the folder cannot be used.
     """
-    return look({**_plain(cfg), "task": "landscape"}, RunFolder(run_dir or _new_folder().path))["landscape"]
+    return run_inspection(_checked(cfg, task="landscape"), RunFolder(run_dir or _new_folder().path))["landscape"]
 
 
 def export(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
@@ -146,7 +150,7 @@ def export(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
     Raises:
         ConfigError: The run has no trained network, or the folder cannot be used.
     """
-    return run_export({**_plain(cfg), "task": "export"}, RunFolder(run_dir or _new_folder().path))
+    return run_export(_checked(cfg, task="export"), RunFolder(run_dir or _new_folder().path))
 
 
 def predict(cfg: Config, run_dir: str | Path | None = None) -> list[Prediction]:
@@ -159,11 +163,13 @@ def predict(cfg: Config, run_dir: str | Path | None = None) -> list[Prediction]:
     Raises:
         ConfigError: The run has no trained network, or no image can be read.
     """
-    return run_predict({**_plain(cfg), "task": "predict"}, RunFolder(run_dir or _new_folder().path))
+    return run_predict(_checked(cfg, task="predict"), RunFolder(run_dir or _new_folder().path))
 
 
-def _plain(cfg: Config) -> dict[str, Any]:
-    return as_dict(cfg) if isinstance(cfg, DictConfig) else dict(cfg)
+def _checked(cfg: Config, task: str | None = None) -> RootConfig:
+    """Check a configuration, which a script may have changed since it was composed, for a task."""
+    plain: Mapping[str, Any] = as_dict(cfg) if isinstance(cfg, DictConfig) else cfg
+    return validate(plain if task is None else {**plain, "task": task})
 
 
 def _new_folder() -> RunFolder:
@@ -173,7 +179,7 @@ def _new_folder() -> RunFolder:
 
 def _folder_for(cfg: Config, run_dir: str | Path | None) -> RunFolder:
     """The folder that is named, or a new one; several processes that run the same script need a name."""
-    trainer = _plain(cfg)["trainer"]
+    trainer = (as_dict(cfg) if isinstance(cfg, DictConfig) else cfg)["trainer"]
     if run_dir is None and number_of_processes(trainer) > 1 and trainer.get("strategy") not in SPAWNED:
         raise ConfigError(
             f"run_dir=None: {number_of_processes(trainer)} processes run this script and need one folder; give run_dir,"

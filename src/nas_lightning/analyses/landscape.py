@@ -19,7 +19,7 @@ from rich.console import Console
 from nas_lightning import reports
 from nas_lightning.analyses.base import QUIET, Origin, show_table
 from nas_lightning.analyses.run import about
-from nas_lightning.config.schema import LandscapeConfig
+from nas_lightning.config.schema import LandscapeConfig, RootConfig
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.curvature.landscape import anisotropy, at_distance, directions, grid, moved, over_plane
@@ -92,25 +92,26 @@ class Surroundings:
         return f"{config.method}, {self.bench.space.name}, {self.bench.data.name}, seed {config.seed}"
 
 
-def landscape_bench(config: Mapping[str, Any], folder: RunFolder) -> Workbench:
+def landscape_bench(config: RootConfig, folder: RunFolder) -> Workbench:
     """The parts of a landscape: those of the run that it looks at, or of the first of several.
 
     Raises:
         ConfigError: No run is named, or none can be used.
     """
-    config = {**config, "landscape": config.get("landscape") or LandscapeConfig().model_dump()}
-    if config["run"] is None and config["runs"] is None:
+    if config.landscape is None:
+        config = config.with_sections(landscape=LandscapeConfig().model_dump())
+    if config.run is None and config.runs is None:
         raise ConfigError(
             "run=null: task=landscape needs the supernet of a search; give run=outputs/DATE/TIME, or runs='multirun/**'"
         )
-    if config["run"] is not None and config["runs"] is not None:
-        raise ConfigError(f"run={config['run']}: goes alone, without runs; give both folders as runs=[FOLDER,FOLDER]")
-    if config["run"] is not None:
-        return Workbench(config_of_another_run(config, TAKEN), folder)
+    if config.run is not None and config.runs is not None:
+        raise ConfigError(f"run={config.run}: goes alone, without runs; give both folders as runs=[FOLDER,FOLDER]")
+    if config.run is not None:
+        return Workbench(config_of_another_run(config.to_dict(), TAKEN), folder)
     found: list[str] = []
-    for path in reports.collect(config["runs"])["run"]:
+    for path in reports.collect(config.runs or [])["run"]:
         run = str(RunFolder(path).path)
-        bench = Workbench(config_of_another_run({**config, "run": run}, TAKEN), folder)
+        bench = Workbench(config_of_another_run({**config.to_dict(), "run": run}, TAKEN), folder)
         try:
             Surroundings(bench, run)
         except ConfigError as error:
@@ -119,10 +120,10 @@ def landscape_bench(config: Mapping[str, Any], folder: RunFolder) -> Workbench:
             found.append(run)
     if not found:
         raise ConfigError(
-            f"runs={json.dumps(config['runs'])}: no run there has a supernet with architecture parameters; give other"
+            f"runs={json.dumps(config.runs)}: no run there has a supernet with architecture parameters; give other"
             " runs, runs='multirun/**'"
         )
-    merged = config_of_another_run({**config, "run": found[0]}, TAKEN)
+    merged = config_of_another_run({**config.to_dict(), "run": found[0]}, TAKEN)
     return Workbench({**merged, "run": None, "runs": found}, folder)
 
 

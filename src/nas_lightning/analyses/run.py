@@ -1,24 +1,24 @@
 """From `task=analyse` to a run folder with a table, a figure and a summary."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 
 from nas_lightning.analyses.base import QUIET, TAKEN, Analysis
 from nas_lightning.config.compose import options
+from nas_lightning.config.schema import RootConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.runs.folder import RunFolder, config_of_another_run, git_commit, versions
 from nas_lightning.training.workbench import Workbench
 
 
-def analysis_bench(config: Mapping[str, Any], folder: RunFolder) -> Workbench:
+def analysis_bench(config: RootConfig, folder: RunFolder) -> Workbench:
     """The parts of an analysis: those of the run that it looks at, where it looks at a supernet.
 
     Raises:
         ConfigError: No analysis or no run is named, or it cannot be used.
     """
-    if config.get("analysis") is None:
+    if config.analysis is None:
         raise ConfigError(
             "analysis=null: task=analyse needs to know which; choose"
             f" {' or '.join(f'analysis={name}' for name in options('analysis'))}"
@@ -26,9 +26,9 @@ def analysis_bench(config: Mapping[str, Any], folder: RunFolder) -> Workbench:
     bench = Workbench(config, folder)
     if not _analysis_of(bench).of_supernet:
         return bench
-    if config["run"] is None:
+    if config.run is None:
         raise ConfigError("run=null: this analysis needs the supernet of a search; give run=outputs/DATE/TIME")
-    return Workbench(config_of_another_run(config, TAKEN), folder)
+    return Workbench(config_of_another_run(config.to_dict(), TAKEN), folder)
 
 
 def start_analysis(bench: Workbench) -> None:

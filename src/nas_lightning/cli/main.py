@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,12 +15,17 @@ from omegaconf import DictConfig
 
 from nas_lightning.cli.help import show_help, show_list
 from nas_lightning.config import compose as composing
-from nas_lightning.config.schema import check_read
+from nas_lightning.config.schema import RootConfig, check_read, validate
 from nas_lightning.core import ranks
-from nas_lightning.core.errors import ConfigError, Interrupted, exit_code
+from nas_lightning.core.errors import ConfigError, FaultError, Interrupted, NasLightningError, exit_code
+from nas_lightning.core.part import place_of_fault
+from nas_lightning.runs.layout import log_name
 from nas_lightning.sweeps.grammar import check_single, limited
 from nas_lightning.sweeps.resolvers import register_resolvers
 from nas_lightning.sweeps.run import run_sweep
+
+if TYPE_CHECKING:
+    from nas_lightning.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +132,7 @@ def _resume(path: str, overrides: Sequence[str]) -> None:
     folder = RunFolder(path)
     folder.config()  # refuses a folder without a run before anything is written there
     log_to(folder.path)
-    with _traceback_in_log():
+    with _traceback_in_log(folder):
         resume(folder.path, overrides)
 
 
@@ -147,8 +152,10 @@ def _run_hydra(arguments: Arguments) -> None:
         overrides = limited(overrides)
         run_sweep(overrides, _member, lambda member: _hydra_main(member, ["-m", *overrides]))
         return
+    checked = None
     if "--hydra-help" not in arguments.flags:
-        check_read(composing.compose(overrides))
+        checked = composing.checked(overrides)
+        check_read(checked)
     if not arguments.flags:
         check_single(overrides)
     # Hydra reports a failing job in its own words and leaves by itself. So a failure is kept here; with full errors
@@ -157,7 +164,7 @@ def _run_hydra(arguments: Arguments) -> None:
 
     def job(config: DictConfig) -> None:
         try:
-            _job(config)
+            _job(validate(composing.as_dict(config)) if checked is None or arguments.multirun else checked)
         except Exception as error:
             failures.append(error)
 
@@ -176,7 +183,7 @@ def _hydra_main(job: Callable[[DictConfig], Any], words: Sequence[str]) -> None:
     hydra.main(config_path=str(composing.conf_dir()), config_name="config", version_base="1.3")(job)()
 
 
-def _job(config: DictConfig) -> None:
+def _job(config: RootConfig) -> None:
     """One run, in the folder that Hydra made for it."""
     from nas_lightning.runs.folder import RunFolder  # here: the help must not wait for torch
     from nas_lightning.runs.logs import quiet
@@ -184,12 +191,12 @@ def _job(config: DictConfig) -> None:
     from nas_lightning.tasks.run import run_task
 
     quiet()
-    plain, folder = composing.as_dict(config), RunFolder(HydraConfig.get().runtime.output_dir)
-    with _traceback_in_log():
-        if queued_again(plain, folder):
+    folder = RunFolder(HydraConfig.get().runtime.output_dir)
+    with _traceback_in_log(folder):
+        if queued_again(config, folder):
             resume(folder.path)
         else:
-            run_task(plain, folder)
+            run_task(config, folder)
 
 
 def _member(config: DictConfig) -> tuple[dict[str, Any] | None, bool]:
@@ -199,18 +206,27 @@ def _member(config: DictConfig) -> tuple[dict[str, Any] | None, bool]:
     from nas_lightning.tasks.resume import continue_task
 
     quiet()
-    with _traceback_in_log():
-        return continue_task(composing.as_dict(config), RunFolder(HydraConfig.get().runtime.output_dir))
+    folder = RunFolder(HydraConfig.get().runtime.output_dir)
+    with _traceback_in_log(folder):
+        return continue_task(composing.as_dict(config), folder)
 
 
 @contextmanager
-def _traceback_in_log() -> Iterator[None]:
-    """Leave the traceback of a fault in run.log; the terminal gets one line, from `main`."""
+def _traceback_in_log(folder: "RunFolder") -> Iterator[None]:
+    """Leave the traceback of a fault in run.log; the terminal gets one line, from `main`.
+
+    Raises:
+        FaultError: An exception that says nothing to a user by itself; it names the part and hook that raised it.
+    """
     try:
         yield
     except ConfigError as error:
         log.info("%s", error)
         raise
-    except Exception:
+    except Exception as error:
         log.info("%s", traceback.format_exc())  # as information: the terminal shows warnings and above
-        raise
+        code, line = exit_code(error)
+        if code != 1 or isinstance(error, NasLightningError):
+            raise
+        place = place_of_fault(error)
+        raise FaultError(f"{f'{place}: ' if place else ''}{line}; the traceback is in {folder}/{log_name()}") from error

@@ -15,7 +15,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nas_lightning.config.schema import PART_LISTS, validate
+from nas_lightning.config.schema import PART_LISTS, RootConfig, validate
 from nas_lightning.config.secrets import refuse_secrets
 from nas_lightning.core.errors import ConfigError
 
@@ -110,11 +110,20 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     Raises:
         ConfigError: Anything that does not exist, has the wrong type or is out of range.
     """
+    return OmegaConf.create(checked(overrides, config_dir).to_dict())
+
+
+def checked(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> RootConfig:
+    """Compose a configuration and return it typed.
+
+    Raises:
+        ConfigError: As `compose`.
+    """
     overrides = rewrite(overrides)
     if config_dir is not None:
         overrides = [*overrides, search_path(config_dir)]
     with _hydra(), explaining(overrides):
-        return resolved(hydra.compose("config", overrides=overrides))
+        return validate(as_dict(hydra.compose("config", overrides=overrides)))
 
 
 def hydra_settings(overrides: Sequence[str]) -> DictConfig:
@@ -138,17 +147,6 @@ def explaining(overrides: Sequence[str]) -> Iterator[None]:
         raise
     except (HydraException, OmegaConfBaseException, TypeError, ValueError, yaml.YAMLError) as error:
         raise explained(error, overrides) from error
-
-
-def resolved(config: DictConfig) -> DictConfig:
-    """The configuration without Hydra's own node and without interpolations, validated.
-
-    Raises:
-        ConfigError: It is not valid.
-    """
-    plain = as_dict(config)
-    validate(plain)
-    return OmegaConf.create(plain)
 
 
 def as_dict(config: DictConfig) -> dict[str, Any]:

@@ -383,18 +383,18 @@ READ_BY = {
 """What only some tasks read."""
 
 
-def check_read(config: Mapping[str, Any]) -> None:
+def check_read(config: RootConfig) -> None:
     """Refuse a command that trains and gives what only other tasks read: it was meant for one of those.
 
     Args:
-        config: A valid configuration.
+        config: The configuration.
 
     Raises:
         ConfigError: Such a key.
     """
-    task = config["task"]
+    task = config.task
     for key, tasks in READ_BY.items():
-        value = config.get(key)
+        value = getattr(config, key)
         if value is not None and task in ("pipeline", "search", "evaluate") and task not in tasks:
             told = value if isinstance(value, str | int) else "…"
             raise ConfigError(f"{key}={told}: task={task} does not read it; use task={' or task='.join(tasks)}")

@@ -33,6 +33,10 @@ class NonFiniteError(NasLightningError, ArithmeticError):
     """A loss that is no number; the run stopped before the step that would have followed."""
 
 
+class FaultError(NasLightningError):
+    """A fault of a part or of this program; run.log has its traceback."""
+
+
 class SweepError(NasLightningError):
     """Members of a sweep failed, not all of them by the user's mistakes."""
 
@@ -41,13 +45,18 @@ class Interrupted(BaseException):
     """The user asked twice to stop, or once where nothing is lost; not an Exception, so no handler swallows it."""
 
 
+def in_one_line(error: BaseException) -> str:
+    """Return the message of an error without its line breaks."""
+    return " ".join(str(error).split())
+
+
 def exit_code(error: Exception) -> tuple[int, str]:
     """What the command line makes of an error.
 
     Returns:
         2 for a user's mistake, 1 for a fault; and one line about it.
     """
-    line = " ".join(str(error).split())
+    line = in_one_line(error)
     # Hydra and Lightning by name: this module must wait for neither.
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, ConfigError) or "HydraException" in kinds:

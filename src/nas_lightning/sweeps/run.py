@@ -17,7 +17,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nas_lightning.config.compose import compose, hydra_settings
+from nas_lightning.config.compose import checked, hydra_settings
 from nas_lightning.config.schema import check_read
 from nas_lightning.core.errors import ConfigError, Interrupted, SweepError
 from nas_lightning.sweeps.grammar import params_of, size_of, sweep_choices, sweep_members
@@ -44,7 +44,7 @@ def run_sweep(overrides: Sequence[str], run: Run, launch: Callable[[Member], Non
     if len(swept.get("sweep") or ["sweep=NAME"]) > 1:
         raise ConfigError("sweep: a sweep has one name, the folder of all its members; use sweep=NAME")
     for member in sweep_members([*params_of(settings), *overrides]):
-        composed = compose(member)
+        composed = checked(member)
         check_read(composed)
         check_ranks(composed.trainer, settings.launcher)
     folder = Path(settings.sweep.dir).resolve()

@@ -1,6 +1,6 @@
 """Search, selection and retraining, one after the other: what a run is made of."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,16 @@ from rich.console import Console
 
 from nas_lightning import reports
 from nas_lightning.callbacks import stopping_at_once
-from nas_lightning.config.schema import validate
 from nas_lightning.core import ranks
-from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.errors import Interrupted
+from nas_lightning.core.genotypes import Genotype
 from nas_lightning.runs.faults import told
-from nas_lightning.runs.folder import RunFolder, config_of_another_run
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.check import check_search
 from nas_lightning.searches.origin import origin_checkpoint
 from nas_lightning.searches.run import run_search
-from nas_lightning.spaces import Genotype, genotype
-from nas_lightning.spaces.enumeration import architecture, random_genotype
 from nas_lightning.tasks.candidates import member_benches, run_candidates
+from nas_lightning.tasks.genotype import given_genotype
 from nas_lightning.tasks.identity import name_again, name_run
 from nas_lightning.training.processes import check_processes, start_here, starts_here
 from nas_lightning.training.workbench import Workbench
@@ -132,37 +131,3 @@ def _evaluate(bench: Workbench, found: Genotype) -> dict[str, Any]:
 @ranks.first_only
 def _draw_curves(folder: RunFolder) -> None:
     reports.save_curves(folder.metrics, folder.plots)
-
-
-def given_genotype(bench: Workbench, name: str | None = None) -> Genotype:
-    """The genotype that the configuration names, checked against the space."""
-    name = name or bench.config.genotype
-    if name is None:
-        raise ConfigError(
-            "genotype=null: task=evaluate needs one; give a published name, a JSON file, a run folder, a number or"
-            " random, for instance genotype=darts_v2 space=darts"
-        )
-    if name == "random":
-        return random_genotype(bench.space, bench.config.seed)
-    if name.isdecimal():
-        return architecture(bench.space, int(name))
-    found = genotype(name)
-    bench.space.validate(found)
-    return found
-
-
-SELECTED = ("selector", "trainer", "logger", "epoch", "tags", "trusted", "sweep", "skip_finished", "candidates")
-"""What `task=select` takes from its own command; everything else is what the other run was searched with."""
-
-
-def selection_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The other run's configuration with this command's selector.
-
-    Raises:
-        ConfigError: No other run is named, or it cannot be used.
-    """
-    if config["run"] is None:
-        raise ConfigError("run=null: task=select needs the folder of a search; give run=outputs/DATE/TIME")
-    merged = config_of_another_run(config, SELECTED)
-    validate(merged)
-    return merged

@@ -10,13 +10,13 @@ from typing import Any
 import yaml
 
 from nas_lightning.config.compose import as_dict, compose
-from nas_lightning.config.schema import LOADING_KEYS
+from nas_lightning.config.schema import LOADING_KEYS, RootConfig, validate
 from nas_lightning.config.secrets import refuse_secrets
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.tasks.analyse import LOOKING
 from nas_lightning.tasks.identity import DECISIVE, name_again, name_run
+from nas_lightning.tasks.inspect import INSPECTIONS
 from nas_lightning.tasks.phases import guarded, run_phases
 from nas_lightning.tasks.run import run_task
 from nas_lightning.training.processes import check_processes
@@ -43,11 +43,11 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     for override in overrides:
         _override_resumed(config, override)
     bench = Workbench(config, folder)
-    check_processes(config["trainer"], bench.config.task)
-    looking = LOOKING.get(bench.config.task)
+    check_processes(bench.config.trainer, bench.config.task)
+    inspection = INSPECTIONS.get(bench.config.task)
     with guarded(folder):
-        name_again(bench, name_run if looking is None else looking.name)
-        return run_phases(bench) if looking is None else looking.run(bench)
+        name_again(bench, name_run if inspection is None else inspection.name)
+        return run_phases(bench) if inspection is None else inspection.run(bench)
 
 
 def _override_resumed(config: dict[str, Any], override: str) -> None:
@@ -78,7 +78,7 @@ def _override_resumed(config: dict[str, Any], override: str) -> None:
     node[last] = value
 
 
-def continue_task(config: Mapping[str, Any], folder: RunFolder) -> tuple[dict[str, Any] | None, bool]:
+def continue_task(config: RootConfig | Mapping[str, Any], folder: RunFolder) -> tuple[dict[str, Any] | None, bool]:
     """Run the configured task, or what is left of it, in a folder that may be a sweep's of before.
 
     Returns:
@@ -89,9 +89,10 @@ def continue_task(config: Mapping[str, Any], folder: RunFolder) -> tuple[dict[st
     """
     if not ranks.is_first():
         return _follow(folder)
+    config = validate(config)
     if not (folder.path / "config.yaml").exists():
         return run_task(config, folder), False
-    if not config["skip_finished"] and not queued_again(config, folder):
+    if not config.skip_finished and not queued_again(config, folder):
         raise ConfigError(
             f"skip_finished=false: {folder} already holds a run; use skip_finished=true, or another name, sweep=NAME"
         )
@@ -103,10 +104,10 @@ def continue_task(config: Mapping[str, Any], folder: RunFolder) -> tuple[dict[st
     return resume(folder.path), False
 
 
-def queued_again(config: Mapping[str, Any], folder: RunFolder) -> bool:
+def queued_again(config: RootConfig, folder: RunFolder) -> bool:
     """Whether submitit has put this job into the queue again: then its folder already holds this very run."""
     in_job = "SUBMITIT_EXECUTOR" in os.environ
-    return in_job and (folder.path / "config.yaml").exists() and folder.config() == config
+    return in_job and (folder.path / "config.yaml").exists() and folder.config() == config.to_dict()
 
 
 def _follow(folder: RunFolder) -> tuple[dict[str, Any], bool]:

@@ -4,6 +4,7 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +33,7 @@ from nas_lightning.core.control import Control
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.evaluator import Evaluator
 from nas_lightning.core.objective import Objective
-from nas_lightning.core.part import Part
+from nas_lightning.core.part import Part, note_built
 from nas_lightning.core.perturbation import Perturbation
 from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.core.relaxation import Relaxation
@@ -149,6 +150,8 @@ class Workbench:
             log.info("%s cannot be built", path, exc_info=True)
             reason = " ".join(str(error).split())
             raise ConfigError(f"{path}: {target.__name__} refuses its arguments ({reason})") from error
+        with suppress(TypeError):  # of a class without weak references
+            note_built(path, made)
         for kind in kinds:
             if not isinstance(made, kind):
                 raise ConfigError(

@@ -1,0 +1,40 @@
+"""`task=export`: the trained network of a run as files of other programs."""
+
+from typing import Any
+
+from rich.markup import escape
+
+from nas_lightning.analyses.base import show_table
+from nas_lightning.config.schema import RootConfig
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.deployment import write_export
+from nas_lightning.deployment.exporting import INSTALL_ONNX, onnx_is_wanted
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.searches.one_shot import tell
+from nas_lightning.tasks.trained import refuse_run, trained_network
+
+
+def run_export(config: RootConfig, folder: RunFolder) -> dict[str, Any]:
+    """Write the trained network of the run that `run` names into a folder of this task; that run is only read.
+
+    Raises:
+        ConfigError: The run has no trained network, ONNX cannot be written, or the folder holds a run.
+    """
+    wanted = None if config.export is None else config.export.onnx
+    onnx = onnx_is_wanted(wanted)
+    refuse_run(folder)
+    trained, network, about = trained_network(config)
+    try:
+        made = write_export(trained, network, folder.path, onnx, about, config.trusted)
+    except OSError as error:
+        raise ConfigError(f"hydra.run.dir={folder}: cannot be written ({error.strerror})") from error
+    differences = made["largest_difference"]
+    show_table(
+        "exported, compared with the trained network",
+        ("file", "largest difference"),
+        [(name, f"{difference:.1e}") for name, difference in differences.items()],
+    )
+    if not onnx and wanted is None:
+        tell(escape(f"network.onnx left out: its packages are not installed; {INSTALL_ONNX}"))
+    tell(escape(f"written: {folder} (python {folder}/load.py shows how to load it)"))
+    return made

@@ -1,0 +1,26 @@
+"""`task=pipeline`, `search`, `select` and `evaluate`: a new run with the phases that the task has."""
+
+from typing import Any
+
+from nas_lightning.config.schema import RootConfig
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.tasks.genotype import given_genotype
+from nas_lightning.tasks.phases import guarded, run_phases, start
+from nas_lightning.tasks.select import selection_config
+from nas_lightning.training.workbench import Workbench
+
+
+def run_pipeline(config: RootConfig, folder: RunFolder) -> dict[str, Any]:
+    """Search, select, evaluate: what the task has of them; return the summary.
+
+    Raises:
+        ConfigError: The configuration, what it names or the folder cannot be used; nothing is written then.
+        MachineError: The disk, the folder or the images fail; the folder can be resumed, as after an interruption.
+        Interrupted: The user or a signal stopped it.
+    """
+    bench = Workbench(selection_config(config) if config.task == "select" else config, folder)
+    if config.task == "evaluate":
+        given_genotype(bench)  # refused before anything is written
+    start(bench)
+    with guarded(folder):
+        return run_phases(bench)

@@ -1,0 +1,79 @@
+"""`task=predict`: labels for image files by the trained network of a run, or of an export."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.markup import escape
+
+from nas_lightning.analyses.base import QUIET, show_table
+from nas_lightning.config.schema import PredictConfig, RootConfig
+from nas_lightning.core.errors import ConfigError, DataError
+from nas_lightning.deployment import image_files, predict_images, save_predictions
+from nas_lightning.deployment.predicting import Prediction
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.searches.one_shot import tell, track_progress
+from nas_lightning.tasks.trained import refuse_run, trained_network
+from nas_lightning.training.processes import check_processes
+from nas_lightning.training.workbench import Workbench
+
+SHOWN = 10
+"""Predictions in the table on the terminal."""
+
+
+def run_predict(config: RootConfig, folder: RunFolder) -> list[Prediction]:
+    """Label images; writes predictions.csv into a folder of this task.
+
+    Raises:
+        ConfigError: There are no images, the run has no trained network, or what it expects of images is not known.
+        DataError: No image can be read.
+    """
+    settings = config.predict or PredictConfig()
+    if config.images is None:
+        raise ConfigError("images=null: task=predict needs a photo or a folder of photos; give images=FOLDER")
+    check_processes(config.trainer, config.task)
+    refuse_run(folder)
+    paths = image_files(config.images)
+    trained, network, _ = trained_network(config)
+    if trained.preprocessing is None:
+        raise ConfigError(
+            f"run={config.run}: its images came through a data module of your own, whose transforms are not known here;"
+            " use task=export and load the network in Python"
+        )
+    device = Workbench(config, folder).plain_trainer([], max_epochs=1, **QUIET).strategy.root_device
+    predictions = predict_images(
+        trained.normalising(network),
+        paths,
+        trained.preprocessing,
+        trained.class_names,
+        settings.batch_size,
+        settings.num_workers,
+        settings.top,
+        device,
+        track_progress,
+    )
+    broken = [found for found in predictions if found.error]
+    if len(broken) == len(predictions):
+        raise DataError(f"images={config.images}: none of {len(paths)} could be read; the first: {broken[0].error}")
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        save_predictions(folder.path / "predictions.csv", predictions)
+    except OSError as error:
+        raise ConfigError(f"hydra.run.dir={folder}: cannot be written ({error.strerror})") from error
+    _show(predictions, broken)
+    tell(escape(f"written: {folder}/predictions.csv"))
+    return predictions
+
+
+def _show(predictions: Sequence[Prediction], broken: Sequence[Prediction]) -> None:
+    good = [found for found in predictions if not found.error]
+    more = len(good) - SHOWN
+    show_table(
+        "predictions",
+        ("image", "label", "probability"),
+        [(escape(found.path), escape(found.labels[0]), f"{found.probabilities[0]:.3f}") for found in good[:SHOWN]],
+        caption=f"and {more} more" if more > 0 else None,
+    )
+    counts = Counter(found.labels[0] for found in good).most_common()
+    tell(escape(f"{len(good)} images: {', '.join(f'{label} {count}' for label, count in counts[:SHOWN])}"))
+    if broken:
+        tell(escape(f"{len(broken)} could not be read, see the column error; the first: {broken[0].error}"))

@@ -1,0 +1,47 @@
+"""`task=report`: tables and figures over any set of run folders."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from nas_lightning import reports
+from nas_lightning.config.compose import as_dict, compose
+from nas_lightning.config.schema import RootConfig
+from nas_lightning.core.choices import Choice
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.workbench import Workbench
+
+
+def run_report(config: RootConfig, folder: RunFolder) -> None:
+    """Write tables, figures and a page of the runs that `runs` finds, and show the main table.
+
+    Raises:
+        ConfigError: No runs are named, or none is found.
+    """
+    if config.runs is None:
+        raise ConfigError("runs=null: task=report needs run folders; give a glob, runs='multirun/**'")
+    compared = None
+    if config.baseline is not None:
+        compared = reports.comparison.compare(reports.collect(config.runs), config.baseline)
+    table, paths = reports.write_report(
+        config.runs,
+        folder.path,
+        lambda words: as_dict(compose(words)),
+        _choices_of_run,
+        None if compared is None else reports.comparison.sheet(compared),
+    )
+    reports.show(table)
+    if compared is not None:
+        reports.comparison.show(compared)
+        paths += reports.comparison.write(compared, folder.path)
+    shown = [path for path in paths if path.parent == folder.path]
+    for path in shown:
+        Console().print(f"written: {path}", highlight=False, soft_wrap=True)
+    Console().print(f"and {len(paths) - len(shown)} figures and tables beside them", highlight=False)
+
+
+def _choices_of_run(path: Path) -> Mapping[str, Choice]:
+    folder = RunFolder(path, "runs")
+    return Workbench(folder.config(), folder).space.choices

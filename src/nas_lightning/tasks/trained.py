@@ -1,0 +1,87 @@
+"""The trained network of another run, found for `task=export` and `task=predict`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nas_lightning.config.schema import RootConfig
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.deployment import TrainedNetwork
+from nas_lightning.deployment.description import FILE, plain_weights
+from nas_lightning.evaluation.retraining import Retraining
+from nas_lightning.runs.folder import RunFolder, versions
+from nas_lightning.training.workbench import Workbench
+
+
+def trained_network(root: RootConfig) -> tuple[TrainedNetwork, nn.Module, dict[str, Any]]:
+    """The network that `run` names, on the CPU: what it is, itself with its weights, and where it is from.
+
+    Raises:
+        ConfigError: No run is named, or it has no trained network.
+    """
+    if root.run is None:
+        raise ConfigError(f"run=null: task={root.task} needs a run with a trained network; give run=outputs/DATE/TIME")
+    folder, trusted = RunFolder(root.run, "run"), tuple(root.trusted)
+    if not (folder.path / "config.yaml").exists() and (folder.path / FILE).exists():
+        trained = TrainedNetwork.load(folder.path)
+        weights = _exported_weights(folder.path)
+        about: dict[str, Any] = {"run": str(folder)}
+    else:
+        config = {**folder.config(), "trusted": list(trusted)}
+        summary = folder.summary()
+        weights = _trained_weights(folder, summary)
+        about = {"run": str(folder), "evaluation": summary["evaluation"], "versions": versions()}
+        trained = TrainedNetwork.load(folder.path) if (folder.path / FILE).exists() else _described(config, folder)
+    network = trained.build(trusted)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"run={folder}: its weights do not fit {FILE} there ({reason})") from error
+    return trained, network.eval(), about
+
+
+def _trained_weights(folder: RunFolder, summary: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Those of the last epoch, which is what the run reports."""
+    evaluation, name = summary["evaluation"], "evaluation/last.ckpt"
+    begun = (folder.checkpoints / name).exists()
+    if evaluation is None and begun:
+        raise ConfigError(f"run={folder}: its network is not trained to the end; go on with resume={folder}")
+    if evaluation is None or not begun:
+        what = "it has no trained network, only a genotype"
+        if evaluation is not None:
+            what = "its network was looked up, or its checkpoints/evaluation/last.ckpt is gone"
+        raise ConfigError(f"run={folder}: {what}; train it with task=evaluate genotype={folder} and name that run")
+    saved = folder.checkpoint(name)
+    assert saved is not None  # the file is there
+    return plain_weights(saved["state_dict"])
+
+
+def _exported_weights(folder: Path) -> dict[str, torch.Tensor]:
+    try:
+        return torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises errors of many kinds for a damaged file
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"run={folder}: cannot read weights.pt ({reason}); export the network again") from error
+
+
+def _described(config: Mapping[str, Any], folder: RunFolder) -> TrainedNetwork:
+    """What a run of an older version did not write down, from its configuration and its images."""
+    bench = Workbench(config, folder)
+    evaluator = bench.evaluator
+    if not isinstance(evaluator, Retraining):
+        raise ConfigError(f"run={folder}: its evaluator is not ours and left no {FILE}; train it with one of ours")
+    return evaluator.described(folder.genotype(), bench)
+
+
+def refuse_run(folder: RunFolder) -> None:
+    """Refuse a folder that holds a run: the files of these tasks have one of their own.
+
+    Raises:
+        ConfigError: It does.
+    """
+    if (folder.path / "config.yaml").exists():
+        raise ConfigError(f"hydra.run.dir={folder}: the folder holds a run; choose another one")

@@ -1,0 +1,64 @@
+"""A run folder that an earlier version left, cut off after two of three epochs: the parts have other names there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+import nas_lightning as nl
+from nas_lightning.config.aliases import ALIASES
+from nas_lightning.config.parts import target_of
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.sweeps.resolvers import member_name
+from nas_lightning.tasks.identity import comparable_hash
+
+BEFORE = Path(__file__).parent / "before"
+HASH = "f52d393a"
+"""`config_hash` as the earlier version wrote it."""
+
+
+@pytest.fixture
+def folder(tmp_path, images_file, monkeypatch):
+    """A copy, beside images of its own; where they lie does not make it another run."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(BEFORE, tmp_path / "run")
+    config = yaml.safe_load((BEFORE / "config.yaml").read_text())
+    config["data"]["path"] = str(images_file)
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    return tmp_path / "run"
+
+
+def test_it_is_resumed(folder):
+    before = [json.loads(line) for line in (folder / "genotypes.jsonl").read_text().splitlines()]
+    summary = nl.resume(folder)
+    rows = [json.loads(line) for line in (folder / "genotypes.jsonl").read_text().splitlines()]
+    assert rows[: len(before)] == before
+    assert [row["epoch"] for row in rows] == [-1, 0, 1, 2]
+    assert summary["search"]["epochs"] == 3
+    assert summary["evaluation"]["recipe"] == "images"
+    assert [row["phase"] for row in RunFolder(folder).read_metrics()] == ["search"] * 3 + ["evaluation"]
+
+
+def test_it_names_parts_by_their_names_of_before():
+    text = (BEFORE / "config.yaml").read_text()
+    for name in ("AdaptiveRollback", "CurvatureTracking", "Retraining", "TensorBoard"):
+        (before,) = (one for one in ALIASES if one.endswith(name))
+        assert before in text
+
+
+@pytest.mark.parametrize(("before", "now"), ALIASES.items())
+def test_every_name_of_before_is_found(before, now):
+    assert target_of("part", {"_target_": before}) is target_of("part", {"_target_": now})
+
+
+def test_it_is_averaged_with_new_runs_and_found_by_its_sweep():
+    """Both hashes are of the configuration, with the names of targets in it."""
+    config = yaml.safe_load((BEFORE / "config.yaml").read_text())
+    renamed = json.loads(json.dumps(config))
+    for part in (renamed["evaluation"], renamed["control"]["adaptive_rollback"], renamed["callbacks"]["curvature"]):
+        part["_target_"] = ALIASES[part["_target_"]]
+    assert comparable_hash(config) == comparable_hash(renamed)
+    assert member_name(config) == member_name(renamed)
+    assert json.loads((BEFORE / "summary.json").read_text())["config_hash"] == HASH
