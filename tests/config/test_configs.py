@@ -12,12 +12,23 @@ from nas_lightning.runs.folder import RunFolder
 from nas_lightning.sweeps.grammar import sweep_members
 from nas_lightning.training.workbench import Workbench
 
-YAMLS = sorted((group, name) for group in groups() for name in options(group))
+TABLES = sorted(f"when/{path.name}" for path in (CONF / "when").iterdir())
+YAMLS = sorted((group, name) for group in [*groups(), *TABLES] for name in options(group))
 
 
 def test_every_group_is_found():
     assert len(YAMLS) > 35
-    assert {group for group, _ in YAMLS} == {group for group in groups() if options(group)}
+    assert {group for group, _ in YAMLS} == {group for group in groups() if options(group)} | set(TABLES)
+
+
+def test_only_what_users_choose_from_is_offered():
+    """Not Hydra's own groups, not the values for combinations, not what several YAMLs share."""
+    assert {path.name for path in CONF.iterdir() if path.is_dir()} - set(groups()) == {"hydra", "when"}
+    assert set(options("data")) == {path.stem for path in (CONF / "data").glob("*.yaml")}
+    for word in ("method_dat=x", "when=x", "data_method=x"):
+        with pytest.raises(nl.ConfigError, match=rf"{word}: there is no such key") as caught:
+            nl.compose([word])
+        assert "_data" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("group", "name"), [pair for pair in YAMLS if "/" not in pair[1]], ids="/".join)
@@ -35,16 +46,16 @@ def test_every_yaml_composes_and_binds(group, name):
     overrides = [override]
     if (group, name) == ("callbacks", "curvature"):  # there already
         overrides = []
-    elif group == "method_data":
+    elif group == "when/method_data":
         method, _, data = name.rpartition("_")
         overrides = [f"method={method}", f"data={data}"]
-    elif group == "space_data":
+    elif group == "when/space_data":
         space, _, data = name.rpartition("_")
         overrides = [f"space={space}", f"data={data}"]
-    elif group == "paper_data":
+    elif group == "when/paper_data":
         paper, space, data = name.rsplit("_", 2)
         overrides = [f"paper={paper}", f"space={space}", f"data={data}"]
-    elif group == "method_scale":
+    elif group == "when/method_scale":
         method, _, scale = name.rpartition("_")
         overrides = [f"method={method}", f"scale={scale}"]
     config = nl.compose(overrides)
@@ -261,6 +272,23 @@ def test_experiment_of_ones_own(tmp_path):
     config = nl.compose(["experiment=mine"], config_dir=folder)
     assert (config.space.name, config.search.epochs) == ("s1", 3)
     assert nl.compose(["experiment=mine", "search.epochs=4"], config_dir=folder).search.epochs == 4
+
+
+def test_values_of_ones_own_for_a_combination(tmp_path):
+    """Found by name; another method's are taken by naming its file."""
+    folder = write(tmp_path, "when/method_data/darts_svhn.yaml", "# @package _global_\nsearch:\n  epochs: 3\n")
+    write(folder, "when/method_data/gdas_svhn.yaml", "# @package _global_\ndefaults: [pc_darts_cifar10]\n")
+    assert nl.compose(["data=svhn"], config_dir=folder).search.epochs == 3
+    assert nl.compose(["data=cifar10"], config_dir=folder).search.epochs == 50
+    found = nl.compose(["method=gdas", "data=svhn"], config_dir=folder).search
+    assert (found.batch_size, found.arch.warmup_epochs) == (256, 15)
+
+
+@pytest.mark.parametrize("table", [table.removeprefix("when/") for table in TABLES])
+def test_values_at_the_old_place_are_refused(tmp_path, table):
+    folder = write(tmp_path, f"{table}/darts_svhn.yaml", "# @package _global_\nsearch:\n  epochs: 3\n")
+    with pytest.raises(nl.ConfigError, match=rf"--config-dir=.*: {table} is read from when/{table}; move the folder"):
+        nl.compose(["data=svhn"], config_dir=folder)
 
 
 def test_missing_config_dir():

@@ -2,22 +2,23 @@
 
 import importlib
 import inspect
-from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
+import nas_lightning as nl
+from cases import CONF
+from nas_lightning.config.compose import as_dict
 from nas_lightning.config.schema import LoaderConfig
 
-PATHS = sorted((Path(__file__).parents[2] / "conf" / "data").glob("*.yaml"))
+PATHS = sorted((CONF / "data").glob("*.yaml"))
 COMMON = {"num_workers", "prefetch_factor", "augment_on", "split", "val_fraction", "augment_val"}
 SOME = {"split_file"}  # of the data sets that NAS-Bench-201 has splits for
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_config(path):
-    config = OmegaConf.to_container(OmegaConf.load(path))
-    config = config.get("data", config)  # some also choose parts of other groups, beside their own
+    config = as_dict(nl.compose([f"data={path.stem}"]))["data"]
     module, _, name = config.pop("_target_").rpartition(".")
     source = getattr(importlib.import_module(module), name)
     assert config.keys() >= COMMON
@@ -35,6 +36,14 @@ def test_a_config_begins_with_a_description_and_a_command(path):
     lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
     assert lines[0].startswith("# ")
     assert lines[1].startswith(f"# python run.py data={path.stem}")
+
+
+def test_the_loader_of_a_benchmark_is_that_of_memory_with_a_split_file():
+    """Written twice, so that `split_file` stands beside `split` in every config.yaml."""
+    loaders = CONF / "data" / "_loader"
+    memory, benchmark = (OmegaConf.load(loaders / f"{name}.yaml") for name in ("memory", "benchmark"))
+    assert benchmark.pop("split_file") is None
+    assert benchmark == memory
 
 
 def test_there_is_a_config_for_every_source():

@@ -172,14 +172,22 @@ def search_path(config_dir: str | Path) -> str:
     folder = Path(config_dir).expanduser().resolve()
     if not folder.is_dir():
         raise ConfigError(f"--config-dir={config_dir}: no such folder")
+    for table in ("method_data", "method_scale", "paper_data", "space_data"):
+        if (folder / table).is_dir():  # Hydra would ignore the old place in silence
+            raise ConfigError(f"--config-dir={config_dir}: {table} is read from when/{table}; move the folder there")
     return f"hydra.searchpath=['file://{folder}']"
 
 
 def options(group: str, config_dir: str | Path | None = None) -> dict[str, str]:
-    """The options of a group and what each is, from the first line of its file."""
+    """The options of a group and what each is, from the first line of its file.
+
+    Names that begin with `_` are parts that options share, not options.
+    """
     found: dict[str, str] = {}
     for root in filter(None, (conf_dir(), Path(config_dir) if config_dir else None)):
         for path in sorted((root / group).rglob("*.yaml")):
+            if any(name.startswith("_") for name in path.relative_to(root / group).parts):
+                continue
             first = path.read_text().splitlines()[0] if path.stat().st_size else ""
             if first.startswith("# @package"):
                 first = next((line for line in path.read_text().splitlines()[1:] if line.startswith("#")), "")
@@ -188,8 +196,11 @@ def options(group: str, config_dir: str | Path | None = None) -> dict[str, str]:
 
 
 def groups() -> list[str]:
-    """Names of all groups, in alphabetical order."""
-    return sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra")
+    """Names of the groups that users choose from, in alphabetical order.
+
+    Left out: Hydra's own, and `when`, whose files are found by what else is chosen.
+    """
+    return sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name not in ("hydra", "when"))
 
 
 @contextlib.contextmanager
@@ -218,7 +229,7 @@ def explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         key = unknown.group(1)
-        if key in groups() or (conf_dir() / key).is_dir():
+        if key in groups() or (key.startswith("hydra/") and (conf_dir() / key).is_dir()):
             name = next((o.partition("=")[2] for o in overrides if o.lstrip("+~").startswith(f"{key}=")), "")
             return _no_such_option(key, name, list(options(key)))
         given = next((o for o in overrides if o.lstrip("+~").startswith(key)), key)
