@@ -6,6 +6,7 @@ import nas_lightning as nl
 from analysed import analysis_config
 from nas_lightning.analyses.run import analysis_bench
 from nas_lightning.config.compose import as_dict, check_overrides_of_another_run
+from nas_lightning.config.schema import validate
 from nas_lightning.reports import collect
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks.run import run_task
@@ -30,7 +31,7 @@ def test_mistakes(words, told, tmp_path, monkeypatch):
 def test_a_supernet_is_looked_at_under_its_own_configuration(searched, tmp_path):
     """Data, space and seed are those of the run, the trainer and the analysis those of the command."""
     words = ["task=analyse", "analysis=strength", "analysis.lr=0.1", f"run={searched}", "epoch=1", "trainer=gpu"]
-    bench = analysis_bench(as_dict(nl.compose(words)), RunFolder(tmp_path / "a"))
+    bench = analysis_bench(validate(as_dict(nl.compose(words))), RunFolder(tmp_path / "a"))
     source = RunFolder(searched).config()
     for key in ("space", "data", "search", "seed", "method", "relaxation", "threads"):
         assert bench.config.to_dict()[key] == source[key], key

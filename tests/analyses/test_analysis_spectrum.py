@@ -13,6 +13,7 @@ from nas_lightning.analyses import spectrum
 from nas_lightning.analyses.run import analysis_bench
 from nas_lightning.analyses.supernets import supernets
 from nas_lightning.config.compose import as_dict
+from nas_lightning.config.schema import validate
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.build import search_data
 
@@ -32,7 +33,7 @@ def values_of(folder):
 
 def by_hand(searched, path, epoch, train, tmp_path):
     """Eigenvalues of the Hessian of the cross entropy in the logits, all in float64, on the same images."""
-    bench = analysis_bench(analysis_config("spectrum", f"run={searched}"), RunFolder(tmp_path / "unused"))
+    bench = analysis_bench(validate(analysis_config("spectrum", f"run={searched}")), RunFolder(tmp_path / "unused"))
     (found,) = supernets(bench, lambda supernet: None)
     images = search_data(found.bench)
     images.setup("fit")

@@ -12,6 +12,7 @@ from analysed import OPTIONS, analysis_config, supernet_by_hand
 from nas_lightning.analyses import Strength, strength
 from nas_lightning.analyses.base import Origin
 from nas_lightning.analyses.run import analysis_bench
+from nas_lightning.config.schema import validate
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.data import search_split
 from nas_lightning.runs.folder import RunFolder
@@ -35,7 +36,9 @@ def table(folder):
 
 
 def origin_of(searched, tmp_path, *words):
-    bench = analysis_bench(analysis_config("strength", f"run={searched}", *words), RunFolder(tmp_path / "unused"))
+    bench = analysis_bench(
+        validate(analysis_config("strength", f"run={searched}", *words)), RunFolder(tmp_path / "unused")
+    )
     return bench, Origin(bench)
 
 

@@ -13,7 +13,7 @@ import nas_lightning as nl
 from nas_lightning.config.compose import as_dict
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.reports import write_report
-from nas_lightning.tasks.run import _choices_of_run
+from nas_lightning.tasks.report import _choices_of_run
 from reported import drop_of, report_analysis, report_run
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}

@@ -51,16 +51,16 @@ DEFAULT_THREADS = int(os.environ.setdefault("NAS_LIGHTNING_THREADS", str(torch.g
 """What torch takes by itself; a run that names no number gets it back after one that did."""
 
 
-_KINDS: dict[str, tuple[type, ...]] = {
-    "relaxation": (Relaxation,),
-    "hypergradient": (Hypergradient,),
-    "perturbation": (Perturbation,),
-    "selector": (Selector,),
-    "evaluation": (Evaluator,),
-    "regularizer": (Regularizer,),
-    "control": (Control, L.Callback),
-    "callbacks": (L.Callback,),
-    "logger": (Logger,),
+_KINDS: dict[str, dict[str, type]] = {
+    "relaxation": {"nas_lightning.relaxations.Relaxation": Relaxation},
+    "hypergradient": {"nas_lightning.hypergradients.Hypergradient": Hypergradient},
+    "perturbation": {"nas_lightning.perturbations.Perturbation": Perturbation},
+    "selector": {"nas_lightning.selectors.Selector": Selector},
+    "evaluation": {"nas_lightning.evaluation.Evaluator": Evaluator},
+    "regularizer": {"nas_lightning.regularizers.Regularizer": Regularizer},
+    "control": {"nas_lightning.control.Control": Control, "lightning.Callback": L.Callback},
+    "callbacks": {"lightning.Callback": L.Callback},
+    "logger": {"lightning.pytorch.loggers.Logger": Logger},
 }
 """What the parts of a section are, whoever wrote them: callers rely on the neutral members of these classes."""
 
@@ -152,23 +152,24 @@ class Workbench:
             raise ConfigError(f"{path}: {target.__name__} refuses its arguments ({reason})") from error
         with suppress(TypeError):  # of a class without weak references
             note_built(path, made)
-        for kind in kinds:
+        for name, kind in kinds.items():
             if not isinstance(made, kind):
                 raise ConfigError(
-                    f"{path}._target_={part['_target_']}: is no {kind.__name__}; derive it from"
-                    f" {kind.__module__}.{kind.__name__}"
+                    f"{path}._target_={part['_target_']}: {path.partition('.')[0]} consists of {kind.__name__}s, this"
+                    f" is none; derive its class from {name}"
                 )
         return made
 
     def _refuse_function(
-        self, path: str, part: Mapping[str, Any], target: Callable[..., Any], kinds: tuple[type, ...]
+        self, path: str, part: Mapping[str, Any], target: Callable[..., Any], kinds: Mapping[str, type]
     ) -> None:
         """Refuse a function of another package where a class is wanted, before it is called: it could do anything."""
         ours = target.__module__.split(".")[0] in ("nas_lightning", *self.config.trusted)
         if kinds and not inspect.isclass(target) and not ours:
+            group, kind = path.partition(".")[0], next(iter(kinds.values())).__name__
             raise ConfigError(
-                f"{path}._target_={part['_target_']}: {path.partition('.')[0]} consists of {kinds[0].__name__}s, this"
-                " is a function; name a class, or allow its package with trusted=[PACKAGE]"
+                f"{path}._target_={part['_target_']}: {group} consists of {kind}s, this is a function; name a class, or"
+                " allow its package with trusted=[PACKAGE]"
             )
 
     def _argument(self, path: str, value: Any, fill: Mapping[str, Any] | None) -> Any:
@@ -325,11 +326,11 @@ class Workbench:
         return self.build("trainer", {**defaults, **section, **ours})
 
 
-def _kinds_at(path: str) -> tuple[type, ...]:
+def _kinds_at(path: str) -> dict[str, type]:
     """What a part must be that stands at a path; nothing is known of arguments of parts."""
     group, _, name = path.partition(".")
     named = group in PART_LISTS and name != "" and "." not in name
-    return _KINDS.get(group, ()) if named or not name else ()
+    return _KINDS.get(group, {}) if named or not name else {}
 
 
 def callback_of(trainer: L.Trainer, kind: type[L.Callback]) -> Any:
