@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import test_app
 
+import commands
 from documents import ROOT, blocks, shell_lines, write_files
 
 PAGE = ROOT / "docs/extend.md"
-_logging_as_found = test_app._logging_as_found
+_logging_as_found = commands._logging_as_found
 
 
 QUICKER = ["trainer=cpu", "trainer.detect_anomaly=false", "~callbacks.curvature"]
@@ -24,7 +24,7 @@ def execute(words):
         assert words[1:] == ["PYTHONPATH=$PWD:$PYTHONPATH"]
         return 0
     if words[0] == "nas-lightning":
-        return test_app.run([*words[1:], *QUICKER])
+        return commands.run([*words[1:], *QUICKER])
     assert words == ["python", "-m", "pytest"], f"extend.md: {words} is not known to this test"
     return pytest.main(["-q", "-p", "no:cacheprovider"])
 

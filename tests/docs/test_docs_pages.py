@@ -39,7 +39,7 @@ def test_every_method_has_one_section():
 def test_a_section_has_values_and_a_command(page):
     text = page.read_text()
     assert "arXiv" in text
-    assert "What does not match" in text
+    assert "Deviations" in text
     assert "Published" in text
     for name, section in sections(page).items():
         assert f"<!-- config: method={name} " in section, f"{name}: mark its values, <!-- config: method={name} … -->"

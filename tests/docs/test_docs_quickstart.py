@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import test_app
 from PIL import Image
 
+import commands
 from documents import ROOT, blocks, commands_in
 
 PAGE = ROOT / "docs/quickstart.md"
-_logging_as_found = test_app._logging_as_found
+_logging_as_found = commands._logging_as_found
 SMALLER = [
     *("search.epochs=1", "search.layers=3", "search.init_channels=4", "evaluation.epochs=1", "evaluation.layers=3"),
     *("trainer=cpu", "trainer.limit_train_batches=2", "~callbacks.curvature"),
@@ -30,7 +30,7 @@ def test_the_commands_in_their_order(tmp_path, monkeypatch, capsys):
     assert len(words_of_all) == 10
     for words in words_of_all:
         trains = not any(word.startswith(("task=", "resume=", "--")) for word in words)
-        assert test_app.run([*words, *(SMALLER if trains else [])]) == 0, (
+        assert commands.run([*words, *(SMALLER if trains else [])]) == 0, (
             f"{' '.join(words)}: {capsys.readouterr().err}"
         )
     for name in ("first", "second"):
