@@ -11,7 +11,7 @@ VALUES = "values"
 """Subfolder of the plugin groups `hydra/launcher` and `hydra/sweeper` that holds one file an option."""
 NOT_LISTED = {
     *("experiment", "paper", "protocol", "scale"),  # sets of values, described on pages of their own
-    *("method_data", "method_scale", "paper_data", "space_data"),  # cross tables, composed without being named
+    "when",  # values for combinations, composed without being named
     "hydra/job_logging",  # fixed
 }
 """Groups of conf/ that the table leaves out."""
