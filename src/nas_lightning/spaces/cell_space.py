@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from nas_lightning.core.choices import Choice, Mixing
+from nas_lightning.core.choices import Choice, Mixing, edge_key
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Edge, Genotype
 from nas_lightning.spaces import macro
@@ -100,7 +100,7 @@ class CellSpace:
             setattr(other, name, value)
         other.choices = dict(self._cells)
         if other.edge_weights:
-            other.choices |= {f"{cell}_edge": _edge_choice(choice) for cell, choice in self._cells.items()}
+            other.choices |= {edge_key(cell): _edge_choice(choice) for cell, choice in self._cells.items()}
         return other
 
     @property
@@ -168,7 +168,7 @@ class CellSpace:
         cells: dict[str, tuple[Edge, ...]] = {}
         for name, choice in self._cells.items():
             table = _as_numbers(scores, name)
-            weights = _as_numbers(scores, f"{name}_edge") if f"{name}_edge" in scores else None
+            weights = _as_numbers(scores, edge_key(name)) if edge_key(name) in scores else None
             edges: list[Edge] = []
             for node_row, (node, rows) in enumerate(choice.rows_of_node.items()):
                 ranked: list[tuple[float, str, int]] = []
@@ -278,7 +278,7 @@ def _edge_choice(choice: Choice) -> Choice:
     """
     sources = [[choice.sources[row] for row in rows] for rows in choice.rows_of_node.values()]
     return Choice(
-        f"{choice.name}_edge",
+        edge_key(choice.name),
         "edge",
         tuple(tuple(map(str, row)) for row in sources),
         tuple(row[0] for row in sources),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from nas_lightning.core.choices import Active, Choice, Mixing
+from nas_lightning.core.choices import Active, Choice, Mixing, offset_key
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.protocols import EdgeInfo, Regularizer
 from nas_lightning.spaces.engines import engine_of, layout_of
@@ -96,7 +96,7 @@ class NasBench201Supernet(Skeleton):
             Logits [B, num_classes].
         """
         flags = (self.choices[self.name].mask if active is None else active[self.name]).tolist()
-        mix = Mix(mixing[self.name], flags, self.regularizers, mixing.get(f"{self.name}.offset"))
+        mix = Mix(mixing[self.name], flags, self.regularizers, mixing.get(offset_key(self.name)))
         return self.through(self.layout(inputs), lambda cell, x: cell(x, mix))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from nas_lightning.core.choices import Active, Choice, Mixing
+from nas_lightning.core.choices import Active, Choice, Mixing, edge_key, offset_key
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.protocols import EdgeInfo, Regularizer
 from nas_lightning.spaces.engines import engine_of, layout_of
@@ -144,8 +144,8 @@ class CellSupernet(nn.Module):
                 mixing[name],
                 flags[name],
                 self.regularizers,
-                mixing.get(f"{name}.offset"),
-                mixing[f"{name}_edge"] if f"{name}_edge" in self.choices else None,
+                mixing.get(offset_key(name)),
+                mixing[edge_key(name)] if edge_key(name) in self.choices else None,
             )
             before, last = last, cell(before, last, mix)
         return self.classifier(last.mean(dim=(2, 3)))
