@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas_lightning.spaces.normed_sums import by_hand
+from nas_lightning.spaces.matrices import by_hand
 
 _FAST_WIDTH = 3
 _SLOW_WIDTH = 5

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.spaces.mixed import Engine, edge_by_edge
-from nas_lightning.spaces.shared import shared
+from nas_lightning.spaces.node_by_node import node_by_node
 
-ENGINES: dict[str, Engine] = {"fast": shared, "reference": edge_by_edge}
+ENGINES: dict[str, Engine] = {"fast": node_by_node, "reference": edge_by_edge}
 
 
 def engine_named(name: str) -> str:

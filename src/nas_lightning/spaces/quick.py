@@ -6,7 +6,7 @@ A module by itself, for networks in which every operation stands alone; the cell
 from torch import Tensor, nn
 
 from nas_lightning.spaces.depthwise import depthwise, dilated_by_even, dilated_by_phases, to_phases
-from nas_lightning.spaces.normed_sums import by_hand
+from nas_lightning.spaces.matrices import by_hand
 
 _SMALLEST_SIDE = 8
 """Below, torch's own convolution is faster (measured on AVX2)."""
