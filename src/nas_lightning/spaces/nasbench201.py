@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any, Self
 
-import torch
 from torch import Generator, Tensor
 
 from nas_lightning.core.arch_strings import CELL, CONCAT, EDGES, OPERATIONS
 from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import NASBENCH201, Genotype
+from nas_lightning.spaces.cell_genotypes import strengths_of
 from nas_lightning.spaces.nasbench201_macro import INIT_CHANNELS, LAYERS, STAGES, check_stem
 from nas_lightning.spaces.nasbench201_networks import NasBench201Network, NasBench201Supernet
 from nas_lightning.spaces.sampling import sample_path
@@ -91,7 +91,9 @@ class NasBench201Space:
             ConfigError: An unknown engine, a channel count that is odd or that `partial_channels` does not divide, or
                 another stem than `cifar`.
         """
-        return NasBench201Supernet(self, num_classes, in_channels, init_channels, layers, stem, engine)
+        return NasBench201Supernet(
+            self.choices, self.partial_channels, num_classes, in_channels, init_channels, layers, stem, engine
+        )
 
     def network(
         self,
@@ -106,9 +108,13 @@ class NasBench201Space:
         """The discrete network of a genotype, with `layers` cells a stage; see `NasBench201Network`.
 
         Raises:
-            ConfigError: The genotype does not belong to this space, an odd channel count or another stem than `cifar`.
+            GenotypeError: The genotype does not belong to this space.
+            ConfigError: An odd channel count or another stem than `cifar`.
         """
-        return NasBench201Network(self, genotype, num_classes, in_channels, init_channels, layers, auxiliary, stem)
+        self.validate(genotype)
+        return NasBench201Network(
+            self.choices[CELL], genotype, num_classes, in_channels, init_channels, layers, auxiliary, stem
+        )
 
     def genotype(self, scores: Mapping[str, Tensor], keep: int | None = None) -> Genotype:
         """Discretise: the strongest operation of each edge, `none` included, the lower one of equals.
@@ -120,13 +126,7 @@ class NasBench201Space:
         Raises:
             GenotypeError: A strength is not a number.
         """
-        strengths = scores[CELL].detach().double().cpu()
-        if torch.isnan(strengths).any():
-            raise GenotypeError(
-                f"the strengths of '{CELL}' are not numbers: the search diverged; lower search.weights.lr or"
-                " search.arch.lr, or set search.weights.clip"
-            )
-        return self._genotype([row.index(max(row)) for row in strengths.tolist()])
+        return self._genotype([row.index(max(row)) for row in strengths_of(scores, CELL)])
 
     def sample(self, generator: Generator | None = None, none: bool = True) -> Mixing:
         """A uniformly drawn cell, zeros and ones [E, O] under `cell`, on the CPU; see `sample_path`.

@@ -9,22 +9,18 @@ Shapes: E = 6 edges, O = 5 operations, B images, C channels.
 """
 
 import warnings
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from nas_lightning.core.choices import Active, Choice, Mixing, offset_key
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.protocols import EdgeInfo, Regularizer
+from nas_lightning.core.protocols import EdgeInfo
 from nas_lightning.spaces.engines import engine_of, layout_of
 from nas_lightning.spaces.mixed import Engine, Mix, MixedCell
 from nas_lightning.spaces.nasbench201_macro import INIT_CHANNELS, LAYERS, Skeleton, build_cell_operation
 from nas_lightning.spaces.operations import Identity, drop_path
 from nas_lightning.spaces.partial import check_divisor
-from nas_lightning.spaces.supernet import CellSupernet
-
-if TYPE_CHECKING:
-    from nas_lightning.spaces.nasbench201 import NasBench201Space
+from nas_lightning.spaces.regularized import Regularized
 
 
 class SearchCell201(MixedCell):
@@ -42,11 +38,12 @@ class SearchCell201(MixedCell):
         return self.nodes([x], mix)[-1]
 
 
-class NasBench201Supernet(Skeleton):
+class NasBench201Supernet(Regularized, Skeleton):
     """All 15,625 cells at once, the same mixture in every cell of the network.
 
     Args:
-        space: The space; its `partial_channels` are the divisor K.
+        choices: The one choice of the space, of operations.
+        partial_channels: Divisor K of the channels that go through the operations.
         num_classes: Outputs of the classifier.
         in_channels: Channels of the images.
         init_channels: Channels C of the first stage; even.
@@ -55,13 +52,13 @@ class NasBench201Supernet(Skeleton):
         engine: How the nodes of its cells are computed: `auto`, `fast` or `reference`.
 
     Raises:
-        ConfigError: An unknown engine, an odd channel count, one that the space's divisor of partial channels does not
-            divide, or another stem.
+        ConfigError: An unknown engine, an odd channel count, one that the divisor does not divide, or another stem.
     """
 
     def __init__(
         self,
-        space: "NasBench201Space",
+        choices: dict[str, Choice],
+        partial_channels: int = 1,
         num_classes: int = 10,
         in_channels: int = 3,
         init_channels: int = INIT_CHANNELS,
@@ -69,19 +66,16 @@ class NasBench201Supernet(Skeleton):
         stem: str = "cifar",
         engine: str = "reference",
     ) -> None:
-        check_divisor(init_channels, space.partial_channels)
-        (choice,) = space.choices.values()
+        check_divisor(init_channels, partial_channels)
+        (choice,) = choices.values()
 
         def build_cell(cell: int, channels: int) -> SearchCell201:
-            return SearchCell201(choice, cell, channels, space.partial_channels, engine_of(engine))
+            return SearchCell201(choice, cell, channels, partial_channels, engine_of(engine))
 
         super().__init__(build_cell, num_classes, in_channels, init_channels, layers, stem)
-        self.choices = space.choices
+        self.choices = choices
         self.layout = layout_of(engine)
         self.name = choice.name
-        self.regularizers: tuple[Regularizer, ...] = ()
-
-    attach = CellSupernet.attach
 
     def forward(self, inputs: Tensor, mixing: Mixing, active: Active | None = None) -> Tensor:
         """Logits of the mixture.
@@ -131,8 +125,8 @@ class NasBench201Network(Skeleton):
     """The network of one genotype, as the benchmark trains it.
 
     Args:
-        space: The space that the genotype belongs to.
-        genotype: The architecture.
+        choice: The one choice of the space.
+        genotype: The architecture, of that space.
         num_classes: Outputs of the classifier.
         in_channels: Channels of the images.
         init_channels: Channels C of the first stage; even.
@@ -144,12 +138,12 @@ class NasBench201Network(Skeleton):
         drop_probability: Chance of dropping a path in train mode; set by the training schedule, 0 at first.
 
     Raises:
-        ConfigError: The genotype does not belong to the space, the channel count is odd, or another stem.
+        ConfigError: An odd channel count or another stem.
     """
 
     def __init__(
         self,
-        space: "NasBench201Space",
+        choice: Choice,
         genotype: Genotype,
         num_classes: int = 10,
         in_channels: int = 3,
@@ -158,8 +152,6 @@ class NasBench201Network(Skeleton):
         auxiliary: bool = False,
         stem: str = "cifar",
     ) -> None:
-        space.validate(genotype)
-        (choice,) = space.choices.values()
         names = {(node, source): op for node, op, source in genotype.cells[choice.name]}
         super().__init__(
             lambda cell, channels: DiscreteCell201(choice, names, cell, channels),

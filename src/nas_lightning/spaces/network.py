@@ -5,7 +5,6 @@ the identity, an auxiliary head on the second reduction cell.
 """
 
 import warnings
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +14,6 @@ from nas_lightning.core.genotypes import Genotype
 from nas_lightning.spaces.macro import CellPlan, Preprocess, build_stem, plan_cells
 from nas_lightning.spaces.operations import Identity, build_operation
 from nas_lightning.spaces.quick import quick
-
-if TYPE_CHECKING:
-    from nas_lightning.spaces.cell_space import CellSpace
 
 
 class DiscreteCell(nn.Module):
@@ -100,8 +96,7 @@ class CellNetwork(nn.Module):
     """Stem, stack of discrete cells, global average, linear classifier, optional auxiliary head.
 
     Args:
-        space: The space that the genotype belongs to.
-        genotype: The architecture.
+        genotype: The architecture, of a cell space.
         num_classes: Outputs of the classifier.
         in_channels: Channels of the images.
         init_channels: Channels C of the first cells; even.
@@ -113,12 +108,11 @@ class CellNetwork(nn.Module):
         drop_probability: Chance of dropping a path in train mode; set by the training schedule, 0 at first.
 
     Raises:
-        ConfigError: The genotype does not belong to the space, the channel count is odd, the stem is unknown.
+        ConfigError: The channel count is odd, or the stem is unknown.
     """
 
     def __init__(
         self,
-        space: "CellSpace",
         genotype: Genotype,
         num_classes: int = 10,
         in_channels: int = 3,
@@ -128,7 +122,6 @@ class CellNetwork(nn.Module):
         stem: str = "cifar",
     ) -> None:
         super().__init__()
-        space.validate(genotype)
         self.drop_probability = 0.0
         self.stem = build_stem(stem, in_channels, init_channels)
         self.cells = nn.ModuleList()
