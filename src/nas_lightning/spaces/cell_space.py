@@ -1,4 +1,7 @@
-"""Cell spaces as data: the candidate operations of each edge, and how many edges a node keeps."""
+"""Cell spaces as data: the candidate operations of each edge, and how many edges a node keeps.
+
+Shapes: E edges and O options of a choice, N nodes that have incoming edges, S sources of the last of them.
+"""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -82,7 +85,7 @@ class CellSpace:
             lists = [operations] * num_edges
         for row in lists:
             if len(set(row)) < len(row):
-                raise ConfigError(f"space.operations={list(row)}: an operation stands there twice")
+                raise ConfigError(f"space.operations={list(row)}: contains duplicates")
             unknown = [op for op in row if op not in OPERATIONS]
             if unknown or not row:
                 raise ConfigError(

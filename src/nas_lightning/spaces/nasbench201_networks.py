@@ -3,7 +3,7 @@
 Source: Dong & Yang, NAS-Bench-201 (ICLR 2020), section 2.1, and its released code.
 Batch normalisation is not affine in the cells of the supernet, affine in those of the discrete network and in stem,
 residual blocks and head of both, as released. It keeps running statistics everywhere; whether they or those of the
-batch count is for who measures (`track_running_stats` 0 or 1 in the released code; 0 is measuring with the batch's).
+batch are used is decided where accuracies are measured (`track_running_stats` 1 or 0 in the released code).
 Left out: the bias that the newest released code gives the convolutions of the supernet's cells.
 Shapes: E = 6 edges, O = 5 operations, B images, C channels.
 """
@@ -34,7 +34,7 @@ class SearchCell201(MixedCell):
         super().__init__(choice, edges, partial_channels, engine, build_cell_operation)
 
     def forward(self, x: Tensor, mix: Mix) -> Tensor:
-        """Output of the layer before [B, C, H, W], and how the edges are mixed → [B, C, H, W]."""
+        """Compute the output [B, C, H, W] from that of the layer before, [B, C, H, W]."""
         return self.nodes([x], mix)[-1]
 
 
@@ -78,11 +78,11 @@ class NasBench201Supernet(Regularized, Skeleton):
         self.name = choice.name
 
     def forward(self, inputs: Tensor, mixing: Mixing, active: Active | None = None) -> Tensor:
-        """Logits of the mixture.
+        """Compute the logits of the mixture.
 
         Args:
             inputs: Images [B, in_channels, H, W].
-            mixing: Weights by choice, `cell` [E, O]; under `cell.offset` what is added to each edge's sum, [E].
+            mixing: Weights by choice, `cell` [E, O]; under `cell.offset` the offsets of each edge's sum, [E].
             active: Options that are computed at all, boolean, same keys; None computes all. It is never inferred
                 from a weight being zero.
 
@@ -107,7 +107,7 @@ class DiscreteCell201(nn.Module):
         )
 
     def forward(self, x: Tensor, drop_probability: float) -> Tensor:
-        """[B, C, H, W] → [B, C, H, W]."""
+        """Map [B, C, H, W] to [B, C, H, W]."""
         nodes = [x]
         for rows in self.choice.rows_of_node.values():
             total: Tensor | None = None
@@ -169,5 +169,5 @@ class NasBench201Network(Skeleton):
             )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Images [B, in_channels, H, W] → logits [B, num_classes]."""
+        """Compute logits [B, num_classes] of images [B, in_channels, H, W]."""
         return self.through(inputs, lambda cell, x: cell(x, self.drop_probability))

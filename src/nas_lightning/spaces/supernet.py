@@ -1,6 +1,6 @@
 """The supernet of a cell space.
 
-The mixing weights come in as an argument; the supernet holds no architecture parameters and knows no method.
+Mixing weights are an argument: the supernet holds no architecture parameters and knows no method.
 Shapes: E edges (rows of a choice), O options, B images, C channels, K the divisor of partial channels, N nodes that
 have incoming edges, S sources of the last of them.
 """
@@ -45,12 +45,12 @@ class SearchCell(MixedCell):
         self.preprocess = Preprocess(plan, affine=False)
 
     def forward(self, before: Tensor, last: Tensor, mix: Mix) -> Tensor:
-        """One cell's forward pass.
+        """Compute the output of the cell.
 
         Args:
             before: Output of cell k-2.
             last: Output of cell k-1.
-            mix: How its edges are mixed.
+            mix: Mixing weights, active options and hooks of its edges.
 
         Returns:
             [B, len(concat)·C, H', W'].
@@ -105,12 +105,12 @@ class CellSupernet(Regularized):
         self.classifier = nn.Linear(width, num_classes)
 
     def forward(self, inputs: Tensor, mixing: Mixing, active: Active | None = None) -> Tensor:
-        """Logits of the mixture.
+        """Compute the logits of the mixture.
 
         Args:
             inputs: Images [B, in_channels, H, W].
             mixing: Weights by choice, each [E, O], and those of the edges, each [N, S], where the space has them. Under
-                the name of a choice with `.offset` behind it: what is added to each edge's weighted sum, [E].
+                `offset_key` of a choice: the offsets that are added to each edge's weighted sum, [E].
             active: Options that are computed at all, boolean, same keys; None computes all. It is never inferred
                 from a weight being zero.
 
