@@ -195,7 +195,7 @@ WRONG = {
     "double precision": (["trainer.precision=64-true"], r"trainer\.precision=64-true: allowed: 32-true, bf16-mixed"),
     "no batches": (["trainer.limit_train_batches=0"], r"nothing would be trained"),
     "nothing but none": (["space.operations=[none]"], r"offered nothing but none"),
-    "operation twice": (["space.operations=[skip_connect,skip_connect]"], r"stands there twice"),
+    "operation twice": (["space.operations=[skip_connect,skip_connect]"], r"contains duplicates"),
     "one operation as text": (["space.operations=sep_conv_3x3"], r"space\.operations=sep_conv_3x3: .{0,120}$"),
     "runs as a number": (["runs=3"], r"runs=3: must be text or must be a list, \[a,b\]; write runs=VALUE"),
     "group without option": (["space=null"], r".+"),

@@ -1,9 +1,13 @@
 """Choices: the seven spaces as data, ragged rows, helper tables."""
 
+import pickle
+from dataclasses import replace
+
 import pytest
 import torch
 
 from cases import SPACES, build_space
+from nas_lightning.core.choices import edge_key, offset_key, operation_key
 from nas_lightning.spaces import Choice
 
 DIMENSIONS = {"darts": 224, "darts_nonone": 196, "s1": 56, "s2": 56, "s3": 84, "s4": 56, "s5": 12}
@@ -44,3 +48,31 @@ def test_ragged_rows():
 def test_one_hot():
     assert RAGGED.one_hot([2, 0, 1]).tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
     assert RAGGED.one_hot([2, 0, 1]).dtype == torch.float32
+
+
+def test_restricted():
+    kept = torch.tensor([[False, True, True], [True, True, True], [True, False, True]])
+    mask = [[False, True, True], [True, False, False], [True, False, False]]
+    assert RAGGED.mask.sum() == 6  # cached before
+    narrow = RAGGED.restricted(kept)
+    assert narrow.mask.tolist() == mask
+    assert RAGGED.mask.sum() == 6
+    assert narrow.uniform().tolist() == [[0.0, 0.5, 0.5], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
+    assert torch.equal(narrow.selectable, RAGGED.selectable)
+    assert narrow.restricted(torch.tensor([[True, True, False]] * 3)).mask[0].tolist() == [False, True, False]
+
+
+def test_restricted_choices_are_values():
+    kept = torch.tensor([[False, True, True]] * 3)
+    narrow, again = RAGGED.restricted(kept), RAGGED.restricted(kept)
+    assert narrow == again
+    assert hash(narrow) == hash(again)
+    assert narrow != RAGGED
+    assert RAGGED.restricted(torch.ones(3, 3, dtype=torch.bool)) == RAGGED
+    assert replace(narrow).mask.tolist() == narrow.mask.tolist()  # a copy keeps the restriction
+    assert pickle.loads(pickle.dumps(narrow)) == narrow
+
+
+def test_keys_of_what_belongs_to_a_choice():
+    assert (edge_key("normal"), offset_key("normal")) == ("normal_edge", "normal.offset")
+    assert operation_key(edge_key("normal")) == operation_key("normal") == "normal"

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from cases import seeded
 from nas_lightning.core.functional import plain_autograd
 from nas_lightning.spaces.depthwise import depthwise, dilated_by_even, dilated_by_phases, from_phases, to_phases
-from nas_lightning.spaces.normed_sums import image, rows
+from nas_lightning.spaces.matrices import image, rows
 
 
 def random(*shape, seed=0):

@@ -13,14 +13,14 @@ from nas_lightning.core.functional import count_parameters
 from nas_lightning.spaces import NasBench201Space
 from nas_lightning.spaces.engines import ENGINES, engine_of, layout_of
 from nas_lightning.spaces.mixed import edge_by_edge
-from nas_lightning.spaces.shared import shared
+from nas_lightning.spaces.node_by_node import node_by_node
 
 SPACES = {"s5": lambda: build_space("s5"), "nasbench201": NasBench201Space}
 NAMES = ("auto", "fast", "reference")
 
 
 def test_names():
-    assert engine_of("fast") is shared
+    assert engine_of("fast") is node_by_node
     assert engine_of("reference") is edge_by_edge
     assert engine_of("auto") is ENGINES["fast"]
 
@@ -39,7 +39,12 @@ def test_the_fast_one_unless_another_is_asked_for(space):
     made = {name: tiny_supernet(SPACES[space](), engine=name, layers=1) for name in NAMES}
     made["default"] = tiny_supernet(SPACES[space](), layers=1)
     engines = {name: {cell.engine for cell in net.cells} for name, net in made.items()}
-    assert engines == {"auto": {shared}, "fast": {shared}, "default": {shared}, "reference": {edge_by_edge}}
+    assert engines == {
+        "auto": {node_by_node},
+        "fast": {node_by_node},
+        "default": {node_by_node},
+        "reference": {edge_by_edge},
+    }
 
 
 def test_layouts():

@@ -10,7 +10,7 @@ from torch.nn.functional import conv2d
 from cases import images
 from nas_lightning.core.functional import count_macs
 from nas_lightning.spaces.operations import build_operation
-from nas_lightning.spaces.quick import QuickDepthwise, quick
+from nas_lightning.spaces.quick import QuickDepthwise, quicken
 
 NAMES = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
 
@@ -43,7 +43,7 @@ def test_exchange_keeps_weights_keys_and_random_numbers(name, stride):
     torch.manual_seed(0)
     operation = build_operation(name, 6, stride, search=False)
     weights = dict(operation.named_parameters())
-    assert quick(operation) is operation
+    assert quicken(operation) is operation
     assert torch.equal(torch.rand(1), following)
     assert dict(operation.named_parameters()) == weights  # the same objects
     assert list(operation.state_dict()) == list(plain.state_dict())
@@ -57,9 +57,9 @@ def test_exchange_keeps_weights_keys_and_random_numbers(name, stride):
 def test_nothing_else_is_exchanged():
     operation = build_operation("nor_conv_3x3", 4, 1, search=False)
     before = list(operation.modules())
-    assert list(quick(operation).modules()) == before
+    assert list(quicken(operation).modules()) == before
     one_channel = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1))  # not depthwise in earnest
-    assert not isinstance(quick(one_channel)[0], QuickDepthwise)
+    assert not isinstance(quicken(one_channel)[0], QuickDepthwise)
 
 
 def test_under_autocast():

@@ -13,7 +13,7 @@ import torch
 from nas_lightning.analyses.base import QUIET, show_table
 from nas_lightning.analyses.figures import save_discretization
 from nas_lightning.analyses.supernets import Supernet, measure_all, supernets
-from nas_lightning.core.choices import Active, Choice, Mixing
+from nas_lightning.core.choices import Active, Choice, Mixing, edge_key
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.one_shot import BatchNormMode
@@ -44,8 +44,8 @@ def discrete_mixing(genotype: Genotype, choices: Mapping[str, Choice]) -> tuple[
         for node, op, source in edges:
             row = row_of[node, source]
             mixing[name][row, choice.options[row].index(op)] = 1
-            if f"{name}_edge" in choices:
-                mixing[f"{name}_edge"][list(rows_of_node).index(node), rows_of_node[node].index(row)] = 1
+            if edge_key(name) in choices:
+                mixing[edge_key(name)][list(rows_of_node).index(node), rows_of_node[node].index(row)] = 1
     return mixing, {name: mixing[name] > 0 for name, choice in choices.items() if choice.kind == "op"}
 
 

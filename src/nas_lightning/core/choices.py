@@ -1,6 +1,6 @@
 """Choices: a search space as data that relaxations, perturbations, selectors and plots can read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -12,6 +12,35 @@ Mixing = dict[str, Tensor]
 """Mixing weights by the name of the choice, each [rows, options]."""
 Active = dict[str, Tensor]
 """Which options are computed at all, by the name of the choice, each boolean [rows, options]."""
+
+_EDGE_SUFFIX = "_edge"
+
+
+def edge_key(name: str) -> str:
+    """Return the name of the choice of edges that belongs to a choice of operations.
+
+    >>> edge_key("normal")
+    'normal_edge'
+    """
+    return name + _EDGE_SUFFIX
+
+
+def operation_key(name: str) -> str:
+    """Return the name of the choice of operations that a choice of edges belongs to: the way back from `edge_key`.
+
+    >>> operation_key("normal_edge")
+    'normal'
+    """
+    return name.removesuffix(_EDGE_SUFFIX)
+
+
+def offset_key(name: str) -> str:
+    """Return the key in a `Mixing` of the offsets [R] that a hard Gumbel sample adds to the sums of a choice's edges.
+
+    >>> offset_key("normal")
+    'normal.offset'
+    """
+    return f"{name}.offset"
 
 
 @dataclass(frozen=True)
@@ -27,6 +56,7 @@ class Choice:
         keep: How many rows each node keeps when a genotype is derived; None keeps all.
         none_selectable: Whether a genotype may hold the option `none` (NAS-Bench-201), or it only takes part in the
             search (DARTS).
+        open: For each row, which of its O options are open; None opens all that the row has. See `restricted`.
     """
 
     name: str
@@ -36,9 +66,12 @@ class Choice:
     nodes: tuple[int, ...]
     keep: int | None = None
     none_selectable: bool = False
+    open: tuple[tuple[bool, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         assert len(self.options) == len(self.sources) == len(self.nodes)
+        if self.open is not None:
+            assert [len(row) for row in self.open] == [self.num_options] * self.num_rows
 
     @property
     def num_rows(self) -> int:
@@ -52,9 +85,10 @@ class Choice:
 
     @cached_property
     def mask(self) -> Tensor:
-        """Boolean [R, O]: True where the row has that option."""
+        """Boolean [R, O]: True where the row has that option and it is open."""
         lengths = torch.tensor([len(row) for row in self.options])
-        return torch.arange(self.num_options) < lengths[:, None]
+        offered = torch.arange(self.num_options) < lengths[:, None]
+        return offered if self.open is None else offered & torch.tensor(self.open)
 
     @cached_property
     def selectable(self) -> Tensor:
@@ -62,6 +96,11 @@ class Choice:
         rows = [[op != "none" or self.none_selectable for op in row] for row in self.options]
         padded = [row + [False] * (self.num_options - len(row)) for row in rows]
         return torch.tensor(padded)
+
+    def restricted(self, kept: Tensor) -> "Choice":
+        """Return the same choice with only those of its open options that are kept, boolean [R, O]."""
+        mask = self.mask & kept.cpu()
+        return self if torch.equal(mask, self.mask) else replace(self, open=tuple(map(tuple, mask.tolist())))
 
     def where(self, op: str) -> Tensor:
         """Boolean [R, O]: True where the row offers that operation at that place."""

@@ -8,13 +8,12 @@ Shapes: R rows and O options of a choice.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nas_lightning.core.choices import Active, Choice, Mixing
+from nas_lightning.core.choices import Active, Choice, Mixing, operation_key
 
 
 class Decisions:
@@ -34,9 +33,7 @@ class Decisions:
 
     def __init__(self, choices: Mapping[str, Choice]) -> None:
         self.choices = {name: choice for name, choice in choices.items() if choice.kind == "op"}
-        self.edges = {
-            name: c for name, c in choices.items() if c.kind == "edge" and name.removesuffix("_edge") in choices
-        }
+        self.edges = {name: c for name, c in choices.items() if c.kind == "edge" and operation_key(name) in choices}
         self.kept = {name: choice.mask.clone() for name, choice in self.choices.items()}
         self.offered = {name: choice.mask.clone() for name, choice in self.choices.items()}
         self.decided = {name: torch.zeros(choice.num_rows, dtype=torch.bool) for name, choice in self.choices.items()}
@@ -106,11 +103,11 @@ class Decisions:
         """What a relaxation may give weight to, boolean [R, O] by choice: the open options, and the edges present."""
         restriction = dict(self.kept)
         for name, choice in self.edges.items():
-            rows_of_node = self.choices[name.removesuffix("_edge")].rows_of_node
+            rows_of_node = self.choices[operation_key(name)].rows_of_node
             present = choice.mask.clone()
             for row, node in enumerate(choice.nodes):
                 for place, edge in enumerate(rows_of_node[node]):
-                    present[row, place] = self.kept[name.removesuffix("_edge")][edge].any()
+                    present[row, place] = self.kept[operation_key(name)][edge].any()
             restriction[name] = present
         return restriction
 
@@ -145,8 +142,7 @@ class Decisions:
         for name, kept in self.kept.items():
             mask = kept.clone()
             mask[~kept.any(dim=1), 0] = True
-            narrowed[name] = replace(self.choices[name])
-            narrowed[name].__dict__["mask"] = mask  # in place of what the cached property would compute
+            narrowed[name] = self.choices[name].restricted(mask)
         return narrowed
 
     # State ----------------------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ def from_program() -> torch.nn.Module:
 
 def from_weights() -> torch.nn.Module:
     """Needs nas_lightning; a network to train on, or to change."""
-    import nas_lightning as nl
+    from nas_lightning.deployment import TrainedNetwork
 
-    trained = nl.TrainedNetwork.load(FOLDER)
+    trained = TrainedNetwork.load(FOLDER)
     network = trained.build()
     network.load_state_dict(torch.load(FOLDER / "weights.pt", weights_only=True))
     return trained.normalising(network).eval()  # images from 0 to 1 → logits

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from nas_lightning.core.bilevel import Tensors
-from nas_lightning.core.choices import Active, Mixing
+from nas_lightning.core.choices import Active, Mixing, offset_key
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.relaxations.masks import Logits, masked_softmax
 
@@ -105,7 +105,7 @@ class Gumbel(Logits):
             slope = p - p.detach()  # exactly 0, with the gradient of p
             mixing[name] = selected + (slope if self.gradient == "all" else selected * slope)
             if self.gradient == "released" and p.requires_grad:
-                mixing[f"{name}.offset"] = ((1 - selected) * slope).sum(dim=-1)
+                mixing[offset_key(name)] = ((1 - selected) * slope).sum(dim=-1)
         return mixing
 
     def active(self, mixing: Mixing) -> Active | None:

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from nas_lightning.core import draws
-from nas_lightning.core.choices import Choice, Mixing
+from nas_lightning.core.choices import Choice, Mixing, edge_key
 from nas_lightning.core.decisions import Decisions
 from nas_lightning.core.errors import GenotypeError
 from nas_lightning.core.genotypes import Genotype
@@ -201,7 +201,7 @@ class Perturbation(Selector):
             mean, kept = undecided_mean(one_shot), one_shot.decisions.kept[name]
             weights = mean[name].detach().cpu()
             # Of an edge what the magnitude genotype takes: the weight of its operation times that of the edge.
-            edges = edge_strengths(one_shot.decisions.choices[name], mean.get(f"{name}_edge"))
+            edges = edge_strengths(one_shot.decisions.choices[name], mean.get(edge_key(name)))
             return [
                 float(weights[row][kept[row]].max() * edges[row] if option is None else weights[row, option])
                 for row, option in masks

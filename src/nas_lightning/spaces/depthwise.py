@@ -1,8 +1,10 @@
-"""Depthwise convolutions where torch's own are slow.
+"""Replace depthwise convolutions where torch's own are slow.
 
-On the CPU the gradient of a depthwise kernel of width 5 takes over ten times as long as that of width 3 (oneDNN, AVX2);
-it is put together from those of its columns 0 to 2 and 3 to 4. A dilated depthwise convolution is a dense one on the
-phases of the image: even and odd rows and columns apart, each a quarter of the image.
+On the CPU the gradient of a depthwise kernel of width 5 takes over ten times as long as that of width 3 (oneDNN, AVX2).
+It is assembled from the gradients of its columns 0 to 2 and 3 to 4: a column of the kernel only meets the image shifted
+by that column, so the columns have independent gradients. A convolution of dilation 2 only combines pixels of equal
+parity. It is therefore an undilated one on each phase of the image: even and odd rows and columns apart, each a quarter
+of the image. Both rewritings are exact; the order of summation, and so the rounding, differs.
 Shapes: B images, C channels, K the (odd) side of the kernel.
 """
 
@@ -12,34 +14,42 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas_lightning.spaces.normed_sums import by_hand
+from nas_lightning.spaces.matrices import by_hand
 
 _FAST_WIDTH = 3
 _SLOW_WIDTH = 5
 _SMALLEST_SIDE = 8
-"""Of images; below, the gradient in two parts is no faster."""
+"""Smallest side of images; below, the gradient in two parts is no faster."""
 
 
 def depthwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    """What the undilated depthwise convolution makes of [B, C, H, W]."""
+    """Apply an undilated depthwise convolution to [B, C, H, W]."""
     return _convolve(x, convolution.weight, convolution.stride[0], (convolution.kernel_size[0] - 1) // 2)
 
 
 def dilated_by_phases(convolution: nn.Conv2d, phases: Tensor) -> Tensor:
-    """What a depthwise convolution of dilation 2 and stride 1 makes of an image; both as phases [4·B, C, H/2, W/2]."""
+    """Apply a depthwise convolution of dilation 2 and stride 1 to the phases of an image, [4·B, C, H/2, W/2].
+
+    The output, of the same shape, is in phases too.
+    """
     return _convolve(phases, convolution.weight, 1, (convolution.kernel_size[0] - 1) // 2)
 
 
 def dilated_by_even(convolution: nn.Conv2d, even: Tensor) -> Tensor:
-    """What a depthwise convolution of dilation 2 and stride 2 makes of an image.
+    """Apply a depthwise convolution of dilation 2 and stride 2, which reads only even rows and columns.
 
-    It only ever sees even rows and columns: `even` [B, C, H/2, W/2] → the same shape.
+    Args:
+        convolution: The convolution.
+        even: The even rows and columns of the image, [B, C, H/2, W/2].
+
+    Returns:
+        [B, C, H/2, W/2].
     """
     return _convolve(even, convolution.weight, 1, (convolution.kernel_size[0] - 1) // 2)
 
 
 def to_phases(x: Tensor) -> Tensor:
-    """[B, C, H, W] with even H and W → [4·B, C, H/2, W/2], phase by phase, in channels_last.
+    """Divide [B, C, H, W] with even H and W into its phases, [4·B, C, H/2, W/2], in channels_last.
 
     >>> to_phases(torch.arange(16.0).view(1, 1, 4, 4))[1]
     tensor([[[ 1.,  3.],
@@ -51,7 +61,7 @@ def to_phases(x: Tensor) -> Tensor:
 
 
 def from_phases(matrix: Tensor, phases: torch.Size) -> Tensor:
-    """The matrix [4·B·H/2·W/2, C] of phases of shape `phases` → that of the images, [B·H·W, C]."""
+    """Join the matrix [4·B·H/2·W/2, C] of phases of shape `phases` into that of the images, [B·H·W, C]."""
     B, H, W = phases[0] // 4, phases[2], phases[3]
     return matrix.view(2, 2, B, H, W, -1).permute(2, 3, 0, 4, 1, 5).reshape(len(matrix), -1)
 
@@ -75,34 +85,34 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, kernel = ctx.saved_tensors
-        wants_x, wants_kernel, *_ = ctx.needs_input_grad
-        whole = wants_kernel and torch.is_grad_enabled()  # then the gradient is differentiated again
-        of_x, of_kernel = _backward(grad, x, kernel, ctx.stride, (ctx.padding, ctx.padding), (wants_x, whole))
-        if wants_kernel and not whole:
-            of_kernel = torch.cat(
+        needs_x, needs_kernel, *_ = ctx.needs_input_grad
+        whole = needs_kernel and torch.is_grad_enabled()  # then the gradient is differentiated again
+        grad_x, grad_kernel = _backward(grad, x, kernel, ctx.stride, (ctx.padding, ctx.padding), (needs_x, whole))
+        if needs_kernel and not whole:
+            grad_kernel = torch.cat(
                 [
-                    _of_columns(grad, x, kernel[..., first : first + _FAST_WIDTH], first, ctx.stride, ctx.padding)
+                    _column_gradient(grad, x, kernel[..., first : first + _FAST_WIDTH], first, ctx.stride, ctx.padding)
                     for first in range(0, kernel.shape[-1], _FAST_WIDTH)
                 ],
                 dim=-1,
             )
-        return of_x, of_kernel, None, None
+        return grad_x, grad_kernel, None, None
 
 
-def _of_columns(grad: Tensor, x: Tensor, columns: Tensor, first: int, stride: int, padding: int) -> Tensor:
-    """Gradient of neighbouring columns of a kernel: that of a narrower kernel on a shifted image."""
+def _column_gradient(grad: Tensor, x: Tensor, columns: Tensor, first: int, stride: int, padding: int) -> Tensor:
+    """Compute the gradient of neighbouring columns of a kernel: that of a narrower kernel on a shifted image."""
     width = (grad.shape[-1] - 1) * stride + columns.shape[-1]
     left = padding - first
     shifted = F.pad(x, (left, width - left - x.shape[-1]))  # negative where the image is cropped
-    of_columns = _backward(grad, shifted, columns, stride, (padding, 0), (False, True))[1]
-    assert of_columns is not None
-    return of_columns
+    grad_columns = _backward(grad, shifted, columns, stride, (padding, 0), (False, True))[1]
+    assert grad_columns is not None
+    return grad_columns
 
 
 def _backward(
-    grad: Tensor, x: Tensor, kernel: Tensor, stride: int, padding: tuple[int, int], wanted: tuple[bool, bool]
+    grad: Tensor, x: Tensor, kernel: Tensor, stride: int, padding: tuple[int, int], needed: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of input and kernel of a depthwise convolution, as far as they are wanted."""
+    """Compute the gradients of input and kernel of a depthwise convolution, as far as they are needed."""
     return torch.ops.aten.convolution_backward(
-        grad, x, kernel, None, [stride, stride], padding, [1, 1], False, [0, 0], len(kernel), [*wanted, False]
+        grad, x, kernel, None, [stride, stride], padding, [1, 1], False, [0, 0], len(kernel), [*needed, False]
     )[:2]

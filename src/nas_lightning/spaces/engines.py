@@ -1,4 +1,4 @@
-"""How the supernet is computed, by the name that `engine=` takes."""
+"""Select how supernets are computed, by the value of `engine=`."""
 
 from collections.abc import Callable
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.spaces.mixed import Engine, edge_by_edge
-from nas_lightning.spaces.shared import shared
+from nas_lightning.spaces.node_by_node import node_by_node
 
-ENGINES: dict[str, Engine] = {"fast": shared, "reference": edge_by_edge}
+ENGINES: dict[str, Engine] = {"fast": node_by_node, "reference": edge_by_edge}
 
 
 def engine_named(name: str) -> str:
-    """The key of `ENGINES` that a name stands for: `auto` is the fastest that there is.
+    """Resolve a name to a key of `ENGINES`: `auto` is the fastest.
 
     Raises:
         ConfigError: It is unknown.
@@ -24,21 +24,21 @@ def engine_named(name: str) -> str:
 
 
 def engine_of(name: str) -> Engine:
-    """The engine that a name stands for; see `engine_named`."""
+    """Return the engine of a name; see `engine_named`."""
     return ENGINES[engine_named(name)]
 
 
 def layout_of(name: str) -> Callable[[Tensor], Tensor]:
-    """What images [B, C, H, W] pass through before the first layer: their memory layout carries through the network."""
-    return _as_they_are if engine_of(name) is edge_by_edge else _channels_last
+    """Return the function that lays out images [B, C, H, W] for an engine: their layout carries through the network."""
+    return _unchanged if engine_of(name) is edge_by_edge else _channels_last
 
 
-def _as_they_are(images: Tensor) -> Tensor:
+def _unchanged(images: Tensor) -> Tensor:
     return images
 
 
 def _channels_last(images: Tensor) -> Tensor:
-    """Channels last where kernels prefer it: on the CPU, and in low precision on tensor cores."""
+    """Convert to channels_last where kernels prefer it: on the CPU, and in low precision on tensor cores."""
     kind = images.device.type
     prefers = kind == "cpu" or (kind == "cuda" and torch.is_autocast_enabled(kind))
     if not prefers or torch._C._are_functorch_transforms_active():  # vmap knows no layouts

@@ -1,4 +1,4 @@
-"""The architectures of a space in a fixed order, from 0 on: for spaces that are small enough to train them all.
+"""Number the architectures of a space from 0 on: for spaces that are small enough to train them all.
 
 The order is that of an odometer. Its wheels are the nodes, cell type by cell type in the order of `space.choices`
 (`normal`, then `reduce`) and node by node; the last one turns fastest. The positions of a wheel are the ways to feed
@@ -25,7 +25,7 @@ Feeding = tuple[tuple[int, int], ...]
 
 
 def _feedings(choice: Choice, rows: list[int]) -> list[Feeding]:
-    """The positions of the wheel of a node."""
+    """Return the positions of the wheel of a node."""
     options = {row: choice.selectable[row].nonzero().flatten().tolist() for row in rows}
     offering = [row for row in rows if options[row]]  # an edge without operations is never kept
     keep = min(choice.keep or len(offering), len(offering))
@@ -37,7 +37,7 @@ def _feedings(choice: Choice, rows: list[int]) -> list[Feeding]:
 
 
 def _wheels(space: SearchSpace) -> list[tuple[Choice, list[Feeding]]]:
-    """The wheels with the choice that each belongs to, the slowest first."""
+    """Return the wheels with the choice that each belongs to, the slowest first."""
     return [
         (choice, _feedings(choice, rows))
         for choice in space.choices.values()
@@ -47,12 +47,12 @@ def _wheels(space: SearchSpace) -> list[tuple[Choice, list[Feeding]]]:
 
 
 def count(space: SearchSpace) -> int:
-    """How many architectures a space has."""
+    """Count the architectures of a space."""
     return prod(len(feedings) for _, feedings in _wheels(space))
 
 
 def architecture(space: SearchSpace, number: int) -> Genotype:
-    """The architecture of that number; of each node the edges stand in the order of their sources.
+    """Return the architecture of a number; the edges of each node are in the order of their sources.
 
     Raises:
         GenotypeError: There is no such number.
@@ -72,12 +72,12 @@ def architecture(space: SearchSpace, number: int) -> Genotype:
 
 
 def architectures(space: SearchSpace) -> Iterator[Genotype]:
-    """All of them, in order."""
+    """Iterate over all architectures, in order."""
     return (architecture(space, number) for number in range(count(space)))
 
 
 def number_of(space: SearchSpace, genotype: Genotype) -> int:
-    """The number of an architecture, in whatever order its edges stand.
+    """Return the number of an architecture, whatever the order of its edges.
 
     Raises:
         GenotypeError: It is not of this space, or a node of it keeps another number of edges than the space's.
@@ -103,7 +103,7 @@ def number_of(space: SearchSpace, genotype: Genotype) -> int:
 
 
 def random_genotype(space: SearchSpace, seed: int) -> Genotype:
-    """A genotype of uniform random strengths: the baseline that a search has to beat."""
+    """Draw a genotype of uniform random strengths: the baseline that a search has to beat."""
     rng = seeded_generator(seed, "random genotype")
     return space.genotype(
         {name: torch.rand(choice.num_rows, choice.num_options, generator=rng) for name, choice in space.choices.items()}

@@ -1,4 +1,4 @@
-"""What the supernet and the discrete network of a cell space share: where cells reduce, stems, preprocessing.
+"""Macro-architecture of supernets and networks of cell spaces: where cells reduce, stems, preprocessing.
 
 Shapes: images are [B, in_channels, H, W]; cell k sees `[B, C_k, H_k, W_k]`, with C doubled and H, W halved by each
 reduction cell.
@@ -17,7 +17,7 @@ STEM_STRIDES = {"cifar": (1, 1), "imagenet": (4, 8)}
 
 
 def reduction_cells(layers: int) -> frozenset[int]:
-    """Indices of the reduction cells: a third and two thirds of the way (2 and 5 of 8; 6 and 13 of 20)."""
+    """Return the indices of the reduction cells: a third and two thirds of the way (2 and 5 of 8; 6 and 13 of 20)."""
     return frozenset({layers // 3, 2 * layers // 3})
 
 
@@ -41,7 +41,7 @@ class CellPlan:
 
 
 def plan_cells(layers: int, init_channels: int, multiplier: dict[str, int], stem: str) -> Iterator[CellPlan]:
-    """The stack of cells, first to last.
+    """Plan the stack of cells, first to last.
 
     Args:
         layers: Number of cells.
@@ -89,7 +89,7 @@ class Preprocess(nn.Module):
         self.last = relu_conv_norm(last, plan.channels, affine)
 
     def forward(self, before: Tensor, last: Tensor) -> list[Tensor]:
-        """Outputs of cells k-2 and k-1 → nodes 0 and 1, each [B, C, H, W]."""
+        """Map the outputs of cells k-2 and k-1 to nodes 0 and 1, each [B, C, H, W]."""
         return [self.before(before), self.last(last)]
 
 
@@ -102,7 +102,7 @@ class CifarStem(nn.Module):
         self.norm = nn.BatchNorm2d(3 * init_channels)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, in_channels, H, W] → twice [B, 3·C, H, W]."""
+        """Map [B, in_channels, H, W] to twice [B, 3·C, H, W]."""
         y = self.norm(self.conv(images))
         return y, y
 
@@ -127,13 +127,13 @@ class ImageNetStem(nn.Module):
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, in_channels, H, W] → [B, C, H/4, W/4] and [B, C, H/8, W/8]."""
+        """Map [B, in_channels, H, W] to [B, C, H/4, W/4] and [B, C, H/8, W/8]."""
         y = self.quarter(images)
         return y, self.eighth(y)
 
 
 def build_stem(stem: str, in_channels: int, init_channels: int) -> nn.Module:
-    """The stem by name.
+    """Build the stem of a name.
 
     Raises:
         ConfigError: The name is unknown, or the channel count is odd (reductions split it in two).

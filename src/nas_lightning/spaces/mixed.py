@@ -1,6 +1,6 @@
 """Mixed operations and the cells made of them, edge by edge (`engine=reference`): plain on purpose.
 
-What an engine does is to compute the nodes of a cell; this one is the measure for every faster one.
+An engine computes the nodes of a cell; this one is the reference that every faster one is tested against.
 Shapes: E edges (rows of a choice), O options, B images, C channels, K the divisor of partial channels, N nodes that
 have incoming edges, S sources of the last of them.
 """
@@ -19,7 +19,7 @@ from nas_lightning.spaces.partial import bypass, join
 
 @dataclass(frozen=True)
 class Mix:
-    """How the edges of a cell are mixed in one pass.
+    """Mixing weights, active options and hooks of the edges of a cell in one pass.
 
     Args:
         weights: Mixing weights [E, O].
@@ -36,7 +36,7 @@ class Mix:
     edge_weights: Tensor | None = None
 
     def of_row(self, row: int) -> tuple[Tensor, list[bool], tuple[Regularizer, ...], Tensor | None]:
-        """What the mixed operation of a row is called with, beside its input."""
+        """Return the arguments of the mixed operation of a row, all but its input."""
         return (
             self.weights[row],
             self.active[row],
@@ -53,7 +53,7 @@ class MixedOperation(nn.Module):
 
     Args:
         names: The candidate operations.
-        edge: Where the edge stands. Its `channels` are what an operation sees: C, or C/K with partial channels.
+        edge: The place of the edge. Its `channels` are what an operation sees: C, or C/K with partial channels.
         partial_channels: The divisor K.
         build: Builds an operation: (name, channels, stride, search=True, key=…) → module.
     """
@@ -81,7 +81,7 @@ class MixedOperation(nn.Module):
         regularizers: tuple[Regularizer, ...],
         offset: Tensor | None = None,
     ) -> Tensor | None:
-        """The mixture.
+        """Compute the mixture.
 
         Args:
             x: [B, C, H, W].
@@ -118,14 +118,14 @@ class MixedCell(nn.Module):
 
     Args:
         choice: The edges and their options.
-        edges: Where each of them stands, in order.
+        edges: The place of each of them, in order.
         partial_channels: The divisor K.
         build: Builds an operation; see `MixedOperation`.
         engine: Computes the nodes.
 
     Attributes:
-        edges: A mixed operation an edge.
-        nothing: What a node is without inputs.
+        edges: A mixed operation for each edge.
+        nothing: By node, the zeros that replace its sum where no edge is active.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class MixedCell(nn.Module):
         self.nothing = nn.ModuleDict({str(edge.node): Zero(edge.stride) for edge in reversed(edges)})
 
     def nodes(self, inputs: list[Tensor], mix: Mix) -> list[Tensor]:
-        """Inputs → inputs and intermediate nodes, each [B, C, H, W]."""
+        """Compute inputs and intermediate nodes from the inputs, each [B, C, H, W]."""
         return self.engine(self, inputs, mix)
 
 
@@ -155,7 +155,7 @@ Engine = Callable[[MixedCell, list[Tensor], Mix], list[Tensor]]
 
 
 def edge_by_edge(cell: MixedCell, inputs: list[Tensor], mix: Mix) -> list[Tensor]:
-    """All nodes of a cell: each is the sum of its edges, and each edge computes all it needs by itself."""
+    """Compute all nodes of a cell: each is the sum of its edges, and no edge shares work with another."""
     nodes = list(inputs)
     for node_row, (node, rows) in enumerate(cell.choice.rows_of_node.items()):
         total: Tensor | None = None

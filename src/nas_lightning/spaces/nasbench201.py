@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any, Self
 
-import torch
 from torch import Generator, Tensor
 
 from nas_lightning.core.arch_strings import CELL, CONCAT, EDGES, OPERATIONS
 from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import NASBENCH201, Genotype
+from nas_lightning.spaces.cell_genotypes import strengths_of
 from nas_lightning.spaces.nasbench201_macro import INIT_CHANNELS, LAYERS, STAGES, check_stem
 from nas_lightning.spaces.nasbench201_networks import NasBench201Network, NasBench201Supernet
 from nas_lightning.spaces.sampling import sample_path
@@ -44,7 +44,7 @@ class NasBench201Space:
         }
 
     def variant(self, **changes: Any) -> Self:
-        """A copy with another `partial_channels`: another supernet, the same genotypes.
+        """Return a copy with another `partial_channels`: another supernet, the same genotypes.
 
         Raises:
             ConfigError: Edge weights are asked for.
@@ -85,13 +85,15 @@ class NasBench201Space:
         stem: str = "cifar",
         engine: str = "auto",
     ) -> NasBench201Supernet:
-        """The supernet of this space, with `layers` cells a stage; see `NasBench201Supernet`.
+        """Build the supernet of this space, with `layers` cells a stage; see `NasBench201Supernet`.
 
         Raises:
             ConfigError: An unknown engine, a channel count that is odd or that `partial_channels` does not divide, or
                 another stem than `cifar`.
         """
-        return NasBench201Supernet(self, num_classes, in_channels, init_channels, layers, stem, engine)
+        return NasBench201Supernet(
+            self.choices, self.partial_channels, num_classes, in_channels, init_channels, layers, stem, engine
+        )
 
     def network(
         self,
@@ -103,45 +105,43 @@ class NasBench201Space:
         auxiliary: bool = False,
         stem: str = "cifar",
     ) -> NasBench201Network:
-        """The discrete network of a genotype, with `layers` cells a stage; see `NasBench201Network`.
+        """Build the discrete network of a genotype, with `layers` cells a stage; see `NasBench201Network`.
 
         Raises:
-            ConfigError: The genotype does not belong to this space, an odd channel count or another stem than `cifar`.
+            GenotypeError: The genotype does not belong to this space.
+            ConfigError: An odd channel count or another stem than `cifar`.
         """
-        return NasBench201Network(self, genotype, num_classes, in_channels, init_channels, layers, auxiliary, stem)
+        self.validate(genotype)
+        return NasBench201Network(
+            self.choices[CELL], genotype, num_classes, in_channels, init_channels, layers, auxiliary, stem
+        )
 
     def genotype(self, scores: Mapping[str, Tensor], keep: int | None = None) -> Genotype:
-        """Discretise: the strongest operation of each edge, `none` included, the lower one of equals.
+        """Discretise: select the strongest operation of each edge, `none` included, the lower one of equals.
 
         Args:
             scores: Strength of the operations, `cell` [E, O].
-            keep: Has no meaning here, every node keeps all its edges.
+            keep: Ignored: every node keeps all its edges.
 
         Raises:
             GenotypeError: A strength is not a number.
         """
-        strengths = scores[CELL].detach().double().cpu()
-        if torch.isnan(strengths).any():
-            raise GenotypeError(
-                f"the strengths of '{CELL}' are not numbers: the search diverged; lower search.weights.lr or"
-                " search.arch.lr, or set search.weights.clip"
-            )
-        return self._genotype([row.index(max(row)) for row in strengths.tolist()])
+        return self._genotype([row.index(max(row)) for row in strengths_of(scores, CELL)])
 
     def sample(self, generator: Generator | None = None, none: bool = True) -> Mixing:
-        """A uniformly drawn cell, zeros and ones [E, O] under `cell`, on the CPU; see `sample_path`.
+        """Draw a cell uniformly, zeros and ones [E, O] under `cell`, on the CPU; see `sample_path`.
 
         Args:
-            generator: What to draw from; None is torch's global generator.
-            none: Whether the operation `none` is drawn like any other.
+            generator: The generator to draw from; None is torch's global one.
+            none: Whether to draw the operation `none` like any other.
         """
         return sample_path(self.choices, generator, none)
 
     def genotype_of(self, path: Mixing) -> Genotype:
-        """The genotype of a drawn cell.
+        """Return the genotype of a drawn cell.
 
         Args:
-            path: `cell` [E, O]: which operation of which edge is taken, anything but zero counting as taken.
+            path: `cell` [E, O]: which operation of which edge is taken, any value but zero counts as taken.
 
         Raises:
             GenotypeError: An edge has none or several operations.
@@ -158,7 +158,7 @@ class NasBench201Space:
         return self._genotype(columns)
 
     def _genotype(self, columns: list[int]) -> Genotype:
-        """The genotype with these operations, by their places, in the order of the edges."""
+        """Return the genotype with these operations, by their places, in the order of the edges."""
         edges = tuple((node, OPERATIONS[column], source) for (node, source), column in zip(EDGES, columns, strict=True))
         return Genotype(self.name, {CELL: edges}, {CELL: CONCAT})
 
@@ -177,5 +177,5 @@ class NasBench201Space:
             )
 
     def count(self) -> int:
-        """Number of genotypes that `genotype` can return: 15,625."""
+        """Count the genotypes that `genotype` can return: 15,625."""
         return len(OPERATIONS) ** len(EDGES)

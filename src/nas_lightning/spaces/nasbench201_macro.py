@@ -1,4 +1,4 @@
-"""What all networks of NAS-Bench-201 share: three stages of equal cells with residual blocks between them.
+"""Macro-architecture of NAS-Bench-201: three stages of equal cells with residual blocks between them.
 
 Source: Dong & Yang, NAS-Bench-201 (ICLR 2020), section 2.1, and its released code. Cells keep channels and resolution;
 each of the two residual blocks doubles the channels and halves the resolution. With 16 channels and 5 cells a stage the
@@ -21,7 +21,7 @@ INIT_CHANNELS, LAYERS = 16, 5
 def build_cell_operation(
     name: str, channels: int, stride: int, search: bool, key: tuple[int | str, ...] = ()
 ) -> nn.Module:
-    """An operation as this space has it: other than in the DARTS space the pool stands alone in the supernet too."""
+    """Build an operation of this space: unlike in the DARTS space, no normalisation follows pools in the supernet."""
     return build_operation(name, channels, stride, search and "pool" not in name, key)
 
 
@@ -37,12 +37,12 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(in_channels, out_channels, 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] with even H and W → [B, 2·C, H / 2, W / 2]."""
+        """Map [B, C, H, W] with even H and W to [B, 2·C, H / 2, W / 2]."""
         return self.shortcut(x) + self.convolutions(x)
 
 
 class Skeleton(nn.Module):
-    """What all networks of the space share: stem, residual blocks, head, and where the cells stand.
+    """Base of all networks of the space: stem, stages of cells, residual blocks, head.
 
     Args:
         build_cell: (index of the cell, channels) → cell.
@@ -88,7 +88,7 @@ class Skeleton(nn.Module):
         self.classifier = nn.Linear(channels, num_classes)
 
     def through(self, inputs: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
-        """Images [B, in_channels, H, W] → logits [B, num_classes]; `run(cell, x)` is a cell's output."""
+        """Compute logits [B, num_classes] of images [B, in_channels, H, W]; `run(cell, x)` applies a cell."""
         x = self.stem(inputs)
         for index, cell in enumerate(self.cells):
             if index and index % self.layers == 0:

@@ -3,29 +3,24 @@
 Source: Dong & Yang, NAS-Bench-201 (ICLR 2020), section 2.1, and its released code.
 Batch normalisation is not affine in the cells of the supernet, affine in those of the discrete network and in stem,
 residual blocks and head of both, as released. It keeps running statistics everywhere; whether they or those of the
-batch count is for who measures (`track_running_stats` 0 or 1 in the released code; 0 is measuring with the batch's).
+batch are used is decided where accuracies are measured (`track_running_stats` 1 or 0 in the released code).
 Left out: the bias that the newest released code gives the convolutions of the supernet's cells.
 Shapes: E = 6 edges, O = 5 operations, B images, C channels.
 """
 
 import warnings
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from nas_lightning.core.choices import Active, Choice, Mixing
+from nas_lightning.core.choices import Active, Choice, Mixing, offset_key
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.core.space import EdgeInfo
 from nas_lightning.spaces.engines import engine_of, layout_of
 from nas_lightning.spaces.mixed import Engine, Mix, MixedCell
 from nas_lightning.spaces.nasbench201_macro import INIT_CHANNELS, LAYERS, Skeleton, build_cell_operation
 from nas_lightning.spaces.operations import Identity, drop_path
 from nas_lightning.spaces.partial import check_divisor
-from nas_lightning.spaces.supernet import CellSupernet
-
-if TYPE_CHECKING:
-    from nas_lightning.spaces.nasbench201 import NasBench201Space
+from nas_lightning.spaces.regularized import Regularized
 
 
 class SearchCell201(MixedCell):
@@ -39,15 +34,16 @@ class SearchCell201(MixedCell):
         super().__init__(choice, edges, partial_channels, engine, build_cell_operation)
 
     def forward(self, x: Tensor, mix: Mix) -> Tensor:
-        """Output of the layer before [B, C, H, W], and how the edges are mixed → [B, C, H, W]."""
+        """Compute the output [B, C, H, W] from that of the layer before, [B, C, H, W]."""
         return self.nodes([x], mix)[-1]
 
 
-class NasBench201Supernet(Skeleton):
+class NasBench201Supernet(Regularized, Skeleton):
     """All 15,625 cells at once, the same mixture in every cell of the network.
 
     Args:
-        space: The space; its `partial_channels` are the divisor K.
+        choices: The one choice of the space, of operations.
+        partial_channels: Divisor K of the channels that go through the operations.
         num_classes: Outputs of the classifier.
         in_channels: Channels of the images.
         init_channels: Channels C of the first stage; even.
@@ -56,13 +52,13 @@ class NasBench201Supernet(Skeleton):
         engine: How the nodes of its cells are computed: `auto`, `fast` or `reference`.
 
     Raises:
-        ConfigError: An unknown engine, an odd channel count, one that the space's divisor of partial channels does not
-            divide, or another stem.
+        ConfigError: An unknown engine, an odd channel count, one that the divisor does not divide, or another stem.
     """
 
     def __init__(
         self,
-        space: "NasBench201Space",
+        choices: dict[str, Choice],
+        partial_channels: int = 1,
         num_classes: int = 10,
         in_channels: int = 3,
         init_channels: int = INIT_CHANNELS,
@@ -70,26 +66,23 @@ class NasBench201Supernet(Skeleton):
         stem: str = "cifar",
         engine: str = "reference",
     ) -> None:
-        check_divisor(init_channels, space.partial_channels)
-        (choice,) = space.choices.values()
+        check_divisor(init_channels, partial_channels)
+        (choice,) = choices.values()
 
         def build_cell(cell: int, channels: int) -> SearchCell201:
-            return SearchCell201(choice, cell, channels, space.partial_channels, engine_of(engine))
+            return SearchCell201(choice, cell, channels, partial_channels, engine_of(engine))
 
         super().__init__(build_cell, num_classes, in_channels, init_channels, layers, stem)
-        self.choices = space.choices
+        self.choices = choices
         self.layout = layout_of(engine)
         self.name = choice.name
-        self.regularizers: tuple[Regularizer, ...] = ()
-
-    attach = CellSupernet.attach
 
     def forward(self, inputs: Tensor, mixing: Mixing, active: Active | None = None) -> Tensor:
-        """Logits of the mixture.
+        """Compute the logits of the mixture.
 
         Args:
             inputs: Images [B, in_channels, H, W].
-            mixing: Weights by choice, `cell` [E, O]; under `cell.offset` what is added to each edge's sum, [E].
+            mixing: Weights by choice, `cell` [E, O]; under `cell.offset` the offsets of each edge's sum, [E].
             active: Options that are computed at all, boolean, same keys; None computes all. It is never inferred
                 from a weight being zero.
 
@@ -97,7 +90,7 @@ class NasBench201Supernet(Skeleton):
             Logits [B, num_classes].
         """
         flags = (self.choices[self.name].mask if active is None else active[self.name]).tolist()
-        mix = Mix(mixing[self.name], flags, self.regularizers, mixing.get(f"{self.name}.offset"))
+        mix = Mix(mixing[self.name], flags, self.regularizers, mixing.get(offset_key(self.name)))
         return self.through(self.layout(inputs), lambda cell, x: cell(x, mix))
 
 
@@ -114,7 +107,7 @@ class DiscreteCell201(nn.Module):
         )
 
     def forward(self, x: Tensor, drop_probability: float) -> Tensor:
-        """[B, C, H, W] → [B, C, H, W]."""
+        """Map [B, C, H, W] to [B, C, H, W]."""
         nodes = [x]
         for rows in self.choice.rows_of_node.values():
             total: Tensor | None = None
@@ -132,8 +125,8 @@ class NasBench201Network(Skeleton):
     """The network of one genotype, as the benchmark trains it.
 
     Args:
-        space: The space that the genotype belongs to.
-        genotype: The architecture.
+        choice: The one choice of the space.
+        genotype: The architecture, of that space.
         num_classes: Outputs of the classifier.
         in_channels: Channels of the images.
         init_channels: Channels C of the first stage; even.
@@ -145,12 +138,12 @@ class NasBench201Network(Skeleton):
         drop_probability: Chance of dropping a path in train mode; set by the training schedule, 0 at first.
 
     Raises:
-        ConfigError: The genotype does not belong to the space, the channel count is odd, or another stem.
+        ConfigError: An odd channel count or another stem.
     """
 
     def __init__(
         self,
-        space: "NasBench201Space",
+        choice: Choice,
         genotype: Genotype,
         num_classes: int = 10,
         in_channels: int = 3,
@@ -159,8 +152,6 @@ class NasBench201Network(Skeleton):
         auxiliary: bool = False,
         stem: str = "cifar",
     ) -> None:
-        space.validate(genotype)
-        (choice,) = space.choices.values()
         names = {(node, source): op for node, op, source in genotype.cells[choice.name]}
         super().__init__(
             lambda cell, channels: DiscreteCell201(choice, names, cell, channels),
@@ -178,5 +169,5 @@ class NasBench201Network(Skeleton):
             )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Images [B, in_channels, H, W] → logits [B, num_classes]."""
+        """Compute logits [B, num_classes] of images [B, in_channels, H, W]."""
         return self.through(inputs, lambda cell, x: cell(x, self.drop_probability))

@@ -1,11 +1,11 @@
-"""The discrete network of a genotype, trained from scratch to judge it.
+"""The discrete network of a genotype, trained from scratch to evaluate it.
 
 Source: Liu et al., DARTS (ICLR 2019), released code: affine normalisation, drop-path on every selected operation but
 the identity, an auxiliary head on the second reduction cell.
+Shapes: B images, C channels of a node, H' and W' the sides of a cell's output.
 """
 
 import warnings
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +14,14 @@ from nas_lightning.core import draws
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.spaces.macro import CellPlan, Preprocess, build_stem, plan_cells
 from nas_lightning.spaces.operations import Identity, build_operation
-from nas_lightning.spaces.quick import quick
-
-if TYPE_CHECKING:
-    from nas_lightning.spaces.cell_space import CellSpace
+from nas_lightning.spaces.quick import quicken
 
 
 class DiscreteCell(nn.Module):
     """A cell with the operations of a genotype.
 
     Attributes:
-        paths: Keys of the draws of drop-path, one for each operation that it meets: all but the identities.
+        paths: Keys of the draws of drop-path, one for each operation that it acts on: all but the identities.
     """
 
     def __init__(self, genotype: Genotype, plan: CellPlan) -> None:
@@ -36,7 +33,7 @@ class DiscreteCell(nn.Module):
         for row, (_, name, source) in enumerate(self.edges):
             stride = 2 if plan.kind == "reduce" and source < 2 else 1
             key = (plan.index, row)
-            self.operations.append(quick(build_operation(name, plan.channels, stride, search=False, key=key)))
+            self.operations.append(quicken(build_operation(name, plan.channels, stride, search=False, key=key)))
         self.paths = [
             ("drop_path", plan.index, row)
             for row, operation in enumerate(self.operations)
@@ -44,9 +41,9 @@ class DiscreteCell(nn.Module):
         ]
 
     def forward(self, before: Tensor, last: Tensor, scales: Tensor | None = None) -> Tensor:
-        """Outputs of cells k-2 and k-1 → [B, len(concat)·C, H', W'].
+        """Compute the output [B, len(concat)·C, H', W'] from those of cells k-2 and k-1.
 
-        `scales` [len(paths), B, 1, 1, 1] multiply the outputs of the operations that drop-path meets.
+        `scales` [len(paths), B, 1, 1, 1] multiply the outputs of the operations that drop-path acts on.
         """
         nodes: list[Tensor | None] = [*self.preprocess(before, last)]
         nodes += [None] * (max(node for node, _, _ in self.edges) - 1)
@@ -88,11 +85,11 @@ class AuxiliaryHead(nn.Module):
 
     @staticmethod
     def smallest_map(stem: str) -> int:
-        """Smallest side of the feature map that the pool and the 2×2 convolution can take."""
+        """Return the smallest side of the feature map that the pool and the 2×2 convolution can take."""
         return 8 if stem == "cifar" else 7
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, channels, H, W] → logits [B, num_classes]."""
+        """Compute logits [B, num_classes] of [B, channels, H, W]."""
         return self.classifier(self.features(x).mean(dim=(2, 3)))  # 1×1 at the published sizes
 
 
@@ -100,8 +97,7 @@ class CellNetwork(nn.Module):
     """Stem, stack of discrete cells, global average, linear classifier, optional auxiliary head.
 
     Args:
-        space: The space that the genotype belongs to.
-        genotype: The architecture.
+        genotype: The architecture, of a cell space.
         num_classes: Outputs of the classifier.
         in_channels: Channels of the images.
         init_channels: Channels C of the first cells; even.
@@ -113,12 +109,11 @@ class CellNetwork(nn.Module):
         drop_probability: Chance of dropping a path in train mode; set by the training schedule, 0 at first.
 
     Raises:
-        ConfigError: The genotype does not belong to the space, the channel count is odd, the stem is unknown.
+        ConfigError: The channel count is odd, or the stem is unknown.
     """
 
     def __init__(
         self,
-        space: "CellSpace",
         genotype: Genotype,
         num_classes: int = 10,
         in_channels: int = 3,
@@ -128,7 +123,6 @@ class CellNetwork(nn.Module):
         stem: str = "cifar",
     ) -> None:
         super().__init__()
-        space.validate(genotype)
         self.drop_probability = 0.0
         self.stem = build_stem(stem, in_channels, init_channels)
         self.cells = nn.ModuleList()
@@ -144,7 +138,7 @@ class CellNetwork(nn.Module):
         self.classifier = nn.Linear(width, num_classes)
 
     def forward(self, inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Images [B, in_channels, H, W] → logits [B, num_classes].
+        """Compute logits [B, num_classes] of images [B, in_channels, H, W].
 
         With an auxiliary head and in train mode: (logits, auxiliary logits).
         """
@@ -160,7 +154,10 @@ class CellNetwork(nn.Module):
 
     @torch.compiler.disable  # named draws cannot be traced, and the probability changes from epoch to epoch
     def _drop_path(self, inputs: Tensor) -> list[Tensor | None] | None:
-        """For each cell [paths, B, 1, 1, 1]: 0 where an image's path is dropped, else 1 / (1 − p); None at p = 0."""
+        """Draw the scales of each cell, [paths, B, 1, 1, 1], or return None where the probability p is 0.
+
+        A scale is 0 where an image's path is dropped, else 1 / (1 − p).
+        """
         if self.drop_probability == 0.0:
             return None
         keep = 1.0 - self.drop_probability
@@ -169,7 +166,7 @@ class CellNetwork(nn.Module):
 
 
 def auxiliary_fits(image_size: int, stem: str) -> bool:
-    """Whether images of this side leave a feature map that the auxiliary head can take; warns where not."""
+    """Check whether images of this side leave a feature map that the auxiliary head can take; warn if not."""
     side = image_size // ({"cifar": 4, "imagenet": 32}[stem])
     fits = side >= AuxiliaryHead.smallest_map(stem)
     if not fits:

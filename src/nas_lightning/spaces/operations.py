@@ -1,7 +1,7 @@
 """The candidate operations of the DARTS family and of NAS-Bench-201, for the supernet and for the discrete network.
 
 Shapes: every operation maps [B, C, H, W] to [B, C, H / stride, W / stride]. In the supernet batch normalisation has no
-affine parameters and follows the pools too; in the discrete network it is affine and pools stand alone.
+affine parameters and follows the pools too; in the discrete network it is affine and no normalisation follows pools.
 Source: Liu et al., DARTS (ICLR 2019), and its released code; the noise operation is RobustDARTS' (space S4), the plain
 convolutions `nor_conv` are those of NAS-Bench-201 (Dong & Yang, ICLR 2020).
 """
@@ -28,7 +28,7 @@ class Zero(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] → zeros [B, C, H / stride, W / stride]."""
+        """Map [B, C, H, W] to zeros [B, C, H / stride, W / stride]."""
         return x[:, :, :: self.stride, :: self.stride].mul(0.0)
 
 
@@ -37,7 +37,7 @@ class Noise(nn.Module):
 
     Args:
         stride: Spatial stride.
-        key: Names its draw among the others of a pass (cell, edge).
+        key: Name of its draw among the others of a pass (cell, edge).
     """
 
     def __init__(self, stride: int, key: tuple[int | str, ...]) -> None:
@@ -46,7 +46,7 @@ class Noise(nn.Module):
         self.key = key
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] → noise [B, C, H / stride, W / stride] without a gradient."""
+        """Map [B, C, H, W] to noise [B, C, H / stride, W / stride] without a gradient."""
         return draws.normal_like(x[:, :, :: self.stride, :: self.stride].detach(), "noise", *self.key)
 
 
@@ -57,7 +57,7 @@ class Pointwise(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, Ci, H, W] → [B, Co, H / stride, W / stride]."""
+        """Map [B, Ci, H, W] to [B, Co, H / stride, W / stride]."""
         return conv2d(x[:, :, :: self.stride[0], :: self.stride[1]], self.weight)
 
 
@@ -72,22 +72,25 @@ class FactorizedReduce(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, Ci, H, W] with even H and W → [B, Co, H / 2, W / 2]."""
+        """Map [B, Ci, H, W] with even H and W to [B, Co, H / 2, W / 2]."""
         x = torch.relu(x)
         return self.norm(self.convolve(x[:, :, ::2, ::2], x[:, :, 1::2, 1::2]))
 
     def convolve(self, even: Tensor, odd: Tensor) -> Tensor:
-        """Both convolutions side by side, of even and of odd rows and columns.
+        """Concatenate both convolutions, of even and of odd rows and columns.
 
-        Twice [B, Ci, H/2, W/2] → [B, Co, H/2, W/2].
+        Args:
+            even: The even rows and columns, [B, Ci, H/2, W/2]; taken before the convolution, see `Pointwise`.
+            odd: The odd ones, of the same shape.
 
-        The slices are taken first; see `Pointwise`.
+        Returns:
+            [B, Co, H/2, W/2].
         """
         return torch.cat([self.conv_1(even), self.conv_2(odd)], dim=1)
 
 
 def relu_conv_norm(in_channels: int, out_channels: int, affine: bool, size: int = 1, stride: int = 1) -> nn.Sequential:
-    """ReLU, convolution of an odd size that keeps the resolution at stride 1, batch normalisation."""
+    """Build a ReLU, a convolution of an odd size that keeps the resolution at stride 1, and a batch normalisation."""
     return nn.Sequential(
         nn.ReLU(),
         (Pointwise if size == 1 else nn.Conv2d)(in_channels, out_channels, size, stride, padding=size // 2, bias=False),
@@ -135,7 +138,7 @@ class AveragePool(nn.AvgPool2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] → [B, C, H', W']."""
+        """Map [B, C, H, W] to [B, C, H', W']."""
         return super().forward(x.contiguous() if x.is_cuda else x)
 
 
@@ -177,7 +180,7 @@ def build_operation(name: str, channels: int, stride: int, search: bool, key: tu
         channels: Channels C of input and output.
         stride: 1 or 2.
         search: True in the supernet (no affine parameters, pools normalised), False in the discrete network.
-        key: Where the operation stands; it names the draws of stochastic operations.
+        key: The place of the operation; it names the draws of stochastic operations.
 
     Raises:
         ConfigError: The name is unknown.
@@ -193,7 +196,7 @@ def drop_path(x: Tensor, probability: float, *key: int | str) -> Tensor:
     Args:
         x: [B, C, H, W].
         probability: Chance that an image's path is dropped, in [0, 1).
-        key: Names the draw.
+        key: Name of the draw.
     """
     if probability == 0.0:
         return x

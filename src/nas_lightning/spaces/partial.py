@@ -46,7 +46,7 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 
 
 def bypass(x: Tensor, channels: int, stride: int) -> Tensor:
-    """What bypasses the operations of an edge.
+    """Return the channels that bypass the operations of an edge.
 
     Args:
         x: The input of the edge, [B, C, H, W].
@@ -63,8 +63,8 @@ def join(mixed: Tensor, beside: Tensor, divisor: int) -> Tensor:
     """Join the mixed channels with those that bypass the operations, and shuffle them in K groups.
 
     Args:
-        mixed: What the operations make of the first C/K channels, [B, C/K, H, W].
-        beside: The others, [B, C − C/K, H, W].
+        mixed: The mixture of the operations' outputs for the first C/K channels, [B, C/K, H, W].
+        beside: The other channels, [B, C − C/K, H, W].
         divisor: K.
 
     Returns:

@@ -11,7 +11,7 @@ _SHORT |= {"skip": "skip_connect", "max": "max_pool_3x3", "avg": "avg_pool_3x3",
 
 
 def _cell(text: str) -> tuple[Edge, ...]:
-    """'sep3 0, skip 1; …': the edges of node 2, then of node 3, and so on, as (operation, source)."""
+    """Parse 'sep3 0, skip 1; …': the edges of node 2, then of node 3, and so on, as (operation, source)."""
     edges: list[Edge] = []
     for node, incoming in enumerate(text.split(";"), start=2):
         for pair in incoming.split(","):
@@ -77,7 +77,7 @@ PUBLISHED: dict[str, Genotype] = {
 
 
 def genotype(name: str) -> Genotype:
-    """A genotype by its published name, from its NAS-Bench-201 string, or from a JSON file or a run folder.
+    """Load a genotype by its published name, from its NAS-Bench-201 string, or from a JSON file or a run folder.
 
     Raises:
         GenotypeError: No published genotype has that name, the string is malformed, or no such file or folder exists.

@@ -1,12 +1,13 @@
 """Depthwise convolutions of a discrete network that train fast on the CPU: same weights, same results up to rounding.
 
-A module by itself, for networks in which every operation stands alone; the cells of a supernet share more.
+For networks in which no operation shares work with another; the cells of a supernet share more.
+Shapes: B images, C channels.
 """
 
 from torch import Tensor, nn
 
 from nas_lightning.spaces.depthwise import depthwise, dilated_by_even, dilated_by_phases, to_phases
-from nas_lightning.spaces.normed_sums import by_hand
+from nas_lightning.spaces.matrices import by_hand
 
 _SMALLEST_SIDE = 8
 """Below, torch's own convolution is faster (measured on AVX2)."""
@@ -16,7 +17,7 @@ class QuickDepthwise(nn.Conv2d):
     """A depthwise convolution of an odd kernel, stride and dilation 1 or 2, padded to keep the resolution."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] → [B, C, H / stride, W / stride]."""
+        """Map [B, C, H, W] to [B, C, H / stride, W / stride]."""
         H, W = x.shape[2:]
         if not by_hand(x) or min(H, W) < _SMALLEST_SIDE:
             return super().forward(x)
@@ -29,8 +30,8 @@ class QuickDepthwise(nn.Conv2d):
         return _from_phases(dilated_by_phases(self, to_phases(x)))
 
 
-def quick(operation: nn.Module) -> nn.Module:
-    """Exchange the depthwise convolutions of an operation, in place; parameters stay the same objects."""
+def quicken(operation: nn.Module) -> nn.Module:
+    """Replace the depthwise convolutions of an operation, in place; parameters stay the same objects."""
     for name, child in operation.named_children():
         if isinstance(child, nn.Conv2d) and child.groups == child.in_channels > 1:
             setattr(operation, name, _quick_depthwise(child))
@@ -47,7 +48,7 @@ def _quick_depthwise(old: nn.Conv2d) -> QuickDepthwise:
 
 
 def _from_phases(phases: Tensor) -> Tensor:
-    """[4·B, C, H/2, W/2], phase by phase → [B, C, H, W] in channels_last.
+    """Join phases [4·B, C, H/2, W/2] into [B, C, H, W] in channels_last.
 
     >>> import torch
     >>> x = torch.arange(16.0).view(1, 1, 4, 4)

@@ -1,4 +1,4 @@
-"""Uniformly drawn architectures, as paths through the supernet.
+"""Draw architectures uniformly, as paths through the supernet.
 
 Source: Li & Talwalkar, Random search and reproducibility for NAS (UAI 2019), section 3 and released code: of each node
 `keep` distinct incoming edges, of each of these an operation. The cells of a space are drawn independently.
@@ -17,12 +17,12 @@ from nas_lightning.core.choices import Choice, Mixing
 def sample_rows(
     choice: Choice, generator: Generator | None = None, none: bool = True, kept: Tensor | None = None
 ) -> Tensor:
-    """Of each node `keep` distinct rows, uniformly without replacement; of each of them an option, uniformly.
+    """Draw `keep` distinct rows of each node uniformly, without replacement, and an option of each row uniformly.
 
     Args:
         choice: The table to draw from; a row's options are its own, however long the other rows are.
-        generator: What to draw from, on any device; None is torch's global generator.
-        none: Whether the option `none` is drawn like any other. Without it, rows that have no other are not drawn.
+        generator: The generator to draw from, on any device; None is torch's global one.
+        none: Whether to draw the option `none` like any other. Without it, rows that have no other are not drawn.
         kept: Boolean [R, O] on the CPU: the options that can be drawn; None is all of them. Rows without any are not
             drawn.
 
@@ -51,12 +51,12 @@ def sample_path(
     none: bool = True,
     kept: Mapping[str, Tensor] | None = None,
 ) -> Mixing:
-    """A path by choice, each [R, O]: `sample_rows` for operations, equal weights for choices of another kind.
+    """Draw a path by choice, each [R, O]: `sample_rows` for operations, equal weights for choices of another kind.
 
     Args:
         choices: The choices, drawn one after the other.
-        generator: What to draw from; None is torch's global generator.
-        none: Whether the option `none` is drawn like any other.
+        generator: The generator to draw from; None is torch's global one.
+        none: Whether to draw the option `none` like any other.
         kept: The options that can be drawn or that share the weight, boolean [R, O] by choice; choices that are not
             named are unrestricted.
     """

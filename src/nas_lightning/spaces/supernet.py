@@ -1,26 +1,22 @@
 """The supernet of a cell space.
 
-The mixing weights come in as an argument; the supernet holds no architecture parameters and knows no method.
+Mixing weights are an argument: the supernet holds no architecture parameters and knows no method.
 Shapes: E edges (rows of a choice), O options, B images, C channels, K the divisor of partial channels, N nodes that
 have incoming edges, S sources of the last of them.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from nas_lightning.core.choices import Active, Choice, Mixing
-from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.core.choices import Active, Choice, Mixing, edge_key, offset_key
 from nas_lightning.core.space import EdgeInfo
 from nas_lightning.spaces.engines import engine_of, layout_of
 from nas_lightning.spaces.macro import CellPlan, Preprocess, build_stem, plan_cells
 from nas_lightning.spaces.mixed import Engine, Mix, MixedCell
 from nas_lightning.spaces.partial import check_divisor
-
-if TYPE_CHECKING:
-    from nas_lightning.spaces.cell_space import CellSpace
+from nas_lightning.spaces.regularized import Regularized
 
 
 class SearchCell(MixedCell):
@@ -49,12 +45,12 @@ class SearchCell(MixedCell):
         self.preprocess = Preprocess(plan, affine=False)
 
     def forward(self, before: Tensor, last: Tensor, mix: Mix) -> Tensor:
-        """One cell's forward pass.
+        """Compute the output of the cell.
 
         Args:
             before: Output of cell k-2.
             last: Output of cell k-1.
-            mix: How its edges are mixed.
+            mix: Mixing weights, active options and hooks of its edges.
 
         Returns:
             [B, len(concat)·C, H', W'].
@@ -63,11 +59,13 @@ class SearchCell(MixedCell):
         return torch.cat([nodes[node] for node in self.concat], dim=1)
 
 
-class CellSupernet(nn.Module):
+class CellSupernet(Regularized):
     """Stem, stack of search cells, global average, linear classifier.
 
     Args:
-        space: The cell space.
+        choices: The choices of a cell space: of operations by cell type, and of edges where these have weights.
+        concat: For each cell type, the nodes that are concatenated into its output.
+        partial_channels: Divisor K of the channels that go through the operations.
         num_classes: Outputs of the classifier.
         in_channels: Channels of the images.
         init_channels: Channels C of the first cells; even.
@@ -76,13 +74,14 @@ class CellSupernet(nn.Module):
         engine: How the nodes of its cells are computed; `auto`, `fast` or `reference`.
 
     Raises:
-        ConfigError: An unknown engine, an odd channel count, one that the space's divisor of partial channels does not
-            divide, or an unknown stem.
+        ConfigError: An unknown engine, an odd channel count, one that the divisor does not divide, or an unknown stem.
     """
 
     def __init__(
         self,
-        space: "CellSpace",
+        choices: dict[str, Choice],
+        concat: Mapping[str, tuple[int, ...]],
+        partial_channels: int = 1,
         num_classes: int = 10,
         in_channels: int = 3,
         init_channels: int = 16,
@@ -91,42 +90,27 @@ class CellSupernet(nn.Module):
         engine: str = "reference",
     ) -> None:
         super().__init__()
-        self.choices = space.choices
+        self.choices = choices
         self.layout = layout_of(engine)
-        self.regularizers: tuple[Regularizer, ...] = ()
         self.stem = build_stem(stem, in_channels, init_channels)
-        check_divisor(init_channels, space.partial_channels)
+        check_divisor(init_channels, partial_channels)
         self.cells = nn.ModuleList()
-        multiplier = {name: len(nodes) for name, nodes in space.concat.items()}
+        multiplier = {name: len(nodes) for name, nodes in concat.items()}
         width = 0
         for plan in plan_cells(layers, init_channels, multiplier, stem):
             self.cells.append(
-                SearchCell(
-                    space.choices[plan.kind], plan, space.concat[plan.kind], space.partial_channels, engine_of(engine)
-                )
+                SearchCell(choices[plan.kind], plan, concat[plan.kind], partial_channels, engine_of(engine))
             )
             width = multiplier[plan.kind] * plan.channels
         self.classifier = nn.Linear(width, num_classes)
 
-    def attach(self, regularizers: tuple[Regularizer, ...]) -> None:
-        """Let these parts see every operation's and every edge's output; learnable ones join the weights.
-
-        Raises:
-            ConfigError: A part has parameters but is no nn.Module, so that it could not be saved or substituted.
-        """
-        for part in regularizers:
-            if not isinstance(part, nn.Module) and any(True for _ in part.parameters()):
-                raise ConfigError(f"regularizer {type(part).__name__} has parameters: it must be an nn.Module as well")
-        self.regularizers = regularizers
-        self.learnable = nn.ModuleList(part for part in regularizers if isinstance(part, nn.Module))
-
     def forward(self, inputs: Tensor, mixing: Mixing, active: Active | None = None) -> Tensor:
-        """Logits of the mixture.
+        """Compute the logits of the mixture.
 
         Args:
             inputs: Images [B, in_channels, H, W].
             mixing: Weights by choice, each [E, O], and those of the edges, each [N, S], where the space has them. Under
-                the name of a choice with `.offset` behind it: what is added to each edge's weighted sum, [E].
+                `offset_key` of a choice: the offsets that are added to each edge's weighted sum, [E].
             active: Options that are computed at all, boolean, same keys; None computes all. It is never inferred
                 from a weight being zero.
 
@@ -145,8 +129,8 @@ class CellSupernet(nn.Module):
                 mixing[name],
                 flags[name],
                 self.regularizers,
-                mixing.get(f"{name}.offset"),
-                mixing[f"{name}_edge"] if f"{name}_edge" in self.choices else None,
+                mixing.get(offset_key(name)),
+                mixing[edge_key(name)] if edge_key(name) in self.choices else None,
             )
             before, last = last, cell(before, last, mix)
         return self.classifier(last.mean(dim=(2, 3)))

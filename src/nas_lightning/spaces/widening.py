@@ -1,7 +1,7 @@
-"""Widening: a supernet with partial channels goes on with wider operations (C/K₀ → C/K₁ channels each, K₁ < K₀).
+"""Widen the operations of a supernet with partial channels (C/K₀ → C/K₁ channels each, K₁ < K₀).
 
-Convolutions and normalisations grow by copies of randomly chosen channels, behind the channels that they have. What
-reads a convolution's output within an operation grows by the very choice that the output grew by:
+Convolutions and normalisations grow by copies of randomly chosen channels, appended to the channels that they have.
+A layer that reads a convolution's output within an operation grows by the same choice as the output:
     convolution          its input by what came before it in the operation, else by a choice of its own; its output by
                          another choice of its own
     depthwise            its only side by a choice of its own; it then has as many groups as channels
@@ -12,8 +12,8 @@ The function is not preserved: copies are not divided by how many of them there 
 copied, it sees further channels of its edge. Everything outside of the operations stays as it is.
 
 Source: Chen et al., DrNAS (ICLR 2021), progressive architecture learning, and its released code. Where they differ: in
-the released code all copies in the normalisation of a factorised reduction stand behind both halves and come from the
-first of them, beside the channels that they belong to; here they follow the two convolutions.
+the released code all copies in the normalisation of a factorised reduction are appended to both halves together and
+come from the first, so they do not match the channels of the convolutions; here they follow the two convolutions.
 """
 
 from collections.abc import Mapping
@@ -34,12 +34,12 @@ _KEY = "regularizer.partial_channels.divisor"
 
 
 def plan_widening(old: nn.Module, new: nn.Module, generator: Generator) -> Plan:
-    """Choose what is copied when the operations of a supernet become as wide as those of another.
+    """Choose the channels to copy when the operations of a supernet become as wide as those of another.
 
     Args:
         old: A supernet, or a module that holds one.
         new: The same with a smaller divisor of the channels. Only shapes and names are read of the two.
-        generator: What to draw from, on the CPU; equal generators make equal plans.
+        generator: The generator to draw from, on the CPU; equal generators make equal plans.
 
     Raises:
         ConfigError: The two differ in more than the widths of their operations, `new` is narrower, or an operation is
@@ -73,7 +73,7 @@ def widen(state: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor]:
 
     Args:
         state: A state_dict, or the momentum buffers of an optimizer by the names of their parameters.
-        plan: What is copied.
+        plan: The channels to copy.
 
     Returns:
         New tensors by the same names, detached.
@@ -82,7 +82,7 @@ def widen(state: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor]:
 
 
 def grow(tensor: Tensor, indices: Indices) -> Tensor:
-    """A tensor with the chosen entries of each dimension.
+    """Select the given entries of each dimension of a tensor.
 
     >>> grow(torch.tensor([[1, 2], [3, 4]]), (None, torch.tensor([0, 1, 1])))
     tensor([[1, 2, 2],
@@ -95,13 +95,13 @@ def grow(tensor: Tensor, indices: Indices) -> Tensor:
 
 
 def grown_shape(shape: Size, indices: Indices) -> Size:
-    """The shape of what `grow` returns."""
+    """Return the shape of the result of `grow`."""
     chosen = (*indices, *[None] * (len(shape) - len(indices)))
     return Size(size if index is None else len(index) for size, index in zip(shape, chosen, strict=True))
 
 
 class _Growth:
-    """Walks through an operation and its wider version side by side and notes the plan."""
+    """Walks through an operation and its wider version side by side and records the plan."""
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
@@ -114,10 +114,10 @@ class _Growth:
             old: The module as it is.
             new: The module as it will be.
             path: Its name.
-            before: By what its input grew, where that is the output of a module within the same operation.
+            before: The choice that its input grew by, if that is the output of a module within the same operation.
 
         Returns:
-            By what its output grew; None where that is the input of the operation, or where it did not grow.
+            The choice that its output grew by; None if that is the input of the operation, or did not grow.
         """
         if isinstance(new, nn.Sequential):
             for name, child in new.named_children():
@@ -166,7 +166,7 @@ class _Growth:
         return self._normalisation(old.norm, new.norm, f"{path}.norm", joined)
 
     def _choose(self, old: int, new: int, path: str) -> Tensor | None:
-        """The old channels, then randomly chosen ones; None where nothing is to be added."""
+        """Return the old channels, then randomly chosen ones; None if there is nothing to add."""
         if new < old:
             raise ConfigError(
                 f"search.stages: {path} has {old} channels in a stage and {new} in the next; {_KEY} may only become"
@@ -177,7 +177,7 @@ class _Growth:
         return torch.cat([torch.arange(old), torch.randint(old, (new - old,), generator=self.generator)])
 
     def _note(self, module: nn.Module, path: str, **indices: Indices) -> None:
-        """Enter what grows of the tensors that the module has."""
+        """Record which tensors of the module grow, and by which choices."""
         for name, chosen in indices.items():
             if getattr(module, name) is not None and any(index is not None for index in chosen):
                 self.plan[f"{path}.{name}"] = chosen

@@ -19,7 +19,7 @@ from nas_lightning.core.functional import batch_statistics, frozen_batch_stats, 
 from nas_lightning.curvature import hessian, measure
 from nas_lightning.hypergradients import FirstOrder, SGDStep, Unrolled
 from nas_lightning.regularizers import DropPath, Noise, Regularizer, SkipDropPath
-from nas_lightning.spaces import CellSpace, NasBench201Space, operations, shared
+from nas_lightning.spaces import CellSpace, NasBench201Space, operation_terms, operations
 from nas_lightning.spaces.macro import CellPlan
 from nas_lightning.spaces.mixed import Mix, MixedOperation
 from nas_lightning.spaces.operations import OPERATIONS, FactorizedReduce, Identity, Zero
@@ -187,7 +187,7 @@ def test_statistics_of_the_batch_that_move_nothing(training, context):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_wide_cells_compute_their_pointwise_convolutions(monkeypatch, training):
-    monkeypatch.setattr(shared, "GRAM_CHANNELS", 4)  # the first cell is that narrow, the others are not
+    monkeypatch.setattr(operation_terms, "GRAM_CHANNELS", 4)  # the first cell is that narrow, the others are not
     assert_engines_agree(space_of(EVERY), training=training)
 
 

@@ -1,0 +1,95 @@
+"""A node as the edges that leave it see it: their common inputs and outputs are computed once.
+
+Shapes: B images, C channels of an operation, K the divisor of partial channels; a node is [B, C·K, H, W].
+"""
+
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas_lightning.spaces.depthwise import to_phases
+from nas_lightning.spaces.matrices import by_hand
+from nas_lightning.spaces.partial import bypass
+
+T = TypeVar("T")
+
+_POOL_SETTINGS = (*nn.MaxPool2d.__constants__, *nn.AvgPool2d.__constants__)
+
+
+class SourceNode:
+    """A node and the tensors derived from it, each computed at its first use.
+
+    Edges that leave one node have the same input, and candidate operations begin alike: with a ReLU, a pool without
+    parameters, a strided slice. Autograd adds up the gradients of all uses before it passes the shared tensor, so the
+    backward pass shares this work too.
+
+    Args:
+        x: The node, [B, C·K, H, W].
+        channels: C: operations see the first C channels.
+    """
+
+    def __init__(self, x: Tensor, channels: int) -> None:
+        self.whole = x
+        self.x = x if x.shape[1] == channels else x[:, :channels]
+        self._cache: dict[Hashable, object] = {}
+
+    def _once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return the result of the first call with this key."""
+        if key not in self._cache:
+            self._cache[key] = compute()
+        return self._cache[key]  # type: ignore[return-value]
+
+    @property
+    def relu(self) -> Tensor:
+        """ReLU of the node, [B, C, H, W]."""
+        return self._once("relu", lambda: F.relu(self.x))
+
+    @property
+    def phases(self) -> Tensor:
+        """Phases of the ReLU, [4·B, C, H/2, W/2]."""
+        return self._once("phases", lambda: to_phases(self.relu))
+
+    def strided(self, first: int) -> Tensor:
+        """Return every second row and column of the ReLU from `first` on, [B, C, H/2, W/2]."""
+
+        def compute() -> Tensor:
+            x = self.relu[:, :, first::2, first::2]
+            # One copy here instead of one at each use: matrices of pixels are contiguous.
+            return x.contiguous(memory_format=torch.channels_last) if by_hand(x) else x
+
+        return self._once(("strided", first), compute)
+
+    def pooled(self, pool: nn.Module) -> Tensor:
+        """Return the pool of the node; pools of equal settings are computed once."""
+        return self._once(_settings(pool), lambda: pool(self.x))
+
+    def normed_pool(self, pool: nn.Module, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the pool normalised by its batch, and the mean and unbiased variance [C] of the batch.
+
+        Normalisations of equal settings agree on the value, because they have no parameters, and differ only in their
+        buffers. No buffer moves here: with momentum 1 the fresh tensors below receive the statistics of the batch,
+        which the caller passes on to the buffers of each edge; see `PendingUpdates`. Without tracked statistics the
+        pooled node stands in for both.
+        """
+
+        def compute() -> tuple[Tensor, Tensor, Tensor]:
+            y = self.pooled(pool)
+            if not norm.track_running_stats:
+                return F.batch_norm(y, None, None, training=True, eps=norm.eps), y, y
+            assert norm.running_mean is not None
+            mean, var = (torch.zeros(y.shape[1], dtype=norm.running_mean.dtype, device=y.device) for _ in range(2))
+            return F.batch_norm(y, mean, var, training=True, momentum=1.0, eps=norm.eps), mean, var
+
+        return self._once(("normed", _settings(pool), norm.eps, norm.track_running_stats), compute)
+
+    def bypass(self, channels: int, stride: int) -> Tensor:
+        """Return the channels that bypass the operations, all but the first `channels`."""
+        return self._once(("bypass", stride), lambda: bypass(self.whole, channels, stride))
+
+
+def _settings(pool: nn.Module) -> tuple[Hashable, ...]:
+    """Return all that two equal pools have in common; their `repr` leaves some of it out."""
+    return (type(pool), *(repr(getattr(pool, name, None)) for name in _POOL_SETTINGS))
