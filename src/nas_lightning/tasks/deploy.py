@@ -13,11 +13,13 @@ from nas_lightning.analyses.base import QUIET, show_table
 from nas_lightning.config.schema import PredictConfig, RootConfig, validate
 from nas_lightning.core.errors import ConfigError, DataError
 from nas_lightning.deployment import TrainedNetwork, image_files, predict_images, save_predictions, write_export
-from nas_lightning.deployment.description import FILE, plain_weights
+from nas_lightning.deployment.description import plain_weights
 from nas_lightning.deployment.exporting import INSTALL_ONNX, onnx_is_wanted
 from nas_lightning.deployment.predicting import Prediction
 from nas_lightning.evaluation.retraining import Retraining
-from nas_lightning.runs.folder import RunFolder, versions
+from nas_lightning.runs import layout
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.runs.versions import versions
 from nas_lightning.searches.one_shot import tell, track_progress
 from nas_lightning.training.processes import check_processes
 from nas_lightning.training.workbench import Workbench
@@ -90,11 +92,11 @@ def run_predict(config: Mapping[str, Any], folder: RunFolder) -> list[Prediction
         raise DataError(f"images={root.images}: none of {len(paths)} could be read; the first: {broken[0].error}")
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        save_predictions(folder.path / "predictions.csv", predictions)
+        save_predictions(folder.path / layout.PREDICTIONS, predictions)
     except OSError as error:
         raise ConfigError(f"hydra.run.dir={folder}: cannot be written ({error.strerror})") from error
     _show(predictions, broken)
-    tell(escape(f"written: {folder}/predictions.csv"))
+    tell(escape(f"written: {folder}/{layout.PREDICTIONS}"))
     return predictions
 
 
@@ -107,7 +109,7 @@ def trained_network(root: RootConfig) -> tuple[TrainedNetwork, nn.Module, dict[s
     if root.run is None:
         raise ConfigError(f"run=null: task={root.task} needs a run with a trained network; give run=outputs/DATE/TIME")
     folder, trusted = RunFolder(root.run, "run"), tuple(root.trusted)
-    if not (folder.path / "config.yaml").exists() and (folder.path / FILE).exists():
+    if not folder.holds_run and (folder.path / layout.NETWORK).exists():
         trained = TrainedNetwork.load(folder.path)
         weights = _exported_weights(folder.path)
         about: dict[str, Any] = {"run": str(folder)}
@@ -116,19 +118,21 @@ def trained_network(root: RootConfig) -> tuple[TrainedNetwork, nn.Module, dict[s
         summary = folder.summary()
         weights = _trained_weights(folder, summary)
         about = {"run": str(folder), "evaluation": summary["evaluation"], "versions": versions()}
-        trained = TrainedNetwork.load(folder.path) if (folder.path / FILE).exists() else _described(config, folder)
+        trained = (
+            TrainedNetwork.load(folder.path) if (folder.path / layout.NETWORK).exists() else _described(config, folder)
+        )
     network = trained.build(trusted)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"run={folder}: its weights do not fit {FILE} there ({reason})") from error
+        raise ConfigError(f"run={folder}: its weights do not fit {layout.NETWORK} there ({reason})") from error
     return trained, network.eval(), about
 
 
 def _trained_weights(folder: RunFolder, summary: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Those of the last epoch, which is what the run reports."""
-    evaluation, name = summary["evaluation"], "evaluation/last.ckpt"
+    evaluation, name = summary["evaluation"], layout.EVALUATED
     begun = (folder.checkpoints / name).exists()
     if evaluation is None and begun:
         raise ConfigError(f"run={folder}: its network is not trained to the end; go on with resume={folder}")
@@ -155,12 +159,14 @@ def _described(config: Mapping[str, Any], folder: RunFolder) -> TrainedNetwork:
     bench = Workbench(config, folder)
     evaluator = bench.evaluator
     if not isinstance(evaluator, Retraining):
-        raise ConfigError(f"run={folder}: its evaluator is not ours and left no {FILE}; train it with one of ours")
+        raise ConfigError(
+            f"run={folder}: its evaluator is not ours and left no {layout.NETWORK}; train it with one of ours"
+        )
     return evaluator.described(folder.genotype(), bench)
 
 
 def _refuse_run(folder: RunFolder) -> None:
-    if (folder.path / "config.yaml").exists():
+    if folder.holds_run:
         raise ConfigError(f"hydra.run.dir={folder}: the folder holds a run; choose another one")
 
 
