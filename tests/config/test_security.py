@@ -28,7 +28,7 @@ class Touch:
     [
         "os.system",
         "torch.os.system",  # a trusted module has imported another for itself
-        "nas_lightning.runs.folder.subprocess.run",
+        "nas_lightning.runs.versions.subprocess.run",
         "nas_lightning.cli.main.sys.exit",
         "nas_lightning.runs.folder.Path",  # or one class of it
         "torch.builtins.eval",

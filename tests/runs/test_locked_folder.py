@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.runs import folder as run_folder
+from nas_lightning.runs import lock
 from nas_lightning.runs.folder import RunFolder
 
 HOLDING = """
@@ -21,7 +21,7 @@ with RunFolder(sys.argv[1]).locked():
 def test_a_folder_that_is_at_work_is_refused_and_free_after_a_kill(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path)
     folder.claim({"seed": 1})
-    monkeypatch.setattr(run_folder, "LOCK_SECONDS", 0)
+    monkeypatch.setattr(lock, "LOCK_SECONDS", 0)
     command = [sys.executable, "-c", HOLDING, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"

@@ -24,7 +24,8 @@ from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.curvature.landscape import anisotropy, at_distance, directions, grid, moved, over_plane
 from nas_lightning.reports.landscape import limits, save_landscape
-from nas_lightning.runs.folder import RunFolder, config_of_another_run, git_commit, versions
+from nas_lightning.runs.folder import RunFolder, config_of_another_run
+from nas_lightning.runs.versions import git_commit, versions
 from nas_lightning.searches.build import search_data
 from nas_lightning.searches.one_shot import OneShotModel, track_progress
 from nas_lightning.training.workbench import Workbench

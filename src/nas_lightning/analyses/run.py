@@ -8,7 +8,8 @@ from nas_lightning.analyses.base import QUIET, TAKEN, Analysis
 from nas_lightning.config.compose import options
 from nas_lightning.config.schema import RootConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
-from nas_lightning.runs.folder import RunFolder, config_of_another_run, git_commit, versions
+from nas_lightning.runs.folder import RunFolder, config_of_another_run
+from nas_lightning.runs.versions import git_commit, versions
 from nas_lightning.training.workbench import Workbench
 
 

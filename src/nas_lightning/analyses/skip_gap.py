@@ -9,7 +9,6 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -128,11 +127,7 @@ def rows_of(folder: RunFolder) -> list[dict[str, Any]]:
         return []
     choices = Workbench(folder.config(), folder).space.choices
     rows: list[dict[str, Any]] = []
-    for line in Path(folder.genotypes).read_text().splitlines():
-        try:
-            noted = json.loads(line)
-        except ValueError:  # a kill can leave half of the last line
-            continue
+    for noted in folder.read_genotypes(skip_damaged=True):
         accuracy = accuracies.get(noted["epoch"], math.nan)
         gap = skip_gap(noted["mixing"], choices) if math.isfinite(accuracy) else None
         if gap is not None:

@@ -1,19 +1,16 @@
 """Exact states of a run on the disk: one an epoch, and between two batches where one is asked for."""
 
-import io
-import re
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from nas_lightning.core.errors import NonFiniteError
-from nas_lightning.runs.files import replacing, sync_folder
-from nas_lightning.runs.folder import FORMAT, RunFolder
+from nas_lightning.runs import checkpoints, layout
+from nas_lightning.runs.folder import RunFolder
 
 
 class EpochCheckpoint(Checkpoint):
@@ -57,19 +54,19 @@ class EpochCheckpoint(Checkpoint):
         """Save, and remove what can no longer be reached."""
         epoch = pl_module.search_epoch
         wanted = self.reach or self._is_snapshot(epoch)
-        self._save(trainer, copy=f"epoch={epoch}.ckpt" if wanted else None)
+        self._save(trainer, copy=layout.epoch_name(epoch) if wanted else None)
         if self.reach and trainer.is_global_zero:
             self._prune(epoch)
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         """Keep the state before a step that was refused, to look into; `last.ckpt` stays what is gone on from."""
         if isinstance(exception, NonFiniteError):
-            trainer.save_checkpoint(self.folder / "nonfinite.ckpt", weights_only=False)
+            trainer.save_checkpoint(self.folder / layout.NONFINITE, weights_only=False)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Say what wrote it and to which run it belongs."""
         if not self._run:
-            self._run = {"format": FORMAT, "run": RunFolder(trainer.default_root_dir).fingerprint()}
+            self._run = {"format": checkpoints.FORMAT, "run": RunFolder(trainer.default_root_dir).fingerprint()}
         checkpoint["nas_lightning"] = self._run
 
     def save_in_epoch(self, trainer: L.Trainer, batch_idx: int) -> bool:
@@ -88,19 +85,11 @@ class EpochCheckpoint(Checkpoint):
         return True
 
     def _save(self, trainer: L.Trainer, copy: str | None = None) -> None:
-        new, last = self.folder / "next.ckpt", self.folder / "last.ckpt"
-        trainer.save_checkpoint(new, weights_only=False)  # all of the state; every rank takes part
+        # All of the state; every rank takes part.
+        trainer.save_checkpoint(self.folder / layout.NEXT, weights_only=False)
         self._saved_at = time.monotonic()
-        if not trainer.is_global_zero:
-            return
-        if copy is not None:
-            # Before last.ckpt: a run that is killed in between repeats the epoch and writes this file again.
-            copy_file(new, self.folder / copy)
-        # A kill between the two leaves `previous.ckpt` alone, from which a resume goes on as well.
-        if last.exists():
-            last.replace(self.folder / "previous.ckpt")
-        new.replace(last)
-        sync_folder(self.folder)
+        if trainer.is_global_zero:
+            checkpoints.promote(self.folder, copy)
 
     def _is_snapshot(self, epoch: int) -> bool:
         return self.snapshots is not None and epoch % self.snapshots == 0
@@ -110,9 +99,7 @@ class EpochCheckpoint(Checkpoint):
 
         One epoch more than the reach stays: a resume from `previous.ckpt` may need it.
         """
-        for path in self.folder.glob("epoch=*.ckpt"):
-            found = re.fullmatch(r"epoch=(\d+)", path.stem)
-            kept = int(found.group(1)) if found else epoch
+        for kept, path in layout.epoch_checkpoints(self.folder):
             if kept > epoch or (kept < epoch - self.reach - 1 and not self._is_snapshot(kept)):
                 path.unlink()
 
@@ -126,16 +113,4 @@ class DurableIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write the file; `OSError` where that fails, with what was there untouched."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()  # written straight to a file that is full, torch hides the reason
-        torch.save(checkpoint, buffer)
-        with replacing(path) as file:
-            file.write(buffer.getbuffer())
-
-
-def copy_file(source: Path, target: Path) -> None:
-    """Copy a file, whole or not at all."""
-    with source.open("rb") as old, replacing(target) as new:
-        while block := old.read(2**24):
-            new.write(block)
+        checkpoints.write(Path(path), checkpoint)

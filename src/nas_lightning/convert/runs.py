@@ -4,7 +4,6 @@ Source: the regret of RobustDARTS (Zela et al., ICLR 2020, section 4), which nee
 """
 
 import gzip
-import json
 import logging
 import statistics
 from dataclasses import asdict, dataclass, field
@@ -24,6 +23,7 @@ from nas_lightning.deployment.description import TrainedNetwork
 from nas_lightning.evaluation.reliability import reliability
 from nas_lightning.evaluation.table import Trained, header
 from nas_lightning.reports.runs import read_config, summaries
+from nas_lightning.runs import documents, layout
 from nas_lightning.runs.files import replacing
 from nas_lightning.spaces.enumeration import architecture, count, number_of
 
@@ -86,9 +86,9 @@ class Runs(Converter):
         space_config: dict[str, Any] | None = None
         about: dict[str, Any] = {}
         for folder in track(folders, "runs"):
-            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+            summary = documents.read_json(folder / layout.SUMMARY)
             accuracy = (summary.get("evaluation") or {}).get("test_accuracy")
-            if accuracy is None or not (folder / "network.json").exists():
+            if accuracy is None or not (folder / layout.NETWORK).exists():
                 continue
             network = TrainedNetwork.load(folder)
             if space_config is None:
@@ -100,7 +100,7 @@ class Runs(Converter):
                     " of one space"
                 )
             trainings = self._same_training(sets, network, folder, summary["evaluation"]["epochs"])
-            number = number_of(space, Genotype.from_dict(network.genotype, f"{folder}/network.json"))
+            number = number_of(space, Genotype.from_dict(network.genotype, f"{folder}/{layout.NETWORK}"))
             seeds = trainings.accuracies.setdefault(number, {})
             if seeds.setdefault(summary["seed"], accuracy) != accuracy:
                 raise ConfigError(

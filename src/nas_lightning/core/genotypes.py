@@ -9,6 +9,9 @@ from typing import Any
 from nas_lightning.core import arch_strings
 from nas_lightning.core.errors import GenotypeError
 
+FILE = "genotype.json"
+"""A genotype in a run folder; `runs/layout.py` takes the name from here."""
+
 NASBENCH201 = "nasbench201"
 """Name of the space that a string form belongs to where nothing else is said."""
 Edge = tuple[int, str, int]
@@ -81,7 +84,7 @@ class Genotype:
         Raises:
             GenotypeError: The file is missing, is not JSON or is not a genotype.
         """
-        file = Path(path) / "genotype.json" if Path(path).is_dir() else Path(path)
+        file = Path(path) / FILE if Path(path).is_dir() else Path(path)
         try:
             data = json.loads(file.read_text())
         except (OSError, ValueError) as error:

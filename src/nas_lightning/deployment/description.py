@@ -17,8 +17,8 @@ from nas_lightning.config.parts import check_part, target_of
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.data.preprocessing import Preprocessing
-
-FILE = "network.json"
+from nas_lightning.runs import documents
+from nas_lightning.runs.layout import NETWORK as FILE
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class TrainedNetwork:
         """
         path = Path(folder) / FILE
         try:
-            return TypeAdapter(cls).validate_python(json.loads(path.read_text(encoding="utf-8")))
+            return TypeAdapter(cls).validate_python(documents.read_json(path))
         except (OSError, ValueError, ValidationError) as error:
             raise ConfigError(f"run={folder}: cannot read {FILE} ({' '.join(str(error).split())[:300]})") from error
 

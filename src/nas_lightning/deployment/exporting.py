@@ -4,7 +4,6 @@ Shapes: B images, C channels, S pixels, K classes.
 """
 
 import importlib.util
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +14,9 @@ from torch import Tensor, nn
 
 from nas_lightning.core.errors import ConfigError, NasLightningError
 from nas_lightning.core.functional import plain_autograd
-from nas_lightning.deployment.description import FILE, TrainedNetwork
-from nas_lightning.runs.files import replacing
+from nas_lightning.deployment.description import TrainedNetwork
+from nas_lightning.runs import documents, layout
+from nas_lightning.runs.files import replacing, write_text
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 INSTALL_ONNX = "pip install 'nas-lightning[export]'"
@@ -68,8 +68,7 @@ def write_export(
     deployed = trained.normalising(network).eval()
     with replacing(folder / "weights.pt") as file:
         torch.save(weights, file)
-    with replacing(folder / FILE) as file:
-        file.write(trained.to_json().encode())
+    write_text(folder / layout.NETWORK, trained.to_json())
     with replacing(folder / "load.py") as file:
         file.write(Path(__file__).with_name("load.py").read_bytes())
 
@@ -95,8 +94,7 @@ def write_export(
         "checked_batch_sizes": list(CHECKED),
         "largest_difference": files,
     }
-    with replacing(folder / "export.json") as file:
-        file.write((json.dumps(summary, indent=2) + "\n").encode())
+    documents.write_json(folder / "export.json", summary)
     return summary
 
 

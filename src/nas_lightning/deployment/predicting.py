@@ -1,7 +1,5 @@
 """Labels for a user's images."""
 
-import csv
-import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from nas_lightning.core.errors import DataError
 from nas_lightning.data.folders import files_below
 from nas_lightning.data.preprocessing import Preprocessing
-from nas_lightning.runs.files import replacing
+from nas_lightning.runs import tables
 
 
 @dataclass(frozen=True)
@@ -121,12 +119,17 @@ def save_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     """Write a table: path, label, probability, label_2, probability_2, …, error; probabilities to six places."""
     top = max((len(prediction.labels) for prediction in predictions), default=0)
     names = [f"{name}{'' if k == 0 else f'_{k + 1}'}" for k in range(top) for name in ("label", "probability")]
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["path", *names, "error"])
-    for found in predictions:
-        pairs = zip(found.labels, (f"{p:.6f}" for p in found.probabilities), strict=True)
-        cells = [cell for pair in pairs for cell in pair]
-        writer.writerow([found.path, *(cells or [""] * len(names)), found.error])
-    with replacing(path) as file:
-        file.write(text.getvalue().encode())
+    rows = [
+        {
+            "path": found.path,
+            **dict(zip(names, _cells(found), strict=False)),  # a file that cannot be read has none
+            "error": found.error,
+        }
+        for found in predictions
+    ]
+    tables.write(path, rows, ["path", *names, "error"])
+
+
+def _cells(found: Prediction) -> list[str]:
+    pairs = zip(found.labels, (f"{p:.6f}" for p in found.probabilities), strict=True)
+    return [cell for pair in pairs for cell in pair]

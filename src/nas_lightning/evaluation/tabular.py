@@ -6,10 +6,7 @@ average over the seeds is reported. Left out: the accuracy of one random seed, w
 of a search, and simulated training times.
 """
 
-import csv
-import json
 import time
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -170,9 +167,9 @@ class Tabular(Evaluator):
 
     def _follow(self, table: Table, test: str, chosen: str, bench: Bench) -> None:
         """Write what the genotype after every epoch of the search is worth."""
-        errors = _validation_errors(bench.folder.metrics)
+        errors = _validation_errors(bench.folder)
         rows: list[dict[str, Any]] = []
-        for row in _genotypes(bench.folder.genotypes):
+        for row in bench.folder.read_genotypes():
             found = row["genotype"]
             name = None if found is None else name_of(Genotype.from_dict(found), self.column or table.contents.key)
             if name is None or name not in table.rows:
@@ -188,27 +185,14 @@ class Tabular(Evaluator):
             )
         if not rows or not ranks.is_first():
             return
-        with (bench.folder.path / "trajectory.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        bench.folder.save_trajectory(rows)
         save_trajectory(rows, table.value(chosen, test), table.best(test), test, bench.folder.plots)
 
 
-def _genotypes(path: Path) -> list[dict[str, Any]]:
-    """The lines of genotypes.jsonl; a kill can leave half of the last one."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-
-
-def _validation_errors(path: Path) -> dict[int, float]:
+def _validation_errors(folder: RunFolder) -> dict[int, float]:
     """Error of the one-shot model on `val` in percent, by epoch, of those after which it was measured."""
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        return {
-            int(row["epoch"]): round(100 - float(row["val_accuracy"]), 4)
-            for row in csv.DictReader(file)
-            if row["phase"] == "search" and row.get("val_accuracy")
-        }
+    return {
+        int(row["epoch"]): round(100 - float(row["val_accuracy"]), 4)
+        for row in folder.read_metrics()
+        if row["phase"] == "search" and row.get("val_accuracy")
+    }

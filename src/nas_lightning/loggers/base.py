@@ -12,7 +12,6 @@ A logger is one of Lightning's, or anything of that kind. It may have further me
 """
 
 import importlib.util
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.runs import documents, layout
 from nas_lightning.runs.folder import RunFolder
 
 
@@ -74,7 +74,7 @@ class RunInfo:
     @property
     def kind(self) -> str:
         """The task; `candidate` for a member of `candidates`, whose folder is inside another run's."""
-        return "candidate" if self.path.parent.name == "candidates" else self.config["task"]
+        return "candidate" if self.path.parent.name == layout.CANDIDATES else self.config["task"]
 
     def noted(self, key: str) -> str | None:
         """What was noted in the folder by `note`, before a resume."""
@@ -82,11 +82,11 @@ class RunInfo:
 
     def note(self, key: str, value: str) -> None:
         """Keep an identity of the run for a resume, in loggers.json."""
-        (self.path / "loggers.json").write_text(json.dumps({**self._notes(), key: value}, indent=2) + "\n")
+        documents.write_json(self.path / layout.LOGGERS, {**self._notes(), key: value})
 
     def _notes(self) -> dict[str, str]:
         try:
-            return json.loads((self.path / "loggers.json").read_text())
+            return documents.read_json(self.path / layout.LOGGERS)
         except (OSError, ValueError):  # none yet, or cut off: a new identity is better than none
             return {}
 

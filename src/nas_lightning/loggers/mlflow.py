@@ -11,6 +11,7 @@ from PIL.Image import Image
 from pydantic import Field
 
 from nas_lightning.loggers.base import RunInfo, require
+from nas_lightning.runs import layout
 
 logging.getLogger(MLFlowLogger.__module__).setLevel(logging.ERROR)  # it warns of every new experiment
 
@@ -95,7 +96,7 @@ class MLflow(MLFlowLogger):
         """The summary of the run: its numbers as the last values of metrics, all of it as an artifact."""
         numbers = {key: value for key, value in outcome.items() if isinstance(value, int | float)}
         self.log_metrics(numbers, self._last_step + 1)
-        self.experiment.log_dict(self.run_id, outcome, "summary.json")
+        self.experiment.log_dict(self.run_id, outcome, layout.SUMMARY)
 
     def close(self, status: str) -> None:
         """Say how the run ended."""

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import Logger
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.loggers.base import RunInfo
 from nas_lightning.loggers.guarded import Guarded
+from nas_lightning.runs import layout
 
 
 class RunLoggers:
@@ -46,7 +47,7 @@ class RunLoggers:
         if kind is not None and issubclass(kind, Interrupted | KeyboardInterrupt):
             status = "interrupted"
         outcome = flat(self.run.folder.summary()) if kind is None else {}
-        genotype = self.run.path / "genotype.json"
+        genotype = self.run.path / layout.GENOTYPE
         for logger in self.all:
             if logger.started and outcome:
                 logger.call("log_outcome", outcome)

@@ -1,12 +1,11 @@
 """Count the runs of a command and what they do, time each kind of step once, and multiply."""
 
-import csv
 import json
 import math
 import shlex
 import signal
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -25,6 +24,7 @@ from nas_lightning.data.base import ImageData
 from nas_lightning.data.stand_in import without_reading
 from nas_lightning.planning.count import Unit, Work, count
 from nas_lightning.planning.measure import Seconds, measure
+from nas_lightning.runs import layout, tables
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.sweeps.grammar import limited, params_of, sweep_choices
@@ -265,21 +265,18 @@ def _write(plan: Plan, folder: Path) -> None:
                 **dict(zip(("hours", "hours_least", "hours_most"), hours, strict=True)),
             }
         )
-    _save(folder / "plan.csv", rows)
+    _save(folder / layout.PLAN, rows)
     times: Counter[Unit] = Counter()
     for member in plan.members:
         times.update({unit: member.runs * number for unit, number in member.work.units.items()})
     timed = [(unit, number) for unit, number in times.items() if unit in plan.seconds]
-    _save(folder / "steps.csv", [{**u._asdict(), "times": number, **vars(plan.seconds[u])} for u, number in timed])
+    _save(folder / layout.STEPS, [{**u._asdict(), "times": number, **vars(plan.seconds[u])} for u, number in timed])
 
 
 def _save(path: Path, rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    tables.write(path, rows)
     Console().print(f"written: {path}", highlight=False, soft_wrap=True)
 
 
@@ -290,8 +287,7 @@ def _read(path: Path) -> dict[Unit, Seconds]:
         ConfigError: It cannot be read.
     """
     try:
-        with path.open(newline="") as file:
-            rows: list[Mapping[str, str]] = list(csv.DictReader(file))
+        rows = tables.read(path)
         return {
             Unit(row["probe"], row["kind"]): Seconds(*(float(row[key]) for key in ("median", "least", "most")))
             for row in rows

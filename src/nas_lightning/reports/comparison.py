@@ -22,6 +22,7 @@ from scipy import stats
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.reports.runs import SIZE
 from nas_lightning.reports.sheets import Sheet
+from nas_lightning.runs.files import write_text
 
 log = logging.getLogger(__name__)
 
@@ -161,8 +162,8 @@ def write(comparison: pd.DataFrame, folder: Path) -> list[Path]:
     rule = ["---" if name in _WORDS else "---:" for name in header]
     markdown, csv = folder / "comparison.md", folder / "comparison.csv"
     table = "".join(f"| {' | '.join(line)} |\n" for line in (header, rule, *lines))
-    markdown.write_text(f"{table}\n{note(comparison)}\n", encoding="utf-8")
-    comparison.to_csv(csv, index=False)
+    write_text(markdown, f"{table}\n{note(comparison)}\n")
+    write_text(csv, comparison.to_csv(index=False))
     return [markdown, csv]
 
 

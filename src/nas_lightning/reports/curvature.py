@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from nas_lightning.reports.curves import MARKER, finish
 from nas_lightning.reports.drawing import save_svg
+from nas_lightning.runs import tables
 
 _MEASURED, _SMOOTHED = "#56B4E9", "#0072B2"
 _WINDOW = 5  # measurements, as in the paper
@@ -37,7 +38,7 @@ def save_curvature(curvature_csv: Path, folder: Path) -> list[Path]:
         The figure written; none where nothing has been measured.
     """
     try:
-        rows = pd.read_csv(curvature_csv)
+        rows = tables.read_frame(curvature_csv)
     except (FileNotFoundError, pd.errors.EmptyDataError):  # nothing has been measured yet
         return []
     if not {"epoch", "dominant_eigenvalue"} <= set(rows.columns):

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nas_lightning.reports.drawing import save_svg
+from nas_lightning.runs import tables
 
 _PHASES = ("search", "selection", "evaluation")
 
@@ -42,7 +43,7 @@ def save_curves(metrics_csv: Path, folder: Path) -> list[Path]:
         The figures written. A phase of which the table says nothing has none.
     """
     try:
-        metrics = pd.read_csv(metrics_csv)
+        metrics = tables.read_frame(metrics_csv)
     except (FileNotFoundError, pd.errors.EmptyDataError):  # nothing has been measured yet
         return []
     if not {"phase", "epoch"} <= set(metrics.columns):

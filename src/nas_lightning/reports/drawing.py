@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 
+from nas_lightning.runs.files import replacing
+
 Edge = tuple[int, str, int]  # node, operation, source
 
 # Families of operations and their colours (Okabe and Ito, 2008: colour-blind readers tell them apart). The
@@ -137,8 +139,8 @@ def save_genotype(genotype: HasCells, folder: FilePath) -> list[FilePath]:
 
 def save_svg(figure: Figure, path: FilePath) -> FilePath:
     """Writes a figure whose text stays text and whose bytes depend on nothing but what is drawn."""
-    with matplotlib.rc_context({"svg.hashsalt": "nas_lightning", "svg.fonttype": "none"}):
-        figure.savefig(path, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context({"svg.hashsalt": "nas_lightning", "svg.fonttype": "none"}), replacing(path) as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,14 @@ from matplotlib.figure import Figure
 from nas_lightning.core.choices import Choice
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.reports.style import HEAT, TITLE, label
-from nas_lightning.runs.files import whole_lines
+from nas_lightning.runs import history
 
 _MISSING = "#E4E4E4"  # an edge that does not offer the operation
 
 
 def read_mixing(path: Path) -> list[dict[str, Any]]:
     """The lines of `genotypes.jsonl` that hold mixing weights: `epoch`, `attempt` and `mixing`, in their order."""
-    lines = [json.loads(line) for line in whole_lines(path)] if path.exists() else []
-    return [line for line in lines if line.get("mixing")]
+    return [line for line in history.read(path) if line.get("mixing")]
 
 
 def draw_mixing_over_time(lines: Sequence[Mapping[str, Any]], choice: Choice, title: str) -> Figure:

@@ -5,7 +5,6 @@ A folder whose table is damaged is left out of that figure and named; it never s
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from nas_lightning.runs.files import whole_lines
+from nas_lightning.runs import layout, tables
 
 SETTING = ("space", "data")
 """What runs must share for their searches to be drawn together."""
@@ -93,8 +92,8 @@ def gather_analyses(frame: pd.DataFrame, name: str, numbers: Sequence[str], prob
     names = ["run", "method", *SETTING]
     for folder, kind in frame.attrs["analyses"]:
         if kind == name:
-            with problems.noting(folder, "analysis.csv"):
-                rows += _rows(Path(folder) / "analysis.csv", {"analysis": folder}, ("epoch", *numbers), names)
+            with problems.noting(folder, layout.ANALYSIS):
+                rows += _rows(Path(folder) / layout.ANALYSIS, {"analysis": folder}, ("epoch", *numbers), names)
     table = pd.DataFrame(rows, columns=["analysis", *names, "epoch", *numbers])
     table = table.astype(dict.fromkeys(("epoch", *numbers), float))
     table = table[table["epoch"] == table.groupby("run")["epoch"].transform("max")]
@@ -103,8 +102,8 @@ def gather_analyses(frame: pd.DataFrame, name: str, numbers: Sequence[str], prob
 
 def _rows(path: Path, run: dict[str, Any], numbers: Sequence[str], optional: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of one table; what a kill left of a last line does not count."""
-    reader = csv.DictReader(whole_lines(path))
-    if not set(numbers) <= set(reader.fieldnames or ()):
+    rows = tables.read(path)
+    if not rows or not set(numbers) <= set(rows[0]):
         return []
     return [
         {
@@ -112,7 +111,7 @@ def _rows(path: Path, run: dict[str, Any], numbers: Sequence[str], optional: Seq
             **{column: float(row[column] or "nan") for column in numbers},
             **{column: row.get(column) or "" for column in optional},
         }
-        for row in reader
+        for row in rows
     ]
 
 

@@ -22,6 +22,8 @@ from nas_lightning.reports.runs import collect
 from nas_lightning.reports.sheets import Sheet, write_sheet
 from nas_lightning.reports.spectra import LARGEST, MAX_METHODS, draw_spectra
 from nas_lightning.reports.style import Style, save
+from nas_lightning.runs import layout
+from nas_lightning.runs.files import write_text
 
 Choices = Callable[[Path], Mapping[str, Choice]]
 """The choices of the space of a run folder."""
@@ -118,7 +120,7 @@ def write_report(
         ]
         notes = Section("left-out", "Folders that could not be read", items=report.problems.found)
         page = folder / "report.html"
-        page.write_text(render("Report of runs", _lead(report, patterns), [*sections, notes]), encoding="utf-8")
+        write_text(page, render("Report of runs", _lead(report, patterns), [*sections, notes]))
     except OSError as error:
         raise ConfigError(
             f"hydra.run.dir={folder}: the report cannot be written ({error.strerror or error}); choose another folder"
@@ -141,7 +143,7 @@ def _lead(report: _Report, patterns: Sequence[str] | str) -> list[str]:
 def _search_sections(report: _Report) -> Iterator[Section]:
     """Curvature, spectra, correlations, regret."""
     curvature = gather(
-        report.frame, "curvature.csv", ("epoch", "attempt", "dominant_eigenvalue"), report.problems, ("event",)
+        report.frame, layout.CURVATURE, ("epoch", "attempt", "dominant_eigenvalue"), report.problems, ("event",)
     )
     parts = settings(curvature, SETTING, MAX_SETTINGS)
     left_out = _left_out(curvature, len(parts))
@@ -179,7 +181,7 @@ def _search_sections(report: _Report) -> Iterator[Section]:
     sheets = [*report.sheet(correlations(pairs)), *report.sheet(discretizations(report.drops))]
     yield Section("correlations", "Correlations", sheets=sheets, pictures=pictures)
 
-    regret = gather(report.frame, "trajectory.csv", ("epoch", "attempt", "regret"), report.problems)
+    regret = gather(report.frame, layout.TRAJECTORY, ("epoch", "attempt", "regret"), report.problems)
     pictures = []
     for index, (title, rows) in enumerate(settings(regret, SETTING, MAX_SETTINGS)):
         caption = (
@@ -220,9 +222,9 @@ def _best_sections(report: _Report, choices: Choices) -> Iterator[Section]:
     for index, (_, row) in enumerate(best.iterrows(), start=1):
         run = Path(row["run"])
         name = f"{row['method']}, {row['space']} on {row['data']}"
-        with report.problems.noting(str(run), "genotype.json"):
+        with report.problems.noting(str(run), layout.GENOTYPE):
             cells += _cells(report, run, index, name, row["test_accuracy"])
-        with report.problems.noting(str(run), "genotypes.jsonl"):
+        with report.problems.noting(str(run), layout.GENOTYPES):
             maps += _maps(report, run, index, name, choices)
     chosen = f"Of the best run of each method by test accuracy, else by accuracy on val.{of}"
     yield Section("mixing", "Mixing weights over the search", [chosen] if maps else (), pictures=maps)
@@ -230,7 +232,7 @@ def _best_sections(report: _Report, choices: Choices) -> Iterator[Section]:
 
 
 def _cells(report: _Report, run: Path, index: int, name: str, accuracy: float) -> list[Picture]:
-    if not (run / "genotype.json").exists():
+    if not (run / layout.GENOTYPE).exists():
         return []
     tested = f", test accuracy {accuracy:.2f} %" if pd.notna(accuracy) else ""
     pictures = []
@@ -241,7 +243,7 @@ def _cells(report: _Report, run: Path, index: int, name: str, accuracy: float) -
 
 
 def _maps(report: _Report, run: Path, index: int, name: str, choices: Choices) -> list[Picture]:
-    lines = heatmaps.read_mixing(run / "genotypes.jsonl")
+    lines = heatmaps.read_mixing(run / layout.GENOTYPES)
     if not lines:
         return []
     pictures = []

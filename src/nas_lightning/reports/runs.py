@@ -15,14 +15,12 @@ import yaml
 
 from nas_lightning.config.schema import BESIDE_THE_EXPERIMENT, LOADING_KEYS
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.runs import documents, layout
 
 _log = logging.getLogger(__name__)
 
-_SUMMARY = "summary.json"
-_CONFIG = "config.yaml"
-_BEGUN = {"run.log", "metrics.csv", "genotypes.jsonl"}  # what a run writes beside its configuration before a summary
+_BEGUN = {layout.LOG, layout.METRICS, layout.GENOTYPES}  # what a run writes beside its configuration before a summary
 _COMPARED = ("pipeline", "search", "select", "evaluate")  # tasks that end with something to compare
-_CANDIDATES = "candidates"  # their members belong to a run and are none themselves
 
 # Column of the frame -> where its value stands in summary.json.
 LABELS = {
@@ -58,7 +56,6 @@ _IGNORED = (
     *BESIDE_THE_EXPERIMENT,
     *(f"data.{key}" for key in (*LOADING_KEYS, "root", "path", "download")),
 )
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # about ten times as fast, where there is one
 
 
 def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
@@ -90,7 +87,7 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         # A table that silently lacks the runs of a mistyped pattern would mislead.
         if not any(path in rows or path in analyses for path in paths):
             unread = [skipped[path] for path in paths if path in skipped]
-            reason = f"that is no folder with a readable {_SUMMARY}"
+            reason = f"that is no folder with a readable {layout.SUMMARY}"
             if unread:
                 more = f", and {len(unread) - 1} more" if len(unread) > 1 else ""
                 reason = f"only what cannot be compared: {unread[0][0]} ({unread[0][1]}){more}"
@@ -122,7 +119,7 @@ def read_config(run: Path) -> dict[str, str]:
 def load_config(run: Path) -> dict[str, Any]:
     """Returns a run's configuration, empty where none can be read."""
     try:
-        content = yaml.load((run / _CONFIG).read_text(encoding="utf-8"), Loader=_LOADER)
+        content = documents.read_config(run / layout.CONFIG)
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -149,18 +146,18 @@ def summaries(pattern: str) -> Iterator[Path]:
     matches = [str(path)] if path.exists() else sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
     walked: set[str] = set()
     for match in map(os.path.normpath, matches):
-        if _CANDIDATES in Path(os.path.relpath(match)).parts:
+        if layout.CANDIDATES in Path(os.path.relpath(match)).parts:
             continue
-        if Path(match).name == _SUMMARY:
+        if Path(match).name == layout.SUMMARY:
             yield Path(match)
         for root, folders, files in os.walk(match):
             if root in walked:
                 folders.clear()
                 continue
             walked.add(root)
-            folders[:] = sorted(name for name in folders if name != _CANDIDATES)
-            if _SUMMARY in files or (_CONFIG in files and not _BEGUN.isdisjoint(files)):
-                yield Path(root, _SUMMARY)
+            folders[:] = sorted(name for name in folders if name != layout.CANDIDATES)
+            if layout.SUMMARY in files or (layout.CONFIG in files and not _BEGUN.isdisjoint(files)):
+                yield Path(root, layout.SUMMARY)
 
 
 def _read(
@@ -168,7 +165,7 @@ def _read(
 ) -> dict[str, Any] | None:
     """Returns a run's row; nothing, and notes and logs why, where the file is not a run's summary."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = documents.read_json(path)
         if isinstance(content, dict) and content.get("task") == "analyse":
             name = _get(content, ("analysis", "name"), str)
             if name is not None:
@@ -182,7 +179,9 @@ def _read(
         row["skip_share"] = _skip_share(_get(content, _NORMAL_CELL, list))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         if path not in skipped:
-            reason = "no summary.json yet" if isinstance(error, FileNotFoundError) else f"summary.json: {error}"
+            reason = (
+                f"no {layout.SUMMARY} yet" if isinstance(error, FileNotFoundError) else f"{layout.SUMMARY}: {error}"
+            )
             skipped[path] = (str(path.parent), " ".join(reason.split()))
             _log.warning("skipped %s: not the summary of a run (%s)", path, error)
         return None

@@ -16,6 +16,8 @@ from typing import Any
 
 import pandas as pd
 
+from nas_lightning.runs.files import write_text
+
 ABSENT = "–"
 """What stands for a value that is not there."""
 
@@ -124,7 +126,7 @@ def write_sheet(sheet: Sheet, folder: Path) -> list[Path]:
     forms = {"md": markdown, "csv": comma_separated, "tex": latex}
     paths = [folder / f"{sheet.name}.{ending}" for ending in forms]
     for path, form in zip(paths, forms.values(), strict=True):
-        path.write_text(form(sheet), encoding="utf-8")
+        write_text(path, form(sheet))
     return paths
 
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nas_lightning.reports.drawing import save_svg
+from nas_lightning.runs.files import replacing
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 MARKERS = "osD^vP*X"
@@ -91,5 +92,6 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     svg = save_svg(figure, folder / f"{name}.svg")
     png = folder / f"{name}.png"
     figure.set_layout_engine("none")  # all stands where it shall: the layout takes longer than the drawing
-    figure.savefig(png, dpi=150, metadata={"Software": None})
+    with replacing(png) as file:
+        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
     return svg, png

@@ -21,6 +21,7 @@ from nas_lightning.reports import sheets
 from nas_lightning.reports.runs import HASH, LABELS, SIZE, read_config
 from nas_lightning.reports.sheets import ABSENT as _ABSENT
 from nas_lightning.reports.sheets import Sheet, number
+from nas_lightning.runs.files import write_text
 
 # Runs that were judged by networks of different sizes are not comparable, so the size is part of the group; nor are
 # runs of different configurations, which `variant` tells apart where all these agree.
@@ -103,9 +104,9 @@ def write(summary: pd.DataFrame, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     markdown, csv = folder / "report.md", folder / "report.csv"
-    markdown.write_text(sheets.markdown(results(summary)), encoding="utf-8")
+    write_text(markdown, sheets.markdown(results(summary)))
     absent = [name for name in (*_OPTIONAL, *_PUBLISHED, "published_std") if summary[name].isna().all()]
-    summary.drop(columns=["run", *absent]).to_csv(csv, index=False)
+    write_text(csv, summary.drop(columns=["run", *absent]).to_csv(index=False))
     return [markdown, csv]
 
 

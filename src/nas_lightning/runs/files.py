@@ -30,6 +30,19 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     sync_folder(path.parent)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Replace a file by a text in one step."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    with source.open("rb") as old, replacing(target) as new:
+        while block := old.read(2**24):
+            new.write(block)
+
+
 def append(path: Path, text: str) -> None:
     """Add text to a file, on the disk when this returns."""
     with path.open("a", encoding="utf-8", newline="") as file:

@@ -1,8 +1,56 @@
-"""The names of the files in a run folder."""
+"""The names of the files in a run folder: the only place that spells them."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 from nas_lightning.core import ranks
+from nas_lightning.core.genotypes import FILE as GENOTYPE_FILE
+
+CONFIG = "config.yaml"
+SUMMARY = "summary.json"
+METRICS = "metrics.csv"
+CURVATURE = "curvature.csv"
+GENOTYPES = "genotypes.jsonl"
+GENOTYPE = GENOTYPE_FILE  # core/ reads a genotype from any file and stands below this room
+DECISIONS = "decisions.csv"
+TRAJECTORY = "trajectory.csv"
+NETWORK = "network.json"
+LOGGERS = "loggers.json"
+LOG = "run.log"
+
+ANALYSIS = "analysis.csv"
+LANDSCAPE = "landscape.csv"
+PREDICTIONS = "predictions.csv"
+PLAN = "plan.csv"
+STEPS = "steps.csv"
+SWEEP = "sweep.csv"
+
+CHECKPOINTS = "checkpoints"
+PLOTS = "plots"
+CANDIDATES = "candidates"
+
+LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
+NEXT = "next.ckpt"
+DAMAGED = "damaged.ckpt"
+NONFINITE = "nonfinite.ckpt"
+EVALUATED = f"evaluation/{LAST}"
+"""The last checkpoint of the evaluation, below `checkpoints`."""
 
 
 def log_name() -> str:
-    """The log of this process: `run.log`, or `run.rank1.log` of the second process of a run."""
-    return "run.log" if ranks.is_first() else f"run.rank{ranks.rank()}.log"
+    """Return the name of this process's log: `run.log`, or `run.rank1.log` for rank 1."""
+    return LOG if ranks.is_first() else f"run.rank{ranks.rank()}.log"
+
+
+def epoch_name(epoch: int | None) -> str:
+    """Return the name of the checkpoint after `epoch` search epochs."""
+    return f"epoch={epoch}.ckpt"
+
+
+def epoch_checkpoints(checkpoints: Path) -> Iterator[tuple[int, Path]]:
+    """Yield the kept checkpoints of search epochs in a folder, each with its epoch; other files are left out."""
+    for path in checkpoints.glob("epoch=*.ckpt"):
+        epoch = path.stem.partition("=")[2]
+        if epoch.isdecimal():
+            yield int(epoch), path

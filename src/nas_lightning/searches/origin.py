@@ -3,6 +3,7 @@
 from typing import Any
 
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.workbench import Workbench
 
@@ -14,8 +15,8 @@ def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
         ConfigError: The run has none of that epoch.
     """
     folder, epoch = RunFolder(bench.config.run or "", "run"), bench.config.epoch
-    kept = sorted(int(path.stem.partition("=")[2]) for path in folder.checkpoints.glob("epoch=*.ckpt"))
-    last = folder.checkpoint("last.ckpt")
+    kept = sorted(number for number, _ in layout.epoch_checkpoints(folder.checkpoints))
+    last = folder.checkpoint(layout.LAST)
     if epoch is None and folder.summary()["search"] is None:
         at = 0 if last is None else last["search"]["search_epoch"]
         raise ConfigError(
@@ -27,7 +28,7 @@ def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
         return last
     if epoch is None and kept:
         epoch = kept[-1]
-    saved = folder.checkpoint(f"epoch={epoch}.ckpt")
+    saved = folder.checkpoint(layout.epoch_name(epoch))
     if saved is None:
         there = [*kept, *([last["search"]["search_epoch"]] if last is not None and searched else [])]
         raise ConfigError(

@@ -8,6 +8,7 @@ import torch
 
 from nas_lightning.callbacks import EpochCheckpoint
 from nas_lightning.core.control import Control
+from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
 
 
@@ -28,7 +29,7 @@ def restore_epoch(trainer: L.Trainer, arch: Mapping[str, torch.Tensor], epoch: i
         RuntimeError: There is no checkpoint of that epoch.
     """
     folder = next(one.folder for one in trainer.checkpoint_callbacks if isinstance(one, EpochCheckpoint))
-    path = folder / f"epoch={epoch + 1}.ckpt"
+    path = folder / layout.epoch_name(epoch + 1)
     saved = RunFolder(trainer.default_root_dir).checkpoint(path.name)
     if saved is None:
         raise RuntimeError(f"{path.name} is missing: the search cannot go back to the end of epoch {epoch}")

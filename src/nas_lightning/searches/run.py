@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from nas_lightning.callbacks import hardware
-from nas_lightning.callbacks.checkpoint import copy_file
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.reports import save_curvature, save_genotype
+from nas_lightning.runs import layout
+from nas_lightning.runs.files import copy_file
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.build import bench_of, build_module, planned_again, search_data, stages_of
 from nas_lightning.searches.fit import Costs, fit, restore
@@ -86,7 +87,7 @@ class _Start:
 
 def _start_of(bench: Workbench) -> _Start:
     folder = bench.folder
-    path, saved = folder.resumable() or (folder.checkpoints / "last.ckpt", None)
+    path, saved = folder.resumable() or (folder.checkpoints / layout.LAST, None)
     if bench.config.task == "select":
         saved = saved or origin_checkpoint(bench)
         until = saved["search"]["stage"] - (saved["search"]["phase"] == "selection")
@@ -141,7 +142,7 @@ def _train(bench: Workbench, start: _Start, costs: Costs) -> _Trained:
             if planned.phase == "selection" and saved is None:
                 _keep_searched(path, module.search_epoch)
             state = fit(bench_of(bench, planned), module, costs, path if saved is not None else None, trained.state)
-            path = bench.folder.checkpoints / "last.ckpt"
+            path = bench.folder.checkpoints / layout.LAST
         epochs = module.search_epoch if planned.phase == "search" else module.progress.first_epoch
         trained = _Trained(bench_of(bench, planned), module, state, epochs)
         saved = None  # it was of this stage
@@ -165,7 +166,7 @@ def _due(
 @ranks.first_only
 def _keep_searched(last: Path, epoch: int) -> None:
     """Keep the supernet of the search beside that of the selection, which writes last.ckpt from now on."""
-    kept = last.with_name(f"epoch={epoch}.ckpt")
+    kept = last.with_name(layout.epoch_name(epoch))
     if last.exists() and not kept.exists():
         copy_file(last, kept)
 

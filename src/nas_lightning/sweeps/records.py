@@ -1,7 +1,5 @@
 """What is known of each member of a sweep: a file each while it runs, then a table and sweep.csv."""
 
-import csv
-import json
 import os
 import socket
 from collections.abc import Sequence
@@ -11,6 +9,8 @@ from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
+
+from nas_lightning.runs import documents, tables
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Record:
 
 def read_records(records: Path) -> list[Record]:
     """All records of a sweep, by number."""
-    found = [Record(**json.loads(file.read_text())) for file in records.glob("*.json")]
+    found = [Record(**documents.read_json(file)) for file in records.glob("*.json")]
     return sorted(found, key=lambda record: record.number)
 
 
@@ -72,10 +72,7 @@ def show(members: Sequence[Record], path: Path) -> None:
         }
         for member, given in zip(members, _differing(members), strict=True)
     ]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    tables.write(path, rows)
     table = Table(title=f"sweep in {short(str(path.parent))}", title_justify="left")
     for name in rows[0]:
         table.add_column(name, overflow="fold")

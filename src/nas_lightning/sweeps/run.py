@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from nas_lightning.config.compose import checked, hydra_settings
 from nas_lightning.config.schema import check_read
 from nas_lightning.core.errors import ConfigError, Interrupted, SweepError
+from nas_lightning.runs import layout
 from nas_lightning.sweeps.grammar import params_of, size_of, sweep_choices, sweep_members
 from nas_lightning.sweeps.members import Member, Run
 from nas_lightning.sweeps.processes import check_ranks
@@ -75,7 +76,7 @@ def _end(members: list[Record], folder: Path, size: int | None, ending: BaseExce
     told = "" if ending is None or stopped else f" ({type(ending).__name__}: {' '.join(str(ending).split())[:200]})"
     fate = {"status": "interrupted"} if stopped else {"status": "failed", "reason": f"its process ended{told}"}
     members = [replace(m, **fate) if m.status == "running" else m for m in members]  # type: ignore[arg-type]
-    table = folder / "sweep.csv"
+    table = folder / layout.SWEEP
     show(members, table)
     if stopped:
         done, of = sum(m.status in ("finished", "skipped") for m in members), "" if size is None else f" of {size}"

@@ -8,7 +8,9 @@ from typing import Any
 
 from nas_lightning.config.aliases import identity
 from nas_lightning.config.schema import BESIDE_THE_EXPERIMENT, LOADING_KEYS
-from nas_lightning.runs.folder import RunFolder, git_commit, versions
+from nas_lightning.runs import layout
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.runs.versions import git_commit, versions
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench
 
@@ -31,7 +33,7 @@ def name_run(bench: Workbench) -> None:
 
 def name_again(bench: Workbench, name: Callable[[Workbench], None] = name_run) -> None:
     """Do so, by `name`, where a kill came before it."""
-    if not (bench.folder.path / "summary.json").exists():
+    if not (bench.folder.path / layout.SUMMARY).exists():
         name(bench)
 
 

@@ -12,6 +12,7 @@ from nas_lightning.callbacks import stopping_at_once
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.runs import layout
 from nas_lightning.runs.faults import told
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.check import check_search
@@ -82,7 +83,7 @@ def _run_here(bench: Workbench) -> dict[str, Any]:
             summary = _search(bench)
             found = Genotype.from_dict(summary["genotype"])  # not from the file, which the first process writes
         if task in ("pipeline", "evaluate") and summary["evaluation"] is None:
-            if found is None and (folder.path / "genotype.json").exists():
+            if found is None and (folder.path / layout.GENOTYPE).exists():
                 found = folder.genotype()
             elif found is None:
                 found = given_genotype(bench)
@@ -110,7 +111,7 @@ def _search(bench: Workbench) -> dict[str, Any]:
 def _run_member(member: Workbench) -> dict[str, Any]:
     """A candidate's run, as far as it is not done yet: a finished one is only read."""
     console = Console()
-    if (member.folder.path / "config.yaml").exists():
+    if member.folder.holds_run:
         name_again(member)
     else:
         start(member)

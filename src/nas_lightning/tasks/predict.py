@@ -10,6 +10,7 @@ from nas_lightning.config.schema import PredictConfig, RootConfig
 from nas_lightning.core.errors import ConfigError, DataError
 from nas_lightning.deployment import image_files, predict_images, save_predictions
 from nas_lightning.deployment.predicting import Prediction
+from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.one_shot import tell, track_progress
 from nas_lightning.tasks.trained import refuse_run, trained_network
@@ -56,11 +57,11 @@ def run_predict(config: RootConfig, folder: RunFolder) -> list[Prediction]:
         raise DataError(f"images={config.images}: none of {len(paths)} could be read; the first: {broken[0].error}")
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        save_predictions(folder.path / "predictions.csv", predictions)
+        save_predictions(folder.path / layout.PREDICTIONS, predictions)
     except OSError as error:
         raise ConfigError(f"hydra.run.dir={folder}: cannot be written ({error.strerror})") from error
     _show(predictions, broken)
-    tell(escape(f"written: {folder}/predictions.csv"))
+    tell(escape(f"written: {folder}/{layout.PREDICTIONS}"))
     return predictions
 
 

@@ -14,6 +14,7 @@ from nas_lightning.config.schema import LOADING_KEYS, RootConfig, validate
 from nas_lightning.config.secrets import refuse_secrets
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks.identity import DECISIVE, name_again, name_run
 from nas_lightning.tasks.inspect import INSPECTIONS
@@ -90,14 +91,14 @@ def continue_task(config: RootConfig | Mapping[str, Any], folder: RunFolder) -> 
     if not ranks.is_first():
         return _follow(folder)
     config = validate(config)
-    if not (folder.path / "config.yaml").exists():
+    if not folder.holds_run:
         return run_task(config, folder), False
     if not config.skip_finished and not queued_again(config, folder):
         raise ConfigError(
             f"skip_finished=false: {folder} already holds a run; use skip_finished=true, or another name, sweep=NAME"
         )
     if folder.summary()["task"] is None:  # cut off between the two files: nothing is lost
-        (folder.path / "config.yaml").unlink()
+        (folder.path / layout.CONFIG).unlink()
         return run_task(config, folder), False
     if is_finished(folder.summary()):
         return folder.summary(), True
@@ -107,7 +108,7 @@ def continue_task(config: RootConfig | Mapping[str, Any], folder: RunFolder) -> 
 def queued_again(config: RootConfig, folder: RunFolder) -> bool:
     """Whether submitit has put this job into the queue again: then its folder already holds this very run."""
     in_job = "SUBMITIT_EXECUTOR" in os.environ
-    return in_job and (folder.path / "config.yaml").exists() and folder.config() == config.to_dict()
+    return in_job and folder.holds_run and folder.config() == config.to_dict()
 
 
 def _follow(folder: RunFolder) -> tuple[dict[str, Any], bool]:

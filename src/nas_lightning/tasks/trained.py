@@ -10,9 +10,11 @@ from torch import nn
 from nas_lightning.config.schema import RootConfig
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.deployment import TrainedNetwork
-from nas_lightning.deployment.description import FILE, plain_weights
+from nas_lightning.deployment.description import plain_weights
 from nas_lightning.evaluation.retraining import Retraining
-from nas_lightning.runs.folder import RunFolder, versions
+from nas_lightning.runs import layout
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.runs.versions import versions
 from nas_lightning.training.workbench import Workbench
 
 
@@ -25,7 +27,7 @@ def trained_network(root: RootConfig) -> tuple[TrainedNetwork, nn.Module, dict[s
     if root.run is None:
         raise ConfigError(f"run=null: task={root.task} needs a run with a trained network; give run=outputs/DATE/TIME")
     folder, trusted = RunFolder(root.run, "run"), tuple(root.trusted)
-    if not (folder.path / "config.yaml").exists() and (folder.path / FILE).exists():
+    if not folder.holds_run and (folder.path / layout.NETWORK).exists():
         trained = TrainedNetwork.load(folder.path)
         weights = _exported_weights(folder.path)
         about: dict[str, Any] = {"run": str(folder)}
@@ -34,19 +36,20 @@ def trained_network(root: RootConfig) -> tuple[TrainedNetwork, nn.Module, dict[s
         summary = folder.summary()
         weights = _trained_weights(folder, summary)
         about = {"run": str(folder), "evaluation": summary["evaluation"], "versions": versions()}
-        trained = TrainedNetwork.load(folder.path) if (folder.path / FILE).exists() else _described(config, folder)
+        described = (folder.path / layout.NETWORK).exists()
+        trained = TrainedNetwork.load(folder.path) if described else _described(config, folder)
     network = trained.build(trusted)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"run={folder}: its weights do not fit {FILE} there ({reason})") from error
+        raise ConfigError(f"run={folder}: its weights do not fit {layout.NETWORK} there ({reason})") from error
     return trained, network.eval(), about
 
 
 def _trained_weights(folder: RunFolder, summary: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Those of the last epoch, which is what the run reports."""
-    evaluation, name = summary["evaluation"], "evaluation/last.ckpt"
+    evaluation, name = summary["evaluation"], layout.EVALUATED
     begun = (folder.checkpoints / name).exists()
     if evaluation is None and begun:
         raise ConfigError(f"run={folder}: its network is not trained to the end; go on with resume={folder}")
@@ -73,7 +76,9 @@ def _described(config: Mapping[str, Any], folder: RunFolder) -> TrainedNetwork:
     bench = Workbench(config, folder)
     evaluator = bench.evaluator
     if not isinstance(evaluator, Retraining):
-        raise ConfigError(f"run={folder}: its evaluator is not ours and left no {FILE}; train it with one of ours")
+        raise ConfigError(
+            f"run={folder}: its evaluator is not ours and left no {layout.NETWORK}; train it with one of ours"
+        )
     return evaluator.described(folder.genotype(), bench)
 
 
@@ -83,5 +88,5 @@ def refuse_run(folder: RunFolder) -> None:
     Raises:
         ConfigError: It does.
     """
-    if (folder.path / "config.yaml").exists():
+    if folder.holds_run:
         raise ConfigError(f"hydra.run.dir={folder}: the folder holds a run; choose another one")
