@@ -42,3 +42,14 @@ def test_the_release_runs_what_there_is():
     assert all(name in PROJECT["scripts"] for name in re.findall(r"bin/(nas\S+)", words))
     python = next(step["with"]["python-version"] for step in steps if "setup-python" in step.get("uses", ""))
     assert f"Programming Language :: Python :: {python}" in PROJECT["classifiers"]
+
+
+def test_pull_requests_are_checked_on_two_pythons():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/check.yaml").read_text())
+    assert "pull_request" in workflow[True]  # YAML reads the key `on` as true
+    job = workflow["jobs"]["check"]
+    pythons = job["strategy"]["matrix"]["python"]
+    assert pythons[0] == PROJECT["requires-python"].removeprefix(">=")
+    assert len(set(pythons)) == 2
+    assert all(f"Programming Language :: Python :: {python}" in PROJECT["classifiers"] for python in pythons)
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["make lint", "make types", "make test"]
