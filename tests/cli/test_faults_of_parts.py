@@ -7,7 +7,7 @@ from commands import _logging_as_found, run  # noqa: F401 - a fixture
 from nas_lightning.core.part import Part, place_of_fault
 from nas_lightning.regularizers import Regularizer
 
-FAULTY = '''
+FAULTY = """
 import lightning as L
 from nas_lightning.regularizers import Regularizer
 from nas_lightning.relaxations import Softmax
@@ -31,7 +31,7 @@ class Watching(L.Callback):
 class Starting(Regularizer):
     def __init__(self):
         raise RuntimeError("no licence")
-'''
+"""
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,11 @@ class Starting(Regularizer):
     [
         ("+regularizer.mine._target_=faulty_parts.Faulty", "regularizer.mine.on_op", "KeyError: ('normal', 0, 0)"),
         ("relaxation._target_=faulty_parts.Sharp", "relaxation.__call__", "KeyError: 'nothing'"),
-        ("+callbacks.eyes._target_=faulty_parts.Watching", "callbacks.eyes.on_train_epoch_end", "ValueError: two lines"),
+        (
+            "+callbacks.eyes._target_=faulty_parts.Watching",
+            "callbacks.eyes.on_train_epoch_end",
+            "ValueError: two lines",
+        ),
     ],
 )
 def test_the_line_names_part_hook_and_log(tiny, tmp_path, monkeypatch, capsys, words, place, what):

@@ -1,0 +1,98 @@
+"""What cannot be searched is refused in one line before anything is written: rows off the simplex, parts of no kind."""
+
+import pytest
+import torch
+
+import nas_lightning as nl
+from nas_lightning.core.choices import Choice
+from nas_lightning.relaxations import Decoupled, Relaxation, Softmax
+from nas_lightning.relaxations.masks import Logits
+
+
+class Sigmoid(Logits):
+    """Independent weights (FairDARTS): the rows do not sum to 1."""
+
+    simplex = False
+
+    def __init__(self) -> None:
+        super().__init__(1e-3)
+
+    def __call__(self, arch, epoch=0, generator=None):
+        weights = {}
+        for name, logits in arch.items():
+            kept = self.mask(name, logits.device)
+            weights[name] = logits.sigmoid() if kept is None else logits.sigmoid().masked_fill(~kept, 0)
+        return weights
+
+    def mean(self, arch):
+        return self(arch)
+
+
+class Claiming(Sigmoid):
+    """Says what is not true."""
+
+    simplex = True
+
+
+class Bare:
+    """No relaxation by its class, though it has all methods."""
+
+    def __init__(self) -> None:
+        self.inner = Softmax()
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def searched(tiny, name, *words):
+    trusted = ["trusted=[test_check]", f"relaxation._target_=test_check.{name}"]
+    strange = ["~relaxation.init_std"]
+    return nl.search(nl.compose([*tiny, *trusted, *strange, *words]), run_dir="run")
+
+
+def test_independent_weights_are_searched(tiny):
+    found = searched(tiny, "Sigmoid", "search.epochs=1")
+    assert found.genotype.cells["normal"]
+
+
+@pytest.mark.parametrize("perturbation", ["random", "adversarial"])
+def test_they_meet_no_perturbation_that_renormalises(tiny, tmp_path, perturbation):
+    with pytest.raises(nl.ConfigError, match=r"perturbation: .* do not sum to 1; use perturbation=none") as caught:
+        searched(tiny, "Sigmoid", f"perturbation={perturbation}")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_claim_is_refused(tiny, tmp_path):
+    with pytest.raises(nl.ConfigError, match=r"relaxation: Claiming .* 'normal' sums to 1\.[0-9]+; .*simplex = False"):
+        searched(tiny, "Claiming")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_part_derives_from_its_base_class(tiny, tmp_path):
+    words = r"relaxation\._target_=test_check\.Bare: .*derive its class from nas_lightning\.relaxations\.Relaxation"
+    with pytest.raises(nl.ConfigError, match=words):
+        searched(tiny, "Bare")
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_relaxations_are_on_the_simplex_together():
+    assert Decoupled(Softmax(), Softmax()).simplex
+    assert not Decoupled(Softmax(), Sigmoid()).simplex
+    assert not Decoupled(Sigmoid(), Softmax()).simplex
+
+
+def test_neutral_members_of_a_relaxation():
+    """What a relaxation gets without writing it: masks of ragged rows, strengths, the weight step."""
+    choice = Choice("cell", "op", (("a", "b", "c"), ("a", "b")), (0, 1), (2, 2))
+    part = Sigmoid()
+    arch = part.init({"cell": choice}, torch.Generator().manual_seed(0))
+    assert part.mask("cell", torch.device("cpu")).tolist() == [[True, True, True], [True, True, False]]
+    assert part(arch)["cell"][1, 2] == 0
+    assert torch.equal(part.in_weight_step(arch)["cell"], part(arch)["cell"])
+    assert torch.equal(part.strengths(arch)["cell"], part.mean(arch)["cell"])
+    part.restrict({"cell": torch.tensor([[True, False, True], [False, True, True]])})
+    assert part(arch)["cell"].ne(0).tolist() == [[True, False, True], [False, True, False]]
+    assert (part.active(part(arch)), part.penalty(arch), part.metrics(0)) == (None, None, {})
+    with pytest.raises(NotImplementedError):
+        Relaxation()(arch)
