@@ -84,7 +84,7 @@ class Decisions:
         self.reference.to(device).train()
         loaded = islice(self.data.selection_dataloader(), batches)
         self.images = [(images.to(device), targets.to(device)) for images, targets in loaded]
-        self.mean = {name: weights.detach().to(device) for name, weights in self.module.mean()[0].items()}
+        self.mean = {name: weights.detach().to(device) for name, weights in self.module.mean().items()}
         self.selector: Perturbation = bench.selector
         self.found: dict[str, list[float]] = {}
         self.losses: list[float] = []

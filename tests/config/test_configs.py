@@ -6,7 +6,7 @@ import pytest
 
 import nas_lightning as nl
 from cases import CONF
-from nas_lightning.config.compose import as_dict, compose, groups, options, rewrite
+from nas_lightning.config.compose import as_dict, checked, compose, groups, options, rewrite
 from nas_lightning.config.schema import PART_LISTS, PARTS, REFUSED_TRAINER_KEYS, check_read
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.sweeps.grammar import sweep_members
@@ -244,8 +244,8 @@ def test_mistakes_are_one_line(case, tmp_path):
 )
 def test_keys_of_another_task(words, told):
     with pytest.raises(nl.ConfigError, match=told):
-        check_read(nl.compose(words))
-    check_read(nl.compose(["task=evaluate", "genotype=darts_v2"]))
+        check_read(checked(words))
+    check_read(checked(["task=evaluate", "genotype=darts_v2"]))
 
 
 def test_all_problems_are_reported_together():

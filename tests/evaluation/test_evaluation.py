@@ -76,7 +76,6 @@ def test_drop_path_grows_with_the_epoch(tiny, tmp_path):
     bench = bench_of([*tiny, "evaluation.drop_path=0.3", "evaluation.epochs=3"], tmp_path / "run")
     (tmp_path / "run").mkdir()
     recipe, watch = bench.evaluator, Watch()
-    bench.config.callbacks = {}
     trainer = bench.trainer
 
     def with_watch(*args, **kwargs):

@@ -17,7 +17,7 @@ from cases import SPACES, build_space, images, random_mixing, seeded, tiny_super
 from nas_lightning.core import draws
 from nas_lightning.core.functional import batch_statistics, frozen_batch_stats, plain_autograd
 from nas_lightning.curvature import hessian, measure
-from nas_lightning.hypergradients import FirstOrder, SGDStep, Unrolled
+from nas_lightning.hypergradients import Bilevel, FirstOrder, SGDStep, Unrolled
 from nas_lightning.regularizers import DropPath, Noise, Regularizer, SkipDropPath
 from nas_lightning.spaces import CellSpace, NasBench201Space, operation_terms, operations
 from nas_lightning.spaces.macro import CellPlan
@@ -755,7 +755,7 @@ def test_hypergradients(losses, estimator):
 
         step = SGDStep(0.05, 0.9, 3e-4, [0.1 * torch.ones_like(p) for p in net.parameters()])
         arguments = (dict(net.named_parameters()), leaves_of(arch), step, lambda tensors: tensors)
-        gradients, value = estimator(train_loss, arch_loss, *arguments)
+        gradients, value = estimator(Bilevel(train_loss, arch_loss, *arguments))
         found.append({**gradients, "loss": value})
     # A finite difference of radius 0.01 divides rounding by it.
     assert_same(found[1], found[0], 1e-9 if not isinstance(estimator, Unrolled) or estimator.exact else 1e-7)

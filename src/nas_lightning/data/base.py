@@ -69,7 +69,8 @@ class ImageData:
         class_names: one a class.
         train_labels: [N] int64, in index order.
         test_labels: likewise, of the test part.
-        mean: of the training images, one a channel, on a scale where 1.0 is white.
+        mean: of the training images, one a channel, on a scale where 1.0 is white; None where a user's own transforms
+            normalise.
         std: likewise, the standard deviation.
         shape: of a published set, known before it is read; None where it has to be read.
     """
@@ -83,8 +84,8 @@ class ImageData:
     class_names: tuple[str, ...]
     train_labels: np.ndarray
     test_labels: np.ndarray
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     _images: dict[Part, Sequence[Any] | Tensor]
     _prepared = False
@@ -104,6 +105,8 @@ class ImageData:
             cutout: side, in pixels, of a random square that is blanked; 0 is off.
         """
         self.prepare()
+        assert self.mean is not None
+        assert self.std is not None
         steps: list[Transform] = [
             *(self._augmentation() if augment else self._framing()),
             Standardise(self.mean, self.std),

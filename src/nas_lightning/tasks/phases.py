@@ -39,7 +39,9 @@ def start(bench: Workbench) -> None:
         origin_checkpoint(bench)
     if bench.config.task in ("pipeline", "evaluate"):
         bench.evaluator.check(bench)
-    _ = bench.probe  # a Trainer refuses much by itself
+    # Built now, so that nothing is written where one of them is refused; a Trainer refuses much by itself.
+    bench.once("callbacks", lambda: bench.build_named("callbacks"))
+    _ = bench.loggers, bench.probe
     bench.folder.claim(bench.config.to_dict())
     with told(bench.folder):
         name_run(bench)
