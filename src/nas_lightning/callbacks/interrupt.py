@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 import lightning as L
+
 from nas_lightning.callbacks.preemption import taking_over
 from nas_lightning.core.errors import Interrupted
 

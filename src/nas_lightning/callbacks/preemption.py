@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import lightning as L
 from lightning.pytorch.callbacks import Timer
 
-import lightning as L
 from nas_lightning.callbacks.checkpoint import EpochCheckpoint
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.runs.folder import RunFolder

@@ -6,10 +6,9 @@ All of the project's own draws are keyed and need none of this; it is for users'
 import random
 from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
-
-import lightning as L
 
 
 class RandomState(L.Callback):

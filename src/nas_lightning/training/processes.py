@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
@@ -24,7 +25,6 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import multiprocessing
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-import lightning as L
 from nas_lightning.callbacks.preemption import SIGNALS, taking_over
 from nas_lightning.core import errors, ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
