@@ -217,8 +217,8 @@ class BilevelModule(PhaseModule):
             NonFiniteError: The outer loss is NaN or infinite; no parameter has changed.
         """
         _, optimizer = self._stepping_optimizers()
-        # A finite difference moves the weights by 0.01 in norm, which vanishes in bfloat16 and suffers in TF32, so second
-        # order leaves both. SyncBatchNorm has no second derivative, so every process normalises by its own images.
+        # A finite difference moves the weights by 0.01 in norm, which vanishes in bfloat16 and suffers in TF32, so
+        # second order leaves both. SyncBatchNorm has no second derivative, so processes normalise by their own images.
         second_order = self.hypergradient.second_order
         full = full_precision(self.device.type) if second_order else nullcontext()
         local = ranks.local_normalisation(self.supernet) if second_order else nullcontext()
