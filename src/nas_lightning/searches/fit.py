@@ -62,7 +62,7 @@ def fit(
         max_epochs=-1,  # the module ends the fit: a rollback takes more epochs than the schedule has
         checkpoint=EpochCheckpoint(bench.folder.checkpoints, snapshots, reach, settings.checkpoint_minutes),
         extra=(costs.search, costs.selection),
-        steering=list(controls.values()),
+        controls=list(controls.values()),
         watching=watching,
     )
     data = search_data(bench)

@@ -20,7 +20,7 @@ from nas_lightning.data.module import SearchData
 from nas_lightning.searches.module import SearchModule
 
 KEPT_BYTES = 2**30
-"""Limit, in bytes, on `val` images kept in memory: kept, they are read and augmented once for all masks of a decision."""
+"""Limit in bytes on `val` images kept in memory, which are then read and augmented once for all masks of a decision."""
 
 
 class OneShotModel:
