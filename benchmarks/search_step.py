@@ -2,7 +2,7 @@
 
 The classical step is that of the released codes: an architecture step and a weight step, each a full pass forward and
 backward for weights and architecture parameters, of which one half is thrown away. The fast one is that of
-`nas_lightning.searches.module`: gradients only for what is updated.
+`nas_lightning.searches.bilevel`: gradients only for what is updated.
 
     darts, s3, nasbench201    a first-order step
     unrolled                  a second-order step (finite difference) beside five full passes, darts

@@ -206,7 +206,7 @@ def test_drop_path_can_be_what_grows(tracked, tmp_path):
         ("control.adaptive_rollback.key=search.epochs", "allowed: search.weights.weight_decay"),
         ("search.weights.weight_decay=0.0", "stays zero"),
         ("search.weights.weight_decay=0.5", "no step could be taken"),
-        ("search.stages=[{name: a, epochs: 1},{name: b, epochs: 1}]", "cannot go back"),
+        ("search.stages=[{name: a, epochs: 1},{name: b, epochs: 1}]", "cannot roll back"),
         ("control.adaptive_rollback.offset=0|control.adaptive_rollback.window=1", "offset=1"),
         ("hypergradient=none", "learns no architecture"),
         ("+control=curvature_stopping", "keep one, ~control.curvature_stopping"),

@@ -261,14 +261,14 @@ def checked(overrides, tmp_path):
 
 def test_it_cannot_go_back_behind_decisions(overrides, tmp_path):
     for control in ("adaptive_rollback", "curvature_stopping"):
-        with pytest.raises(nl.ConfigError, match=f"decisions for good.*~control.{control}"):
+        with pytest.raises(nl.ConfigError, match=f"final decisions.*~control.{control}"):
             checked([*overrides, f"+control={control}"], tmp_path)
 
 
 def test_nothing_to_decide(overrides, tmp_path):
     with pytest.raises(nl.ConfigError, match=rf"{KEY}.first_epoch=7: the search has epochs 0 to 6"):
         checked([*overrides, f"{KEY}.first_epoch=7"], tmp_path)
-    with pytest.raises(nl.ConfigError, match="nothing is learnt"):
+    with pytest.raises(nl.ConfigError, match="no architecture is learned"):
         checked([*overrides, "method=rs_ws", f"{KEY}.first_epoch=1"], tmp_path)
 
 

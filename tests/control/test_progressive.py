@@ -305,14 +305,14 @@ def test_selection_of_the_first_stage_has_its_channels(whole, tmp_path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ([f"{OPTIONS}=2"], f"{OPTIONS}=2: nothing is learnt yet when the first stage begins"),
+        ([f"{OPTIONS}=2"], f"{OPTIONS}=2: nothing is learned when the first stage starts"),
         (stages(3, 3, f"{DIVISOR}: 8"), "may only become smaller"),
         (stages(3, 3, f"{DIVISOR}: 3"), r"partial_channels.*\(in stage "),
         (stages(3, 3, "search.init_channels: 16"), "only regularizer.partial_channels.divisor may change"),
         (stages(3, 3, "control.shrinking.options: 2"), "control.shrinking.options=2, but there is no such key"),
         ([*stages(3, 3), "search.epochs=7"], "make search.epochs their sum"),
         ([*stages(3, 3, f"{OPTIONS}: 0")], OPTIONS),
-        (["+control=adaptive_rollback"], "decisions for good.*~control.adaptive_rollback"),
+        (["+control=adaptive_rollback"], "final decisions.*~control.adaptive_rollback"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_written(overrides, tmp_path, change, told):

@@ -118,7 +118,7 @@ def test_cutout_reaches_train_and_arch_and_val_where_it_is_augmented(augment_val
         (["method=darts", "relaxation=uniform"], "use hypergradient=none"),
         (["method=darts", "hypergradient=none"], "learns no architecture"),
         (["method=rs_ws", "perturbation=random"], "use perturbation=none"),
-        (["method=rs_ws", "+control=curvature_stopping"], "nothing is learnt that it could steer"),
+        (["method=rs_ws", "+control=curvature_stopping"], "no architecture is learned, so it has nothing to control"),
         (["method=random_search", "+control=curvature_stopping"], "no supernet is trained"),
         (["method=darts_es", "control.curvature_stopping.rule=paper"], "callbacks.curvature.interval=1"),
     ],

@@ -366,7 +366,7 @@ def test_a_run_that_kept_nothing(searched, tmp_path):
     shutil.copytree(searched[0], tmp_path / "bare")
     for path in (tmp_path / "bare" / "checkpoints").iterdir():
         path.unlink()
-    with pytest.raises(nl.ConfigError, match="allowed: none at all"):
+    with pytest.raises(nl.ConfigError, match="allowed: none;"):
         select([f"run={tmp_path / 'bare'}", "selector=magnitude"], tmp_path / "run")
 
 

@@ -88,12 +88,12 @@ def test_a_search_that_diverged_ends_with_an_error_and_no_genotype(method, tiny,
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["method=gdas", "perturbation=random"], "drawn paths are not perturbed"),
-        (["method=setn", "perturbation=adversarial"], "drawn paths are not perturbed"),
+        (["method=gdas", "perturbation=random"], "sampled paths cannot be perturbed"),
+        (["method=setn", "perturbation=adversarial"], "sampled paths cannot be perturbed"),
         (["method=sgas", "search.arch.warmup_epochs=1"], "control.greedy_decisions.first_epoch=1"),
         (
             ["search.arch.warmup_epochs=1", "search.stages=[{name: a, epochs: 1}, {name: b, epochs: 1}]"],
-            "a has 1 epochs",
+            "a has only 1 epochs",
         ),
     ],
 )
@@ -124,6 +124,6 @@ def test_an_unfinished_search_is_selected_from_only_where_its_epoch_is_named(tin
     nl.search(nl.compose([*tiny, "space=s2"]), run_dir=tmp_path / "run")
     (tmp_path / "run" / "summary.json").write_text("{}")
     words = ["task=select", f"run={tmp_path / 'run'}", "selector=magnitude", "trainer=cpu"]
-    with pytest.raises(nl.ConfigError, match="not finished, 2 epochs are"):
+    with pytest.raises(nl.ConfigError, match="has finished only 2 epochs"):
         nl.select(nl.compose(words), run_dir=tmp_path / "selected")
     nl.select(nl.compose([*words, "epoch=2"]), run_dir=tmp_path / "selected")

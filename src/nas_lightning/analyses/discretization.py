@@ -18,7 +18,7 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.one_shot import BatchNormMode
 from nas_lightning.searches.build import search_data
-from nas_lightning.searches.one_shot import OneShotModel, tell
+from nas_lightning.searches.one_shot import OneShotModel, print_line
 from nas_lightning.searches.outcome import eigenvalue_at
 from nas_lightning.training.workbench import Workbench
 
@@ -104,7 +104,7 @@ class Discretization:
         discrete = discrete_mixing(_genotype(supernet), module.space.choices)
         accuracies = [model.accuracy(*weights, batch_norm=self.batch_norm) for weights in (mean, discrete)]
         losses = [model.loss(*weights, batch_norm=self.batch_norm) for weights in (mean, discrete)]
-        tell(f"discretization: {supernet.run}: {accuracies[0]:.2f} % → {accuracies[1]:.2f} %")
+        print_line(f"discretization: {supernet.run}: {accuracies[0]:.2f} % → {accuracies[1]:.2f} %")
         row = {
             "val_accuracy": round(accuracies[0], 4),
             "discrete_accuracy": round(accuracies[1], 4),

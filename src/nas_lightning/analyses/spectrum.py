@@ -18,7 +18,7 @@ from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.functional import evaluating
 from nas_lightning.curvature import spectrum
 from nas_lightning.searches.build import search_data
-from nas_lightning.searches.one_shot import tell
+from nas_lightning.searches.one_shot import print_line
 from nas_lightning.training.workbench import Workbench
 
 
@@ -97,7 +97,7 @@ class Spectrum:
             values = spectrum(loss, module.arch, module.supernet, decay)
         if not values.isfinite().all():
             raise GenotypeError(f"run={supernet.run}: the Hessian is not finite, the search diverged; give another run")
-        tell(f"spectrum: {supernet.run}: {len(values)} eigenvalues, the largest {float(values[-1]):.4g}")
+        print_line(f"spectrum: {supernet.run}: {len(values)} eigenvalues, the largest {float(values[-1]):.4g}")
         return [{"number": number, "eigenvalue": value} for number, value in enumerate(values.tolist())]
 
 

@@ -24,7 +24,7 @@ from nas_lightning.core.selector import tuning_overrides
 from nas_lightning.data.module import SearchData
 from nas_lightning.searches.build import search_data
 from nas_lightning.searches.module import SearchModule
-from nas_lightning.searches.one_shot import OneShotModel, tell, track_progress
+from nas_lightning.searches.one_shot import OneShotModel, print_line, track_progress
 from nas_lightning.training.workbench import Workbench
 
 Row = Annotated[int, Field(ge=0)]
@@ -113,7 +113,7 @@ class Strength:
             }
             table.append(measured)
             bench.folder.save_analysis(table)
-            tell(
+            print_line(
                 f"strength: {_edge(measured)}, {measured['option']}: {accuracy:.2f} % after {epochs} epochs"
                 f" (weight {measured['weight']:.3f})"
             )

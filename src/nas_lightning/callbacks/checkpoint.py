@@ -1,4 +1,4 @@
-"""Exact states of a run on the disk: one an epoch, and between two batches where one is asked for."""
+"""Save the exact state of a run after every epoch, and between two batches on request."""
 
 import time
 from pathlib import Path
@@ -14,18 +14,18 @@ from nas_lightning.runs.folder import RunFolder
 
 
 class EpochCheckpoint(Checkpoint):
-    """Saves `last.ckpt` after every epoch, and earlier epochs as far as they are wanted.
+    """Saves `last.ckpt` after every epoch, and keeps earlier epochs on request.
 
-    The state before it stays as `previous.ckpt`, should the newest be damaged. Lightning's ModelCheckpoint counts
+    The state before it stays as `previous.ckpt`, in case the newest is damaged. Lightning's ModelCheckpoint counts
     optimizer steps, of which a search takes two a batch, and ignores time intervals under manual optimisation; a plain
     save has neither problem. Lightning runs checkpoint callbacks last, so the file holds what every other callback
     left.
 
     Args:
-        folder: Where to save. `epoch=K.ckpt` is the state after K search epochs.
-        snapshots: Keep `epoch=K.ckpt` after every so many search epochs; None keeps none.
-        reach: Keep the last so many search epochs besides, for a control that may go back to them.
-        minutes: Save between two batches, too, when the last save is so long ago; None saves after epochs only.
+        folder: Folder of the checkpoints. `epoch=K.ckpt` is the state after K search epochs.
+        snapshots: Interval in search epochs at which `epoch=K.ckpt` is kept; None keeps none.
+        reach: Number of latest search epochs to keep as well, for a control that may roll back to them.
+        minutes: Minutes since the last save after which to save between two batches; None saves after epochs only.
     """
 
     def __init__(
@@ -43,39 +43,46 @@ class EpochCheckpoint(Checkpoint):
         self._saved_at = time.monotonic()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Save where the last save is too long ago."""
+        """Save if the last save is older than `minutes`."""
         if self.minutes is None:
             return
+        # Clocks differ: ranks agree on it, because saving is collective.
         due = time.monotonic() - self._saved_at >= 60 * self.minutes
         if trainer.strategy.reduce_boolean_decision(due, all=False):
             self.save_in_epoch(trainer, batch_idx)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Save, and remove what can no longer be reached."""
-        epoch = pl_module.search_epoch
+        """Save, and remove checkpoints that are no longer needed."""
+        epoch = pl_module.search_epoch  # a search has advanced it, or rolled it back, just before
         wanted = self.reach or self._is_snapshot(epoch)
         self._save(trainer, copy=layout.epoch_name(epoch) if wanted else None)
         if self.reach and trainer.is_global_zero:
             self._prune(epoch)
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Keep the state before a step that was refused, to look into; `last.ckpt` stays what is gone on from."""
+        """Save the state before a non-finite step for inspection; a resume still continues from `last.ckpt`."""
         if isinstance(exception, NonFiniteError):
             trainer.save_checkpoint(self.folder / layout.NONFINITE, weights_only=False)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Say what wrote it and to which run it belongs."""
+        """Add the format version and the fingerprint of the run that the checkpoint belongs to."""
         if not self._run:
             self._run = {"format": checkpoints.FORMAT, "run": RunFolder(trainer.default_root_dir).fingerprint()}
         checkpoint["nas_lightning"] = self._run
 
     def save_in_epoch(self, trainer: L.Trainer, batch_idx: int) -> bool:
-        """Save after a batch; a resume goes on with the next one.
+        """Save after a batch; a resume continues with the next one.
+
+        Several processes save nothing: of the metrics that each accumulates, the state would hold those of rank 0
+        alone. They continue from the end of the epoch before.
+
+        Args:
+            trainer: The Trainer of the fit.
+            batch_idx: Index of the batch in the epoch.
 
         Returns:
-            Whether a resume can go on from here or, with several processes, from the end of the epoch before: of what
-            they sum up in an epoch, a state would hold the first one's part. Not where a validation follows or has
-            come before in this epoch: that one the end of the epoch saves.
+            False if the epoch or a validation ends after this batch, or a validation came earlier in the epoch: no
+            state holds its results, so the run has to reach the end of the epoch. True otherwise.
         """
         validates = trainer.val_check_batch or 0
         if trainer.check_val_every_n_epoch is None or batch_idx + 1 >= min(trainer.num_training_batches, validates):
@@ -85,19 +92,20 @@ class EpochCheckpoint(Checkpoint):
         return True
 
     def _save(self, trainer: L.Trainer, copy: str | None = None) -> None:
-        # All of the state; every rank takes part.
+        # With `weights_only` false the state of optimizers and loops is saved, too; every rank takes part.
         trainer.save_checkpoint(self.folder / layout.NEXT, weights_only=False)
         self._saved_at = time.monotonic()
         if trainer.is_global_zero:
+            # Written under another name first: until it is complete, `last.ckpt` stays the one before.
             checkpoints.promote(self.folder, copy)
 
     def _is_snapshot(self, epoch: int) -> bool:
         return self.snapshots is not None and epoch % self.snapshots == 0
 
     def _prune(self, epoch: int) -> None:
-        """Drop what is too old, and, after a rollback, the epochs of the attempt that was given up.
+        """Remove epochs beyond the reach and, after a rollback, those of the abandoned attempt.
 
-        One epoch more than the reach stays: a resume from `previous.ckpt` may need it.
+        One more epoch than the reach is kept: a resume from `previous.ckpt` may need it.
         """
         for kept, path in layout.epoch_checkpoints(self.folder):
             if kept > epoch or (kept < epoch - self.reach - 1 and not self._is_snapshot(kept)):
@@ -105,12 +113,12 @@ class EpochCheckpoint(Checkpoint):
 
 
 class DurableIO(TorchCheckpointIO):
-    """Writes a checkpoint where it belongs, whole and onto the disk.
+    """Checkpoint writer that is atomic and waits for the disk.
 
-    Lightning's own writes to the system's temporary folder first, which may be another disk, a small one, or outside
-    the run folder's quota, and does not wait for the disk.
+    Lightning's writes to the system's temporary folder first, which may be on another or a small disk, or outside the
+    run folder's quota, and it does not wait for the disk.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write the file; `OSError` where that fails, with what was there untouched."""
+        """Write the file; on an `OSError` an existing file stays untouched."""
         checkpoints.write(Path(path), checkpoint)

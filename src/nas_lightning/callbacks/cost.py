@@ -1,4 +1,4 @@
-"""What a phase cost: seconds, images, memory."""
+"""Measure the cost of a phase: seconds, images, memory."""
 
 import resource
 import sys
@@ -11,9 +11,9 @@ import torch
 
 
 class Cost(L.Callback):
-    """Counts seconds of training epochs (validation within them included) and images; survives a resume.
+    """Counts seconds of training epochs (validation within them included) and images, across resumes.
 
-    Of what is trained again after a cut nothing counts twice.
+    Totals are part of the checkpoint: batches that are trained again after an interruption count once.
 
     Args:
         phase: `selection` counts in the stage of a selector only, `search` in the other stages.
@@ -29,7 +29,7 @@ class Cost(L.Callback):
         self._validation_started: float | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """What was allocated on the GPU before does not count."""
+        """Reset the peak of the GPU, so that earlier allocations do not count."""
         if self._counts(pl_module) and pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
 
@@ -39,12 +39,12 @@ class Cost(L.Callback):
             self._started = time.perf_counter()
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Start it where training goes on between two batches: such an epoch has no start."""
+        """Start the clock when training resumes between two batches: such an epoch has no start of its own."""
         if self._started is None and self._counts(pl_module):
             self._started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Count the images of all streams."""
+        """Count the images of all streams in all processes."""
         if not self._counts(pl_module):
             return
         streams = batch.values() if isinstance(batch, dict) else [batch]
@@ -55,7 +55,7 @@ class Cost(L.Callback):
         self._validation_started = None if self._started is None else time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Stop it."""
+        """Stop that clock."""
         if self._validation_started is not None:
             self.validating += time.perf_counter() - self._validation_started
             self._validation_started = None
@@ -68,7 +68,7 @@ class Cost(L.Callback):
             self.peak = max(self.peak, peak_memory_mib(pl_module.device))
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """What other callbacks needed after the last epoch counts, too."""
+        """Include the memory that other callbacks needed after the last epoch."""
         if self._counts(pl_module):
             self.peak = max(self.peak, peak_memory_mib(pl_module.device))
 
@@ -77,11 +77,11 @@ class Cost(L.Callback):
 
     @property
     def state_key(self) -> str:
-        """Name in the checkpoint."""
+        """Key in a checkpoint's `callbacks`."""
         return "Cost" if self.phase == "search" else f"Cost of {self.phase}"
 
     def state_dict(self) -> dict[str, Any]:
-        """Totals so far."""
+        """Return the totals so far, with the running epoch up to now."""
         running = 0.0 if self._started is None else time.perf_counter() - self._started
         return {
             "seconds": self.seconds + running,
@@ -91,20 +91,19 @@ class Cost(L.Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from them."""
+        """Restore the totals."""
         self.seconds = state_dict["seconds"]
         self.validating = state_dict["validating"]
         self.images = state_dict["images"]
         self.peak = state_dict["peak"]
 
     def report(self) -> dict[str, float | None]:
-        """What the summary tells.
+        """Return the entries of the summary; those of a resumed run include what it did before.
 
         Returns:
-            `seconds`, of training epochs with the validation in them; `images_per_second`, of all streams (a step of
-            a search reads a train batch and an arch batch) while training, without the validation; `peak_memory_mib`,
-            allocated on the GPU by this part, or resident in the process where none is used, null if nothing was
-            trained. What a resumed run did before counts.
+            `seconds` of training epochs, validation included; `images_per_second` of all streams (a step of a search
+            reads a train batch and an arch batch) during training, validation excluded; `peak_memory_mib` allocated on
+            the GPU in this phase, or resident in the process without a GPU; null if nothing was trained.
         """
         training = self.seconds - self.validating
         return {
@@ -115,16 +114,17 @@ class Cost(L.Callback):
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Peak memory in MiB: allocated on the GPU since the counter was reset, else resident in the process so far."""
+    """Return the peak memory in MiB: allocated on the GPU since the reset, else resident in the process so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    # Of the whole process: what it did before, such as the search, and earlier runs of a sweep or a notebook count.
+    # The system counts per process and cannot be reset: earlier phases and earlier runs of a sweep are included. The
+    # unit is bytes on macOS and KiB on Linux.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def hardware(trainer_part: Mapping[str, Any]) -> dict[str, str]:
-    """What a `trainer` section computes on: `device`, the GPU's name or the CPU's threads, and `precision`."""
+    """Return the hardware of a `trainer` section: `device` (name of the GPU, or threads of the CPU) and `precision`."""
     gpu = torch.cuda.is_available() and trainer_part.get("accelerator", "auto") in ("auto", "gpu", "cuda")
     return {
         "device": torch.cuda.get_device_name() if gpu else f"cpu ({torch.get_num_threads()} threads)",

@@ -1,4 +1,4 @@
-"""Watching the curvature of the architecture loss."""
+"""Track the curvature of the architecture loss during a search."""
 
 import time
 from contextlib import nullcontext
@@ -21,17 +21,17 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass
 class Measured:
-    """The curvature at the end of an epoch, a row of curvature.csv; controls add what they make of it.
+    """Curvature at the end of an epoch, a row of curvature.csv; controls add their decision.
 
     Args:
         dominant_eigenvalue: Largest algebraic eigenvalue of the Hessian with respect to the architecture parameters.
-        products: Hessian-vector products that it took.
-        residual: ‖Hv − λv‖ of the pair found.
-        seconds: Time that it took.
-        on_grid: False for a measurement after the last epoch that the interval alone would not have taken.
-        smoothed: The latest average of the control's window, if there is one.
-        event: What a control decided: `stopped`, `rolled back`, or nothing.
-        to_epoch: The search epoch whose end it goes back to.
+        products: Number of Hessian-vector products.
+        residual: ‖Hv − λv‖ of the eigenpair.
+        seconds: Duration of the measurement.
+        on_grid: False for a measurement after the last epoch that is off the interval.
+        smoothed: Latest moving average of the control, if there is one.
+        event: Decision of a control: `stopped`, `rolled back`, or an empty string.
+        to_epoch: Search epoch whose end the control restores.
     """
 
     dominant_eigenvalue: float
@@ -45,11 +45,11 @@ class Measured:
 
 
 def loss_of_arch(module: Any, batch: Batch) -> LossOfArch:
-    """The loss of a batch as a function of the architecture parameters: at the relaxation's mean, weights as they are.
+    """Return the loss of a batch as a function of the architecture parameters, at the relaxation's mean.
 
     Args:
-        module: The search module.
-        batch: Images and targets, on its device.
+        module: The search module; its weights enter as constants.
+        batch: Images and targets, on the device of the module.
     """
     images, targets = batch
     frozen = {name: weight.detach() for name, weight in module.supernet.named_parameters()}
@@ -64,19 +64,19 @@ def loss_of_arch(module: Any, batch: Batch) -> LossOfArch:
 
 
 class CurvatureTracking(L.Callback):
-    """Measures the dominant eigenvalue of ∇²_α L_arch every so many search epochs and after the last one.
+    """Measures the dominant eigenvalue of ∇²_α L_arch at regular search epochs and after the last one.
 
-    The relaxation's mean is differentiated, at the weights as they are, on one batch; random draws are the same for
-    all products of a measurement. RobustDARTS' released code: every 2 epochs, the last arch batch, train mode,
-    weight decay of the architecture optimizer added to the diagonal. In a distributed run it is the curvature of the
-    mean loss over the batches of all processes, each normalised by itself.
+    The relaxation's mean is differentiated, at the current weights, on one batch; all products of a measurement use the
+    same random draws. Source: Zela et al., RobustDARTS (ICLR 2020), released code: every 2 epochs, the last arch batch,
+    train mode, weight decay of the architecture optimizer added to the diagonal. In a distributed run it is the
+    curvature of the mean loss over the batches of all processes, each normalised by itself.
 
     Args:
         interval: Search epochs between two measurements.
         batch: `last` is the last arch batch of the epoch, as released; `fixed` the same images in every epoch, chosen
             by the run's seed, which is less noisy.
         mode: `train` has batch statistics, noise and drop-path, as released; `eval` running statistics and no noise.
-        exact: The whole Hessian instead of Lanczos.
+        exact: Compute the whole Hessian instead of Lanczos.
         weight_decay: Add the weight decay of the architecture optimizer, as released.
     """
 
@@ -95,7 +95,7 @@ class CurvatureTracking(L.Callback):
         self.weight_decay = weight_decay
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Measure where it is due."""
+        """Measure if this epoch is due."""
         if pl_module.phase != "search" or not pl_module.hypergradient.learns:
             return
         epoch = pl_module.search_epoch
@@ -105,7 +105,13 @@ class CurvatureTracking(L.Callback):
             pl_module.log("dominant_eigenvalue", pl_module.curvature.dominant_eigenvalue, sync_dist=True)
 
     def measured(self, trainer: L.Trainer, module: Any, on_grid: bool = True) -> Measured:
-        """Measure now."""
+        """Measure now.
+
+        Args:
+            trainer: The Trainer, whose data module gives the fixed batch.
+            module: The search module.
+            on_grid: Recorded in the result.
+        """
         start = time.perf_counter()
         mode = evaluating(module.supernet) if self.mode == "eval" else nullcontext()
         with mode, ranks.local_normalisation(module.supernet):

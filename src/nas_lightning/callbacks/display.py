@@ -1,4 +1,4 @@
-"""A live line that says where a run is: epoch, losses, accuracy, time left."""
+"""Show the progress of a run: epoch, losses, accuracy, time left."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ SHOWN = {
     "dominant_eigenvalue": "λ {:.3f}",
     "test_accuracy": "test {:.2f} %",
 }
-"""Metrics on display and how they are written."""
+"""Formats of the displayed metrics."""
 
 
 class LiveDisplay(L.Callback):
-    """Shows a bar on a terminal and a line an epoch elsewhere.
+    """Shows a progress bar on a terminal, and prints a line per epoch elsewhere.
 
     Args:
-        title: What is going on, for instance `search`.
-        epochs: Epochs in all.
-        console: Where to print.
+        title: Name of the phase, for instance `search`.
+        epochs: Total number of epochs.
+        console: Console to print on; None is the standard output.
     """
 
     def __init__(self, title: str, epochs: int, console: Console | None = None) -> None:
@@ -53,7 +53,7 @@ class LiveDisplay(L.Callback):
         self._progress.start()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         if self._progress is not None and self._task is not None:
             done = self._epoch(trainer, pl_module) * self._batches(trainer) + batch_idx + 1
             self._progress.update(self._task, completed=done, status=self._status(trainer, pl_module))
@@ -86,7 +86,7 @@ class LiveDisplay(L.Callback):
 
     def _status(self, trainer: L.Trainer, pl_module: Any) -> str:
         metrics = trainer.callback_metrics
-        # Lightning keeps the value of an earlier epoch.
+        # `callback_metrics` keeps the eigenvalue of an earlier epoch when this one has none.
         stale = ("dominant_eigenvalue",) if pl_module.curvature is None else ()
         parts = [f"epoch {self._epoch(trainer, pl_module) + 1}/{self.epochs}"]
         parts += [

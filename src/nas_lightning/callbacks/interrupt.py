@@ -1,4 +1,4 @@
-"""Ctrl-C once: finish the epoch, save, stop. Twice: stop now."""
+"""Ctrl-C: the first finishes the epoch, saves and stops; the second stops at once."""
 
 import logging
 import signal
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 import lightning as L
+
 from nas_lightning.callbacks.preemption import taking_over
 from nas_lightning.core.errors import Interrupted
 
@@ -14,23 +15,26 @@ log = logging.getLogger(__name__)
 
 
 class InterruptAtEpochEnd(L.Callback):
-    """Turns the first interrupt into an orderly end of the epoch."""
+    """Turns the first interrupt into an orderly end of the epoch.
+
+    Attributes:
+        requested: True once an interrupt has arrived; after the end of an epoch, in any process.
+    """
 
     def __init__(self) -> None:
         self.requested = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take SIGINT over for a fit, where that is possible, and give it back.
-
-        Not done in hooks: at its own teardown Lightning puts back the handlers that it found when the fit began, ours
-        among them.
-        """
+        """Handle SIGINT during a fit, where that is possible, and restore its handler afterwards."""
+        # Not in hooks of the callback: at its own teardown Lightning restores the handlers that it found when the fit
+        # began, and would leave ours in place for ever.
         with taking_over(self._handle, (signal.SIGINT,)):
             yield
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """End the fit after this epoch; the checkpoint is written right after this."""
+        """End the fit after this epoch; the checkpoint callback, which runs last, still saves it."""
+        # The signal may have reached some processes only; all have to stop together.
         self.requested = trainer.strategy.reduce_boolean_decision(self.requested, all=False)
         if self.requested:
             trainer.should_stop = True

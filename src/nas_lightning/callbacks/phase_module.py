@@ -1,4 +1,4 @@
-"""What callbacks ask of the module that a phase trains."""
+"""Interface between the callbacks and the module that a phase trains."""
 
 from typing import ClassVar
 
@@ -10,13 +10,13 @@ from nas_lightning.core.genotypes import Genotype
 
 
 class PhaseModule(L.LightningModule):
-    """The module of a search, a selection or a retraining; the neutral members are those of a retraining.
+    """Base class of the modules of a search, a selection or a retraining; its defaults are those of a retraining.
 
     Attributes:
-        searches: Whether it has architecture parameters, and so a genotype and mixing weights at every epoch.
+        searches: True if it has architecture parameters, and so a genotype and mixing weights at every epoch.
         phase: `search`, `selection` or `evaluation`, as the tables name it.
         num_steps: Optimizer steps of the weights so far.
-        curvature: What was measured at the end of this epoch, if anything.
+        curvature: Measurement at the end of this epoch, if there is one.
         lr_keys: Keys of its learning rates in the configuration, for messages.
     """
 
@@ -28,7 +28,7 @@ class PhaseModule(L.LightningModule):
 
     @property
     def row_epoch(self) -> int:
-        """The epoch of a row of the tables: it only ever goes up within a phase."""
+        """The epoch of a row of the tables; it only increases within a phase."""
         return self.trainer.current_epoch
 
     @property
@@ -38,7 +38,7 @@ class PhaseModule(L.LightningModule):
 
     @property
     def attempt(self) -> int:
-        """How often the phase was rolled back."""
+        """Number of rollbacks so far."""
         return 0
 
     def epoch_metrics(self) -> dict[str, float]:
@@ -46,7 +46,7 @@ class PhaseModule(L.LightningModule):
         return {}
 
     def genotype(self) -> Genotype | None:
-        """Return the genotype of the architecture parameters, where there are any and they determine one."""
+        """Return the genotype of the architecture parameters; None if there are none or they do not determine one."""
         return None
 
     def mean(self) -> Mixing:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import lightning as L
 from lightning.pytorch.callbacks import Timer
 
-import lightning as L
 from nas_lightning.callbacks.checkpoint import EpochCheckpoint
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.runs.folder import RunFolder
@@ -18,16 +18,16 @@ from nas_lightning.runs.folder import RunFolder
 log = logging.getLogger(__name__)
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2") if hasattr(signal, name))
-"""What a cluster announces the end of a job with: SLURM by SIGTERM, submitit by SIGUSR2."""
+"""Signals by which a cluster announces the end of a job: SIGTERM by SLURM, SIGUSR2 by submitit."""
 
 Handlers = dict[int, Any]
 
 
 class Preemption(L.Callback):
-    """Turns such a signal into an exact state, and then into what it meant before.
+    """Saves an exact state on such a signal or at `trainer.max_time`, then passes the signal on to the handler before.
 
-    By default that ends the run with code 130. In a job of submitit its own handlers were there before: SIGUSR2 queues
-    the job again, and SIGTERM does nothing, so training goes on until the machine is taken away.
+    By default that ends the run with code 130. In a job of submitit the handlers before are submitit's: SIGUSR2
+    requeues the job, and SIGTERM does nothing, so training continues until the machine is taken away.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Preemption(L.Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen during a fit; what came after its last batch is answered at its end."""
+        """Handle the signals during a fit; one after its last batch is passed on at its end."""
         with taking_over(self._handle) as self._before:
             yield
             trainer = self._trainer
@@ -45,20 +45,21 @@ class Preemption(L.Callback):
                 self._answer(trainer.default_root_dir)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Lightning has put a handler of its own before this one, which would end the epoch too early."""
+        """Install the handlers anew."""
         self._trainer = trainer
+        # Lightning has installed its own since `listening` began, and they would end the epoch too early.
         for number in self._before:
             signal.signal(number, self._handle)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """What came after the last batch of an epoch: its end was saved."""
+        """Pass on a signal that came after the last batch of an epoch: the end of that epoch is saved."""
         if trainer.strategy.reduce_boolean_decision(self._pending is not None, all=False):
             self._answer(trainer.default_root_dir)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and leave; all ranks do so after the same batch."""
+        """Save and leave, on all ranks after the same batch."""
         wanted = self._pending is not None or out_of_time(trainer)
         if not trainer.strategy.reduce_boolean_decision(wanted, all=False):
             return
@@ -67,6 +68,7 @@ class Preemption(L.Callback):
             self._answer(trainer.default_root_dir)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        # Only a note: a signal may arrive in the middle of a step, where no state is whole.
         log.warning("%s: saving the exact state after this batch", signal.Signals(number).name)
         self._pending = number
 
@@ -78,7 +80,7 @@ class Preemption(L.Callback):
 
 @contextmanager
 def stopping_at_once(folder: RunFolder) -> Iterator[None]:
-    """End a run at once on such a signal, for all that is no fit: the folder holds an exact state all the time."""
+    """End a run at once on such a signal outside of a fit, when the folder holds an exact state anyway."""
     before: Handlers = {number: signal.getsignal(number) for number in SIGNALS}
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -90,10 +92,15 @@ def stopping_at_once(folder: RunFolder) -> Iterator[None]:
 
 
 def pass_on(number: int | None, before: Any, line: str) -> None:
-    """Let whoever listened before decide what a signal means; by default it ends the run.
+    """Call the handler that was installed before; without one, end the run.
+
+    Args:
+        number: The signal; None stands for the time limit.
+        before: The handler before.
+        line: Message that the run ends with.
 
     Raises:
-        Interrupted: Nobody did.
+        Interrupted: There was no handler.
     """
     if number is not None and callable(before):
         before(number, None)
@@ -105,7 +112,8 @@ def pass_on(number: int | None, before: Any, line: str) -> None:
 def taking_over(
     handler: Callable[[int, FrameType | None], None], numbers: Sequence[int] = SIGNALS
 ) -> Iterator[Handlers]:
-    """Have signals handled, where that is possible; gives the handlers before, which come back at the end."""
+    """Install a signal handler within the block, and yield the handlers before, which are restored at its end."""
+    # Python allows it in the main thread only.
     if threading.current_thread() is not threading.main_thread():
         yield {}
         return
@@ -118,7 +126,7 @@ def taking_over(
 
 
 def out_of_time(trainer: L.Trainer) -> bool:
-    """Whether `trainer.max_time` ended the fit: then the phase is not finished and can be resumed."""
+    """Return whether `trainer.max_time` ended the fit: the phase is then unfinished and can be resumed."""
     timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
     left = [timer.time_remaining() for timer in timers]  # None: it only measures
     return any(seconds is not None and seconds <= 0 for seconds in left)

@@ -1,25 +1,24 @@
-"""Keep the global random states, which Lightning does not save.
+"""Save the global random states, which Lightning does not.
 
-All of the project's own draws are keyed and need none of this; it is for users' parts.
+The project's own draws are keyed and need none of this; it serves users' parts.
 """
 
 import random
 from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
 
-import lightning as L
-
 
 class RandomState(L.Callback):
-    """Saves the global states of torch, CUDA, numpy and python and restores them before training goes on."""
+    """Saves the global states of torch, CUDA, numpy and python, and restores them before training resumes."""
 
     def __init__(self) -> None:
         self._restored: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers and tensors, which a checkpoint may hold."""
+        """Return the states as plain numbers and tensors, safe for a checkpoint."""
         _, keys, position, has_gauss, cached = np.random.get_state()
         return {
             "torch": torch.get_rng_state(),
@@ -30,17 +29,17 @@ class RandomState(L.Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember until the first epoch starts: building the loaders still draws from the global states."""
+        """Hold the states until the first epoch starts: building the loaders still draws from the global ones."""
         self._restored = state_dict
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Restore once."""
+        """Restore the states, once."""
         self._restore()
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Likewise where training goes on between two batches."""
+        """Restore them when training resumes between two batches: such an epoch has no start of its own."""
         self._restore()
 
     def _restore(self) -> None:

@@ -1,4 +1,4 @@
-"""What the loggers are told: the epoch's row of the tables, what a control decided, drawings."""
+"""Send each epoch to the loggers: its row of the tables, the decision of a control, drawings."""
 
 from io import BytesIO
 from typing import Any
@@ -17,7 +17,10 @@ class RunLogging(L.Callback):
 
     Args:
         loggers: The loggers of the run.
-        tables: What wrote the epoch's row.
+        tables: Callback that wrote the epoch's row.
+
+    Attributes:
+        before: Epochs of the phases before, which the steps of the loggers start at.
     """
 
     def __init__(self, loggers: RunLoggers, tables: Tables) -> None:
@@ -26,13 +29,13 @@ class RunLogging(L.Callback):
         self.before = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Count on where the phases before ended; the selection counts its epochs on by itself."""
+        """Continue the steps of the phases before; rows of a selection already continue those of the search."""
         if self.tables.phase == "evaluation" and trainer.is_global_zero:
             rows = (row for row in self.tables.folder.read_metrics() if row["phase"] != "evaluation")
             self.before = max((int(row["epoch"]) + 1 for row in rows), default=0)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Tell the loggers; `tables` ran before this."""
+        """Log the row of the epoch, which `tables` has written just before."""
         if not trainer.is_global_zero or not self.loggers.all:
             return
         phase, row = self.tables.phase, {**self.tables.row}
@@ -47,6 +50,7 @@ class RunLogging(L.Callback):
         if not pl_module.searches:
             return
         last = row["search_epoch"] == pl_module.progress.last_epoch - 1
+        # Drawings cost more than numbers: each logger has an interval for them, and the last epoch is always drawn.
         takers = [one for one in self.loggers if (k := one.drawing_interval) and (last or step % k == 0)]
         if takers:
             for name, figure in _drawings(pl_module).items():
@@ -56,7 +60,7 @@ class RunLogging(L.Callback):
 
 
 def _drawings(module: Any) -> dict[str, Figure]:
-    """The cells as they would be derived now, and the mixing weights of every edge."""
+    """Draw the cells of the current genotype, and the mixing weights of every edge."""
     genotype = module.genotype()
     cells = {} if genotype is None else draw_genotype(genotype)
     drawings = {f"cell_{name}": figure for name, figure in cells.items()}

@@ -1,4 +1,4 @@
-"""metrics.csv, genotypes.jsonl and curvature.csv: a row an epoch, cut back to the checkpoint on a resume."""
+"""Write metrics.csv, genotypes.jsonl and curvature.csv: a row per epoch, truncated to the checkpoint on a resume."""
 
 from dataclasses import asdict
 from typing import Any
@@ -10,14 +10,14 @@ from nas_lightning.runs.folder import RunFolder
 
 
 class Tables(L.Callback):
-    """Writes every metric that was logged for the epoch, also users' own.
+    """Writes every metric that was logged for the epoch, including those of users.
 
     Args:
         folder: The run folder.
         phase: `search` or `evaluation`.
 
     Attributes:
-        row: The epoch's row, on the first rank.
+        row: The epoch's row, on rank 0.
     """
 
     def __init__(self, folder: RunFolder, phase: str) -> None:
@@ -27,7 +27,7 @@ class Tables(L.Callback):
         self._validated = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Forget rows of epochs that are about to run (again), and note the genotype before training."""
+        """Remove rows of epochs that are about to run again, and write the genotype before training as epoch −1."""
         if not trainer.is_global_zero:
             return
         first = self._position(pl_module)["epoch"]
@@ -37,22 +37,23 @@ class Tables(L.Callback):
             self._genotype(pl_module, {"epoch": -1, "search_epoch": -1, "attempt": 0})
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """No validation in this epoch so far."""
+        """Forget the validation of the epoch before."""
         self._validated = False
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Metrics of a validation are this epoch's own."""
+        """Note that metrics of a validation belong to this epoch."""
         self._validated = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Write the epoch's row."""
-        extra = pl_module.epoch_metrics()  # on every rank: metrics are reduced
-        logged = trainer.callback_metrics  # likewise, when they are first read
+        # Both on every rank, although rank 0 alone writes: the metrics are reduced when they are read.
+        extra = pl_module.epoch_metrics()
+        logged = trainer.callback_metrics
         if not trainer.is_global_zero:
             return
         position = self._position(pl_module)
         measured = pl_module.curvature
-        # Lightning keeps values of earlier epochs: what was not measured in this one would be repeated.
+        # Lightning keeps values of earlier epochs, which would be repeated in an epoch without a measurement.
         metrics = {
             name: float(value)
             for name, value in logged.items()

@@ -1,4 +1,4 @@
-"""What steers a search, as callbacks that run after those that only watch. One idea a file."""
+"""Controls of a search: callbacks that act on what the others measured, and run after them. One idea a file."""
 
 from nas_lightning.control.adaptive_rollback import AdaptiveRollback
 from nas_lightning.control.curvature_stopping import CurvatureStopping

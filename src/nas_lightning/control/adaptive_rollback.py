@@ -23,24 +23,24 @@ log = logging.getLogger(__name__)
 
 
 class AdaptiveRollback(EigenvalueControl):
-    """Goes back before the dominant eigenvalue grew, and on from there with stronger regularisation.
+    """Rolls the search back to before the dominant eigenvalue grew, and continues with stronger regularisation.
 
-    The schedules are those of the search epoch, so the search still ends after `search.epochs` search epochs. At the
-    largest strength further growth is ignored, as in the released code; Algorithm 1 as printed would allow one more
-    increase (`maximum: 0.3`). Mended against the released code: what the criterion remembers goes back too, and the
-    new weight decay holds in the virtual step at once.
+    Schedules follow the search epoch, so the search still ends after `search.epochs` search epochs. At the largest
+    strength further growth is ignored, as in the released code; Algorithm 1 as printed would allow one more increase
+    (`maximum: 0.3`). Fixed with respect to the released code: the state of the criterion is rolled back, too, and the
+    new weight decay enters the virtual step at once.
 
     Args:
-        key: What is strengthened: `search.weights.weight_decay`, or a regularizer's value such as
+        key: The value to strengthen: `search.weights.weight_decay`, or a regularizer's value such as
             `regularizer.drop_path.maximum`.
         multiply: Factor on it at each rollback.
-        maximum: Largest value; a step beyond it is not taken.
-        rule: As for `CurvatureStopping`, as are the others.
+        maximum: Largest value; no rollback is made that would exceed it.
+        rule: As for `CurvatureStopping`, like the arguments below.
         window: Measurements averaged.
-        delta: Averages between the two that are compared.
+        delta: Distance of the two averages that are compared, in averages.
         factor: Growth that triggers.
-        start_epoch: First search epoch that may be gone back to.
-        offset: Search epochs from the window's centre back to the one that is gone back to.
+        start_epoch: Earliest search epoch to roll back to.
+        offset: Search epochs from the window's centre back to the one that is restored.
     """
 
     key = "control.adaptive_rollback"
@@ -66,10 +66,11 @@ class AdaptiveRollback(EigenvalueControl):
         return value <= self.maximum * (1 + 1e-9)  # 3e-4 times ten twice is a little more than 3e-2
 
     def check(self, module: Any, callbacks: Sequence[Any]) -> None:
-        """Refuse what cannot be strengthened.
+        """Refuse a value that cannot be strengthened.
 
         Raises:
-            ConfigError: There is no such value, it is zero, or nothing measures the curvature.
+            ConfigError: There is no such value, it is zero, its bound or `maximum` leaves no step, or nothing measures
+                the curvature.
         """
         super().check(module, callbacks)
         value = module.values.value(self.strengthened)
@@ -90,19 +91,25 @@ class AdaptiveRollback(EigenvalueControl):
             )
         if not self._allowed(value * self.multiply):
             raise ConfigError(
-                f"{self.key}.maximum={self.maximum}: {self.strengthened}={value} times {self.multiply:g} is above"
-                " it, so no step could be taken; use a larger maximum or a smaller multiply"
+                f"{self.key}.maximum={self.maximum}: {self.strengthened}={value} times {self.multiply:g} is"
+                " larger, so no step could be taken; use a larger maximum or a smaller multiply"
             )
 
     def reach(self, module: Any, callbacks: Sequence[Any]) -> int:
-        """Search epochs that must be kept: right after a rollback the next one may go back as far again."""
+        """Return how many search epochs must be kept.
+
+        Args:
+            module: The search module of a stage.
+            callbacks: The measuring callbacks, one of which tracks the curvature.
+        """
+        # Right after a rollback the criterion may trigger again and go back as far once more, at most `steps` times.
         value = module.values.value(self.strengthened) or self.maximum
         steps = math.floor(math.log(self.maximum / value) / math.log(self.multiply) + 1e-6)
         lag = self.lag(tracking_of(callbacks, self.key).interval)
         return min(steps * lag, module.settings.epochs) + 1
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Decide on the latest measurement."""
+        """Request a rollback if the latest measurement triggers and the value may still grow."""
         epoch = self.feed(pl_module.curvature, pl_module.search_epoch)
         if epoch is None:
             return

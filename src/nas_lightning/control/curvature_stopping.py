@@ -9,22 +9,22 @@ from nas_lightning.searches.progress import Rollback
 
 
 class CurvatureStopping(EigenvalueControl):
-    """Ends the search when the smoothed dominant eigenvalue has grown too much, at the supernet of an earlier epoch.
+    """Stops the search when the smoothed dominant eigenvalue has grown too much, and restores an earlier epoch.
 
     Args:
         rule: `released` (factor 1.3, window 5, delta 4, start 10; returns trigger − 12 at interval 2) or `paper`
             (factor 1 / 0.75, window 5, delta 5; returns 5 epochs back, measured at every epoch).
-        window: Measurements averaged; None takes the rule's own value, as for the others.
-        delta: Averages between the two that are compared.
+        window: Measurements averaged; None takes the value of the rule, as for the arguments below.
+        delta: Distance of the two averages that are compared, in averages.
         factor: Growth that triggers.
-        start_epoch: First search epoch that may be returned.
-        offset: Search epochs from the window's centre back to the one that is returned.
+        start_epoch: Earliest search epoch to return to.
+        offset: Search epochs from the window's centre back to the one that is restored.
     """
 
     key = "control.curvature_stopping"
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Decide on the latest measurement."""
+        """Request the end of the search if the latest measurement triggers."""
         epoch = self.feed(pl_module.curvature, pl_module.search_epoch)
         if epoch is not None:
             pl_module.curvature.event, pl_module.curvature.to_epoch = "stopped", epoch

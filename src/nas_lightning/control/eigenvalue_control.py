@@ -1,4 +1,4 @@
-"""What controls that follow the dominant eigenvalue share: feeding the criterion, its state, its reach."""
+"""Base class of the controls that follow the dominant eigenvalue: the criterion, its state, its reach."""
 
 import logging
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ Epochs = Annotated[int, Field(ge=0)]
 
 
 def tracking_of(callbacks: Sequence[Any], name: str) -> CurvatureTracking:
-    """The tracking among the callbacks.
+    """Return the curvature tracking among the callbacks.
 
     Raises:
         ConfigError: There is none, or more than one.
@@ -35,15 +35,15 @@ def tracking_of(callbacks: Sequence[Any], name: str) -> CurvatureTracking:
 
 
 class EigenvalueControl(Control, L.Callback):
-    """An `EigenvalueStopping` fed with what the tracking measures on its grid; its memory goes back with the search.
+    """An `EigenvalueStopping` criterion fed with measurements on the grid; a rollback restores its state, too.
 
     Args:
         rule: Which published rule: `released` or `paper`.
-        window: Measurements averaged; None takes the rule's own, as for the others.
-        delta: Averages between the two that are compared.
+        window: Measurements averaged; None takes the value of the rule, as for the arguments below.
+        delta: Distance of the two averages that are compared, in averages.
         factor: Growth that triggers.
-        start_epoch: First search epoch that may be gone back to.
-        offset: Search epochs from the window's centre back to the one that is returned.
+        start_epoch: Earliest search epoch to go back to.
+        offset: Search epochs from the window's centre back to the one that is restored.
     """
 
     goes_back = True
@@ -64,7 +64,8 @@ class EigenvalueControl(Control, L.Callback):
         self.criterion = EigenvalueStopping(**self.values)
 
     def feed(self, measured: Measured | None, epoch: int) -> int | None:
-        """The epoch to go back to, if the latest measurement triggers; others than those on the grid do not count."""
+        """Return the epoch to go back to if the latest measurement triggers; None without one or off the grid."""
+        # The measurement after the last epoch may be off the grid: averages over unequal distances are not the rule's.
         if measured is None or not measured.on_grid:
             return None
         known = len(self.criterion.smoothed)
@@ -74,46 +75,46 @@ class EigenvalueControl(Control, L.Callback):
         return found
 
     def check(self, module: Any, callbacks: Sequence[Any]) -> None:
-        """Refuse a rule that is not what it is called, and say where it can never act.
+        """Refuse a rule that differs from its publication, and warn if it can never act.
 
         Args:
-            module: The search.
-            callbacks: Among which the tracking is.
+            module: The search module of a stage.
+            callbacks: The measuring callbacks, one of which tracks the curvature.
 
         Raises:
             ConfigError: Nothing measures the curvature, the paper's rule is not measured at every epoch, or the rule
-                returns the epoch at which it triggers.
+                would return the epoch at which it triggers.
         """
         name, epochs = self.key, module.settings.epochs
         interval = tracking_of(callbacks, name).interval
         published = {"paper": 1, "released": 2}[self.rule]
         if self.rule == "paper" and interval != published and not self.own:
             raise ConfigError(
-                f"callbacks.curvature.interval={interval}: {name}.rule=paper counts epochs, measured at each; use"
+                f"callbacks.curvature.interval={interval}: {name}.rule=paper needs a measurement at every epoch; use"
                 " callbacks.curvature.interval=1"
             )
         if self.lag(interval) < 1:
-            raise ConfigError(f"{name}.offset=0: it would go back to where it is; use {name}.offset=1")
+            raise ConfigError(f"{name}.offset=0: the restored epoch would be the current one; use {name}.offset=1")
         if interval != published and not self.own:
-            log.warning("%s: its published rule is measured every %d epochs, not %d", name, published, interval)
-        # Growth without end, fed to a copy: when does the rule act first?
+            log.warning("%s: the published rule measures every %d epochs, not every %d", name, published, interval)
+        # Feed exponential growth to a copy: a rule that does not act on it can never act in so few epochs.
         copy = EigenvalueStopping(**self.values)
         base = 2 * self.criterion.factor
         if all(copy.update(e, base ** min(i, 100)) is None for i, e in enumerate(range(0, epochs, interval))):
             log.warning("%s cannot act in %d search epochs: too few for its window, delta and start", name, epochs)
 
     def lag(self, interval: int) -> int:
-        """Search epochs between a trigger and the epoch that it returns."""
+        """Return the search epochs between a trigger and the epoch that is restored."""
         return (self.criterion.window // 2) * interval + self.criterion.offset
 
     def reach(self, module: Any, callbacks: Sequence[Any]) -> int:
-        """Search epochs that must be kept, so that the control can go back to them."""
+        """Return how many search epochs must be kept for a rollback."""
         return self.lag(tracking_of(callbacks, self.key).interval) + 1
 
     def state_dict(self) -> dict[str, Any]:
-        """What the criterion remembers."""
+        """Return the state of the criterion."""
         return self.criterion.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from it, or go back to it."""
+        """Restore the criterion, at a resume or a rollback."""
         self.criterion.load_state_dict(state_dict)

@@ -1,4 +1,4 @@
-"""Greedy decisions (SGAS): one edge after the other gets its operation while the search goes on."""
+"""Greedy decisions (SGAS): edges get their operations one after the other during the search."""
 
 import logging
 from collections.abc import Sequence
@@ -24,24 +24,24 @@ Epochs = Annotated[int, Field(ge=0)]
 
 
 class GreedyDecisions(Control, L.Callback):
-    """At the end of some epochs decides the readiest edge of each cell type; a node with enough edges loses the others.
+    """Decides the edge with the best score of each cell type at regular epochs; a complete node drops its other edges.
 
-    A decided edge is its operation with weight one; its architecture parameters and their optimizer state stay as they
-    are, to the bit. Both kinds of cell decide in the same epochs.
+    A decided edge has its operation with weight one; its architecture parameters and their optimizer state stay as
+    they are, to the bit. Both cell types decide in the same epochs.
 
     Source: Li et al., SGAS (CVPR 2020), released code: after epochs 9, 14, … 44 of 50, batches 8 larger each time. With
     `operation=perturbation` the edge is SGAS' choice and its operation DARTS-PT's (Wang et al., 2021, section 4.2; not
-    in its released code). Left out: freezing by `requires_grad`, which is the same.
+    in its released code). Left out: freezing by `requires_grad`, which has the same effect.
 
     Args:
         criterion: Criterion 1: importance × certainty; criterion 2: also × stability.
         first_epoch: Search epoch after which the first decision is made.
         interval: Search epochs between two decisions.
-        batch_growth: Images by which a batch grows with each decision.
-        history: Epochs that the stability looks back.
+        batch_growth: Images added to the batch size at each decision.
+        history: Past epochs that the stability is computed over.
         scale_over: Rows over which scores are scaled: `all`, as released, or the `undecided` ones.
-        operation: How the edge's operation is chosen: `magnitude`, or `perturbation`, by the metric on all of `val`
-            without it, with the batch's statistics.
+        operation: Choice of the edge's operation: `magnitude`, or `perturbation`: the one without which the metric on
+            all of `val`, with the batch's statistics, is worst.
     """
 
     decides = True
@@ -69,10 +69,10 @@ class GreedyDecisions(Control, L.Callback):
         self.seen: dict[str, list[Tensor]] = {}
 
     def check(self, module: Any, callbacks: Sequence[Any]) -> None:
-        """Say where the decisions do not fit into the search.
+        """Refuse decisions that the search is too short for, and warn if some do not fit.
 
         Raises:
-            ConfigError: No decision would ever be made, or the first before anything is learnt.
+            ConfigError: No decision would ever be made, or the first before anything is learned.
         """
         epochs = module.settings.epochs
         due = len(range(self.first_epoch, epochs, self.interval))
@@ -92,7 +92,7 @@ class GreedyDecisions(Control, L.Callback):
             log.warning("%s: %d of %d decisions fit into %d search epochs", self.key, due, needed, epochs)
 
     def val_batches(self, space: SearchSpace, number: int, epochs: int) -> int:
-        """Batches of `val`, of `number` in all, that its decisions measure in a search of so many epochs."""
+        """Return how many batches of `val`, of `number` in all, the decisions of so many epochs evaluate."""
         if self.operation == "magnitude":
             return 0
         decisions, masks = Decisions(space.choices), 0
@@ -102,11 +102,11 @@ class GreedyDecisions(Control, L.Callback):
         return masks * number
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Batches as large as they had become."""
+        """Restore the batch size that earlier decisions have led to."""
         self._grow(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Decide where it is due, and remember the distributions of this epoch."""
+        """Decide if this epoch is due, and record the distributions of the epoch for the stability."""
         epoch, decisions = pl_module.search_epoch, pl_module.decisions
         model = OneShotModel(pl_module, trainer.datamodule, trainer)  # type: ignore[attr-defined]
         one_shot = one_shot_of(pl_module, model)
@@ -144,10 +144,11 @@ class GreedyDecisions(Control, L.Callback):
             sign = 1
             worth = [float(q[row, option]) for option in options]
         best = options[max(range(len(options)), key=worth.__getitem__)]
-        told = ", ".join(f"{choice.options[row][o]} {sign * w:.6g}" for o, w in zip(options, worth, strict=True))
-        decisions.decide(name, row, best, epoch=epoch, measured=told)
+        measured = ", ".join(f"{choice.options[row][o]} {sign * w:.6g}" for o, w in zip(options, worth, strict=True))
+        decisions.decide(name, row, best, epoch=epoch, measured=measured)
         edge = f"{choice.sources[row]} → {choice.nodes[row]}"
-        one_shot.tell(f"decided: {name}, {edge} is {choice.options[row][best]} (score {score:.4f}; {told})")
+        one_shot.tell(f"decided: {name}, {edge} is {choice.options[row][best]} (score {score:.4f}; {measured})")
+        # A genotype keeps so many edges of a node: once these are decided, the others can no longer be in it.
         rows = choice.rows_of_node[choice.nodes[row]]
         settled = [r for r in rows if decisions.decided[name][r] and decisions.kept[name][r].any()]
         if choice.keep is not None and len(settled) == choice.keep:
@@ -156,21 +157,21 @@ class GreedyDecisions(Control, L.Callback):
                     decisions.prune(name, other, epoch=epoch, measured="")
 
     def _grow(self, trainer: L.Trainer, module: Any) -> None:
-        """The loaders of the next epoch take larger batches."""
+        """Set the batch size of the next epoch's loaders: fewer paths need less memory (SGAS, released code)."""
         trainer.datamodule.batch_size = module.settings.batch_size + self.batch_growth * self.num_decided  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, Any]:
-        """Decisions made and distributions seen."""
+        """Return the number of decisions, of evaluated batches, and the recorded distributions."""
         seen = {name: list(seen) for name, seen in self.seen.items()}
         return {"num_decided": self.num_decided, "batches": self.batches, "seen": seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from them."""
+        """Restore them."""
         self.num_decided = state_dict["num_decided"]
         self.batches = state_dict["batches"]
         self.seen = {name: list(seen) for name, seen in state_dict["seen"].items()}
 
 
 def _num_edges(choice: Choice) -> int:
-    """Edges of a genotype's cell, each of which is decided once."""
+    """Return the number of edges of a genotype's cell, each of which is decided once."""
     return sum(min(choice.keep or len(rows), len(rows)) for rows in choice.rows_of_node.values())

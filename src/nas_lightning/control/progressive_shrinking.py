@@ -1,4 +1,4 @@
-"""Progressive shrinking (DrNAS): a stage of the search begins with fewer options an edge."""
+"""Progressive shrinking (DrNAS): a stage of the search starts with fewer options per edge."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -12,17 +12,17 @@ from nas_lightning.core.errors import ConfigError
 
 
 class ProgressiveShrinking(Control, L.Callback):
-    """At the start of a stage keeps the strongest options of each row, by the mean mixing weights.
+    """Keeps the strongest options of each row at the start of a stage, by the mean mixing weights.
 
-    Kept options keep their architecture parameters and moments; the others are not sampled or computed any more. The
-    channels are another part's: `regularizer.partial_channels`, whose supernet grows where a stage makes it wider.
+    Kept options keep their architecture parameters and moments; the others are no longer sampled or computed. The
+    width is left to `regularizer.partial_channels`, whose supernet grows where a stage makes it wider.
 
-    Source: Chen et al., DrNAS (ICLR 2021), section 3.4 and released code, which goes on sampling the dropped options
-    and renormalises: the same distribution, with more noise in the gradients of what is dropped.
+    Source: Chen et al., DrNAS (ICLR 2021), section 3.4 and released code, which continues to sample the dropped options
+    and renormalises: the same distribution, with more noise in the gradients of the dropped ones.
 
     Args:
-        options: Options that each row keeps from this stage on; None keeps all. Of equals the earlier one is kept. One
-            of them at least is an option that a genotype may hold.
+        options: Options that each row keeps from this stage on; None keeps all. Ties go to the earlier one. At
+            least one of them is an option that a genotype may hold.
     """
 
     decides = True
@@ -33,20 +33,20 @@ class ProgressiveShrinking(Control, L.Callback):
         self.options = options
 
     def check(self, module: Any, callbacks: Sequence[Any]) -> None:
-        """Refuse to shrink before anything was learnt.
+        """Refuse to shrink before anything is learned.
 
         Raises:
             ConfigError: The first stage would shrink.
         """
         if self.options is not None and module.progress.stage == 0:
             raise ConfigError(
-                f"{self.key}.options={self.options}: nothing is learnt yet when the first stage begins; give it to a"
+                f"{self.key}.options={self.options}: nothing is learned when the first stage starts; give it to a"
                 f" later one, search.stages=[…, {{name: …, epochs: …, overrides: {{{self.key}.options:"
                 f" {self.options}}}}}]"
             )
 
     def at_stage_start(self, module: Any) -> None:
-        """Drop the weakest options; called once a stage, not where it is resumed."""
+        """Drop the weakest options, once per stage: a resumed stage has done so."""
         if self.options is None:
             return
         strengths = module.mean()
@@ -54,8 +54,8 @@ class ProgressiveShrinking(Control, L.Callback):
             weights = strengths[name].detach().cpu().masked_fill(~kept, -1.0)
             strongest = weights.argsort(dim=1, descending=True, stable=True)[:, : self.options]
             keep = torch.zeros_like(kept).scatter(1, strongest, True)
-            # A row of `none` alone could not be derived where a genotype may not hold it: its last place goes to the
-            # strongest option that can be.
+            # If only `none` survived in a row, no genotype could be derived from it: the last place goes to the
+            # strongest option that a genotype may hold.
             real = module.decisions.selectable(name)
             for row in ((~(keep & real).any(dim=1)) & real.any(dim=1)).nonzero()[:, 0].tolist():
                 keep[row, strongest[row, -1]] = False

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from nas_lightning.core.regularizer import Regularizer
 
 WEIGHT_DECAY = "search.weights.weight_decay"
-"""Key of the weight decay, which regularises the inner problem without being a part."""
+"""Key of the weight decay: it regularises the inner problem, but belongs to no part."""
 
 
 class AdjustableValues:
-    """The weight decay, and what the regularizers declare as `adjustable`, by their keys in the configuration.
+    """The weight decay and the `adjustable` values of the regularizers, by their keys in the configuration.
 
     Args:
         weight_decay: L2 coefficient of the weights.
         regularizers: The regularizers by name.
 
     Attributes:
-        weight_decay: Its present value, which also enters the virtual step of an unrolled hypergradient.
+        weight_decay: Its current value, which also enters the virtual step of an unrolled hypergradient.
     """
 
     def __init__(self, weight_decay: float, regularizers: Mapping[str, Regularizer]) -> None:
@@ -34,7 +34,7 @@ class AdjustableValues:
         return [WEIGHT_DECAY, *self._attributes]
 
     def value(self, key: str) -> float | None:
-        """Return the present value of a key; None where there is no such value."""
+        """Return the current value of a key; None for an unknown key."""
         if key == WEIGHT_DECAY:
             return self.weight_decay
         if key not in self._attributes:
@@ -43,14 +43,14 @@ class AdjustableValues:
         return float(getattr(part, attribute))
 
     def bound(self, key: str) -> float:
-        """Return the bound that the value of a key must stay below."""
+        """Return the upper bound of a key, exclusive; infinity for the weight decay."""
         if key not in self._attributes:
             return math.inf
         part, attribute = self._attributes[key]
         return part.adjustable[attribute]
 
     def change(self, key: str, value: float) -> None:
-        """Give a key another value from the next epoch on."""
+        """Set a value; steps use it from the next epoch on, when schedules are set."""
         if key == WEIGHT_DECAY:
             self.weight_decay = value
         else:

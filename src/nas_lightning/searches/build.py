@@ -1,4 +1,4 @@
-"""The stages, the module and the images of a search, built from its configuration."""
+"""Build the stages, the module and the images of a search from its configuration."""
 
 from dataclasses import replace
 
@@ -13,11 +13,11 @@ from nas_lightning.training.workbench import Workbench
 
 
 def stages_of(bench: Workbench, until: int | None = None) -> list[Stage]:
-    """Return the stages of the search; none where the selector needs no trained supernet.
+    """Return the stages of the search; an empty list if the selector needs no trained supernet.
 
     Args:
         bench: The parts of the run.
-        until: Index of the last stage that was searched, whose configuration a selector's own stage has; None is all.
+        until: Index of the last stage that was searched; a selector's own stage gets its configuration. None is all.
 
     Raises:
         ConfigError: An override of a stage is wrong.
@@ -33,8 +33,8 @@ def _planned(bench: Workbench, until: int | None) -> list[Stage]:
     return [*stages, selection_stage(stages[-1], tuning)] if tuning is not None else stages
 
 
-def planned_again(bench: Workbench, stage: Stage, state: SearchState) -> Stage:
-    """Return the stage of a selector as long as it has to be after what the search has settled."""
+def replanned(bench: Workbench, stage: Stage, state: SearchState) -> Stage:
+    """Return the stage of a selector, shortened by the decisions that the search has made already."""
     decisions = Decisions(bench.space.choices)
     decisions.load_state_dict(state.decisions)
     tuning = bench.selector.tuning(bench.space, bench.config.search, decisions)
@@ -42,26 +42,28 @@ def planned_again(bench: Workbench, stage: Stage, state: SearchState) -> Stage:
 
 
 def bench_of(bench: Workbench, stage: Stage) -> Workbench:
-    """Return the parts as a stage sees them; data are read again only where the stage changes something."""
+    """Return the workbench of a stage: the given one, or a variant that is built once if the stage has overrides."""
     if stage.config is bench.config:
         return bench
-    # Kept with its parts, so that no other configuration can have this one's id.
+    # The variant keeps its configuration alive, so no other one can be given the same id.
     return bench.once(f"parts of {id(stage.config)}", lambda: bench.variant(stage.config))
 
 
 def build_module(bench: Workbench, stage: Stage) -> SearchModule:
-    """The search module of a stage, with a supernet initialised from the seed.
+    """Build the search module of a stage, with a supernet initialised from the seed.
 
     Raises:
-        ConfigError: Parts that do not fit each other or the images.
+        ConfigError: The parts do not fit each other or the images.
     """
     config, data = bench.config, bench.data
+    # The layers of the supernet draw their weights from the global state: each stage starts from the same seed, however
+    # many random numbers were drawn before, so that a stage that is resumed is built as it was.
     L.seed_everything(config.seed, workers=True, verbose=False)
     space = bench.space
     settings = config.search
     regularizers = bench.build_named("regularizer", {"epochs": settings.epochs, "image_size": data.image_size})
     for part in regularizers.values():
-        space = part.build(space)
+        space = part.build(space)  # in the order of the configuration: a part may change the space of the next
     space.check_image_size(data.image_size, settings.layers, settings.stem)
     supernet = space.supernet(
         data.num_classes,
@@ -92,6 +94,6 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
 
 
 def search_data(bench: Workbench) -> SearchData:
-    """The images of a search."""
+    """Build the images of a search, not set up yet."""
     settings = bench.config.search
     return SearchData(bench.data, settings.batch_size, bench.config.seed, **bench.loaders.model_dump())

@@ -1,4 +1,4 @@
-"""What cannot be searched is refused before anything is written or trained."""
+"""Refuse searches that cannot run, before anything is written or trained."""
 
 import torch
 
@@ -14,22 +14,26 @@ from nas_lightning.training.workbench import Workbench
 
 
 def check_search(bench: Workbench) -> None:
-    """Refuse what cannot be searched before anything is written or trained.
+    """Check every stage of a search by building it, before anything is written or trained.
 
     Raises:
-        ConfigError: Parts that do not fit each other or the images.
+        ConfigError: The parts do not fit each other or the images, or a stage does not fit the one before.
     """
     stages = stages_of(bench)
     if bench.config.control and not stages:
         name = next(iter(bench.config.control))
-        raise ConfigError(f"control.{name}: no supernet is trained that it could steer; remove it, ~control.{name}")
+        raise ConfigError(
+            f"control.{name}: no supernet is trained, so it has nothing to control; remove it, ~control.{name}"
+        )
     processes = number_of_processes(bench.config.trainer)
     previous: SearchModule | None = None
     for stage in stages:
         try:
             module = _check_stage(bench, stage, processes)
             if previous is not None and shapes_of(previous.supernet) != shapes_of(module.supernet):
-                plan_widening(previous.supernet, module.supernet, draws.seeded_generator(0))  # refuses what cannot grow
+                plan_widening(
+                    previous.supernet, module.supernet, draws.seeded_generator(0)
+                )  # raises if a shape cannot grow
         except ConfigError as error:
             if stage.config is bench.config:
                 raise
@@ -38,7 +42,7 @@ def check_search(bench: Workbench) -> None:
 
 
 def _check_stage(bench: Workbench, stage: Stage, processes: int) -> SearchModule:
-    """A stage by itself: its images, parts, controls and schedule; returns its module."""
+    """Check the images, parts, controls and schedule of a single stage, and return its module."""
     stage_bench = bench_of(bench, stage)
     images = search_data(stage_bench)
     images.expected_processes = processes
@@ -51,37 +55,39 @@ def _check_stage(bench: Workbench, stage: Stage, processes: int) -> SearchModule
         length = progress.last_epoch - progress.first_epoch
         if module.hypergradient.learns and warmup >= length:
             raise ConfigError(
-                f"search.arch.warmup_epochs={warmup}: counts in each stage, and {stage.name} has {length} epochs,"
-                " so the architecture would never be trained there; use fewer, or a longer stage"
+                f"search.arch.warmup_epochs={warmup}: the warm-up is that of every stage, and {stage.name} has only"
+                f" {length} epochs, so its architecture would never be trained; use fewer, or a longer stage"
             )
     return module
 
 
 def _check_controls(bench: Workbench, module: SearchModule) -> None:
-    """Refuse controls that cannot steer this search, or not together.
+    """Refuse controls that do not fit the search or each other.
 
     Raises:
-        ConfigError: Such a control.
+        ConfigError: Nothing is learned, two controls exclude each other, or a control refuses the search.
     """
     controls = bench.once("control", lambda: bench.build_named("control"))
     if controls and not module.hypergradient.learns:
         raise ConfigError(
-            f"control.{next(iter(controls))}: nothing is learnt that it could steer; remove it,"
-            f" ~control.{next(iter(controls))}, or choose another hypergradient than none"
+            f"control.{next(iter(controls))}: no architecture is learned, so it has nothing to control; remove it,"
+            f" ~control.{next(iter(controls))}, or choose a hypergradient other than none"
         )
     going_back = [name for name, control in controls.items() if control.goes_back]
     if len(going_back) > 1:
-        raise ConfigError(f"control: {' and '.join(going_back)} would both go back; keep one, ~control.{going_back[1]}")
+        raise ConfigError(
+            f"control: {' and '.join(going_back)} would both roll back; keep one, ~control.{going_back[1]}"
+        )
     deciding = [name for name, control in controls.items() if control.decides]
     if going_back and deciding:
         raise ConfigError(
-            f"control: {deciding[0]} makes decisions for good, {going_back[0]} would go back behind them; keep one,"
+            f"control: {deciding[0]} makes final decisions, which {going_back[0]} would undo by rolling back; keep one,"
             f" ~control.{going_back[0]}"
         )
     if going_back and bench.config.search.stages is not None:
         raise ConfigError(
-            f"control.{going_back[0]}: a search in stages cannot go back, it might have to enter an earlier stage;"
-            " use search.stages=null"
+            f"control.{going_back[0]}: a search in stages cannot roll back, as it might have to return to an earlier"
+            " stage; use search.stages=null"
         )
     watching = list(bench.once("callbacks", lambda: bench.build_named("callbacks")).values())
     for control in controls.values():
@@ -89,55 +95,55 @@ def _check_controls(bench: Workbench, module: SearchModule) -> None:
 
 
 def _check_learning(module: SearchModule) -> None:
-    """Refuse combinations in which the architecture cannot be learnt, or is read without having been.
+    """Refuse combinations whose architecture cannot be learned, or is read although it was not learned.
 
     Raises:
-        ConfigError: Such a combination.
+        ConfigError: Relaxation, hypergradient, perturbation and selector do not fit each other.
     """
     arch = {name: a.detach().requires_grad_() for name, a in module.arch.items()}
     mixing = module.relaxation(arch, 0, draws.seeded_generator(0))
     in_weight_step = module.relaxation.in_weight_step(arch, 0, draws.seeded_generator(0))
     drawn = module.relaxation.active(in_weight_step) is not None
     if drawn and _perturbs(module):
-        raise ConfigError("perturbation: drawn paths are not perturbed; use perturbation=none")
+        raise ConfigError("perturbation: sampled paths cannot be perturbed; use perturbation=none")
     if not drawn:
         _check_simplex(module, in_weight_step)
     if module.hypergradient.learns:
         if not any(weights.requires_grad for weights in mixing.values()):
             raise ConfigError(
-                f"relaxation: {type(module.relaxation).__name__} has nothing to learn; use hypergradient=none, or"
+                f"relaxation: {type(module.relaxation).__name__} has no parameters to learn; use hypergradient=none, or"
                 " method=rs_ws"
             )
         return
     if module.genotype() is not None:
         raise ConfigError(
-            f"hypergradient: {type(module.hypergradient).__name__} learns no architecture that selector"
-            f" {type(module.selector).__name__} could read; use selector=random_search, or"
+            f"hypergradient: {type(module.hypergradient).__name__} learns no architecture, but selector"
+            f" {type(module.selector).__name__} derives the genotype from one; use selector=random_search, or"
             " hypergradient=first_order"
         )
 
 
 def _perturbs(module: SearchModule) -> bool:
-    """Whether the weight step is perturbed in the last epoch, when it is perturbed most."""
+    """Return whether the weight step is perturbed in the last epoch, when the perturbation is strongest."""
     return module.perturbation.epsilon(module.settings.epochs - 1, module.settings.epochs) > 0
 
 
 def _check_simplex(module: SearchModule, mixing: Mixing) -> None:
-    """Refuse rows that do not sum to 1 where a perturbation would renormalise them, or though the relaxation says so.
+    """Refuse rows off the simplex if a perturbation would renormalise them, or if the relaxation declares otherwise.
 
     Raises:
-        ConfigError: Such rows.
+        ConfigError: Rows of mixing weights do not sum to 1 as they have to.
     """
     relaxation, name = module.relaxation, type(module.relaxation).__name__
     if module.perturbation.simplex and not relaxation.simplex and _perturbs(module):
         raise ConfigError(
-            f"perturbation: {type(module.perturbation).__name__} returns mixing weights to the simplex, and those of"
+            f"perturbation: {type(module.perturbation).__name__} projects mixing weights onto the simplex, but those of"
             f" relaxation {name} do not sum to 1; use perturbation=none"
         )
     for choice in module.space.choices.values():
         rows = mixing[choice.name].detach().sum(dim=1)
         if relaxation.simplex and choice.kind == "op" and not torch.allclose(rows, torch.ones_like(rows), atol=1e-4):
             raise ConfigError(
-                f"relaxation: {name} says that its rows sum to 1, and one of '{choice.name}' sums to"
+                f"relaxation: {name} declares that its rows sum to 1, but one of '{choice.name}' sums to"
                 f" {float(rows[(rows - 1).abs().argmax()]):g}; give the class simplex = False"
             )

@@ -1,4 +1,4 @@
-"""One stage of a search: trained, or restored from the checkpoint of its end."""
+"""Train one stage of a search, or restore it from the checkpoint at its end."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from nas_lightning.training.workbench import Workbench, callback_of
 
 @dataclass(frozen=True)
 class Costs:
-    """What the stages of a search took, and what that of a selector took."""
+    """Cost counters of the stages of a search, and of the stage of a selector."""
 
     search: Cost = field(default_factory=Cost)
     selection: Cost = field(default_factory=lambda: Cost("selection"))
@@ -26,51 +26,55 @@ def fit(
     module: SearchModule,
     costs: Costs,
     resume_from: Path | None,
-    before: SearchState | None,
+    previous: SearchState | None,
 ) -> SearchState:
-    """Train one stage and return what it leaves.
+    """Train one stage and return the state that it ends with.
 
     Args:
-        bench: The parts as the stage sees them.
+        bench: The workbench of the stage.
         module: The module of the stage.
-        costs: Count what it takes.
-        resume_from: Checkpoint of this stage to continue from.
-        before: What the stage before left.
+        costs: Counters, which are added to.
+        resume_from: Checkpoint of this stage to continue from; None starts the stage.
+        previous: State at the end of the stage before; None for the first stage.
 
     Raises:
-        Interrupted: The user stopped it, or its time is over; the folder can be resumed.
+        Interrupted: The user stopped it, or `trainer.max_time` is over; the folder can be resumed.
     """
     settings = bench.config.search
     watching = list(bench.take("callbacks", lambda: bench.build_named("callbacks")).values())
     controls: dict[str, Any] = {"selection": SelectionTuning(module.selector)}
     if module.phase == "search":
         controls = bench.take("control", lambda: bench.build_named("control"))
+    # A control is built anew for every stage and takes over its memory here. On a resume Lightning loads the state of
+    # the checkpoint over it, and the start of the stage lies in the past.
     for control in controls.values():
-        if before is not None and control.state_key in before.controls:
-            control.load_state_dict(before.controls[control.state_key])
+        if previous is not None and control.state_key in previous.controls:
+            control.load_state_dict(previous.controls[control.state_key])
         if resume_from is None:
             control.at_stage_start(module)
     reach = max((control.reach(module, watching) for control in controls.values()), default=0)
-    # Of the search alone: `task=select` takes its supernet from what is kept.
+    # Snapshots are those of the search: `task=select` takes its supernet from them, never from a selection.
     snapshots = settings.snapshots if module.phase == "search" else None
     trainer = bench.trainer(
         module.phase,
         epochs=settings.epochs if module.phase == "search" else module.progress.last_epoch,
         checkpoints=bench.folder.checkpoints,
-        max_epochs=-1,
+        max_epochs=-1,  # the module ends the fit: a rollback takes more epochs than the schedule has
         checkpoint=EpochCheckpoint(bench.folder.checkpoints, snapshots, reach, settings.checkpoint_minutes),
         extra=(costs.search, costs.selection),
-        steering=list(controls.values()),
+        controls=list(controls.values()),
         watching=watching,
     )
     data = search_data(bench)
-    data.first_pass = module.progress.epoch_offset
+    data.first_pass = module.progress.epoch_offset  # keys the order of images; Lightning counts each fit from 0
     interrupt = callback_of(trainer, InterruptAtEpochEnd)
     with interrupt.listening(), callback_of(trainer, Preemption).listening():
         trainer.fit(module, datamodule=data, ckpt_path=resume_from)
+    # The fit has returned: at the end of the stage, or earlier by an interrupt or the time limit, which any one process
+    # may have noticed. All of them raise, or some would wait in the next stage for ever.
     if trainer.strategy.reduce_boolean_decision(interrupt.requested or out_of_time(trainer), all=False):
         raise Interrupted(f"stopped after epoch {module.search_epoch}; continue with resume={bench.folder}")
-    return _left_by(
+    return _state_after(
         module,
         [optimizer.state_dict() for optimizer in trainer.optimizers],
         module.progress.epoch_offset + trainer.current_epoch,
@@ -79,17 +83,24 @@ def fit(
 
 
 def restore(module: SearchModule, saved: dict[str, Any], costs: Costs) -> SearchState:
-    """Return what a stage left that had ended when the run was cut off."""
+    """Restore a stage that had ended when the run was cut off, and return the state that it ended with.
+
+    Args:
+        module: The module of the stage.
+        saved: The checkpoint at its end.
+        costs: Counters, which take over the totals of the checkpoint.
+    """
     module.load_state_dict(saved["state_dict"])
     module.on_load_checkpoint(saved)
     for cost in (costs.search, costs.selection):
         cost.load_state_dict(saved["callbacks"][cost.state_key])
-    return _left_by(
+    # A checkpoint holds the number of the epoch that ended; `trainer.current_epoch` of a fit that ended is one more.
+    return _state_after(
         module, saved["optimizer_states"], module.progress.epoch_offset + saved["epoch"] + 1, saved["callbacks"]
     )
 
 
-def _left_by(
+def _state_after(
     module: SearchModule, optimizers: list[dict[str, Any]], epoch_offset: int, controls: dict[str, Any]
 ) -> SearchState:
     return SearchState(

@@ -1,4 +1,4 @@
-"""What the tables say of a search at the end of an epoch, besides losses and accuracies."""
+"""Metrics of a search at the end of an epoch, besides losses and accuracies."""
 
 from typing import Any
 
@@ -6,14 +6,15 @@ import torch
 
 
 def metrics_of(module: Any) -> dict[str, float]:
-    """Return what mixing weights and schedules are worth a column of metrics.csv.
+    """Return the columns of metrics.csv that describe mixing weights and schedules.
 
     Args:
         module: The search module.
 
     Returns:
         Entropy of the mixing weights in nats and the mean weight of skip_connect on the edges that offer it, by choice;
-        rates, weight decay, strength of the perturbation; what regularizers and the relaxation report.
+        learning rate of the architecture, weight decay, strength of the perturbation where it is not 0; the metrics of
+        regularizers and of the relaxation.
     """
     value: dict[str, float] = {}
     for name, weights in module.mean().items():

@@ -1,4 +1,4 @@
-"""The one-shot model on `val`: what selectors and decisions measure."""
+"""Evaluate the one-shot model on `val`, for selectors, decisions and analyses."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -20,7 +20,7 @@ from nas_lightning.data.module import SearchData
 from nas_lightning.searches.module import SearchModule
 
 KEPT_BYTES = 2**30
-"""Images of `val` that are kept in memory, so that they are read and augmented once for all masks of a decision."""
+"""Limit in bytes on `val` images kept in memory, which are then read and augmented once for all masks of a decision."""
 
 
 class OneShotModel:
@@ -29,8 +29,8 @@ class OneShotModel:
     Args:
         module: The searched module.
         data: The images of the search, set up.
-        trainer: Whose device and precision are used.
-        batch_size: Images a batch; None: as in the search.
+        trainer: Gives device and precision.
+        batch_size: Images per batch; None takes that of the search.
 
     Attributes:
         batches: Batches evaluated so far.
@@ -55,7 +55,7 @@ class OneShotModel:
         batches: int | range | None = None,
         batch_norm: BatchNormMode = "eval",
     ) -> float:
-        """Metric in its unit; larger is better: see `Measure`."""
+        """Return the metric in its unit, negated if smaller is better. Arguments: see `core.one_shot.Measure`."""
         metric = self.module.objective.new_metric().to(self.device)
         for outputs, targets in self._outputs(mixing, active, batches, batch_norm):
             metric.update(outputs, targets)
@@ -68,7 +68,7 @@ class OneShotModel:
         batches: int | range | None = None,
         batch_norm: BatchNormMode = "eval",
     ) -> float:
-        """Mean loss an image; smaller is better: see `Measure`."""
+        """Return the mean loss per image. Arguments: see `core.one_shot.Measure`."""
         mean = MeanMetric().to(self.device)
         for outputs, targets in self._outputs(mixing, active, batches, batch_norm):
             mean.update(self.module.objective.loss(outputs, targets), weight=len(targets))
@@ -81,7 +81,7 @@ class OneShotModel:
         batches: int | range | None = None,
         batch_norm: BatchNormMode = "eval",
     ) -> tuple[float, float]:
-        """Both of the same pass."""
+        """Return loss and metric of a single pass over the images."""
         mean, metric = MeanMetric().to(self.device), self.module.objective.new_metric().to(self.device)
         for outputs, targets in self._outputs(mixing, active, batches, batch_norm):
             mean.update(self.module.objective.loss(outputs, targets), weight=len(targets))
@@ -95,17 +95,22 @@ class OneShotModel:
     def _outputs(
         self, mixing: Mixing, active: Active | None, batches: int | range | None, batch_norm: BatchNormMode
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Outputs and labels, batch by batch; the supernet's mode and buffers stay as they were."""
+        """Yield outputs and labels batch by batch; mode and buffers of the supernet stay as they were.
+
+        Raises:
+            GenotypeError: Outputs are NaN or infinite.
+        """
         module = self.module.to(self.device)
         mixing = {name: weights.to(self.device) for name, weights in mixing.items()}
         mode = evaluating if batch_norm == "eval" else batch_statistics
         for index, (images, targets) in self._val(batches):
+            # Keyed by the batch alone: all mixing weights are compared under the same noise.
             scope = draws.keyed(module.seed, 0, f"selection {index}")
             with torch.no_grad(), mode(module.supernet), self.forward_context(), scope:
                 outputs = module.supernet(images.to(self.device), mixing, active)
             if not outputs.isfinite().all():
                 raise GenotypeError(
-                    "selector: the supernet's outputs are not numbers, the search diverged; lower search.weights.lr or"
+                    "selector: the supernet's outputs are not finite, the search diverged; lower search.weights.lr or"
                     " search.arch.lr, or set search.weights.clip"
                 )
             self.batches += 1
@@ -113,7 +118,7 @@ class OneShotModel:
 
     @property
     def passes(self) -> float:
-        """Passes over the whole of `val` so far."""
+        """Passes over all of `val` so far."""
         return round(self.batches / self._number, 2)
 
     @property
@@ -121,7 +126,7 @@ class OneShotModel:
         return len(self.data.selection_dataloader(self.batch_size))
 
     def _val(self, batches: int | range | None) -> Iterable[tuple[int, tuple[Tensor, Tensor]]]:
-        """Those batches and their numbers; they are kept, unless all are wanted and might not fit into memory."""
+        """Return the batches with their numbers; they stay in memory, unless all are wanted and might not fit."""
         if batches is None:
             if not self._fits():
                 return enumerate(self._loaded())
@@ -132,13 +137,13 @@ class OneShotModel:
         return [(index, self._kept[index]) for index in numbers]
 
     def _keep(self, count: int) -> None:
-        """Have the first so many batches, each loaded once."""
+        """Load the first `count` batches into memory, each once."""
         if self._rest is None:
             self._rest = self._loaded()
         self._kept += islice(self._rest, max(0, count - len(self._kept)))
 
     def _fits(self) -> bool:
-        """Whether all of `val` may be kept: up to `KEPT_BYTES`, judged by its first batch."""
+        """Return whether all of `val` fits into `KEPT_BYTES`, judged by its first batch."""
         self._keep(1)
         return self._number * self._kept[0][0].nbytes <= KEPT_BYTES
 
@@ -148,7 +153,7 @@ class OneShotModel:
 
 
 def one_shot_of(module: SearchModule, model: OneShotModel) -> OneShot:
-    """The trained supernet as a selector sees it."""
+    """Return the view of a trained supernet that selectors work with."""
     arch = {name: a.detach() for name, a in module.arch.items()}
     return OneShot(
         module.space,
@@ -159,17 +164,17 @@ def one_shot_of(module: SearchModule, model: OneShotModel) -> OneShot:
         model.loss,
         module.decisions,
         track_progress,
-        tell,
+        print_line,
     )
 
 
-def tell(line: str) -> None:
-    """A line on the terminal."""
+def print_line(line: str) -> None:
+    """Print a line on the terminal."""
     Console().print(line, highlight=False, soft_wrap=True)
 
 
 def track_progress(items: Sequence[Any], title: str) -> Iterable[Any]:
-    """A bar on a terminal, a line elsewhere."""
+    """Iterate with a progress bar on a terminal, or after a line with the title and the count elsewhere."""
     console = Console()
     if console.is_terminal:
         return track(items, description=title, console=console)

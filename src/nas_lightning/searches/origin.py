@@ -1,4 +1,4 @@
-"""The supernet of another run, which `task=select` and analyses look at."""
+"""Find the supernet of another run for `task=select`."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from nas_lightning.training.workbench import Workbench
 
 
 def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
-    """The checkpoint of another run that `task=select` takes its supernet from.
+    """Return the checkpoint of another run that `task=select` takes its supernet from.
 
     Raises:
-        ConfigError: The run has none of that epoch.
+        ConfigError: The search of that run is not finished and no epoch is named, or it keeps no such epoch.
     """
     folder, epoch = RunFolder(bench.config.run or "", "run"), bench.config.epoch
     kept = sorted(number for number, _ in layout.epoch_checkpoints(folder.checkpoints))
@@ -20,9 +20,10 @@ def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
     if epoch is None and folder.summary()["search"] is None:
         at = 0 if last is None else last["search"]["search_epoch"]
         raise ConfigError(
-            f"run={folder}: its search is not finished, {at} epochs are; go on with resume={folder}, or take what is"
-            f" there, epoch={at}"
+            f"run={folder}: its search has finished only {at} epochs; continue with resume={folder}, or take the"
+            f" supernet as it is, epoch={at}"
         )
+    # Of a run that went on to the stage of a selector, last.ckpt holds the tuned supernet, not that of the search.
     searched = last is not None and last["search"].get("phase", "search") == "search"
     if last is not None and searched and epoch in (None, last["search"]["search_epoch"]):
         return last
@@ -33,6 +34,6 @@ def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
         there = [*kept, *([last["search"]["search_epoch"]] if last is not None and searched else [])]
         raise ConfigError(
             f"epoch={'null' if epoch is None else epoch}: {folder} keeps no supernet of that search epoch; allowed:"
-            f" {', '.join(map(str, sorted(set(there)))) or 'none at all'}; a search keeps more with search.snapshots=10"
+            f" {', '.join(map(str, sorted(set(there)))) or 'none'}; a search keeps more with search.snapshots=10"
         )
     return saved

@@ -1,4 +1,4 @@
-"""What the tables of a run folder say of the supernet that a search ended with."""
+"""Read the outcome of a search from the tables of its run folder."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from nas_lightning.runs.folder import RunFolder
 
 
 def eigenvalue_at(curvature: Sequence[Mapping[str, str]], epoch: int) -> float | None:
-    """The latest dominant eigenvalue that was measured up to the end of a search epoch; None where there is none.
+    """Return the latest dominant eigenvalue measured up to the end of a search epoch; None if there is none.
 
     Args:
         curvature: Rows of curvature.csv.
@@ -25,14 +25,14 @@ def _number(row: Mapping[str, str] | None, name: str, digits: int) -> float | No
 
 
 def outcome_of_tables(folder: RunFolder, last: int) -> dict[str, Any]:
-    """Return the part of the section `search` that stands in metrics.csv and curvature.csv.
+    """Return the fields of the summary's section `search` that are read from metrics.csv and curvature.csv.
 
     Args:
         folder: The run folder.
-        last: The search epoch at whose end that supernet stood, which a control may have gone back to.
+        last: The last search epoch of the final supernet; a control may have rolled back to it.
     """
     rows = [row for row in folder.read_metrics() if row["phase"] == "search"]
-    metrics = [row for row in rows if int(row["search_epoch"]) == last]  # of several attempts the last one counts
+    metrics = [row for row in rows if int(row["search_epoch"]) == last]  # one row per attempt; the last is valid
     curvature = folder.read_curvature()
 
     events = [row for row in curvature if row["event"]]
@@ -42,6 +42,6 @@ def outcome_of_tables(folder: RunFolder, last: int) -> dict[str, Any]:
         "curvature_seconds": round(sum(float(row["seconds"]) for row in curvature), 3) if curvature else None,
         "stopped_at": stopped[-1] if stopped else None,
         "rolled_back_to": int(events[-1]["to_epoch"]) if events else None,
-        # Of the last measurement up to that epoch: a control can go back to one that was not measured.
+        # The latest up to that epoch: a control can roll back to an epoch without a measurement.
         "dominant_eigenvalue": eigenvalue_at(curvature, last),
     }

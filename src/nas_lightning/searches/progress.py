@@ -1,4 +1,9 @@
-"""Where a search stands: one dataclass, saved, loaded and carried into the next stage as one."""
+"""Position of a search: one dataclass that is saved, loaded and carried into the next stage as a whole.
+
+Three counters are easily confused. `search_epoch` is the position on every schedule, and a rollback rewinds it.
+`num_steps` keys the draws and only grows, so that an attempt after a rollback draws new numbers. Lightning's own epoch
+only grows within a stage; with `epoch_offset` it numbers the rows of the tables and the passes over the images.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -7,12 +12,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Rollback:
-    """Go back to the end of an earlier search epoch.
+    """A request to go back to the end of an earlier search epoch.
 
     Args:
-        epoch: That epoch.
-        changes: Values that are different from then on, by their keys in the configuration.
-        end: Whether the search ends there.
+        epoch: The search epoch whose end is restored, from 0.
+        changes: New values from then on, by their keys in the configuration.
+        end: End the search there instead of training on.
     """
 
     epoch: int
@@ -22,19 +27,19 @@ class Rollback:
 
 @dataclass
 class Progress:
-    """Where a search stands.
+    """Position of a search.
 
     Attributes:
-        search_epoch: Position on all schedules; a rollback rewinds it.
-        attempt: How often the search was rolled back.
-        num_steps: Weight steps taken; they key the draws and never go back.
+        search_epoch: Position on all schedules, in completed epochs; a rollback rewinds it.
+        attempt: Number of rollbacks so far.
+        num_steps: Weight steps taken; they key the draws and never decrease.
         stage: Index of the stage.
         phase: `search`, or `selection` in the stage of a selector that trains.
         first_epoch: The search epoch at which the stage starts.
-        last_epoch: The search epoch at which the stage ends (not run any more).
-        epoch_offset: Lightning epochs of the stages before, so that rows count on.
+        last_epoch: The search epoch at which the stage ends, exclusive.
+        epoch_offset: Lightning epochs of the stages before; it keeps the numbers of rows increasing.
         changed: Values that a control has changed, by their keys in the configuration.
-        stopped: Whether a control has ended the search before its last epoch.
+        stopped: True once a control has ended the search before its last epoch.
     """
 
     search_epoch: int = 0
@@ -50,28 +55,30 @@ class Progress:
 
     @property
     def ended(self) -> bool:
-        """Whether the stage has run to its end, or was ended before."""
+        """True when the stage has run to its end or was stopped."""
         return self.stopped or self.search_epoch >= self.last_epoch
 
     @property
     def position(self) -> int:
-        """Where schedules stand: the search epoch, or the last one of the search in a stage that comes after it."""
+        """Argument of the schedules: the search epoch; in a selector's stage, the last epoch of the search."""
         return self.search_epoch if self.phase == "search" else max(0, self.first_epoch - 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return plain numbers, words and a dictionary, which a checkpoint may hold."""
+        """Return the fields as plain numbers, strings and a dictionary, safe for a checkpoint."""
         return {**{f.name: getattr(self, f.name) for f in fields(self)}, "changed": dict(self.changed)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Progress":
-        """Read it from the section `search` of a checkpoint, which holds more than that."""
+        """Read the fields from the section `search` of a checkpoint, which has further keys."""
         return cls(**{f.name: state[f.name] for f in fields(cls)} | {"changed": dict(state["changed"])})
 
     def entering(self, stage: "Progress") -> "Progress":
-        """Return where the next stage starts: the counters go on, stage, phase and length are its own.
+        """Return the position at the start of the next stage: counters continue; stage, phase and length are its own.
 
-        A control may have ended the stage before its last epoch, so the next one starts at the search epoch.
+        Args:
+            stage: Position of the next stage as planned.
         """
+        # A control may have ended this stage early: the next one starts where the search is, at its planned length.
         last = self.search_epoch + stage.last_epoch - stage.first_epoch
         return replace(
             self,
@@ -84,7 +91,7 @@ class Progress:
         )
 
     def go_back(self, rollback: Rollback) -> None:
-        """Stand at the end of an earlier epoch, in a new attempt; steps count on."""
+        """Move to the end of an earlier epoch, in a new attempt; `num_steps` continues."""
         self.search_epoch = rollback.epoch + 1
         self.attempt += 1
         self.stopped = rollback.end

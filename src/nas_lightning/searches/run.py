@@ -1,4 +1,9 @@
-"""Run a search: plan its stages, restore or fit each, then select the genotype."""
+"""Run a search: plan its stages, restore or fit each, then select the genotype.
+
+The path of a run from start to genotype: `_start_of` finds the checkpoint to continue from; `_train` goes through the
+stages (`stages`), each one a Lightning fit (`fit`) of a `SearchModule` (`module`), whose steps are in `bilevel`;
+`_select` derives the genotype from the last supernet (`selection`).
+"""
 
 import logging
 from dataclasses import dataclass
@@ -13,7 +18,7 @@ from nas_lightning.reports import save_curvature, save_genotype
 from nas_lightning.runs import layout
 from nas_lightning.runs.files import copy_file
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.searches.build import bench_of, build_module, planned_again, search_data, stages_of
+from nas_lightning.searches.build import bench_of, build_module, replanned, search_data, stages_of
 from nas_lightning.searches.fit import Costs, fit, restore
 from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.origin import origin_checkpoint
@@ -42,14 +47,14 @@ def run_search(bench: Workbench) -> Searched:
     With `task=select` the search is that of another run, up to the epoch of one of its checkpoints.
 
     Raises:
-        ConfigError: Parts that do not fit each other or the images.
+        ConfigError: The parts do not fit each other or the images, or the other run has no such supernet.
         Interrupted: The user stopped the search; the folder can be resumed.
     """
     folder, costs = bench.folder, Costs()
     start = _start_of(bench)
     trained = _train(bench, start, costs)
     genotype, selection = _select(bench, trained, costs)
-    genotype = ranks.agreed(genotype)
+    genotype = ranks.agreed(genotype)  # every process continues with that of rank 0
     folder.save_genotype(genotype)
     if ranks.is_first():
         save_genotype(genotype, folder.plots)
@@ -70,12 +75,12 @@ def run_search(bench: Workbench) -> Searched:
 
 @dataclass(frozen=True)
 class _Start:
-    """Where a search starts.
+    """The checkpoint that a search starts from.
 
     Args:
-        path: The checkpoint that Lightning resumes from, where one of this run is saved.
-        saved: What it holds, or the checkpoint of the other run; None for a new search.
-        origin: The other run, with `task=select`.
+        path: Checkpoint of this run that Lightning resumes from, or where the first one will be written.
+        saved: Its content, or with `task=select` that of the other run; None for a new search.
+        origin: Folder of the other run, with `task=select`.
         until: Index of the last stage that the other run has searched; None is all.
     """
 
@@ -89,11 +94,12 @@ def _start_of(bench: Workbench) -> _Start:
     folder = bench.folder
     path, saved = folder.resumable() or (folder.checkpoints / layout.LAST, None)
     if bench.config.task == "select":
+        # A selection that was cut off has a checkpoint of its own, which comes before that of the other run.
         saved = saved or origin_checkpoint(bench)
         until = saved["search"]["stage"] - (saved["search"]["phase"] == "selection")
         return _Start(path, saved, RunFolder(bench.config.run or "", "run"), until)
     if saved is None and folder.read_metrics():
-        log.warning("no checkpoint in %s: the search starts again", folder)
+        log.warning("no checkpoint in %s: the search starts from scratch", folder)
     return _Start(path, saved)
 
 
@@ -102,13 +108,13 @@ def _start_of(bench: Workbench) -> _Start:
 
 @dataclass
 class _Trained:
-    """What the stages so far have come to.
+    """Result of the stages so far.
 
     Attributes:
-        bench: The parts as the last stage sees them.
-        module: Its module; None where nothing was trained.
-        state: What it left.
-        epochs: Search epochs that the supernet was trained for, those of a selector's stage apart.
+        bench: Workbench of the last stage.
+        module: Its module; None if nothing was trained.
+        state: The state that it ended with.
+        epochs: Search epochs that the supernet was trained for, without those of a selector's stage.
     """
 
     bench: Workbench
@@ -120,24 +126,28 @@ class _Trained:
 def _train(bench: Workbench, start: _Start, costs: Costs) -> _Trained:
     """Go through the stages: the state machine of a search.
 
-    A stage before that of the checkpoint is over and left out. The stage of the checkpoint is restored if it had
-    ended, else resumed. Every later one takes over what the one before left.
+    Stages before that of the checkpoint are skipped. The stage of the checkpoint is restored if it had ended, else
+    resumed. Every later stage starts from the state at the end of the one before. Without a checkpoint, all stages are
+    of this last kind.
     """
     trained, saved, path = _Trained(bench), start.saved, start.path
     for stage in stages_of(bench, start.until):
-        planned = _due(bench, stage, saved, trained.state, start)
+        planned = _stage_to_run(bench, stage, saved, trained.state, start)
         if planned is None:
             continue
         module = build_module(bench_of(bench, planned), planned)
+        # A supernet of another run is searched no further, even where its checkpoint lies within a stage.
         ended = saved is not None and (
             Progress.from_state(saved["search"]).ended or (start.origin is not None and planned.phase == "search")
         )
         if saved is not None and ended:
             state = restore(module, saved, costs)
         else:
+            # A resumed stage has no state before it in this process: its checkpoint holds all of it.
             if trained.state is not None:
                 transfer(trained.state, module, None if trained.module is None else trained.module.supernet)
-            if saved is not None:  # Lightning restores the module only after it has asked for the loaders
+            if saved is not None:
+                # Lightning restores the module only after it has asked for the loaders, which `fit` sets to this pass.
                 module.progress.epoch_offset = saved["search"]["epoch_offset"]
             if planned.phase == "selection" and saved is None:
                 _keep_searched(path, module.search_epoch)
@@ -145,27 +155,29 @@ def _train(bench: Workbench, start: _Start, costs: Costs) -> _Trained:
             path = bench.folder.checkpoints / layout.LAST
         epochs = module.search_epoch if planned.phase == "search" else module.progress.first_epoch
         trained = _Trained(bench_of(bench, planned), module, state, epochs)
-        saved = None  # it was of this stage
+        saved = None  # the checkpoint is used up: later stages start from `trained.state`
     return trained
 
 
-def _due(
+def _stage_to_run(
     bench: Workbench, stage: Stage, saved: dict[str, Any] | None, state: SearchState | None, start: _Start
 ) -> Stage | None:
-    """The stage as it has to be run now; None where it is over or there is nothing to do in it."""
+    """Return the stage, replanned if it is a selector's; None if it is over or leaves nothing to do."""
     if saved is not None and stage.index < saved["search"]["stage"]:
         return None
-    if state is None:
+    if state is None:  # the first stage of this process: new, or that of the checkpoint, which holds its length
         return stage
-    if stage.phase == "search":  # of the other run one stage is restored, and a control may have ended the search
+    if stage.phase == "search":
+        # Of another run a single stage is restored. A control that stops the search stops its later stages, too.
         return None if start.origin is not None or state.progress.stopped else stage
-    stage = planned_again(bench, stage, state)
-    return None if stage.first_epoch == stage.last_epoch else stage  # everything is decided, or as good as
+    # How long a selector tunes depends on what is undecided, which is known only now.
+    stage = replanned(bench, stage, state)
+    return None if stage.first_epoch == stage.last_epoch else stage
 
 
 @ranks.first_only
 def _keep_searched(last: Path, epoch: int) -> None:
-    """Keep the supernet of the search beside that of the selection, which writes last.ckpt from now on."""
+    """Copy the final supernet of the search before the stage of a selector overwrites last.ckpt."""
     kept = last.with_name(layout.epoch_name(epoch))
     if last.exists() and not kept.exists():
         copy_file(last, kept)
@@ -178,7 +190,7 @@ def _select(bench: Workbench, trained: _Trained, costs: Costs) -> tuple[Genotype
     """Return the genotype and the section `selection` of the summary.
 
     Raises:
-        Interrupted: The user stopped it; the folder can be resumed.
+        Interrupted: The user stopped the selection; the folder can be resumed.
     """
     data, batches = None, 0
     if trained.state is not None:
@@ -189,4 +201,4 @@ def _select(bench: Workbench, trained: _Trained, costs: Costs) -> tuple[Genotype
     try:
         return select(bench, trained.module, data, costs.selection.seconds, batches)
     except KeyboardInterrupt as error:
-        raise Interrupted(f"stopped in the selection; continue with resume={bench.folder}") from error
+        raise Interrupted(f"stopped during the selection; continue with resume={bench.folder}") from error

@@ -1,4 +1,4 @@
-"""Derive the genotype from a trained supernet, and say what that cost."""
+"""Derive the genotype from a trained supernet, and report the cost."""
 
 import time
 from typing import Any
@@ -19,15 +19,15 @@ from nas_lightning.training.workbench import Workbench
 
 
 class SelectionTuning(Control, L.Callback):
-    """Lets a selector that trains decide before each epoch of its stage.
+    """Callback that lets a selector that trains decide before each epoch of its stage.
 
-    Its draws depend on the seed and on what is decided already, so a resumed epoch is decided as it was.
+    Its draws depend on the seed and on the decisions so far, so a resumed epoch repeats its decision.
 
     Args:
         selector: The selector.
 
     Attributes:
-        batches: Batches of `val` that were evaluated.
+        batches: Batches of `val` evaluated so far.
     """
 
     key = "selector"
@@ -37,32 +37,32 @@ class SelectionTuning(Control, L.Callback):
         self.batches = 0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Decide what is due."""
+        """Make the decisions of this epoch."""
         model = OneShotModel(pl_module, trainer.datamodule, trainer)  # type: ignore[attr-defined]
         if self.selector.decide(one_shot_of(pl_module, model), pl_module.search_epoch - pl_module.progress.first_epoch):
             pl_module.settle()
         self.batches += model.batches
 
     def state_dict(self) -> dict[str, Any]:
-        """What was evaluated so far."""
+        """Return the batches evaluated so far."""
         return {"batches": self.batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from it."""
+        """Restore the count."""
         self.batches = state_dict["batches"]
 
 
 def select(
     bench: Workbench, module: SearchModule | None, data: SearchData | None, seconds: float = 0.0, batches: int = 0
 ) -> tuple[Genotype, dict[str, Any]]:
-    """The genotype that the search ends with, and the `selection` section of the summary.
+    """Derive the final genotype; return it with the `selection` section of the summary.
 
     Args:
         bench: The parts of the run.
-        module: The searched module; None where the selector needs none and nothing was trained.
+        module: The searched module; None if the selector needs no supernet and nothing was trained.
         data: Its images, set up.
-        seconds: What the selector's stage took.
-        batches: Batches of `val` that it evaluated.
+        seconds: Seconds that the selector's stage took.
+        batches: Batches of `val` that the selector's stage evaluated.
     """
     start = time.perf_counter()
     passes = 0.0
@@ -72,10 +72,11 @@ def select(
         one_shot = OneShot(bench.space, relaxation, arch, bench.config.seed, _no_supernet, track=track_progress)
         genotype = bench.selector.select(one_shot)
     else:
-        # Where schedules stood at the end of the epoch that the supernet is of, also after a stop or a resume.
+        # Set regularizers to the last epoch of this supernet: after a rollback or a restored checkpoint they stand at
+        # another one, and drop-path or partial channels would measure a different model.
         for part in module.regularizers.values():
             part.at_epoch(max(0, module.search_epoch - 1) if module.phase == "search" else module.progress.position)
-        # As the fit ran: on its device, in its precision.
+        # The probe has device and precision of the fit.
         model = OneShotModel(module, data, bench.probe)
         model.batches = batches
         genotype = module.selector.select(one_shot_of(module, model))
@@ -91,4 +92,4 @@ def _no_supernet(
     batches: int | range | None = None,
     batch_norm: BatchNormMode = "eval",
 ) -> float:
-    raise ConfigError("selector: it says that it needs no supernet, so none was trained, but it asks for an accuracy")
+    raise ConfigError("selector: it declares that it needs no supernet, so none was trained, but asks for an accuracy")

@@ -16,14 +16,14 @@ from nas_lightning.spaces.widening import plan_widening, widen
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of search epochs.
+    """A range of search epochs that is trained by one fit.
 
     Args:
-        name: Shown and logged.
+        name: Name in messages.
         index: Position among the stages.
-        first_epoch: Search epoch that it starts at.
-        last_epoch: Search epoch that it ends at, not run any more.
-        config: The whole configuration as this stage sees it.
+        first_epoch: Search epoch at which it starts.
+        last_epoch: Search epoch at which it ends, exclusive.
+        config: The whole configuration with the overrides of this stage.
         phase: `search`, or `selection` for the stage of a selector that trains.
     """
 
@@ -36,7 +36,7 @@ class Stage:
 
 
 def plan_stages(config: RootConfig) -> list[Stage]:
-    """Return the stages of a configuration: `search.stages`, or one over all epochs.
+    """Return the stages of a configuration: those of `search.stages`, or a single one over all epochs.
 
     Raises:
         ConfigError: An override of a stage names a key that does not exist, or gives it a wrong value.
@@ -55,14 +55,23 @@ def plan_stages(config: RootConfig) -> list[Stage]:
 
 
 def selection_stage(last: Stage, tuning: Tuning) -> Stage:
-    """Return the stage of a selector that trains, after the last of the search and with its configuration."""
+    """Return the stage of a selector that trains: it follows the last of the search and inherits its configuration."""
     changed = last.config.with_values(tuning.overrides, "selector: its stage overrides", "in stage selection")
     return Stage("selection", last.index + 1, last.last_epoch, last.last_epoch + tuning.epochs, changed, "selection")
 
 
 @dataclass(frozen=True)
 class SearchState:
-    """What a stage leaves to the next, on the CPU; `controls` by the keys of a checkpoint's callbacks."""
+    """State at the end of a stage, tensors on the CPU.
+
+    Args:
+        weights: `state_dict` of the module.
+        arch: Architecture parameters by choice, each [R, O].
+        optimizers: `state_dict` of SGD and of Adam.
+        progress: Position of the search.
+        decisions: State of the decisions.
+        controls: States of the controls, by their keys among a checkpoint's callbacks.
+    """
 
     weights: dict[str, torch.Tensor]
     arch: dict[str, torch.Tensor]
@@ -75,16 +84,16 @@ class SearchState:
 def transfer(old: SearchState, new: SearchModule, supernet: torch.nn.Module | None = None) -> None:
     """Carry weights, buffers, architecture parameters, optimizer moments, decisions and counters into the next stage.
 
-    A wider supernet grows out of the old one (`spaces.widening`), moments included. The stage of a selector starts
+    A wider supernet is grown from the old one (`spaces.widening`), moments included. The stage of a selector starts
     with a new weight optimizer.
 
     Args:
-        old: What the stage before left.
-        new: The next stage, initialised.
-        supernet: The supernet of the stage before, for its shapes; needed where they differ.
+        old: State at the end of the stage before.
+        new: Module of the next stage, initialised.
+        supernet: Supernet of the stage before, for its shapes; required where they differ.
 
     Raises:
-        ConfigError: The next supernet has shapes into which the old one cannot grow.
+        ConfigError: The old supernet cannot grow into the shapes of the next.
     """
     weights, (sgd, adam) = old.weights, old.optimizers
     if supernet is not None and shapes_of(supernet) != shapes_of(new.supernet):
@@ -97,7 +106,8 @@ def transfer(old: SearchState, new: SearchModule, supernet: torch.nn.Module | No
     new.arch = {name: a.clone() for name, a in old.arch.items()}
     new.optimizer_states = [{**sgd, "state": {}} if new.progress.phase == "selection" else sgd, adam]
     new.progress = old.progress.entering(new.progress)
-    new.settle(old.decisions)
+    new.settle(old.decisions)  # after the module was built: the relaxation of the new stage is unrestricted until here
+    # A control's change outlives the stage; `change` also records it in the new progress, for its checkpoints.
     for key, value in old.progress.changed.items():
         new.change(key, value)
 
@@ -106,7 +116,7 @@ _PREFIX = "supernet."
 
 
 def shapes_of(module: torch.nn.Module) -> dict[str, torch.Size]:
-    """Shapes of weights and buffers by name."""
+    """Return the shapes of weights and buffers by name."""
     return {name: tensor.shape for name, tensor in module.state_dict().items()}
 
 
@@ -115,7 +125,7 @@ def _without_prefix(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
 
 
 def _widened_moments(state: Mapping[str, Any], supernet: torch.nn.Module, plan: Any) -> dict[str, Any]:
-    """The state of the weight optimizer, its momentum buffers grown like the weights that they belong to."""
+    """Return the state of the weight optimizer with momentum buffers grown like their weights."""
     names = [name for name, _ in supernet.named_parameters()]
     buffers = {
         names[index]: entry["momentum_buffer"]

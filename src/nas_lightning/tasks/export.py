@@ -10,7 +10,7 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.deployment import write_export
 from nas_lightning.deployment.exporting import INSTALL_ONNX, onnx_is_wanted
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.searches.one_shot import tell
+from nas_lightning.searches.one_shot import print_line
 from nas_lightning.tasks.trained import refuse_run, trained_network
 
 
@@ -35,6 +35,6 @@ def run_export(config: RootConfig, folder: RunFolder) -> dict[str, Any]:
         [(name, f"{difference:.1e}") for name, difference in differences.items()],
     )
     if not onnx and wanted is None:
-        tell(escape(f"network.onnx left out: its packages are not installed; {INSTALL_ONNX}"))
-    tell(escape(f"written: {folder} (python {folder}/load.py shows how to load it)"))
+        print_line(escape(f"network.onnx left out: its packages are not installed; {INSTALL_ONNX}"))
+    print_line(escape(f"written: {folder} (python {folder}/load.py shows how to load it)"))
     return made

@@ -12,7 +12,7 @@ from nas_lightning.deployment import image_files, predict_images, save_predictio
 from nas_lightning.deployment.predicting import Prediction
 from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.searches.one_shot import tell, track_progress
+from nas_lightning.searches.one_shot import print_line, track_progress
 from nas_lightning.tasks.trained import refuse_run, trained_network
 from nas_lightning.training.processes import check_processes
 from nas_lightning.training.workbench import Workbench
@@ -61,7 +61,7 @@ def run_predict(config: RootConfig, folder: RunFolder) -> list[Prediction]:
     except OSError as error:
         raise ConfigError(f"hydra.run.dir={folder}: cannot be written ({error.strerror})") from error
     _show(predictions, broken)
-    tell(escape(f"written: {folder}/{layout.PREDICTIONS}"))
+    print_line(escape(f"written: {folder}/{layout.PREDICTIONS}"))
     return predictions
 
 
@@ -75,6 +75,6 @@ def _show(predictions: Sequence[Prediction], broken: Sequence[Prediction]) -> No
         caption=f"and {more} more" if more > 0 else None,
     )
     counts = Counter(found.labels[0] for found in good).most_common()
-    tell(escape(f"{len(good)} images: {', '.join(f'{label} {count}' for label, count in counts[:SHOWN])}"))
+    print_line(escape(f"{len(good)} images: {', '.join(f'{label} {count}' for label, count in counts[:SHOWN])}"))
     if broken:
-        tell(escape(f"{len(broken)} could not be read, see the column error; the first: {broken[0].error}"))
+        print_line(escape(f"{len(broken)} could not be read, see the column error; the first: {broken[0].error}"))

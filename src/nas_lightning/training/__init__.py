@@ -1,1 +1,1 @@
-"""What search and evaluation share: the workbench that builds a run's parts, its processes, guards of its steps."""
+"""Foundations of search and evaluation: the workbench that builds a run's parts, processes, the non-finite guard."""

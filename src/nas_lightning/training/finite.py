@@ -1,4 +1,4 @@
-"""Stopping before a step that a loss of NaN or infinity would lead to."""
+"""Guard against non-finite losses: refuse the optimizer step before it spoils the weights."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ from nas_lightning.runs.folder import RunFolder
 
 
 class FiniteLoss:
-    """Looks at the loss of every step before the optimizer acts on it.
+    """Checks the loss of every step before the optimizer acts on it.
 
-    On a GPU the look waits for the loss alone, on a stream of its own: what was queued after it, the backward pass,
-    goes on meanwhile, and the optimizer's kernels are queued long before it ends. Looking later, once in some steps,
-    would cost as little, but the weights before the bad step would be gone.
+    On a GPU the check waits for the loss alone, on a stream of its own: the backward pass, which is queued after the
+    loss, runs meanwhile, and the optimizer's kernels are queued long before it ends. A check every few steps would
+    cost as little, but the weights before the bad step would be gone.
     """
 
     def __init__(self) -> None:
@@ -28,31 +28,32 @@ class FiniteLoss:
         self._copied: Any = None
 
     def watch(self, loss: Tensor) -> None:
-        """Take note of the loss that the next step is about."""
+        """Record the loss of the next step, and start copying whether it is finite."""
         self._loss = loss.detach()
         self._finite = torch.isfinite(self._loss).all()
         if self._loss.device.type != "cuda":
             return
         if self._stream is None:
             self._stream, self._copied = torch.cuda.Stream(self._loss.device), torch.cuda.Event()
+        # The side stream waits for the kernels queued so far, not for the backward pass that is queued after them.
         self._stream.wait_stream(torch.cuda.current_stream(self._loss.device))
         with torch.cuda.stream(self._stream):
-            self._finite.record_stream(self._stream)
+            self._finite.record_stream(self._stream)  # or its memory might be reused before the copy has run
             host = torch.empty((), dtype=torch.bool, pin_memory=True)
             self._finite = host.copy_(self._finite, non_blocking=True)
             self._copied.record(self._stream)
 
     def check(self, module: PhaseModule, name: str, stream: str, batch_idx: int) -> None:
-        """Refuse the step, in all processes if one of them has to.
+        """Refuse the step if the recorded loss is not finite, in all processes if it is so in one.
 
         Args:
-            module: What is trained.
-            name: Of the loss.
-            stream: Of the images that it is of.
-            batch_idx: Their batch in the epoch.
+            module: The module that is trained.
+            name: Name of the loss.
+            stream: Stream of images that the loss is computed on.
+            batch_idx: Index of the batch in the epoch.
 
         Raises:
-            NonFiniteError: The loss that was noted is no number.
+            NonFiniteError: The loss is NaN or infinite.
         """
         if self._loss is None or self._finite is None:
             return
@@ -62,11 +63,11 @@ class FiniteLoss:
         self._loss = self._finite = None
         trainer = module.trainer
         if trainer.strategy.reduce_boolean_decision(not finite, all=False):
-            mine = None if finite else _told(module, trainer, name, float(loss), stream, batch_idx)
+            mine = None if finite else _message(module, trainer, name, float(loss), stream, batch_idx)
             raise NonFiniteError(next(line for line in ranks.gathered(mine) if line is not None))
 
 
-def _told(module: PhaseModule, trainer: L.Trainer, name: str, loss: float, stream: str, batch_idx: int) -> str:
+def _message(module: PhaseModule, trainer: L.Trainer, name: str, loss: float, stream: str, batch_idx: int) -> str:
     loaders: Any = trainer.train_dataloader
     loader = loaders[stream] if isinstance(loaders, dict) else loaders
     batch = f"; its images: {loader.key_of(batch_idx)}" if isinstance(loader, PassLoader) else ""
@@ -74,6 +75,6 @@ def _told(module: PhaseModule, trainer: L.Trainer, name: str, loss: float, strea
     lr = module.lr_keys
     return (
         f"the {name} loss is {loss} in epoch {epoch}, batch {batch_idx}, step {module.num_steps}{batch}; the state"
-        f" before this step is nonfinite.ckpt, the last whole one stays: resume={RunFolder(trainer.default_root_dir)}"
+        f" before this step is in nonfinite.ckpt, last.ckpt is unchanged: resume={RunFolder(trainer.default_root_dir)}"
         f" repeats the step, a new run with a lower {lr} avoids it"
     )

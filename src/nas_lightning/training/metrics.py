@@ -1,4 +1,4 @@
-"""Metrics that are being summed up in an epoch, for a state between two of its batches."""
+"""Save and restore metrics that are accumulated over an epoch, for a state between two of its batches."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def state_of_metrics(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Sums so far, as plain tensors, by the names of the metrics."""
+    """Return the accumulated states, as plain tensors on the CPU, by the names of the metrics."""
     return {
         name: {key: _on_cpu(value) for key, value in metric.metric_state.items()} for name, metric in metrics.items()
     }
 
 
 def restore_metrics(metrics: Mapping[str, Any], states: Mapping[str, Mapping[str, Any]]) -> None:
-    """Go on from such sums; the metrics are moved to their device later, with the module that they belong to."""
+    """Restore accumulated states; the metrics move to their device later, with the module that owns them."""
     for name, state in states.items():
         for key, value in state.items():
             setattr(metrics[name], key, value)

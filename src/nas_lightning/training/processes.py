@@ -1,8 +1,8 @@
-"""Runs of several processes: who starts them, and how the search communicates.
+"""Start the processes of a distributed run, and configure how a search communicates.
 
-`trainer=ddp` leaves starting to Lightning, which runs the command again in each further process, or to torchrun or
-SLURM where those have. `trainer=ddp_spawn` starts them here, once the run folder is claimed: it works within sweeps and
-in Python. In either case every process runs all phases, and the first one alone writes.
+With `trainer=ddp` Lightning starts them by running the command again in each further process, unless torchrun or SLURM
+has started them. With `trainer=ddp_spawn` they are started here, once the run folder is claimed, which works within
+sweeps and in Python. In either case every process runs all phases, and rank 0 alone writes.
 """
 
 import atexit
@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
@@ -24,7 +25,6 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import multiprocessing
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-import lightning as L
 from nas_lightning.callbacks.preemption import SIGNALS, taking_over
 from nas_lightning.core import errors, ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
@@ -35,11 +35,11 @@ SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 LAUNCHED = ("ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 """Strategies whose processes Lightning starts, or torchrun, or SLURM."""
 ENDING_SECONDS = 10
-"""How long the processes that Lightning started may take to end after the first one."""
+"""Seconds that the processes started by Lightning may take to end after rank 0."""
 
 
 class EndingDDP(DDPStrategy):
-    """Lightning's DDP, which leaves no process behind when the first one ends."""
+    """Lightning's DDP, but no process is left behind when rank 0 ends."""
 
     def _configure_launcher(self) -> None:
         super()._configure_launcher()
@@ -51,18 +51,19 @@ class EndingDDP(DDPStrategy):
 class SearchDDP(EndingDDP):
     """Lightning's DDP without the wrapper around the module: the search averages its gradients itself.
 
-    There is one place for the gradients of weights, of architecture parameters and of products of both (`reduce`), and
-    what a sampled path leaves unused needs no care. What is given up is communication during the backward pass.
+    Gradients of weights, of architecture parameters and Hessian products are all averaged in one place (`reduce`), and
+    weights that a sampled path leaves unused need no special care. The price: no communication during the backward
+    pass.
     """
 
     def configure_ddp(self) -> None:
-        """All processes start from the weights of the first; nothing is wrapped."""
+        """Broadcast weights and buffers of rank 0; wrap nothing."""
         assert self.model is not None
         ranks.take_over([*self.model.parameters(), *self.model.buffers()])
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Leave no process behind that waits for one that failed."""
+    """Wait for the processes, and kill those that still wait for one that failed."""
     for process in processes:
         try:
             process.wait(ENDING_SECONDS)
@@ -71,7 +72,11 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def number_of_processes(trainer: Mapping[str, Any]) -> int:
-    """How many processes a `trainer` section asks for, on all machines."""
+    """Return the number of processes that a `trainer` section asks for, on all machines.
+
+    Raises:
+        ConfigError: Lightning refuses the accelerator or the devices.
+    """
     asked: dict[str, Any] = {key: trainer[key] for key in ("accelerator", "devices") if trainer.get(key) is not None}
     if asked.get("devices", 1) in (1, "1") and trainer.get("num_nodes", 1) == 1:
         return 1
@@ -86,11 +91,11 @@ def number_of_processes(trainer: Mapping[str, Any]) -> int:
 
 
 def strategy_of(trainer: Mapping[str, Any], searches: bool) -> Any:
-    """What Lightning gets for `trainer.strategy` in a phase.
+    """Return the `strategy` argument of the Trainer of a phase.
 
     Args:
-        trainer: The section.
-        searches: Whether the phase is a search, whose module must not be wrapped.
+        trainer: The `trainer` section.
+        searches: True for a search, whose module must not be wrapped.
     """
     strategy = trainer.get("strategy") or "auto"
     if number_of_processes(trainer) == 1 and not (strategy in LAUNCHED and ranks.ranks_are_given()):
@@ -99,16 +104,21 @@ def strategy_of(trainer: Mapping[str, Any], searches: bool) -> Any:
 
 
 def check_processes(trainer: Mapping[str, Any], task: str) -> None:
-    """Refuse what the phases of a run cannot be divided by.
+    """Refuse a distributed run that its strategy, its task or the cluster does not allow.
+
+    Args:
+        trainer: The `trainer` section.
+        task: The task of the run.
 
     Raises:
-        ConfigError: Another strategy than DDP, a task for one process, or SyncBatchNorm on the CPU.
+        ConfigError: A strategy other than DDP, a task for one process, SyncBatchNorm on the CPU, a wrong number of
+            SLURM tasks, or spawning on several machines.
     """
     strategy = trainer.get("strategy") or "auto"
     count = number_of_processes(trainer)
     if strategy not in ("auto", *SPAWNED, *LAUNCHED) and count > 1:
         raise ConfigError(
-            f"trainer.strategy={strategy}: with several processes only DDP keeps all of the supernet in each; allowed:"
+            f"trainer.strategy={strategy}: several processes need DDP, which keeps the whole supernet in each; allowed:"
             f" {', '.join(('auto', *LAUNCHED[:1], *SPAWNED))}; use trainer=ddp"
         )
     if count > 1 and task not in ("pipeline", "search", "select", "evaluate"):
@@ -119,7 +129,7 @@ def check_processes(trainer: Mapping[str, Any], task: str) -> None:
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
     if count > 1 and trainer.get("sync_batchnorm") and on_cpu:
         raise ConfigError(
-            "trainer.sync_batchnorm=true: torch has it for GPUs only, this run is on the CPU; use"
+            "trainer.sync_batchnorm=true: torch supports it on GPUs only, and this run is on the CPU; use"
             " trainer.sync_batchnorm=false"
         )
     tasks = int(os.environ.get("SLURM_NTASKS") or count)
@@ -130,23 +140,24 @@ def check_processes(trainer: Mapping[str, Any], task: str) -> None:
         )
     if strategy in SPAWNED and int(trainer.get("num_nodes") or 1) > 1:
         raise ConfigError(
-            f"trainer.strategy={strategy}: starts processes on one machine, trainer.num_nodes={trainer['num_nodes']};"
+            f"trainer.strategy={strategy}: starts processes on one machine only, not on"
+            f" trainer.num_nodes={trainer['num_nodes']};"
             " use trainer=ddp with torchrun or SLURM"
         )
 
 
 def environment_of_cluster() -> ClusterEnvironment | None:
-    """What knows of the other processes, where Lightning would choose wrongly by itself."""
+    """Return the cluster environment where Lightning would choose a wrong one, else None."""
     if ranks.STARTED_HERE in os.environ:
         return LightningEnvironment()
     if SLURMEnvironment.detect():
-        # Lightning would queue the job again by itself, with a checkpoint of its own; `Preemption` and submitit do.
+        # Lightning would requeue the job with a checkpoint of its own; `Preemption` and submitit do that exactly.
         return SLURMEnvironment(auto_requeue=False)
     return None
 
 
 def starts_here(trainer: Mapping[str, Any]) -> bool:
-    """Whether this process has yet to start those of the run."""
+    """Return whether this process has to start those of the run."""
     return (
         (trainer.get("strategy") or "auto") in SPAWNED
         and not ranks.ranks_are_given()
@@ -157,20 +168,25 @@ def starts_here(trainer: Mapping[str, Any]) -> bool:
 def start_here(run: Callable[[dict[str, Any], Path], None], config: Mapping[str, Any], folder: Path) -> None:
     """Run `run(config, folder)` in as many processes as the configuration asks for, and wait for them.
 
-    Signals that ask for an orderly end are theirs to follow.
+    Signals that ask for an orderly end are passed on to them.
+
+    Args:
+        run: Runs all phases in one process; it has to be picklable.
+        config: The whole configuration.
+        folder: The run folder, claimed.
 
     Raises:
-        ConfigError: What one of them raised; likewise the next two.
+        ConfigError: A process raised it; so for the other errors of the package.
         Interrupted: The user stopped the run.
-        RuntimeError: A process failed.
+        RuntimeError: A process failed in another way.
     """
     trainer = config["trainer"]
     count = number_of_processes(trainer)
     config = {**config, "trainer": {**trainer, "strategy": "ddp", "devices": count}}
-    told = multiprocessing.get_context("spawn").SimpleQueue()
-    arguments = (run, config, folder, _free_port(), count, told)
+    failures = multiprocessing.get_context("spawn").SimpleQueue()
+    arguments = (run, config, folder, _free_port(), count, failures)
     context = multiprocessing.start_processes(_rank, arguments, count, join=False, start_method="spawn")
-    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # that it ends them is no news
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it warns for each process that it ends
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         for pid in context.pids():
@@ -181,9 +197,9 @@ def start_here(run: Callable[[dict[str, Any], Path], None], config: Mapping[str,
             while not context.join():
                 pass
         except (ProcessRaisedException, ProcessExitedException) as error:
-            if told.empty():
+            if failures.empty():
                 raise RuntimeError(f"a process of the run failed: {error}") from error
-            kind, message = told.get()
+            kind, message = failures.get()
             raise getattr(errors, kind, RuntimeError)(message) from error
 
 
@@ -194,9 +210,9 @@ def _rank(
     folder: Path,
     port: int,
     count: int,
-    told: Any,
+    failures: Any,
 ) -> None:
-    """What each of the processes does."""
+    """Run one of the started processes: set its rank, run, and report an error to the parent."""
     os.environ |= {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
@@ -210,11 +226,11 @@ def _rank(
     try:
         run(config, folder)
     except (errors.NasLightningError, Interrupted) as error:
-        told.put((type(error).__name__, str(error)))
+        failures.put((type(error).__name__, str(error)))
         os._exit(1)  # raised, it would print a traceback
     except Exception as error:
         logging.getLogger(__name__).info("process %d failed", number, exc_info=True)
-        told.put(("RuntimeError", f"{type(error).__name__}: {' '.join(str(error).split())}"))
+        failures.put(("RuntimeError", f"{type(error).__name__}: {' '.join(str(error).split())}"))
         os._exit(1)
     ranks.wait()
 

@@ -48,7 +48,7 @@ from nas_lightning.training.processes import environment_of_cluster, number_of_p
 log = logging.getLogger(__name__)
 
 DEFAULT_THREADS = int(os.environ.setdefault("NAS_LIGHTNING_THREADS", str(torch.get_num_threads())))
-"""What torch takes by itself; a run that names no number gets it back after one that did."""
+"""Torch's default; a run without `threads` gets it back after one that set a number in the same process."""
 
 
 _KINDS: dict[str, dict[str, type]] = {
@@ -62,16 +62,16 @@ _KINDS: dict[str, dict[str, type]] = {
     "callbacks": {"lightning.Callback": L.Callback},
     "logger": {"lightning.pytorch.loggers.Logger": Logger},
 }
-"""What the parts of a section are, whoever wrote them: callers rely on the neutral members of these classes."""
+"""Base classes of the parts of each section: callers rely on their neutral members, also in users' parts."""
 
 Made = TypeVar("Made")
 
 
 class Workbench:
-    """Builds what a run needs, each thing once.
+    """Builds the parts of a run from its configuration, each once.
 
     Args:
-        config: The configuration, checked here unless it is typed already.
+        config: The configuration; a mapping is validated here.
         folder: The run folder.
 
     Raises:
@@ -84,7 +84,7 @@ class Workbench:
         self._made: dict[str, Any] = {}
 
     def variant(self, config: RootConfig, folder: RunFolder | None = None) -> "Workbench":
-        """Return the parts under another configuration; images are read again only where that changes them."""
+        """Return the workbench of another configuration, which shares the images unless `data` differs."""
         other = Workbench(config, folder or self.folder)
         if other.config.data == self.config.data:
             other.data = self.data
@@ -93,15 +93,16 @@ class Workbench:
         return other
 
     def once(self, name: str, make: Callable[[], Made]) -> Made:
-        """Return what was made under that name, or make it."""
+        """Return the object made under a name before, or make it."""
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]
 
     def take(self, name: str, make: Callable[[], Made]) -> Made:
-        """Return what `once` made for a check, or make it; the next one to ask gets a new one.
+        """Return the object that `once` made, or make it; the next call makes a new one.
 
-        For parts that a fit leaves in another state: each fit has its own, and the first takes those that were checked.
+        For parts whose state a fit changes: each fit has its own, and the first takes those that were built for the
+        check, because building them may be expensive or have effects.
         """
         made = self.once(name, make)
         del self._made[name]
@@ -123,9 +124,9 @@ class Workbench:
         """Build a part.
 
         Args:
-            path: Where it stands in the configuration.
+            path: Key of the part in the configuration.
             part: Its section.
-            fill: Values of the run for arguments of these names that the section leaves out or null.
+            fill: Values of the run for arguments of these names that the section omits or sets to null.
 
         Raises:
             ConfigError: The target is not trusted or does not exist, refuses its arguments, or is of another kind.
@@ -146,30 +147,30 @@ class Workbench:
                 made = target(**built)
         except ConfigError:
             raise
-        except Exception as error:  # of any library's or user's own kind; the traceback goes to run.log
+        except Exception as error:  # libraries and users' parts raise anything; the traceback goes to run.log
             log.info("%s cannot be built", path, exc_info=True)
             reason = " ".join(str(error).split())
             raise ConfigError(f"{path}: {target.__name__} refuses its arguments ({reason})") from error
-        with suppress(TypeError):  # of a class without weak references
+        with suppress(TypeError):  # the class does not support weak references
             note_built(path, made)
         for name, kind in kinds.items():
             if not isinstance(made, kind):
                 raise ConfigError(
-                    f"{path}._target_={part['_target_']}: {path.partition('.')[0]} consists of {kind.__name__}s, this"
-                    f" is none; derive its class from {name}"
+                    f"{path}._target_={part['_target_']}: {path.partition('.')[0]} consists of {kind.__name__}s, which"
+                    f" this is not; derive its class from {name}"
                 )
         return made
 
     def _refuse_function(
         self, path: str, part: Mapping[str, Any], target: Callable[..., Any], kinds: Mapping[str, type]
     ) -> None:
-        """Refuse a function of another package where a class is wanted, before it is called: it could do anything."""
+        """Refuse a function of another package in place of a class, before it is called: it could do anything."""
         ours = target.__module__.split(".")[0] in ("nas_lightning", *self.config.trusted)
         if kinds and not inspect.isclass(target) and not ours:
             group, kind = path.partition(".")[0], next(iter(kinds.values())).__name__
             raise ConfigError(
-                f"{path}._target_={part['_target_']}: {group} consists of {kind}s, this is a function; name a class, or"
-                " allow its package with trusted=[PACKAGE]"
+                f"{path}._target_={part['_target_']}: {group} consists of {kind}s, but this is a function; name a class,"
+                " or allow its package with trusted=[PACKAGE]"
             )
 
     def _argument(self, path: str, value: Any, fill: Mapping[str, Any] | None) -> Any:
@@ -244,7 +245,7 @@ class Workbench:
 
     @cached_property
     def loggers(self) -> RunLoggers:
-        """The loggers, which all phases of the run share; the first of its processes alone has any."""
+        """The loggers, which all phases of the run share; ranks other than 0 have none."""
         run = RunInfo(self.folder, self.config.to_dict())
         return RunLoggers(self.build_named("logger", {"run": run}) if ranks.is_first() else {}, run)
 
@@ -256,27 +257,30 @@ class Workbench:
         max_epochs: int,
         checkpoint: EpochCheckpoint | None = None,
         extra: Sequence[L.Callback] = (),
-        steering: Sequence[L.Callback] = (),
+        controls: Sequence[L.Callback] = (),
         watching: Sequence[L.Callback] | None = None,
     ) -> L.Trainer:
-        """A Trainer with the watching callbacks; every value of the `trainer` section passes through.
+        """Build the Trainer of a phase; every value of the `trainer` section is passed on.
 
         Args:
             phase: `search` or `evaluation`, as the tables name it.
-            epochs: Epochs in all, for the display.
+            epochs: Total number of epochs, for the display.
             checkpoints: Folder of the checkpoints.
             max_epochs: Lightning's own limit; -1 where the module ends the fit.
-            checkpoint: What saves; None saves the last epoch.
+            checkpoint: The checkpoint callback; None saves the last epoch only.
             extra: Further callbacks of the phase that run before the others, such as its cost.
-            steering: Its control, which decides on what the watching callbacks found.
-            watching: The section `callbacks`, where it was built already.
+            controls: Controls, which act on what the callbacks have measured.
+            watching: The section `callbacks`, if it was built already.
         """
         tables = Tables(self.folder, phase)
+        # The order matters: random states are restored before anything draws; measurements come before the controls
+        # that act on them, and both before tables and loggers, which report them. Interrupt and preemption follow, so
+        # that a stop loses no row. Lightning moves the checkpoint behind all of them.
         callbacks = [
             RandomState(),
             *extra,
             *(self.take("callbacks", lambda: self.build_named("callbacks")).values() if watching is None else watching),
-            *steering,
+            *controls,
             tables,
             RunLogging(self.loggers, tables),
             LiveDisplay(phase, epochs),
@@ -285,34 +289,34 @@ class Workbench:
             checkpoint or EpochCheckpoint(checkpoints),
         ]
         strategy = strategy_of(self.config.trainer, searches=phase != "evaluation")
-        # Lightning's own callbacks ask for a logger in every process.
+        # Some of Lightning's callbacks require a logger, in every process.
         loggers: Any = self.loggers.all or ([DummyLogger()] if self.config.logger else False)
         return self.plain_trainer(callbacks, max_epochs, logger=loggers, strategy=strategy)
 
     @cached_property
     def probe(self) -> L.Trainer:
-        """A Trainer that trains nothing: it refuses much by itself, and knows device and precision of the run."""
+        """A Trainer that trains nothing: its construction checks the section; it knows device and precision."""
         return self.plain_trainer([], 1, logger=False, strategy=strategy_of(self.config.trainer, searches=True))
 
     def plain_trainer(self, callbacks: Sequence[L.Callback], max_epochs: int, **others: Any) -> L.Trainer:
-        """A Trainer with these callbacks only; every value of the `trainer` section passes through.
+        """Build a Trainer with these callbacks only; every value of the `trainer` section is passed on.
 
         Args:
-            callbacks: In the order in which they run.
+            callbacks: Callbacks in the order in which they run.
             max_epochs: Lightning's own limit; -1 where the module ends the fit.
-            others: Further arguments, which count more than the section's.
+            others: Further arguments, which override the section's.
         """
-        beside = number_of_processes(self.config.trainer) // int(self.config.trainer.get("num_nodes") or 1)
-        threads = self.config.threads or max(1, DEFAULT_THREADS // beside)
+        local = number_of_processes(self.config.trainer) // int(self.config.trainer.get("num_nodes") or 1)
+        threads = self.config.threads or max(1, DEFAULT_THREADS // local)
         torch.set_num_threads(threads)
-        if beside > 1:  # or Lightning would set another number when it starts the processes
+        if local > 1:  # or Lightning would set another number when it starts the processes
             os.environ["OMP_NUM_THREADS"] = str(threads)
         ours = {
             "max_epochs": max_epochs,
             "callbacks": list(callbacks),
             **others,
             "default_root_dir": str(self.folder.path),
-            # Loaders are functions of the epoch, so they are asked for anew each epoch.
+            # The order of images is a function of the epoch, so loaders are built anew for each.
             "reload_dataloaders_every_n_epochs": 1,
             "use_distributed_sampler": False,
         }
@@ -327,12 +331,12 @@ class Workbench:
 
 
 def _kinds_at(path: str) -> dict[str, type]:
-    """What a part must be that stands at a path; nothing is known of arguments of parts."""
+    """Return the base classes that a part at a path must have; none for parts that are arguments of parts."""
     group, _, name = path.partition(".")
     named = group in PART_LISTS and name != "" and "." not in name
     return _KINDS.get(group, {}) if named or not name else {}
 
 
 def callback_of(trainer: L.Trainer, kind: type[L.Callback]) -> Any:
-    """The trainer's callback of a class."""
+    """Return the trainer's callback of a class."""
     return next(callback for callback in trainer.callbacks if isinstance(callback, kind))  # type: ignore[attr-defined]

@@ -1,0 +1,64 @@
+"""The two optimizers of a search, the learning rate of the weights, and the virtual step of an unrolled gradient."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from nas_lightning.config.schema import SearchConfig
+from nas_lightning.core.bilevel import Tensors
+from nas_lightning.core.schedules import learning_rate, restarted
+from nas_lightning.hypergradients import SGDStep
+
+
+def build_optimizers(
+    supernet: torch.nn.Module, arch: Tensors, settings: SearchConfig, states: Sequence[dict[str, Any]] | None = None
+) -> list[torch.optim.Optimizer]:
+    """Build SGD for the weights and Adam (coupled L2, as published) for the architecture parameters.
+
+    Args:
+        supernet: Owns the weights.
+        arch: Architecture parameters by choice, each [R, O].
+        settings: The `search` section of the configuration.
+        states: States to start from, that of SGD first; None starts without moments.
+    """
+    weights = settings.weights
+    sgd = torch.optim.SGD(
+        supernet.parameters(),
+        lr=weights.lr,
+        momentum=weights.momentum,
+        weight_decay=weights.weight_decay,
+        nesterov=weights.nesterov,
+    )
+    rates = settings.arch
+    adam = torch.optim.Adam(list(arch.values()), lr=rates.lr, betas=rates.betas, weight_decay=rates.weight_decay)
+    if states is not None:
+        for optimizer, state in zip((sgd, adam), states, strict=True):
+            # Moments carry over from the stage before; rates and decay are this stage's own.
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
+    return [sgd, adam]
+
+
+def inner_step_of(sgd: torch.optim.Optimizer) -> SGDStep:
+    """Return the step that the weight optimizer is about to take, without clipping."""
+    group = sgd.param_groups[0]
+    buffers = [sgd.state.get(weight, {}).get("momentum_buffer") for weight in group["params"]]
+    return SGDStep(group["lr"], group["momentum"], group["weight_decay"], buffers, group["nesterov"])
+
+
+def weights_learning_rate(settings: SearchConfig, epoch: int, first_epoch: int) -> float:
+    """Return the learning rate of the weights.
+
+    Args:
+        settings: The `search` section of the configuration.
+        epoch: The search epoch: rates depend on nothing else, so a resume or a rollback repeats them.
+        first_epoch: Search epoch at which the stage starts: `search.weights.restart` begins there at the full rate.
+    """
+    weights = settings.weights
+
+    def scheduled(at: int) -> float:
+        return learning_rate(weights.schedule, at, settings.epochs, weights.lr, weights.lr_min, weights.warmup_epochs)
+
+    if weights.restart and first_epoch > 0:
+        return restarted(scheduled(epoch), scheduled(first_epoch), weights.lr, weights.lr_min)
+    return scheduled(epoch)
