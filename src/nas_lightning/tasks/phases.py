@@ -13,7 +13,7 @@ from nas_lightning.core import ranks
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.runs import layout
-from nas_lightning.runs.faults import told
+from nas_lightning.runs.faults import reporting_failures
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.check import check_search
 from nas_lightning.searches.origin import origin_checkpoint
@@ -41,7 +41,7 @@ def start(bench: Workbench) -> None:
         bench.evaluator.check(bench)
     _ = bench.probe  # a Trainer refuses much by itself
     bench.folder.claim(bench.config.to_dict())
-    with told(bench.folder):
+    with reporting_failures(bench.folder):
         name_run(bench)
 
 
@@ -49,7 +49,7 @@ def start(bench: Workbench) -> None:
 def guarded(folder: RunFolder) -> Iterator[None]:
     """Say in one line what ended a run from outside, and how to go on."""
     try:
-        with folder.locked(), stopping_at_once(folder), told(folder):
+        with folder.locked(), stopping_at_once(folder), reporting_failures(folder):
             yield
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped at once; continue with resume={folder}") from error
