@@ -9,9 +9,7 @@ import yaml
 
 from nas_lightning.runs.files import write_text
 
-_LOADER = getattr(
-    yaml, "CSafeLoader", yaml.SafeLoader
-)  # ten times as fast; needs libyaml
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast; needs libyaml
 
 
 def read_json(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""`task=report`: tables and figures over any set of run folders."""
+"""`task=report`: tables, figures and a page of any set of run folders."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +15,10 @@ from nas_lightning.training.workbench import Workbench
 
 
 def run_report(config: RootConfig, folder: RunFolder) -> None:
-    """Write tables, figures and a page of the runs that `runs` finds, and show the main table.
+    """Write tables, figures and a page of the runs that match `runs`; print the main table.
 
     Raises:
-        ConfigError: No runs are named, or none is found.
+        ConfigError: `runs` is null or matches no run.
     """
     if config.runs is None:
         raise ConfigError("runs=null: task=report needs run folders; give a glob, runs='multirun/**'")
