@@ -149,6 +149,7 @@ def _compared(name: str, made: Any, network: nn.Module, trained: TrainedNetwork)
         with torch.no_grad():
             expected, found = network(images), made(images)
         difference = float((found - expected).abs().max())
+        # Negated, so that NaN is refused as well.
         if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
             raise NasLightningError(
                 f"{name}: its outputs differ from the network's by {difference:.2e} on {batch} images; do not use it"

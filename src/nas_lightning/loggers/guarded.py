@@ -57,6 +57,7 @@ class Guarded(Logger):
         self.failed = True
         reason = " ".join(str(error).split())[:300]
         log.warning("logger.%s failed, the run continues without it (%s: %s)", self.key, type(error).__name__, reason)
+        # Only the log of the run gets the traceback; the terminal shows warnings.
         log.info("logger.%s", self.key, exc_info=error)
 
     @property

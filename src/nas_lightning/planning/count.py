@@ -98,6 +98,7 @@ def _count_search(bench: Workbench, work: Work) -> None:
         probe = _remember(work, parts, stage)
         epochs = stage.last_epoch - stage.first_epoch
         learns = parts.part("hypergradient").learns
+        # An architecture that is not learned takes only weight steps, as in a warm-up epoch.
         warm = min(settings.arch.warmup_epochs, epochs) if learns else epochs
         work.units[Unit(probe, "weight step")] += warm * steps
         work.units[Unit(probe, "search step")] += (epochs - warm) * steps
@@ -106,6 +107,7 @@ def _count_search(bench: Workbench, work: Work) -> None:
             for callback in parts.build_named("callbacks").values():
                 if isinstance(callback, CurvatureTracking):
                     measured = [e for e in range(stage.first_epoch, stage.last_epoch) if e % callback.interval == 0]
+                    # The last search epoch is always measured, even if it is no multiple of the interval.
                     last = stage.first_epoch < settings.epochs <= stage.last_epoch
                     extra = last and settings.epochs - 1 not in measured
                     work.units[Unit(probe, "curvature")] += len(measured) + extra

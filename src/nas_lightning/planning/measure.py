@@ -73,6 +73,7 @@ class Timing(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Record the step; after `seconds` of a kind go to the next, after the last one stop the fit."""
         end = _now(trainer)
+        # The next step starts here, not at its `on_train_batch_start`: loading its batch counts as part of it.
         took, self._start = end - self._start, end
         if not self.kinds:
             return
@@ -171,6 +172,7 @@ def measure(bench: Workbench, stage: Stage | None, seconds: float) -> dict[str, 
         Seconds of each kind of unit.
     """
     module, data, timing = _retraining(bench, seconds) if stage is None else _search(bench, stage, seconds)
+    # One process suffices: every rank takes the same steps, and communication is left out of a plan.
     several = number_of_processes(bench.config.trainer) > 1
     alone = {"devices": 1, "num_nodes": 1} if several else {}
     trainer = bench.plain_trainer(

@@ -241,6 +241,7 @@ class RunFolder:
 
     def repair_landscape(self) -> list[dict[str, str]]:
         """Remove the partial last row that a kill can leave in landscape.csv; return all rows, cells as text."""
+        # A later append would continue the partial row instead of starting a new one.
         tables.cut(self.landscape, lambda row: True)
         return tables.read_if_there(self.landscape)
 

@@ -19,7 +19,7 @@ from nas_lightning.runs import layout
 log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 10
-"""Seconds to wait for a lock: loader workers of a killed run hold it until they miss their parent (every 5 s)."""
+"""Seconds to wait for a lock: loader workers of a killed run hold it until they check for their parent, every 5 s."""
 _LOCKED: set[str] = set()
 """Folders that this process has locked: a second lock of one, by a part of the run, is granted."""
 

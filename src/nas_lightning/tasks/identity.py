@@ -65,5 +65,6 @@ def comparable_hash(plain: Mapping[str, Any]) -> str:
     # Checkpoint times do not affect results, and older configurations lack the key.
     for section in ("search", "evaluation"):
         shared[section] = {key: value for key, value in plain[section].items() if key != "checkpoint_minutes"}
+    # Nor does the place of the images or how they are loaded.
     shared["data"] = {k: v for k, v in plain["data"].items() if k not in (*LOADING_KEYS, "root", "download")}
     return hashlib.blake2b(json.dumps(identity(shared), sort_keys=True).encode(), digest_size=4).hexdigest()

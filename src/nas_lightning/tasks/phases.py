@@ -45,6 +45,7 @@ def start(bench: Workbench) -> None:
     if bench.config.task in ("pipeline", "evaluate"):
         bench.evaluator.check(bench)
     _ = bench.probe  # the Trainer validates its own arguments
+    # Last, so that a configuration that is refused leaves no folder behind.
     bench.folder.claim(bench.config.to_dict())
     with reporting_failures(bench.folder):
         name_run(bench)
@@ -99,6 +100,8 @@ def _run_here(bench: Workbench) -> dict[str, Any]:
             summary = _search(bench)
             found = Genotype.from_dict(summary["genotype"])  # not from the file: rank 0 may not have written it yet
         if task in ("pipeline", "evaluate") and summary["evaluation"] is None:
+            # `found` is None in a resume after the search, and for `task=evaluate`, which may draw at random: a resume
+            # reads the file that the first start wrote.
             if found is None and (folder.path / layout.GENOTYPE).exists():
                 found = folder.genotype()
             elif found is None:

@@ -39,7 +39,7 @@ def run_report(config: RootConfig, folder: RunFolder) -> None:
     shown = [path for path in paths if path.parent == folder.path]
     for path in shown:
         Console().print(f"written: {path}", highlight=False, soft_wrap=True)
-    Console().print(f"and {len(paths) - len(shown)} figures and tables beside them", highlight=False)
+    Console().print(f"and {len(paths) - len(shown)} figures and tables in its subfolders", highlight=False)
 
 
 def _choices_of_run(path: Path) -> Mapping[str, Choice]:

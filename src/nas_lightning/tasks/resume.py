@@ -54,6 +54,7 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
 def _override_resumed(config: dict[str, Any], override: str) -> None:
     """Apply one override to the plain configuration of a resumed run, which Hydra does not compose."""
     key, _, text = override.lstrip("+").partition("=")
+    # As in Hydra, `logger=` replaces all loggers and `+logger=` adds to them.
     if key == "logger":
         added = as_dict(compose([override]))["logger"]
         config["logger"] = {**config["logger"], **added} if override.startswith("+") else added
@@ -89,6 +90,7 @@ def continue_task(config: RootConfig | Mapping[str, Any], folder: RunFolder) -> 
     Raises:
         ConfigError: As `run_task`; or the folder holds a run and `skip_finished` is false.
     """
+    # Only rank 0 decides from the files of the folder; other ranks could read them before or after it writes.
     if not ranks.is_first():
         return _follow(folder)
     config = validate(config)

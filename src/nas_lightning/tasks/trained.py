@@ -27,6 +27,7 @@ def trained_network(root: RootConfig) -> tuple[TrainedNetwork, nn.Module, dict[s
     if root.run is None:
         raise ConfigError(f"run=null: task={root.task} needs a run with a trained network; give run=outputs/DATE/TIME")
     folder, trusted = RunFolder(root.run, "run"), tuple(root.trusted)
+    # The folder of an export has network.json and no config.yaml; a run has config.yaml and, unless it is old, both.
     if not folder.holds_run and (folder.path / layout.NETWORK).exists():
         trained = TrainedNetwork.load(folder.path)
         weights = _exported_weights(folder.path)
