@@ -44,8 +44,7 @@ def start(bench: Workbench) -> None:
         origin_checkpoint(bench)
     if bench.config.task in ("pipeline", "evaluate"):
         bench.evaluator.check(bench)
-    _ = bench.probe  # the Trainer validates its own arguments
-    # Last, so that a configuration that is refused leaves no folder behind.
+    _ = bench.probe  # a Trainer refuses much by itself
     bench.folder.claim(bench.config.to_dict())
     with reporting_failures(bench.folder):
         name_run(bench)
