@@ -250,7 +250,7 @@ def test_a_run_that_is_not_finished_is_named(evaluated, tmp_path):
     shutil.copytree(evaluated, tmp_path / "run")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     (tmp_path / "run" / "summary.json").write_text(json.dumps({**summary, "evaluation": None}))
-    with pytest.raises(nl.ConfigError, match=r"not trained to the end; go on with resume="):
+    with pytest.raises(nl.ConfigError, match=r"not trained to the end; continue with resume="):
         nl.export(nl.compose(["task=export", f"run={tmp_path / 'run'}"]), run_dir=tmp_path / "e")
     with pytest.raises(nl.ConfigError, match=r"the folder holds a run; choose another"):
         nl.export(nl.compose(["task=export", f"run={evaluated}"]), run_dir=evaluated)

@@ -59,7 +59,7 @@ def test_full_disk(run, caplog, place):
         for step in range(3):
             loggers.log_row({"search/x": 1.0}, step)
     (warning,) = [record.message for record in caplog.records]
-    assert warning.startswith("logger.full failed, the run goes on without it (OSError: [Errno 28]")
+    assert warning.startswith("logger.full failed, the run continues without it (OSError: [Errno 28]")
     assert full.lines.count(place) == 1
     assert sound.lines.count("log_metrics") == 3
     assert sound.lines[-1] == "finalize"

@@ -209,7 +209,7 @@ def test_the_run_goes_on_where_the_folder_cannot_be_written(images_file, nowhere
     run([*tiny_run(images_file), *words], tmp_path / "run")
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert [text for text in warnings if "logger" in text] == [
-        f"logger.wandb failed, the run goes on without it (FileExistsError: [Errno 17] File exists:"
+        f"logger.wandb failed, the run continues without it (FileExistsError: [Errno 17] File exists:"
         f" '{tmp_path / 'run/wandb'}')"
     ]
     assert RunFolder(tmp_path / "run").summary()["search"] is not None

@@ -18,7 +18,8 @@ from nas_lightning.core.errors import Interrupted
 from nas_lightning.data import Cifar10, Svhn
 from nas_lightning.data.stand_in import without_reading
 from nas_lightning.planning.count import count
-from nas_lightning.planning.plan import measure_all, plan_of, run_plan, total
+from nas_lightning.planning.plan import plan_of, total
+from nas_lightning.planning.run import measure_all, run_plan
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.workbench import Workbench
 
@@ -119,7 +120,7 @@ def test_a_plan_is_told_and_nothing_is_written(tiny, capsys):
     code, out, err = run(words, capsys)
     assert (code, err) == (0, "")
     assert "plan: 2 runs = 2 seed" in out
-    assert "hours of one device" in " ".join(out.split())
+    assert "hours on one device" in " ".join(out.split())
     assert list(Path().iterdir()) == []
     code, out, _ = run([*words, "plan.measure=false"], capsys)
     assert (code, "hours" in out) == (0, False)

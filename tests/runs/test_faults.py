@@ -16,7 +16,7 @@ from nas_lightning.cli.main import main
 from nas_lightning.core.errors import MachineError, NonFiniteError
 from nas_lightning.data.folders import ImageNet
 from nas_lightning.data.loading import PassLoader
-from nas_lightning.runs.faults import told
+from nas_lightning.runs.faults import reporting_failures
 from nas_lightning.runs.folder import RunFolder
 from whole_runs import checkpoint_differences, outcome, run
 
@@ -158,7 +158,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(tiny, tmp_path, whole):
     kept = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
     try:
-        with pytest.raises(MachineError, match=r"no room .*free some, then continue with resume=run"):
+        with pytest.raises(MachineError, match=r"no space is left .*free some, then continue with resume=run"):
             run(tiny, tmp_path / "run")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -194,7 +194,7 @@ def test_images_that_vanish_under_the_workers_are_told_in_one_line(tmp_path):
     images.prepare()
     loader = PassLoader(images.dataset("train", augment=True), 0, "train", num_workers=2).begin(0, range(8), 2)
     (tmp_path / "photos/train/b/1.jpeg").unlink()
-    with pytest.raises(MachineError) as raised, told(RunFolder(tmp_path / "run")):
+    with pytest.raises(MachineError) as raised, reporting_failures(RunFolder(tmp_path / "run")):
         list(loader)
     line = str(raised.value)
     assert line.startswith("cannot read the image")

@@ -172,7 +172,7 @@ def _measured(bench: Workbench) -> tuple[dict[str, Any], float | None]:
     """The section `landscape` of the summary, and the mean seconds of a point that this process measured."""
     settings = bench.config.landscape or LandscapeConfig()
     points = grid(settings.steps, settings.radius)
-    done = {(row["run"], row["x"], row["y"]) for row in bench.folder.mended_landscape()}
+    done = {(row["run"], row["x"], row["y"]) for row in bench.folder.repair_landscape()}
     around = [Surroundings(bench, path) for path in _paths(bench)]
     seconds, count = 0.0, 0
     for one in around:
@@ -189,7 +189,7 @@ def _measured(bench: Workbench) -> tuple[dict[str, Any], float | None]:
         for x, y, (loss, accuracy) in over_plane(measured, one.arch, one.plane, track):
             bench.folder.append_landscape({"run": one.path, "x": x, "y": y, "loss": loss, "accuracy": accuracy})
         seconds, count = seconds + time.perf_counter() - start, count + len(left)
-    rows = [_numbers(row) for row in bench.folder.mended_landscape()]
+    rows = [_numbers(row) for row in bench.folder.repair_landscape()]
     _draw(bench, around, rows)
     found = {
         "directions": {"seed": settings.seed, "shapes": {name: list(s) for name, s in around[0].shapes.items()}},

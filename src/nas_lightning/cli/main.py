@@ -187,13 +187,13 @@ def _job(config: RootConfig) -> None:
     """One run, in the folder that Hydra made for it."""
     from nas_lightning.runs.folder import RunFolder  # here: the help must not wait for torch
     from nas_lightning.runs.logs import quiet
-    from nas_lightning.tasks.resume import queued_again, resume
+    from nas_lightning.tasks.resume import is_requeued, resume
     from nas_lightning.tasks.run import run_task
 
     quiet()
     folder = RunFolder(HydraConfig.get().runtime.output_dir)
     with _traceback_in_log(folder):
-        if queued_again(config, folder):
+        if is_requeued(config, folder):
             resume(folder.path)
         else:
             run_task(config, folder)

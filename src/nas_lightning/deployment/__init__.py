@@ -1,4 +1,4 @@
-"""What becomes of a trained network: files that other programs load, and labels for a user's images."""
+"""Deploy a trained network: export it to files that other programs load, and label images."""
 
 from nas_lightning.deployment.description import Normalising, TrainedNetwork
 from nas_lightning.deployment.exporting import write_export

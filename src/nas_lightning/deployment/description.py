@@ -1,4 +1,4 @@
-"""All that is needed to build a trained network again and to feed it: the file network.json.
+"""Describe a trained network so that it can be rebuilt and fed: the file network.json.
 
 Shapes: B images, C = in_channels, S = image_size pixels, K = num_classes.
 """
@@ -23,21 +23,21 @@ from nas_lightning.runs.layout import NETWORK as FILE
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The architecture and the images of a trained network, without its weights.
+    """Architecture and image format of a trained network, without its weights.
 
     Args:
         space: Section of the configuration that builds the space.
-        genotype: The architecture, as genotype.json has it.
+        genotype: Architecture in the format of genotype.json.
         num_classes: K.
         in_channels: C.
         image_size: S.
         init_channels: Channels of the first cells.
-        layers: Cells.
+        layers: Number of cells.
         stem: `cifar` or `imagenet`.
-        class_names: One a class.
-        mean: Of the training images, one a channel, where white is 1; None: images come normalised by the user.
-        std: Likewise, the standard deviation.
-        preprocessing: From a file to pixels; None where only the user's own transforms know.
+        class_names: Names of the K classes.
+        mean: Mean of the training images per channel, [C], on the scale where white is 1; None: the user normalises.
+        std: Standard deviation, likewise.
+        preprocessing: Steps from a file to pixels; None if they are in the user's own transforms.
         data: Name of the training images.
     """
 
@@ -60,7 +60,7 @@ class TrainedNetwork:
         """Read network.json of a folder.
 
         Raises:
-            ConfigError: It is missing or no such file.
+            ConfigError: The file is missing or invalid.
         """
         path = Path(folder) / FILE
         try:
@@ -69,14 +69,14 @@ class TrainedNetwork:
             raise ConfigError(f"run={folder}: cannot read {FILE} ({' '.join(str(error).split())[:300]})") from error
 
     def to_json(self) -> str:
-        """The text of network.json."""
+        """Return the text of network.json."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     def build(self, trusted: Sequence[str] = ()) -> nn.Module:
-        """The network with weights at random, without the auxiliary head: normalised images → logits [B, K].
+        """Build the network with random weights, without the auxiliary head: normalised images [B, C, S, S] → [B, K].
 
         Args:
-            trusted: Packages besides ours that the space may come from.
+            trusted: Further packages from which the space may come.
 
         Raises:
             ConfigError: The space or the genotype is not valid.
@@ -97,19 +97,19 @@ class TrainedNetwork:
         )
 
     def normalising(self, network: nn.Module) -> nn.Module:
-        """The network behind its normalisation: images [B, C, S, S] from 0 (black) to 1 (white) → logits [B, K]."""
+        """Put the normalisation before the network: images [B, C, S, S] from 0 (black) to 1 (white) → logits [B, K]."""
         if self.mean is None or self.std is None:
             return network
         return Normalising(network, self.mean, self.std)
 
 
 class Normalising(nn.Module):
-    """A network that normalises its images itself.
+    """Normalise images, then apply a network.
 
     Args:
         network: Normalised images → logits.
-        mean: One a channel, where white is 1.
-        std: Likewise.
+        mean: Mean per channel, [C], on the scale where white is 1.
+        std: Standard deviation per channel, likewise.
     """
 
     mean: Tensor
@@ -122,12 +122,12 @@ class Normalising(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [B, C, S, S] from 0 to 1 → logits [B, K]."""
+        """Compute logits [B, K] of images [B, C, S, S] from 0 to 1."""
         return self.network((images - self.mean) / self.std)
 
 
 def plain_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights and buffers of a network, out of a checkpoint of its training; the auxiliary head stays behind."""
+    """Return weights and buffers of the network in a checkpoint of its training, without the auxiliary head."""
     prefix = "network."
     kept = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     return {name: value.contiguous() for name, value in kept.items() if not name.startswith("auxiliary.")}

@@ -1,4 +1,4 @@
-"""A trained network as files that other programs load, each compared with the network itself.
+"""Export a trained network to files that other programs load; compare each file with the network.
 
 Shapes: B images, C channels, S pixels, K classes.
 """
@@ -21,16 +21,16 @@ from nas_lightning.runs.files import replacing, write_text
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 INSTALL_ONNX = "pip install 'nas-lightning[export]'"
 TRACED, CHECKED = 2, (1, 5)
-"""Images in the batch that is traced, and in those that are compared."""
+"""Batch size of the traced batch, and of the compared ones: others, so that a fixed size is noticed."""
 TOLERANCE = 1e-4
-"""Largest difference that rounding may make, as a share of the largest output (at least 1)."""
+"""Largest difference that is taken for rounding, relative to the largest output (at least 1)."""
 
 
 def onnx_is_wanted(wanted: bool | None) -> bool:
-    """Whether ONNX is written: null is where its packages are installed.
+    """Return True if ONNX is to be written; None writes it if its packages are installed.
 
     Raises:
-        ConfigError: It is asked for and they are not.
+        ConfigError: ONNX is requested and a package is missing.
     """
     missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if wanted and missing:
@@ -46,21 +46,21 @@ def write_export(
     about: Mapping[str, Any] | None = None,
     trusted: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Write network.pt2, network.onnx, weights.pt, network.json, load.py, and last of all export.json.
+    """Write network.pt2, network.onnx, weights.pt, network.json, load.py, and last export.json.
 
     Args:
-        trained: What the network is.
-        network: With its weights, on the CPU; it is put into eval mode.
-        folder: Where to write; it is made.
-        onnx: Whether to write network.onnx.
-        about: What else export.json says.
-        trusted: Packages besides ours that the space may come from.
+        trained: Description of the network.
+        network: The trained network on the CPU; it is put into eval mode.
+        folder: Folder to write to; it is created.
+        onnx: Also write network.onnx.
+        about: Further entries of export.json.
+        trusted: Further packages from which the space may come.
 
     Returns:
-        What export.json holds: sizes, and the largest difference of each file's outputs.
+        The content of export.json: shapes, and the largest difference of the outputs of each file.
 
     Raises:
-        NasLightningError: A file gives other outputs than the network.
+        NasLightningError: The outputs of a file differ from those of the network.
         OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,14 +104,14 @@ def _images(trained: TrainedNetwork, batch: int) -> Tensor:
 
 
 def _traced(network: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
-    """Gradients by hand would be traced as they are; plain operations are understood everywhere."""
+    """Trace a network with a dynamic batch size; autograd replaces custom gradients, which other programs lack."""
     shapes = ({0: torch.export.Dim("batch")},)
     with torch.no_grad(), plain_autograd():
         return torch.export.export(network, (images,), dynamic_shapes=shapes)
 
 
 def _from_weights(trained: TrainedNetwork, folder: Path, trusted: Sequence[str]) -> nn.Module:
-    """A network built anew, as load.py does it."""
+    """Rebuild the network from weights.pt, as load.py does."""
     network = trained.build(trusted)
     network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
     return trained.normalising(network).eval()
@@ -119,11 +119,11 @@ def _from_weights(trained: TrainedNetwork, folder: Path, trusted: Sequence[str])
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own making; what it makes is compared
+        warnings.simplefilter("ignore")  # the exporter warns about its own code; its outputs are compared below
         made = torch.onnx.export(
             program, dynamo=True, input_names=["images"], output_names=["logits"], external_data=False, verbose=False
         )
-    assert made is not None  # with dynamo=True it is a program
+    assert made is not None  # dynamo=True returns a program
     with replacing(path) as file:
         file.write(made.model_proto.SerializeToString())
 
@@ -138,10 +138,10 @@ def _onnx_session(path: Path) -> Any:
 
 
 def _compared(name: str, made: Any, network: nn.Module, trained: TrainedNetwork) -> float:
-    """Largest difference of the outputs, on batches of other sizes than the traced one.
+    """Return the largest difference of the outputs, on batches of other sizes than the traced one.
 
     Raises:
-        NasLightningError: It is more than rounding.
+        NasLightningError: The difference exceeds `TOLERANCE`.
     """
     largest = 0.0
     for batch in CHECKED:
@@ -149,6 +149,7 @@ def _compared(name: str, made: Any, network: nn.Module, trained: TrainedNetwork)
         with torch.no_grad():
             expected, found = network(images), made(images)
         difference = float((found - expected).abs().max())
+        # Negated, so that NaN is refused as well.
         if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
             raise NasLightningError(
                 f"{name}: its outputs differ from the network's by {difference:.2e} on {batch} images; do not use it"

@@ -1,4 +1,4 @@
-"""Load the exported network of this folder in two ways, and compare them: python load.py."""
+"""Load the exported network of this folder in two ways and compare them: python load.py."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ FOLDER = Path(__file__).parent
 
 
 def from_program() -> torch.nn.Module:
-    """Needs PyTorch alone."""
+    """Load the traced program; needs only PyTorch."""
     return torch.export.load(FOLDER / "network.pt2").module()
 
 
 def from_weights() -> torch.nn.Module:
-    """Needs nas_lightning; a network to train on, or to change."""
+    """Rebuild the network, to train it further or to change it; needs nas_lightning."""
     from nas_lightning.deployment import TrainedNetwork
 
     trained = TrainedNetwork.load(FOLDER)

@@ -1,4 +1,4 @@
-"""Labels for a user's images."""
+"""Label image files with a trained network."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -18,13 +18,13 @@ from nas_lightning.runs import tables
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network makes of one file.
+    """Prediction for one image file.
 
     Args:
-        path: The file.
-        labels: Names of the likeliest classes, the likeliest first; none where the file cannot be read.
-        probabilities: Theirs.
-        error: Why the file cannot be read.
+        path: Path of the file.
+        labels: Names of the most probable classes, in decreasing order; empty if the file cannot be read.
+        probabilities: Probabilities of these classes.
+        error: Reason why the file cannot be read; else empty.
     """
 
     path: str
@@ -34,7 +34,7 @@ class Prediction:
 
 
 class _Images(Dataset[tuple[str, Tensor | None, str]]):
-    """Each file with its pixels, or with what is wrong with it."""
+    """Image files: path, pixels [C, S, S] as bytes or None, error."""
 
     def __init__(self, paths: Sequence[str], preprocessing: Preprocessing) -> None:
         self.paths = paths
@@ -52,18 +52,18 @@ class _Images(Dataset[tuple[str, Tensor | None, str]]):
 
 
 def image_files(images: str | Path) -> list[str]:
-    """An image file, or all of a folder at any depth, sorted; hidden files are left out.
+    """List an image file, or all of a folder at any depth, sorted, without hidden files.
 
     Raises:
-        DataError: There are none.
+        DataError: There are no images.
     """
     path = Path(images).expanduser()
     if path.is_file():
         return [str(path)]
     found = sorted(files_below(str(path), os.path.realpath(path), follow_links=True)) if path.is_dir() else []
     if not found:
-        what = "there are no images in it" if path.is_dir() else "there is no such file or folder"
-        raise DataError(f"images={images}: {what}; give a photo or a folder of photos, images=FOLDER")
+        problem = "there are no images in it" if path.is_dir() else "there is no such file or folder"
+        raise DataError(f"images={images}: {problem}; give a photo or a folder of photos, images=FOLDER")
     return found
 
 
@@ -78,39 +78,39 @@ def predict_images(
     device: torch.device | str = "cpu",
     track: Callable[[Any, str], Iterable[Any]] = lambda items, _: items,
 ) -> list[Prediction]:
-    """Label image files, in their order.
+    """Label image files, in their order; a file that cannot be read gets an error and no label.
 
     Args:
         network: Images [B, C, S, S] from 0 to 1 → logits [B, K].
-        paths: The files; those that cannot be read are told and do not stop the others.
-        preprocessing: From a file to pixels.
-        class_names: K names.
-        batch_size: Images at a time.
-        num_workers: Processes that read images; 0 reads them here.
-        top: Classes told of each image, at most K.
-        device: Where the network computes.
-        track: Shows progress over batches.
+        paths: Paths of the files.
+        preprocessing: Steps from a file to pixels.
+        class_names: Names of the K classes.
+        batch_size: Files per batch.
+        num_workers: Processes that read images; 0 reads them in this process.
+        top: Classes reported per image; K if there are fewer.
+        device: Device of the network, which is moved there.
+        track: Wraps the batches to show progress.
     """
     network = network.to(device).eval()
     loader = DataLoader(_Images(paths, preprocessing), batch_size, num_workers=num_workers, collate_fn=list)
     predictions: list[Prediction] = []
     for batch in track(loader, f"batches of {batch_size} images"):
         read = [image for _, image, _ in batch if image is not None]
-        told = iter(_likeliest(network, torch.stack(read).to(device), top) if read else ())
+        labelled = iter(_most_probable(network, torch.stack(read).to(device), top) if read else ())
         for path, image, error in batch:
             if image is None:
                 predictions.append(Prediction(path, error=error))
                 continue
-            probabilities, classes = next(told)
+            probabilities, classes = next(labelled)
             predictions.append(Prediction(path, tuple(class_names[k] for k in classes), tuple(probabilities)))
     return predictions
 
 
 @torch.no_grad()
-def _likeliest(network: nn.Module, pixels: Tensor, top: int) -> Iterable[tuple[list[float], list[int]]]:
-    """Probabilities and classes of each image, the likeliest first."""
+def _most_probable(network: nn.Module, pixels: Tensor, top: int) -> Iterable[tuple[list[float], list[int]]]:
+    """Return the `top` probabilities and classes of each image; pixels [B, C, S, S] from 0 to 255."""
     logits = network(pixels.float() / 255)
-    # A stable sort: of equal classes the first, on every device.
+    # A stable sort on the CPU, so that ties are ordered by class whatever the device.
     values, order = logits.float().cpu().softmax(dim=1).sort(dim=1, descending=True, stable=True)
     return zip(values[:, :top].tolist(), order[:, :top].tolist(), strict=True)
 

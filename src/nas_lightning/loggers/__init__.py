@@ -1,4 +1,4 @@
-"""Loggers besides the tables of the run folder: Weights & Biases, TensorBoard, MLflow, and users' own."""
+"""External loggers of a run: Weights & Biases, TensorBoard, MLflow, and users' own."""
 
 from nas_lightning.loggers.base import RunInfo
 from nas_lightning.loggers.guarded import Guarded

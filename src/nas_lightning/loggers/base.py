@@ -1,14 +1,15 @@
-"""What a logger may know of its run.
+"""Describe a run to its loggers: name, group, tags and ids that survive a resume.
 
-A logger is one of Lightning's, or anything of that kind. It may have further methods, which are called if it has them:
+A logger is a Lightning `Logger`. It may define further methods, which are called where they exist:
 
-- `log_row(row, step)`: the numbers of an epoch by `<phase>/<column of metrics.csv>`; without it, `log_metrics`;
-- `log_drawing(name, image, step)`: a PIL image, every `drawing_interval` epochs, an attribute of the logger;
-- `log_genotype(file)`: the genotype that the run ends with;
-- `log_outcome(outcome)`: the summary, flat;
-- `close(status)`: nothing follows; `success`, `failed` or `interrupted`. Without it, `finalize`.
+- `log_row(row, step)` logs the metrics of an epoch, named `<phase>/<column of metrics.csv>`; default: `log_metrics`;
+- `log_drawing(name, image, step)` logs a PIL image every `drawing_interval` epochs, an attribute of the logger;
+- `log_genotype(file)` logs the final genotype;
+- `log_outcome(outcome)` logs the flat summary;
+- `close(status)` ends the run as `success`, `failed` or `interrupted`; default: `finalize`.
 
-`step` counts the epochs of all phases; it never falls, whatever the search goes back to.
+`step` counts the epochs of all phases. It never decreases, even where a control sends the search back to an earlier
+epoch, because loggers drop or overwrite decreasing steps.
 """
 
 import importlib.util
@@ -25,7 +26,7 @@ from nas_lightning.runs.folder import RunFolder
 
 
 class RunInfo:
-    """Names of one run, from its folder and configuration; asked for when the folder is there.
+    """Names and ids of one run, from its folder and configuration; read once the folder exists.
 
     Args:
         folder: The run folder.
@@ -43,7 +44,7 @@ class RunInfo:
 
     @property
     def words(self) -> list[str]:
-        """Method, space and data."""
+        """Names of method, space and data."""
         summary = self.folder.summary()
         return [str(summary[key]) for key in ("method", "space", "data")]
 
@@ -54,9 +55,9 @@ class RunInfo:
 
     @property
     def group(self) -> str:
-        """What runs are compared within: their sweep, else their method, space and data.
+        """Group in which runs are compared: their sweep, else `<method>-<space>-<data>`.
 
-        Noted in the folder, since a member of a sweep that is resumed does not know of the sweep.
+        It is noted in the folder, because a member that is resumed does not know its sweep.
         """
         noted = self.noted("group")
         if noted is not None:
@@ -68,26 +69,26 @@ class RunInfo:
 
     @property
     def tags(self) -> list[str]:
-        """The user's, then method, space, data and seed."""
+        """Tags of the user, then method, space, data and seed, without duplicates."""
         return list(dict.fromkeys([*self.config.get("tags", []), *self.words, f"seed{self.config['seed']}"]))
 
     @property
     def kind(self) -> str:
-        """The task; `candidate` for a member of `candidates`, whose folder is inside another run's."""
+        """Task of the run; `candidate` for a member of `candidates`, whose folder is inside that of another run."""
         return "candidate" if self.path.parent.name == layout.CANDIDATES else self.config["task"]
 
     def noted(self, key: str) -> str | None:
-        """What was noted in the folder by `note`, before a resume."""
+        """Return the value that `note` stored under a key, before a resume if need be; None if there is none."""
         return self._notes().get(key)
 
     def note(self, key: str, value: str) -> None:
-        """Keep an identity of the run for a resume, in loggers.json."""
+        """Store an id of the run in loggers.json, for a resume."""
         documents.write_json(self.path / layout.LOGGERS, {**self._notes(), key: value})
 
     def _notes(self) -> dict[str, str]:
         try:
             return documents.read_json(self.path / layout.LOGGERS)
-        except (OSError, ValueError):  # none yet, or cut off: a new identity is better than none
+        except (OSError, ValueError):  # missing or incomplete: a new id is better than no logger
             return {}
 
 
@@ -95,7 +96,7 @@ def require(package: str, logger: str) -> None:
     """Refuse a logger whose package is not installed.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: The package is missing.
     """
     if importlib.util.find_spec(package) is None:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""A logger that cannot end a run."""
+"""Guard a run against failures of its loggers."""
 
 import logging
 from typing import Any
@@ -13,14 +13,14 @@ log = logging.getLogger(__name__)
 
 
 class Guarded(Logger):
-    """Passes everything on to a logger until that fails, says so once, and is silent from then on.
+    """Forward calls to a logger until it fails; then warn once and drop all further calls.
 
-    It is shared by the trainers of all phases: the end of one phase does not finish it.
+    The trainers of all phases share it, so `finalize` does nothing and only `close` ends the run of the logger.
 
     Args:
-        key: The logger's name in the configuration.
+        key: Name of the logger in the configuration.
         inner: The logger.
-        run: What it may know of the run.
+        run: Names and ids of the run.
     """
 
     def __init__(self, key: str, inner: Logger, run: RunInfo) -> None:
@@ -33,36 +33,37 @@ class Guarded(Logger):
 
     @rank_zero_only
     def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the logger, on the first rank alone.
+        """Call a method of the logger, on rank 0 only.
 
         Returns:
-            What it returns; None where it fails, has failed before or has no such method.
+            The value that it returns; None if the logger fails, has failed before or lacks the method.
         """
         if self.failed or not hasattr(self.inner, method):
             return None
         try:
             self._start()
             return getattr(self.inner, method)(*arguments)
-        except Exception as error:  # of any library's kind: no disk, no server, no such project
+        except Exception as error:  # any kind of error: no disk, no server, no such project
             self._give_up(error)
             return None
 
     def _start(self) -> None:
         if not self.started:
             self.started = True
-            _ = self.inner.experiment  # type: ignore[attr-defined] # loggers open their files with it
+            _ = self.inner.experiment  # type: ignore[attr-defined] # on this access loggers open their files and connections
             self.inner.log_hyperparams(self.run.config)
 
     def _give_up(self, error: Exception) -> None:
         self.failed = True
         reason = " ".join(str(error).split())[:300]
-        log.warning("logger.%s failed, the run goes on without it (%s: %s)", self.key, type(error).__name__, reason)
+        log.warning("logger.%s failed, the run continues without it (%s: %s)", self.key, type(error).__name__, reason)
+        # Only the log of the run gets the traceback; the terminal shows warnings.
         log.info("logger.%s", self.key, exc_info=error)
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The library's own object, for users' callbacks; one that swallows everything after a failure."""
+        """Object of the library, for users' callbacks; after a failure a dummy that ignores every call."""
         try:
             if not self.failed:
                 self._start()
@@ -73,50 +74,50 @@ class Guarded(Logger):
 
     @property
     def name(self) -> str | None:
-        """The logger's name in the configuration."""
+        """Name of the logger in the configuration."""
         return self.key
 
     @property
     def version(self) -> str | None:
-        """None: only the library knows the run's id."""
+        """None, because only the library knows the id of the run."""
         return None
 
     @property
     def save_dir(self) -> str:
-        """The run folder."""
+        """Path of the run folder."""
         return str(self.run.path)
 
     @property
     def drawing_interval(self) -> int | None:
-        """Epochs between two drawings; None where the logger takes none."""
+        """Epochs between two drawings; None if the logger takes no drawings."""
         return None if self.failed else getattr(self.inner, "drawing_interval", None)
 
     def log_row(self, row: dict[str, float], step: int) -> None:
-        """The numbers of an epoch."""
+        """Log the metrics of an epoch."""
         self.call("log_row" if hasattr(self.inner, "log_row") else "log_metrics", row, step)
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """What callbacks log by themselves.
+        """Log the metrics of users' callbacks.
 
-        Lightning's own rows, which carry its `epoch`, are left out: `RunLogging` sends what they hold, once.
+        Rows of Lightning, recognized by their `epoch`, are dropped: `RunLogging` sends the same metrics once.
         """
         if "epoch" not in metrics:
             self.call("log_metrics", metrics, step)
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Passed on."""
+        """Forward the parameters."""
         self.call("log_hyperparams", params)
 
     def save(self) -> None:
-        """Passed on."""
+        """Save the logger, if it has started."""
         if self.started:
             self.call("save")
 
     def finalize(self, status: str) -> None:
-        """Nothing: another phase may follow."""
+        """Do nothing, because another phase may follow."""
 
     def close(self, status: str) -> None:
-        """The end of the run: `success`, `failed` or `interrupted`. A later call starts the logger again."""
+        """End the run of the logger as `success`, `failed` or `interrupted`; a later call restarts it."""
         if self.started:
             self.call("close" if hasattr(self.inner, "close") else "finalize", status)
         self.started = False

@@ -1,4 +1,4 @@
-"""MLflow: a store in the run folder, or a tracking server."""
+"""MLflow logger: a store in the run folder, or a tracking server."""
 
 import logging
 import os
@@ -13,17 +13,17 @@ from pydantic import Field
 from nas_lightning.loggers.base import RunInfo, require
 from nas_lightning.runs import layout
 
-logging.getLogger(MLFlowLogger.__module__).setLevel(logging.ERROR)  # it warns of every new experiment
+logging.getLogger(MLFlowLogger.__module__).setLevel(logging.ERROR)  # it warns about every new experiment
 
 
 class MLflow(MLFlowLogger):
-    """A run of MLflow that goes on under the same id after a resume.
+    """Log a run to MLflow; after a resume under the same id.
 
     Args:
         tracking_uri: The server or store; null: MLFLOW_TRACKING_URI, else `mlflow/mlflow.db` in the run folder.
-        experiment_name: null: the sweep, else method-space-data.
+        experiment_name: Experiment of the run; null: the sweep, else method-space-data.
         drawing_interval: Epochs between two drawings of the cells and the mixing weights; null: none.
-        run: The run, filled in.
+        run: Names and ids of the run; the workbench fills it in.
         others: Further arguments of Lightning's MLFlowLogger.
     """
 
@@ -37,7 +37,7 @@ class MLflow(MLFlowLogger):
     ) -> None:
         assert run is not None, "filled in by the workbench"
         require("mlflow", "mlflow")
-        Logger.__init__(self)  # Lightning's opens the store at once, but the run folder is not there yet
+        Logger.__init__(self)  # Lightning's __init__ would open the store before the run folder exists
         self.drawing_interval = drawing_interval
         self._run = run
         self._opened = False
@@ -47,15 +47,15 @@ class MLflow(MLFlowLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The client, with the run started when it is first asked for."""
+        """MLflow client; the first access starts the run."""
         if not self._opened:
             self._open()
         return super().experiment
 
     def _open(self) -> None:
         run, folder = self._run, self._run.path / "mlflow"
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing but the user's own server is told of a run
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # not how it makes its tables
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # only the user's own server learns of a run
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # hides how it creates its tables
         uri = self._asked["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
         local = {}
         if uri is None:
@@ -75,31 +75,31 @@ class MLflow(MLFlowLogger):
         run.note("mlflow", str(self.run_id))
 
     def log_hyperparams(self, params: Any) -> None:
-        """The configuration, once: MLflow refuses to change what a resumed run has noted before."""
+        """Log the configuration, but not after a resume: MLflow refuses to change parameters."""
         if not self.experiment.get_run(self.run_id).data.params:
             super().log_hyperparams(params)
 
     def log_row(self, row: dict[str, float], step: int) -> None:
-        """The numbers of an epoch."""
+        """Log the metrics of an epoch."""
         self._last_step = step
         self.log_metrics(row, step)
 
     def log_drawing(self, name: str, image: Image, step: int) -> None:
-        """A drawing."""
+        """Log a drawing."""
         self.experiment.log_image(self.run_id, image, key=name, step=step)
 
     def log_genotype(self, file: Path) -> None:
-        """The genotype as an artifact."""
+        """Log the genotype as an artifact."""
         self.experiment.log_artifact(self.run_id, str(file))
 
     def log_outcome(self, outcome: dict[str, Any]) -> None:
-        """The summary of the run: its numbers as the last values of metrics, all of it as an artifact."""
+        """Log the numbers of the summary as metrics one step after the last epoch, and all of it as an artifact."""
         numbers = {key: value for key, value in outcome.items() if isinstance(value, int | float)}
         self.log_metrics(numbers, self._last_step + 1)
         self.experiment.log_dict(self.run_id, outcome, layout.SUMMARY)
 
     def close(self, status: str) -> None:
-        """Say how the run ended."""
+        """End the run with a status of MLflow: FINISHED, KILLED or FAILED."""
         self.experiment.set_terminated(
             self.run_id, {"success": "FINISHED", "interrupted": "KILLED"}.get(status, "FAILED")
         )

@@ -1,4 +1,4 @@
-"""The loggers of one run, which all of its phases share."""
+"""Hold the loggers of one run, which all of its phases share."""
 
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -13,11 +13,11 @@ from nas_lightning.runs import layout
 
 
 class RunLoggers:
-    """Tells all loggers the same; as a context manager it sends the outcome and closes them, whatever happens.
+    """Forward calls to all loggers; as a context manager, log the outcome and close them, even after an error.
 
     Args:
-        loggers: The loggers by their names in the configuration.
-        run: What they may know of the run.
+        loggers: Loggers by their names in the configuration.
+        run: Names and ids of the run.
     """
 
     def __init__(self, loggers: Mapping[str, Logger], run: RunInfo) -> None:
@@ -28,12 +28,12 @@ class RunLoggers:
         return iter(self.all)
 
     def start(self) -> None:
-        """Open them all: something is about to be done."""
+        """Open all loggers, before the first phase that has work to do."""
         for logger in self.all:
             _ = logger.experiment
 
     def log_row(self, row: dict[str, float], step: int) -> None:
-        """The numbers of an epoch."""
+        """Log the metrics of an epoch."""
         for logger in self.all:
             logger.log_row(row, step)
 
@@ -57,7 +57,7 @@ class RunLoggers:
 
 
 def flat(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The summary of a run with names such as `evaluation/test_accuracy`; what is null or long is left out."""
+    """Flatten a summary to names such as `evaluation/test_accuracy`, without null values and long sections."""
     sections = ("search", "selection", "evaluation")
     found = {
         f"{name}/{key}": value for name in sections for key, value in (summary[name] or {}).items() if value is not None

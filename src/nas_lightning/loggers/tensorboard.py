@@ -1,4 +1,4 @@
-"""TensorBoard: event files in the run folder."""
+"""TensorBoard logger: event files in the run folder."""
 
 import json
 from pathlib import Path
@@ -13,11 +13,11 @@ from nas_lightning.loggers.base import RunInfo, require
 
 
 class TensorBoard(TensorBoardLogger):
-    """Writes `tensorboard/`; a resumed run adds a file there, and the curves go on.
+    """Log a run to `tensorboard/`; a resumed run adds an event file, and the curves continue.
 
     Args:
         drawing_interval: Epochs between two drawings of the cells and the mixing weights; null: none.
-        run: The run, filled in.
+        run: Names and ids of the run; the workbench fills it in.
         others: Further arguments of Lightning's TensorBoardLogger.
     """
 
@@ -33,18 +33,18 @@ class TensorBoard(TensorBoardLogger):
         self.drawing_interval = drawing_interval
 
     def log_drawing(self, name: str, image: Image, step: int) -> None:
-        """A drawing."""
+        """Log a drawing."""
         self.experiment.add_image(name, np.asarray(image), step, dataformats="HWC")
 
     def log_genotype(self, file: Path) -> None:
-        """The genotype as text."""
+        """Log the genotype as text."""
         self.experiment.add_text("genotype", f"```json\n{file.read_text()}\n```")
 
     def log_outcome(self, outcome: dict[str, Any]) -> None:
-        """The summary of the run as text."""
+        """Log the summary as text."""
         self.experiment.add_text("summary", f"```json\n{json.dumps(outcome, indent=2)}\n```")
 
     def close(self, status: str) -> None:
-        """Close the file."""
+        """Close the event file."""
         self.finalize("success")
         self._experiment = None

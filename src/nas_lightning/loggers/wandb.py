@@ -1,4 +1,4 @@
-"""Weights & Biases: one run for all phases, in the run folder, offline where there is no key or no network."""
+"""Weights & Biases logger: one run for all phases, in the run folder, offline without a key or a network."""
 
 import logging
 import netrc
@@ -23,21 +23,21 @@ PHASES = ("search", "selection", "evaluation")
 
 
 class Wandb(WandbLogger):
-    """A run of W&B that goes on under the same id after a resume.
+    """Log a run to W&B; after a resume under the same id.
 
-    It never asks for a key: `mode` null follows WANDB_MODE, and without that is `online` where there is a key and
-    `offline` elsewhere. Where no server answers it goes on offline. Of the machine and the command nothing is noted
-    that could hold a secret: no environment, no arguments, no terminal output, no code.
+    It never prompts for a key: `mode` null follows WANDB_MODE, else is `online` with a key and `offline` without. If no
+    server answers, the run is kept offline. Nothing that could contain a secret is recorded: no environment, no
+    arguments, no terminal output, no code.
 
     Args:
-        project: Where the run belongs; null: WANDB_PROJECT, else nas-lightning.
-        entity: The user or team; null: the default of the key.
-        group: null: the sweep, else method-space-data.
+        project: Project of the run; null: WANDB_PROJECT, else nas-lightning.
+        entity: User or team; null: the default of the key.
+        group: Group of the run; null: the sweep, else method-space-data.
         mode: `online`, `offline` or `disabled`.
         drawing_interval: Epochs between two drawings of the cells and the mixing weights; null: none.
         init_timeout: Seconds to wait for the server at the start.
-        finish_timeout: Seconds to wait for the upload at the end; what is not sent stays in the run folder.
-        run: The run, filled in.
+        finish_timeout: Seconds to wait for the upload at the end; unsent data stay in the run folder.
+        run: Names and ids of the run; the workbench fills it in.
         others: Further arguments of `wandb.init`.
     """
 
@@ -65,10 +65,10 @@ class Wandb(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The run, started when it is first asked for."""
+        """Run of W&B; the first access starts it."""
         if self._experiment is None:
             folder = self._run.path / "wandb"
-            folder.mkdir(exist_ok=True)  # wandb itself would go elsewhere where this fails
+            folder.mkdir(exist_ok=True)  # if this failed within wandb, it would write elsewhere
             with _writing_to(folder):
                 self._experiment = self._start()
         return self._experiment
@@ -102,7 +102,7 @@ class Wandb(WandbLogger):
             "tags": [tag[:64] for tag in run.tags],
             "job_type": run.kind,
             "mode": mode,
-            # Offline there is no server to ask for the run; the id alone joins its parts in `wandb sync`.
+            # Offline no server can be asked for the run; `wandb sync` joins its parts by the id.
             "resume": "allow" if identity and mode == "online" else None,
             "reinit": "create_new",
             **self._asked,
@@ -120,7 +120,7 @@ class Wandb(WandbLogger):
             **self._timeouts,
             **(self._asked.get("settings") or {}),
         }
-        known = wandb.Settings.model_fields  # one of them is younger than the oldest W&B that we work with
+        known = wandb.Settings.model_fields  # one setting is newer than the oldest W&B that is supported
         arguments["settings"] = wandb.Settings(**{key: value for key, value in settings.items() if key in known})
         started = wandb.init(**arguments)
         if mode == "disabled":
@@ -134,37 +134,37 @@ class Wandb(WandbLogger):
         return started
 
     def _log(self, values: dict[str, Any], step: int) -> None:
-        # Never behind what a user's callback has logged: W&B drops steps that fall.
+        # Users' callbacks may have logged a later step, and W&B drops decreasing steps.
         self.experiment.log(values, step=max(step, self.experiment.step))
 
     def log_row(self, row: dict[str, float], step: int) -> None:
-        """The numbers of an epoch, against the epoch of their phase."""
+        """Log the metrics of an epoch, plotted against the epoch of their phase."""
         self._log(row, step)
 
     def log_drawing(self, name: str, image: Image, step: int) -> None:
-        """A drawing."""
+        """Log a drawing."""
         self._log({name: wandb.Image(image)}, step)
 
     def log_genotype(self, file: Path) -> None:
-        """The genotype as an artifact."""
+        """Log the genotype as an artifact."""
         artifact = wandb.Artifact(f"genotype-{self.experiment.id}", type="genotype")
         with _writing_to(self._run.path / "wandb"):
             artifact.add_file(str(file), policy="immutable", skip_cache=True)
             self.experiment.log_artifact(artifact)
 
     def log_outcome(self, outcome: dict[str, Any]) -> None:
-        """The summary of the run."""
+        """Log the summary."""
         self.experiment.summary.update(outcome)
 
     def close(self, status: str) -> None:
-        """Finish the run, so that another in this process is another in W&B."""
+        """Finish the run, so that the next one in this process is a separate run in W&B."""
         if self._experiment is not None:
             experiment, self._experiment = self._experiment, None
             experiment.finish(exit_code={"success": 0, "interrupted": 130}.get(status, 1))
 
 
 def _has_key(base_url: str) -> bool:
-    """Whether W&B would find a key without asking for one."""
+    """Return True if W&B would find a key without a prompt."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     for file in filter(None, (os.environ.get("NETRC"), "~/.netrc", "~/_netrc")):
@@ -178,7 +178,7 @@ def _has_key(base_url: str) -> bool:
 
 @contextmanager
 def _writing_to(folder: Path) -> Iterator[None]:
-    """Let W&B keep its own logs and prepare artifacts here, not in the home folder, unless the user says where."""
+    """Make W&B keep its logs and stage artifacts here instead of in the home folder, unless the user chose a place."""
     ours = [name for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR") if name not in os.environ]
     os.environ |= dict.fromkeys(ours, str(folder))
     try:

@@ -1,5 +1,5 @@
-"""task=plan: what an experiment would cost, before anything is spent."""
+"""Estimate the steps and hours of a command before it runs (`task=plan`)."""
 
-from nas_lightning.planning.plan import run_plan
+from nas_lightning.planning.run import run_plan
 
 __all__ = ["run_plan"]

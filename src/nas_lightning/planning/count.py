@@ -1,4 +1,4 @@
-"""What a run does, counted without doing it: steps, passes and measurements, each by what its time depends on."""
+"""Count the steps, passes and measurements of a run without running it, keyed by what their time depends on."""
 
 import hashlib
 import json
@@ -21,11 +21,11 @@ PLANNED = ("pipeline", "search", "evaluate")
 
 
 class Unit(NamedTuple):
-    """A piece of work that is done again and again.
+    """A repeated piece of work.
 
     Attributes:
-        probe: Hash of what its time depends on.
-        kind: `search step`, `weight step` (without the architecture's), `val batch`, `curvature` (one measurement),
+        probe: Hash of the configuration that its time depends on.
+        kind: `search step`, `weight step` (of a warm-up epoch), `val batch`, `curvature` (one measurement),
             `training step` or `test batch`.
     """
 
@@ -35,13 +35,13 @@ class Unit(NamedTuple):
 
 @dataclass
 class Work:
-    """What one run does.
+    """Work of one run.
 
     Attributes:
-        units: How often each unit is done.
-        probes: For each hash, what has to be built to measure its units: the parts, and of a search its stage.
-        searches: Searches, candidates counted one by one.
-        notes: What is not counted.
+        units: Repetitions of each unit.
+        probes: Workbench and stage that measure the units of each hash; the stage is None for a retraining.
+        searches: Number of searches; every candidate counts.
+        notes: Work that is not counted, for the user.
     """
 
     units: Counter[Unit] = field(default_factory=Counter)
@@ -50,28 +50,29 @@ class Work:
     notes: list[str] = field(default_factory=list)
 
     def total(self, *kinds: str) -> int:
-        """How often units of these kinds are done."""
+        """Return the number of units of these kinds."""
         return sum(times for unit, times in self.units.items() if unit.kind in kinds)
 
     def note(self, text: str) -> None:
-        """Remember, once, what is left out."""
+        """Add a note, unless it is there."""
         if text not in self.notes:
             self.notes.append(text)
 
 
 def count(bench: Workbench) -> Work:
-    """What a run of this configuration does; nothing is trained or written.
+    """Count the work of a run of this configuration; nothing is trained or written.
 
     Raises:
         ConfigError: The task has no steps to count, or parts do not fit each other or the images.
     """
     task = bench.config.task
     if task not in PLANNED:
-        raise ConfigError(f"task={task}: a plan is of runs; allowed: {', '.join(PLANNED)}; leave task=plan alone")
+        allowed = ", ".join(PLANNED)
+        raise ConfigError(f"task={task}: has no steps to plan; allowed: {allowed}; use task=plan without another task")
     work = Work()
     processes = number_of_processes(bench.config.trainer)
     if processes > 1:
-        work.note(f"{processes} processes: steps and hours of each; what they tell each other is left out")
+        work.note(f"{processes} processes: steps and hours of each; their communication is left out")
     if task != "evaluate":
         members = member_benches(bench)
         for member in members or [bench]:
@@ -97,6 +98,7 @@ def _count_search(bench: Workbench, work: Work) -> None:
         probe = _remember(work, parts, stage)
         epochs = stage.last_epoch - stage.first_epoch
         learns = parts.part("hypergradient").learns
+        # An architecture that is not learned takes only weight steps, as in a warm-up epoch.
         warm = min(settings.arch.warmup_epochs, epochs) if learns else epochs
         work.units[Unit(probe, "weight step")] += warm * steps
         work.units[Unit(probe, "search step")] += (epochs - warm) * steps
@@ -105,6 +107,7 @@ def _count_search(bench: Workbench, work: Work) -> None:
             for callback in parts.build_named("callbacks").values():
                 if isinstance(callback, CurvatureTracking):
                     measured = [e for e in range(stage.first_epoch, stage.last_epoch) if e % callback.interval == 0]
+                    # The last search epoch is always measured, even if it is no multiple of the interval.
                     last = stage.first_epoch < settings.epochs <= stage.last_epoch
                     extra = last and settings.epochs - 1 not in measured
                     work.units[Unit(probe, "curvature")] += len(measured) + extra
@@ -115,15 +118,17 @@ def _count_search(bench: Workbench, work: Work) -> None:
         if stage is stages[-1]:
             work.units[Unit(probe, "val batch")] += parts.selector.val_batches(parts.space, batches)
     if bench.config.control:
-        work.note("controls: as if none stopped, went back, saved work by a decision or changed the batch size")
+        work.note("controls: counted as if none stops, goes back, saves work by a decision or changes the batch size")
     if any(stage.phase == "selection" for stage in stages):
-        work.note("selection: its fine-tuning as if nothing were decided yet, which is too much by up to a half")
+        work.note(
+            "selection: fine-tuning counted as if nothing were decided yet, which overestimates it by up to a half"
+        )
 
 
 def _count_retraining(bench: Workbench, work: Work) -> None:
     evaluator = bench.evaluator
     if not isinstance(evaluator, Retraining):
-        work.note(f"evaluation {type(evaluator).__name__}: nothing is trained, so it counts for nothing")
+        work.note(f"evaluation {type(evaluator).__name__}: trains nothing and is not counted")
         return
     images, trainer = evaluator.training_data(bench), bench.config.trainer
     images.expected_processes = number_of_processes(trainer)
@@ -137,17 +142,17 @@ def _count_retraining(bench: Workbench, work: Work) -> None:
 
 
 def _limited(batches: int, limit: int | float | None) -> int:
-    """Batches of a pass under a limit of Lightning's: a number of them, or a share."""
+    """Return the batches of a pass under a limit of Lightning: an integer is a number, a float a share."""
     if limit is None:
         return batches
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
-# What time depends on -----------------------------------------------------------------------------------------
+# Probes: hashes of what the time of a step depends on -----------------------------------------------------------
 
 
 def _remember(work: Work, bench: Workbench, stage: Stage | None) -> str:
-    """Keep what is needed to measure, and return its hash."""
+    """Register the workbench and stage that can measure these units; return their hash."""
     depends = _of_retraining(bench) if stage is None else _of_search(bench, stage)
     data, trainer = bench.data, bench.config.trainer
     depends |= {
@@ -172,7 +177,7 @@ def _of_search(bench: Workbench, stage: Stage) -> dict[str, Any]:
     }
     callbacks = bench.build_named("callbacks").values()
     tracked = [[part.mode, part.exact] for part in callbacks if isinstance(part, CurvatureTracking)]
-    # What is measured of it, too: without a warm-up there is no step of the weights alone.
+    # Also which units are measured: without warm-up epochs there is no weight step.
     measured = {"phase": stage.phase, "warm": bench.config.search.arch.warmup_epochs > 0, "curvature": tracked}
     return {"search": search, "control": shrinking, **parts, **measured}
 
@@ -183,7 +188,7 @@ def _of_retraining(bench: Workbench) -> dict[str, Any]:
 
 
 def _kinds(value: Any) -> Any:
-    """A configuration without its strengths and rates: a fraction only says whether it is zero."""
+    """Reduce every float to whether it is zero and drop `epochs`: strengths and rates do not affect the time."""
     if isinstance(value, Mapping):
         return {key: _kinds(inner) for key, inner in value.items() if key != "epochs"}
     if isinstance(value, list):

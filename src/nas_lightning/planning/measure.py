@@ -1,4 +1,4 @@
-"""A few real steps of a search or a retraining, timed; nothing is written."""
+"""Time a few real steps of a search or a retraining; nothing is written."""
 
 import statistics
 import time
@@ -22,16 +22,16 @@ from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench
 
 WARM_UP = 2
-"""Steps of a kind that are not counted: memory and kernels are being chosen."""
+"""Steps of a kind that are not measured, during which torch allocates memory and selects kernels."""
 WARM_UP_SECONDS = 10.0
-"""What takes longer than this is not done a second time for the warm-up's sake."""
+"""A curvature measurement that takes longer is not repeated: its warm-up is a small share of it."""
 LEAST = 2
-"""Steps of a kind that are measured at least, however long they take."""
+"""Fewest measured steps of a kind, however long they take."""
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """What a unit takes: the median, the fastest and the slowest of those that were measured."""
+    """Seconds of a unit: the median, the fastest and the slowest measurement."""
 
     median: float
     least: float
@@ -39,40 +39,41 @@ class Seconds:
 
     @classmethod
     def of(cls, measured: list[float]) -> "Seconds":
-        """From single measurements."""
+        """Summarize single measurements."""
         return cls(statistics.median(measured), min(measured), max(measured))
 
 
 class Timing(L.Callback):
-    """Times training steps until each kind has had its seconds, then batches without gradients; ends the fit.
+    """Time training steps of each kind in turn, end the fit, then time batches without gradients.
 
     Args:
-        kinds: Kinds of steps, one after the other.
-        seconds: For how long each is measured, at least `LEAST` steps.
-        looking: What a batch without gradients is called.
+        kinds: Kinds of steps, in the order of their measurement.
+        seconds: Seconds for which each kind is measured, at least for `LEAST` steps.
+        pass_kind: Kind of a batch without gradients.
 
     Attributes:
-        measured: Seconds of single steps and batches by kind.
+        measured: Seconds of single steps and batches, by kind.
     """
 
-    def __init__(self, kinds: tuple[str, ...], seconds: float, looking: str) -> None:
+    def __init__(self, kinds: tuple[str, ...], seconds: float, pass_kind: str) -> None:
         self.kinds = list(kinds)
         self.seconds = seconds
-        self.looking = looking
+        self.pass_kind = pass_kind
         self.measured: dict[str, list[float]] = {}
         self._skipped = 0
         self._start = 0.0
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Look at the clock, unless the step before has: what is between two steps belongs to the second."""
+        """Start the clock in the first batch; a later step starts at the end of the one before, loading included."""
         if self.kinds:
             self.begin(pl_module, self.kinds[0])
         if batch_idx == 0:
             self._start = _now(trainer)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Note what the step took; the next kind, or the end, once it has had its time."""
+        """Record the step; after `seconds` of a kind go to the next, after the last one stop the fit."""
         end = _now(trainer)
+        # The next step starts here, not at its `on_train_batch_start`: loading its batch counts as part of it.
         took, self._start = end - self._start, end
         if not self.kinds:
             return
@@ -98,79 +99,80 @@ class Timing(L.Callback):
                 finished = trainer.datamodule.on_after_batch_transfer(  # type: ignore[attr-defined]
                     trainer.strategy.batch_to_device(batch, pl_module.device), 0
                 )
-                self.look(pl_module, finished[0])
+                self.forward_pass(pl_module, finished[0])
                 took = _now(trainer) - start
-                found += [took] if index else []  # the first one warms up
+                found += [took] if index else []  # the first one is the warm-up
                 if len(found) >= LEAST and sum(found) >= self.seconds / 4:
                     break
-        self.measured[self.looking] = found or [took]
+        self.measured[self.pass_kind] = found or [took]
 
     def begin(self, module: Any, kind: str) -> None:
-        """Bring the module to where it makes steps of a kind."""
+        """Bring the module to a state in which its steps are of a kind."""
 
-    def look(self, module: Any, images: Tensor) -> Any:
-        """What is computed of a batch without gradients."""
+    def forward_pass(self, module: Any, images: Tensor) -> Any:
+        """Compute the outputs of a batch without gradients; images [B, C, S, S]."""
         raise NotImplementedError
 
 
 class SearchTiming(Timing):
-    """Times a search: its two kinds of steps, passes of `val`, and a measurement of the curvature.
+    """Time a search: its two kinds of steps, batches of `val`, and one curvature measurement.
 
     Args:
         module: The search.
         seconds: As for `Timing`.
-        watching: The callbacks of the run.
+        callbacks: Callbacks of the run, by name.
     """
 
-    def __init__(self, module: SearchModule, seconds: float, watching: Mapping[str, L.Callback]) -> None:
+    def __init__(self, module: SearchModule, seconds: float, callbacks: Mapping[str, L.Callback]) -> None:
         self.warm = module.settings.arch.warmup_epochs
         learns = module.hypergradient.learns
         kinds = ("search step", "weight step") if learns and self.warm else ("search step",)
         super().__init__(kinds if learns else ("weight step",), seconds, "val batch")
-        self.curvature = [part for part in watching.values() if isinstance(part, CurvatureTracking) and learns]
+        self.curvature = [part for part in callbacks.values() if isinstance(part, CurvatureTracking) and learns]
 
     def begin(self, module: SearchModule, kind: str) -> None:
-        """To the first epoch of the stage, or the first after its warm-up."""
+        """Go to the first epoch of the stage, or to the first one after its warm-up for a search step."""
         module.progress.search_epoch = module.progress.first_epoch + (self.warm if kind == "search step" else 0)
 
-    def look(self, module: SearchModule, images: Tensor) -> Tensor:
-        """The one-shot model on a batch."""
+    def forward_pass(self, module: SearchModule, images: Tensor) -> Tensor:
+        """Compute the logits of the one-shot model: images [B, C, S, S] → [B, K]."""
         mixing, active = module.at_mean()
         return module.supernet(images, mixing, active)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """The curvature, in train mode as it is measured, before the rest."""
+        """Time the curvature first, because it is measured in train mode, then the batches without gradients."""
         if self.curvature and pl_module.phase == "search":
             took = self.curvature[0].measured(trainer, pl_module).seconds
-            if took < WARM_UP_SECONDS:  # a warm-up; where it takes long, what warms up is little of it
+            if took < WARM_UP_SECONDS:  # that was the warm-up
                 took = self.curvature[0].measured(trainer, pl_module).seconds
             self.measured["curvature"] = [took]
         super().on_train_end(trainer, pl_module)
 
 
 class RetrainingTiming(Timing):
-    """Times a retraining: its steps and passes of the test images."""
+    """Time a retraining: its steps and batches of the test images."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(("training step",), seconds, "test batch")
 
-    def look(self, module: EvaluationModule, images: Tensor) -> Any:
-        """The network on a batch."""
+    def forward_pass(self, module: EvaluationModule, images: Tensor) -> Any:
+        """Compute the outputs of the network: images [B, C, S, S]."""
         return module.step.outputs(images)
 
 
 def measure(bench: Workbench, stage: Stage | None, seconds: float) -> dict[str, Seconds]:
-    """Time a few steps on the device of the `trainer` section, in one process.
+    """Time a few steps on one device of the `trainer` section, in this process.
 
     Args:
-        bench: The parts, as the stage sees them.
-        stage: Of a search; None is the retraining, of a random genotype.
-        seconds: For how long each kind of step is measured, warm-up apart.
+        bench: The workbench, as the stage changes it.
+        stage: Stage of a search; None times the retraining of a random genotype.
+        seconds: Seconds for which each kind of step is measured, without its warm-up.
 
     Returns:
-        What each kind of unit takes.
+        Seconds of each kind of unit.
     """
     module, data, timing = _retraining(bench, seconds) if stage is None else _search(bench, stage, seconds)
+    # One process suffices: every rank takes the same steps, and communication is left out of a plan.
     several = number_of_processes(bench.config.trainer) > 1
     alone = {"devices": 1, "num_nodes": 1} if several else {}
     trainer = bench.plain_trainer(
@@ -193,7 +195,7 @@ def _search(bench: Workbench, stage: Stage, seconds: float) -> tuple[L.Lightning
         control.at_stage_start(module)
     timing = SearchTiming(module, seconds, bench.build_named("callbacks"))
     timing.begin(module, timing.kinds[0])
-    module.progress.last_epoch = 2**31  # the timing ends it
+    module.progress.last_epoch = 2**31  # `Timing` stops the fit
     return module, search_data(bench), timing
 
 
@@ -210,7 +212,7 @@ def _retraining(bench: Workbench, seconds: float) -> tuple[L.LightningModule, An
 
 
 def _now(trainer: L.Trainer) -> float:
-    """The clock, once the device has done what it was told."""
+    """Return the time in seconds once the device has finished its queued work."""
     device = trainer.strategy.root_device
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,1 +1,1 @@
-"""The run folder: its files, their readers and writers, logs, and what a machine can do to it."""
+"""The run folder: its files, their readers and writers, logs, lock and machine failures."""

@@ -9,7 +9,7 @@ import yaml
 
 from nas_lightning.runs.files import write_text
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # about ten times as fast, where there is one
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast; needs libyaml
 
 
 def read_json(path: Path) -> Any:
@@ -23,7 +23,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Replace a JSON file in one step."""
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
@@ -39,9 +39,9 @@ def read_config(path: Path) -> Any:
     try:
         return yaml.load(text, Loader=_LOADER)
     except yaml.YAMLError:
-        return yaml.safe_load(text)  # the slow loader shows the damaged line in its message
+        return yaml.safe_load(text)  # the slow loader quotes the damaged line in its message
 
 
 def write_config(path: Path, config: Mapping[str, Any]) -> None:
-    """Write config.yaml in one step, in the order of its keys."""
+    """Write config.yaml atomically, keys in their order."""
     write_text(path, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))

@@ -1,4 +1,4 @@
-"""What a machine can do to a run, told in one line that says how to go on."""
+"""Machine failures: reported in one line that names the command to resume with."""
 
 import errno
 from collections.abc import Iterator
@@ -12,12 +12,15 @@ from nas_lightning.core.errors import DataError, MachineError
 from nas_lightning.runs.folder import RunFolder
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""No room: the disk, the user's quota, or the largest size of a file."""
+"""Errors for lack of space: a full disk, an exhausted quota, or the largest file size."""
 
 
 @contextmanager
-def told(folder: RunFolder) -> Iterator[None]:
-    """Turn failures of the disk, the folder and the images into one line; the folder can be resumed.
+def reporting_failures(folder: RunFolder) -> Iterator[None]:
+    """Turn failures of the disk, the folder, the images and other ranks into an error of one line.
+
+    Args:
+        folder: The run folder, which can be resumed after such a failure.
 
     Raises:
         MachineError: Such a failure.
@@ -28,24 +31,25 @@ def told(folder: RunFolder) -> Iterator[None]:
         line = f"{_last_line(error)}; put the images back as they were, then continue with resume={folder}"
         raise MachineError(line) from error
     except RuntimeError as error:
+        # Gloo raises a plain RuntimeError when a peer is gone; only its text distinguishes it from a bug.
         if ranks.count() == 1 or (not isinstance(error, DistError) and "gloo" not in str(error)):
             raise
         raise MachineError(
-            f"a process of the run has ended or cannot be reached; see run.log and run.rank1.log, then continue with"
+            f"another process of the run ended or cannot be reached; see run.log and run.rank1.log, then continue with"
             f" resume={folder}"
         ) from error
     except OSError as error:
         if error.errno in FULL:
-            what = f"{folder} cannot be written, there is no room ({error.strerror}): free some"
+            problem = f"{folder} cannot be written, no space is left ({error.strerror}): free some"
         elif _lies_in(error.filename, folder):
-            what = f"{error.filename} cannot be written or read ({error.strerror}): mend that"
+            problem = f"{error.filename} cannot be written or read ({error.strerror}): fix that"
         else:
-            what = f"{type(error).__name__}: {_last_line(error)}: mend that"
-        raise MachineError(f"{what}, then continue with resume={folder}") from error
+            problem = f"{type(error).__name__}: {_last_line(error)}: fix that"
+        raise MachineError(f"{problem}, then continue with resume={folder}") from error
 
 
 def _last_line(error: Exception) -> str:
-    """The message; of an error in a loader's worker, whose message is a traceback, the end of it."""
+    """Return the message of an error; the last line if a loader's worker raised it, whose message is a traceback."""
     *_, last = str(error).strip().splitlines() or [""]
     return last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ").removeprefix(
         f"{type(error).__name__}: "

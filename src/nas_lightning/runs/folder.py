@@ -1,4 +1,4 @@
-"""The run folder: everything that a run leaves behind, and nothing outside it."""
+"""The run folder: the only place that a run writes to."""
 
 import hashlib
 import json
@@ -16,8 +16,8 @@ from nas_lightning.runs import checkpoints, documents, history, layout, lock, ta
 from nas_lightning.runs.files import write_text
 from nas_lightning.runs.tables import Row
 
-NOT_THE_RUN = ("trainer", "logger", "callbacks", "data", "threads", "trusted")
-"""Sections of the configuration that may be changed in a run folder without making it another run."""
+OUTSIDE_FINGERPRINT = ("trainer", "logger", "callbacks", "data", "threads", "trusted")
+"""Sections of the configuration that are not part of the fingerprint: changing them keeps the checkpoints valid."""
 
 SUMMARY: dict[str, Any] = {
     "task": None,
@@ -35,15 +35,15 @@ SUMMARY: dict[str, Any] = {
     "git_commit": None,
     "config_hash": None,
 }
-"""Keys of summary.json in their order; parts that did not run stay null."""
+"""Keys of summary.json in order; a part that did not run stays null."""
 
 
 class RunFolder:
     """Paths and files of one run.
 
     Args:
-        path: The folder; it is made when the first file is written.
-        key: What names the folder on the command line, for messages.
+        path: The folder; `claim` creates it.
+        key: Override that names the folder on the command line, for messages.
     """
 
     def __init__(self, path: str | Path, key: str = "resume") -> None:
@@ -58,22 +58,22 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Checkpoints of the search; those of the evaluation are in a folder below."""
+        """Checkpoints of the search; those of other phases are in folders below."""
         return self.path / layout.CHECKPOINTS
 
     @property
     def plots(self) -> Path:
-        """Drawings and curves."""
+        """Folder of drawings and curves."""
         return self.path / layout.PLOTS
 
     @property
     def metrics(self) -> Path:
-        """Table of metrics, one row an epoch."""
+        """Table of metrics, one row per epoch."""
         return self.path / layout.METRICS
 
     @property
     def curvature(self) -> Path:
-        """Table of what was measured of the curvature."""
+        """Table of curvature measurements."""
         return self.path / layout.CURVATURE
 
     @property
@@ -83,7 +83,7 @@ class RunFolder:
 
     @property
     def landscape(self) -> Path:
-        """Table of what was measured around the architecture parameters of a search."""
+        """Table of the loss landscape around the architecture parameters of a search."""
         return self.path / layout.LANDSCAPE
 
     @property
@@ -93,20 +93,20 @@ class RunFolder:
 
     @property
     def genotypes(self) -> Path:
-        """The genotype after every epoch, one JSON object a line."""
+        """Genotype after every epoch, one JSON object per line."""
         return self.path / layout.GENOTYPES
 
     @property
     def holds_run(self) -> bool:
-        """Whether there is a configuration of a run."""
+        """True if the folder contains the configuration of a run."""
         return (self.path / layout.CONFIG).exists()
 
     @ranks.first_only
     def claim(self, config: Mapping[str, Any]) -> None:
-        """Make the folder this run's own by writing its configuration.
+        """Create the folder and write the configuration, which makes it the folder of this run.
 
         Raises:
-            ConfigError: It already holds a run, or cannot be written.
+            ConfigError: The folder already holds a run or cannot be written.
         """
         if self.holds_run:
             raise ConfigError(
@@ -120,10 +120,10 @@ class RunFolder:
             raise ConfigError(f"hydra.run.dir={self}: cannot be written ({error.strerror})") from error
 
     def config(self) -> dict[str, Any]:
-        """The configuration of the run that the folder holds.
+        """Read config.yaml.
 
         Raises:
-            ConfigError: The folder holds no run.
+            ConfigError: The folder holds no run, or the file is no configuration.
         """
         try:
             config = documents.read_config(self.path / layout.CONFIG)
@@ -134,7 +134,7 @@ class RunFolder:
         return config
 
     def summary(self) -> dict[str, Any]:
-        """The summary so far; all parts null before the first is written.
+        """Read summary.json; before it is written, every part is null.
 
         Raises:
             ConfigError: The file is damaged.
@@ -145,49 +145,49 @@ class RunFolder:
             return dict(SUMMARY)
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(
-                f"{self.key}={self}: summary.json there is damaged ({error}); delete it: what is finished is in the"
-                " checkpoints"
+                f"{self.key}={self}: summary.json there is damaged ({error}); delete it: the checkpoints hold the"
+                " results"
             ) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other runs out of the folder; the system lets go when the process ends, however it ends.
+        """Hold the lock of the folder; the system releases it when the process ends, however it ends.
 
         Raises:
-            ConfigError: A run is at work there.
+            ConfigError: Another process runs the folder.
         """
         with lock.locked(self.path, str(self)):
             yield
 
     def fingerprint(self) -> str | None:
-        """Of the run that the folder holds; its checkpoints carry it. None where parts ran without a configuration."""
+        """Hash the configuration that checkpoints must match; return None if the folder has no configuration."""
         if not self.holds_run:
             return None
-        kept = {key: value for key, value in self.config().items() if key not in NOT_THE_RUN}
+        kept = {key: value for key, value in self.config().items() if key not in OUTSIDE_FINGERPRINT}
         return hashlib.blake2b(json.dumps(kept, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def checkpoint(self, name: str) -> dict[str, Any] | None:
-        """A checkpoint by its path below `checkpoints`, or None where there is none.
+        """Read and verify the checkpoint `name`, a path below `checkpoints`; return None if there is no such file.
 
         Raises:
-            DamagedCheckpointError: The file is not whole, is no checkpoint, or is one of another run.
+            DamagedCheckpointError: The file is incomplete, is no checkpoint, or belongs to another run.
             ConfigError: Another version of nas_lightning wrote it.
         """
         return checkpoints.read(self, name)
 
     def resumable(self, phase: str = "") -> tuple[Path, dict[str, Any]] | None:
-        """The newest checkpoint of a phase that is sound, and its path; None where there is none at all.
+        """Return the path and the content of the newest sound checkpoint of a phase; None if the phase has none.
 
         Args:
-            phase: Its folder below `checkpoints`, none for the search.
+            phase: Folder below `checkpoints`; empty for the search.
 
         Raises:
-            ConfigError: Those that are there are damaged, or another version wrote them.
+            ConfigError: Every checkpoint there is damaged, or another version wrote it.
         """
         return checkpoints.resumable(self, phase)
 
     def update_summary(self, **parts: Any) -> dict[str, Any]:
-        """Fill parts of the summary; the file is replaced in one step, so a kill leaves the old or the new one."""
+        """Fill parts of the summary, write it atomically on rank 0 and return it."""
         summary = {**self.summary(), **parts}
         if ranks.is_first():
             documents.write_json(self.path / layout.SUMMARY, summary)
@@ -200,7 +200,7 @@ class RunFolder:
 
     @ranks.first_only
     def save_network(self, text: str) -> None:
-        """Write network.json: what was trained, for `task=export` and `task=predict`."""
+        """Write network.json, the description of the trained network for `task=export` and `task=predict`."""
         write_text(self.path / layout.NETWORK, text)
 
     def genotype(self) -> Genotype:
@@ -209,53 +209,54 @@ class RunFolder:
 
     @ranks.first_only
     def append_metrics(self, row: Row) -> None:
-        """Add a row to metrics.csv; new columns are added to the rows before, empty."""
+        """Append a row to metrics.csv; earlier rows get empty cells in new columns."""
         tables.append_row(self.metrics, row)
 
     def read_metrics(self) -> list[dict[str, str]]:
-        """All rows of metrics.csv, as text."""
+        """Read all rows of metrics.csv, cells as text."""
         return tables.read_if_there(self.metrics)
 
     @ranks.first_only
     def append_curvature(self, row: Row) -> None:
-        """Add a row to curvature.csv."""
+        """Append a row to curvature.csv."""
         tables.append_row(self.curvature, row)
 
     def read_curvature(self) -> list[dict[str, str]]:
-        """All rows of curvature.csv, as text."""
+        """Read all rows of curvature.csv, cells as text."""
         return tables.read_if_there(self.curvature)
 
     @ranks.first_only
     def save_analysis(self, rows: Sequence[Row]) -> None:
-        """Write analysis.csv: what was measured so far; a kill leaves the old or the new table."""
+        """Write analysis.csv atomically, with all measurements so far."""
         tables.write(self.analysis, rows)
 
     def read_analysis(self) -> list[dict[str, str]]:
-        """All rows of analysis.csv, as text."""
+        """Read all rows of analysis.csv, cells as text."""
         return tables.read_if_there(self.analysis)
 
     @ranks.first_only
     def append_landscape(self, row: Row) -> None:
-        """Add a point to landscape.csv."""
+        """Append a point to landscape.csv."""
         tables.append_row(self.landscape, row)
 
-    def mended_landscape(self) -> list[dict[str, str]]:
-        """All rows of landscape.csv, as text; half a row, which a kill can leave, is cut off."""
+    def repair_landscape(self) -> list[dict[str, str]]:
+        """Remove the partial last row that a kill can leave in landscape.csv; return all rows, cells as text."""
+        # A later append would continue the partial row instead of starting a new one.
         tables.cut(self.landscape, lambda row: True)
         return tables.read_if_there(self.landscape)
 
     def read_genotypes(self, skip_damaged: bool = False) -> list[Row]:
-        """All whole lines of genotypes.jsonl; `skip_damaged` leaves out those that are not JSON."""
+        """Read all complete lines of genotypes.jsonl; `skip_damaged` leaves out those that are not JSON."""
         return history.read(self.genotypes, skip_damaged)
 
     @ranks.first_only
     def append_genotype(self, row: Row) -> None:
-        """Add a line to genotypes.jsonl."""
+        """Append a line to genotypes.jsonl."""
         history.append_row(self.genotypes, row)
 
     @ranks.first_only
     def save_decisions(self, rows: Sequence[Row]) -> None:
-        """Write decisions.csv: what was settled before the end, in order."""
+        """Write decisions.csv: choices settled before the end of the search, in order; no rows write nothing."""
         if rows:
             tables.write(self.path / layout.DECISIONS, rows)
 
@@ -266,9 +267,9 @@ class RunFolder:
 
     @ranks.first_only
     def truncate(self, phase: str, first_epoch: int) -> None:
-        """Drop the rows of a phase from `first_epoch` on: the epochs that a resumed run is about to repeat.
+        """Drop the rows of a phase from `first_epoch` on, which a resumed run is about to repeat.
 
-        The search and the selection after it count their epochs on, so they are cut together.
+        The selection continues the epoch count of the search, so the rows of both are dropped together.
         """
         evaluation = phase == "evaluation"
 
@@ -283,11 +284,11 @@ class RunFolder:
 
 
 def config_of_another_run(config: Mapping[str, Any], taken: Sequence[str]) -> dict[str, Any]:
-    """The configuration of the run that `run` names, for the task of this command.
+    """Return the configuration of the run that `run` names, with the task and some sections of this command.
 
     Args:
         config: This command's configuration.
-        taken: The sections that come from it; everything else is what the other run had.
+        taken: Sections taken from this command; all others come from the other run.
 
     Raises:
         ConfigError: The folder holds no run.

@@ -1,4 +1,4 @@
-"""genotypes.jsonl: the genotype and the mixing weights after every epoch, one JSON object a line."""
+"""genotypes.jsonl: the genotype and the mixing weights after every epoch, one JSON object per line."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from nas_lightning.runs.files import append, whole_lines, write_text
 
 
 def read(path: Path, skip_damaged: bool = False) -> list[dict[str, Any]]:
-    """Read all whole lines, none where there is no file.
+    """Read all complete lines; a missing file has none.
 
     Args:
         path: The file.
@@ -29,12 +29,12 @@ def read(path: Path, skip_damaged: bool = False) -> list[dict[str, Any]]:
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a line."""
+    """Append a line."""
     append(path, _line(row))
 
 
 def cut(path: Path, first_epoch: int) -> None:
-    """Drop the epochs from `first_epoch` on."""
+    """Drop the lines of epochs from `first_epoch` on."""
     if path.exists():
         write_text(path, "".join(_line(row) for row in read(path) if row["epoch"] < first_epoch))
 

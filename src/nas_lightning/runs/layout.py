@@ -1,4 +1,4 @@
-"""The names of the files in a run folder: the only place that spells them."""
+"""Names of the files in a run folder; no other file spells them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +39,7 @@ EVALUATED = f"evaluation/{LAST}"
 
 
 def log_name() -> str:
-    """Return the name of this process's log: `run.log`, or `run.rank1.log` for rank 1."""
+    """Return the name of the log of this rank: `run.log` for rank 0, `run.rank1.log` for rank 1."""
     return LOG if ranks.is_first() else f"run.rank{ranks.rank()}.log"
 
 
@@ -49,7 +49,7 @@ def epoch_name(epoch: int | None) -> str:
 
 
 def epoch_checkpoints(checkpoints: Path) -> Iterator[tuple[int, Path]]:
-    """Yield the kept checkpoints of search epochs in a folder, each with its epoch; other files are left out."""
+    """Yield the epoch and the path of every kept checkpoint of a search epoch, in no particular order."""
     for path in checkpoints.glob("epoch=*.ckpt"):
         epoch = path.stem.partition("=")[2]
         if epoch.isdecimal():

@@ -19,26 +19,29 @@ from nas_lightning.runs import layout
 log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 10
-"""How long the workers of a run that was killed may hold its folder; they look for their parent every 5 seconds."""
+"""Seconds to wait for a lock: loader workers of a killed run hold it until they check for their parent, every 5 s."""
 _LOCKED: set[str] = set()
-"""Folders that this process has locked."""
+"""Folders that this process has locked: a second lock of one, by a part of the run, is granted."""
 
 
 @contextmanager
 def locked(path: Path, shown: str) -> Iterator[None]:
-    """Keep other runs out of a folder; the system lets go when the process ends, however it ends.
+    """Hold the lock of a folder; the system releases it when the process ends, however it ends.
+
+    Nothing is locked on ranks other than 0, on Windows, in a folder without a configuration, and on file systems
+    without locks.
 
     Args:
         path: The folder.
-        shown: Its name in messages.
+        shown: Name of the folder in messages.
 
     Raises:
-        ConfigError: A run is at work there.
+        ConfigError: Another process still holds the lock after `LOCK_SECONDS`.
     """
-    if ranks.STARTED_HERE in os.environ:  # the process that has started this one holds it
+    if ranks.STARTED_HERE in os.environ:  # its parent holds the lock
         yield
         return
-    held = path / layout.CONFIG  # written once, never replaced
+    held = path / layout.CONFIG  # never replaced: replacing a file would drop its lock
     if fcntl is None or not ranks.is_first() or str(path) in _LOCKED or not held.exists():
         yield
         return
@@ -50,7 +53,7 @@ def locked(path: Path, shown: str) -> Iterator[None]:
             except BlockingIOError as error:
                 if time.monotonic() > end:
                     raise ConfigError(
-                        f"resume={shown}: another process runs it; wait for its end, or stop it"
+                        f"resume={shown}: another process runs it; wait until it ends, or stop it"
                     ) from error
                 time.sleep(0.2)
                 continue

@@ -1,4 +1,4 @@
-"""The log of a run folder, and which lines of it the terminal shows."""
+"""The log of a run folder: everything to its file, warnings to the terminal."""
 
 import logging
 import warnings
@@ -13,7 +13,10 @@ log = logging.getLogger(__name__)
 
 
 def log_to(folder: Path) -> None:
-    """Log as Hydra's configuration does for a new run: all to a file of the run folder, warnings to the terminal.
+    """Set up logging as Hydra's configuration does for a new run: all to a file, warnings to the terminal.
+
+    Args:
+        folder: The run folder, which must exist.
 
     Raises:
         ConfigError: The file cannot be written.
@@ -33,17 +36,17 @@ def log_to(folder: Path) -> None:
 
 
 def quiet() -> None:
-    """Send Lightning's notes to run.log with everything else, and advice that does not apply here nowhere."""
-    if not ranks.is_first():  # it says the same in its own file
+    """Route Lightning's log and all warnings to run.log; silence warnings that do not apply here."""
+    if not ranks.is_first():  # its lines are in run.rankN.log; the terminal would repeat them
         for handler in logging.getLogger().handlers:
             if type(handler) is logging.StreamHandler:
                 handler.setLevel(logging.CRITICAL)
-    logging.raiseExceptions = False  # a full disk is told once, by the run, not by each line of the log
+    logging.raiseExceptions = False  # a full disk is reported once, by the run, not for each line
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    warnings.showwarning = _log_warning  # type: ignore[assignment] # it needs only the message
+    warnings.showwarning = _log_warning  # type: ignore[assignment] # only the message is used
     for message in (
         ".*does not have many workers",  # small sets load faster in the training process
         ".*treespec",  # Lightning calls torch by a name that newer versions deprecate
@@ -54,5 +57,5 @@ def quiet() -> None:
 
 
 def _log_warning(message: Warning | str, *_: object) -> None:
-    """A warning is one line for the user, without the place in the code that gave it."""
+    """Log a warning as one line, without the place in the code that raised it."""
     log.warning("%s", message)

@@ -1,4 +1,4 @@
-"""CSV tables of a run folder: one reader and one writer; half of a last line does not count."""
+"""Read and write the CSV tables of a run folder; a partial last line is ignored."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """Read all rows as text.
+    """Read all rows, cells as text.
 
     Raises:
         OSError: The file is missing or cannot be read.
@@ -24,29 +24,29 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def read_if_there(path: Path) -> list[dict[str, str]]:
-    """Read all rows as text, none where there is no file."""
+    """Read all rows, cells as text; a missing file has none."""
     return read(path) if path.exists() else []
 
 
 def read_frame(path: Path) -> "pd.DataFrame":
-    """Read all rows with numbers as numbers.
+    """Read all rows as a data frame, with column types inferred.
 
     Raises:
         OSError: The file is missing or cannot be read.
-        pandas.errors.EmptyDataError: There is not even a header.
+        pandas.errors.EmptyDataError: There is no header.
     """
-    import pandas as pd  # here: sweeps import this module and must start fast
+    import pandas as pd  # imported here because sweeps import this module and must start fast
 
     return pd.read_csv(io.StringIO("".join(whole_lines(path)), newline=""))
 
 
 def write(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
-    """Replace the table in one step.
+    """Write a table atomically.
 
     Args:
         path: The file.
-        rows: Missing cells are written empty.
-        columns: Their order; None takes the keys of all rows in the order of their first appearance.
+        rows: Rows by column name; missing cells are written empty.
+        columns: Order of the columns; None takes all keys in the order of their first appearance.
     """
     rows = list(rows)
     if columns is None:
@@ -55,7 +55,7 @@ def write(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] 
 
 
 def append_row(path: Path, row: Row) -> None:
-    """Add a row; new columns are added to the rows before, empty."""
+    """Append a row; earlier rows get empty cells in new columns."""
     rows = read_if_there(path)
     columns = list(rows[0]) if rows else []
     if rows and set(row) <= set(columns):
@@ -65,7 +65,7 @@ def append_row(path: Path, row: Row) -> None:
 
 
 def cut(path: Path, keep: Callable[[Mapping[str, Any]], bool]) -> None:
-    """Keep the rows that `keep` accepts and drop half of a last line; a table that has neither is not written."""
+    """Drop rows that `keep` refuses and a partial last line; without either, the file is not touched."""
     if not path.exists():
         return
     lines = whole_lines(path)

@@ -1,4 +1,4 @@
-"""The software a run was made with: versions of packages and the commit of the checkout."""
+"""Provenance of a run: versions of packages and the commit of the checkout."""
 
 import platform
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result."""
+    """Return the versions of Python and of the packages that affect results, by name."""
     packages = ("nas-lightning", "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "numpy")
     found = {"python": platform.python_version()}
     for package in packages:
@@ -19,9 +19,9 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout that the code runs from, `-dirty` where files differ from it; None outside one."""
+    """Return the commit that the code runs from, with `-dirty` if tracked files differ; None outside a checkout."""
     root = Path(__file__).parents[3]
-    if not (root / ".git").exists():  # installed: a repository further up would be somebody else's
+    if not (root / ".git").exists():  # installed: a repository further up is not ours
         return None
     try:
         head, changes = (

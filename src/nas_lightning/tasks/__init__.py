@@ -1,1 +1,1 @@
-"""What each task does with its configuration and its folder, one file a task."""
+"""The tasks: one file per task, which carries out a configuration in a folder."""

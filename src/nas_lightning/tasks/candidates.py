@@ -1,8 +1,8 @@
-"""Several searches, a brief retraining of what each finds, and the best of them (`candidates`).
+"""Search several times, retrain each genotype briefly and keep the best (`candidates`).
 
-The protocol of the DARTS family: some searches, for instance with other seeds (best of four) or other strengths of
-regularisation (R-DARTS), each cell trained briefly on the train half and compared on `val`; the test images choose
-nothing. Each member has a run folder of its own and is resumed or skipped like any run.
+The protocol of the DARTS family: several searches that differ in their seed (best of four) or in the strength of
+regularisation (R-DARTS). Each genotype is trained briefly on the train half and compared on `val`; the test images
+are not used for the choice. Each member has its own run folder and is resumed or skipped like any run.
 """
 
 import copy
@@ -17,7 +17,7 @@ from nas_lightning.reports import save_genotype
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.workbench import Workbench
 
-SHARED = (
+SHARED_SECTIONS = (
     *(
         "task",
         "method",
@@ -34,11 +34,11 @@ SHARED = (
     ),
     *("space", "data", "objective", "evaluation", "trainer", "logger", "callbacks"),
 )
-"""Sections that say what a run is and how its members are judged; these cannot differ."""
+"""Sections that cannot differ between members: they define the run and how its members are compared."""
 
 
 def member_benches(bench: Workbench) -> list[Workbench]:
-    """The parts of each member, with the configuration of its search and brief retraining.
+    """Return a workbench per member, configured for its search and brief retraining.
 
     Raises:
         ConfigError: A key does not exist or cannot differ between members, or a value is not allowed for it.
@@ -50,10 +50,11 @@ def member_benches(bench: Workbench) -> list[Workbench]:
     for index, changes in enumerate(members):
         config = bench.config.to_dict()
         for key, value in changes.items():
-            shared = key.split(".")[0] in SHARED
+            shared = key.split(".")[0] in SHARED_SECTIONS
+            # A whole section as a value could replace its `_target_` and with it the comparison.
             if shared or isinstance(assign(config, key, value, "candidates: a member has"), dict):
                 raise ConfigError(
-                    f"candidates.key={key}: members cannot differ in it, they could not be compared or evaluated; use"
+                    f"candidates.key={key}: members cannot differ in it, or they could not be compared; use"
                     " seed, or a value of search, relaxation, hypergradient, perturbation, regularizer, control or"
                     " selector"
                 )
@@ -65,12 +66,16 @@ def member_benches(bench: Workbench) -> list[Workbench]:
 
 
 def _retraining(bench: Workbench) -> dict[str, Any]:
-    """What retrains the members: a part of their own, or the evaluation of the run."""
+    """Return the evaluator section of the members: their own, or that of the run."""
     return bench.config.candidates.evaluation or bench.config.evaluation
 
 
 def _check_retraining(bench: Workbench) -> None:
-    """Refuse an evaluation that cannot compare members by brief retraining."""
+    """Refuse an evaluation that cannot compare members by brief retraining.
+
+    Raises:
+        ConfigError: It cannot, or the learning rate still warms up when the brief retraining ends.
+    """
     retraining = _retraining(bench)
     evaluator = bench.build("evaluation", retraining)
     if "images" not in retraining and not evaluator.trains_briefly:
@@ -90,21 +95,21 @@ def _check_retraining(bench: Workbench) -> None:
 def run_candidates(
     bench: Workbench, run_member: Callable[[Workbench], dict[str, Any]]
 ) -> tuple[Genotype, dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
-    """Run every member that is not finished and keep the best.
+    """Run every member that is not finished and keep the genotype of the best.
 
     Args:
-        bench: The parts of the whole run.
-        run_member: Runs a member in its folder, or what is left of it, and returns its summary.
+        bench: The workbench of the whole run.
+        run_member: Runs or resumes a member in its folder and returns its summary.
 
     Returns:
-        The winner's genotype; the `search` and `selection` sections, whose seconds are those of all members; and what
-        is told of each member.
+        The genotype of the best member; the sections `search` and `selection` of the summary, with the seconds of all
+        members added up; and a record per member.
 
     Raises:
         Interrupted: The user stopped a member; the whole run can be resumed.
         ConfigError: No member could be measured.
     """
-    told: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     summaries: list[dict[str, Any]] = []
     members = bench.config.candidates.members()
     for index, (changes, member) in enumerate(zip(members, member_benches(bench), strict=True)):
@@ -113,7 +118,7 @@ def run_candidates(
         except (Interrupted, KeyboardInterrupt) as error:
             raise Interrupted(f"stopped in candidate {index}; continue with resume={bench.folder}") from error
         summaries.append(summary)
-        told.append(
+        records.append(
             {
                 "index": index,
                 "values": changes,
@@ -125,11 +130,11 @@ def run_candidates(
                 "chosen": False,
             }
         )
-    measured = [entry for entry in told if entry["val_accuracy"] is not None]
+    measured = [entry for entry in records if entry["val_accuracy"] is not None]
     if not measured:
         raise ConfigError("candidates: no member has a validation accuracy; let the evaluation validate")
     sign = 1 if bench.objective.direction == "max" else -1
-    best = max(measured, key=lambda entry: sign * entry["val_accuracy"])  # max keeps the first of equals
+    best = max(measured, key=lambda entry: sign * entry["val_accuracy"])  # max keeps the first of ties
     best["chosen"] = True
     chosen = summaries[best["index"]]
     genotype = Genotype.from_dict(chosen["genotype"])
@@ -139,13 +144,13 @@ def run_candidates(
     search = {**chosen["search"], "seconds": _total(summaries, "search", "seconds")}
     if chosen["search"]["curvature_seconds"] is not None:
         search["curvature_seconds"] = _total(summaries, "search", "curvature_seconds")
-    # Each epoch of a retraining looks at val, and so does its final measurement.
+    # A retraining makes one pass over val per epoch, and one for its final measurement.
     passes = _total(summaries, "evaluation", "epochs") + len(summaries)
     selection = {
         "seconds": round(_total(summaries, "selection", "seconds") + _total(summaries, "evaluation", "seconds"), 3),
         "validation_passes": round(_total(summaries, "selection", "validation_passes") + passes, 2),
     }
-    return genotype, search, selection, told
+    return genotype, search, selection, records
 
 
 def _total(summaries: list[dict[str, Any]], section: str, name: str) -> float:

@@ -1,4 +1,4 @@
-"""`task=convert`: plain tables and images of a benchmark's official files, or of own runs."""
+"""`task=convert`: convert the official files of a benchmark, or own runs, to plain tables and images."""
 
 from rich.console import Console
 
@@ -11,12 +11,12 @@ from nas_lightning.training.workbench import Workbench
 
 
 def run_convert(config: RootConfig, folder: RunFolder) -> None:
-    """Convert what the section `convert` names.
+    """Run the converter of the section `convert`.
 
     Raises:
-        ConfigError: It names nothing, or the files cannot be read.
+        ConfigError: There is no converter, or the files cannot be read.
     """
     if config.convert is None:
-        raise ConfigError(f"convert=null: task=convert needs to know what; choose {' or '.join(options('convert'))}")
+        raise ConfigError(f"convert=null: task=convert needs a converter; choose {' or '.join(options('convert'))}")
     target = Workbench(config, folder).part("convert")(track_progress)
     Console().print(f"written: {target}", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`task=export`: the trained network of a run as files of other programs."""
+"""`task=export`: write the trained network of a run as files that other programs load."""
 
 from typing import Any
 
@@ -15,10 +15,13 @@ from nas_lightning.tasks.trained import refuse_run, trained_network
 
 
 def run_export(config: RootConfig, folder: RunFolder) -> dict[str, Any]:
-    """Write the trained network of the run that `run` names into a folder of this task; that run is only read.
+    """Export the trained network of the run that `run` names to a new folder; return the content of export.json.
+
+    The other run is only read.
 
     Raises:
         ConfigError: The run has no trained network, ONNX cannot be written, or the folder holds a run.
+        NasLightningError: An exported file gives other outputs than the network.
     """
     wanted = None if config.export is None else config.export.onnx
     onnx = onnx_is_wanted(wanted)
@@ -35,6 +38,6 @@ def run_export(config: RootConfig, folder: RunFolder) -> dict[str, Any]:
         [(name, f"{difference:.1e}") for name, difference in differences.items()],
     )
     if not onnx and wanted is None:
-        print_line(escape(f"network.onnx left out: its packages are not installed; {INSTALL_ONNX}"))
+        print_line(escape(f"export.onnx=null: no network.onnx, its packages are not installed; {INSTALL_ONNX}"))
     print_line(escape(f"written: {folder} (python {folder}/load.py shows how to load it)"))
     return made

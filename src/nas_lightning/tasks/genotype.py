@@ -1,4 +1,4 @@
-"""The genotype that a configuration names, for `task=evaluate`."""
+"""Find the genotype that a configuration names, for `task=evaluate`."""
 
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.spaces import Genotype, genotype
@@ -7,7 +7,15 @@ from nas_lightning.training.workbench import Workbench
 
 
 def given_genotype(bench: Workbench, name: str | None = None) -> Genotype:
-    """The genotype that the configuration names, checked against the space."""
+    """Return the genotype that the configuration names, validated against the space.
+
+    Args:
+        bench: The workbench, whose seed draws a `random` genotype.
+        name: A published name, JSON file, run folder, number or `random`; None takes that of the configuration.
+
+    Raises:
+        ConfigError: No genotype is named, it is not found, or it does not fit the space.
+    """
     name = name or bench.config.genotype
     if name is None:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Which run a folder holds: the part of its summary that reports group by."""
+"""Identity of a run: the part of its summary by which reports group runs."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from nas_lightning.training.workbench import Workbench
 
 
 def name_run(bench: Workbench) -> None:
-    """Write the part of the summary that says which run this is."""
+    """Write the identity of the run to its summary."""
     objective = bench.objective
     bench.folder.update_summary(
         task=bench.config.task,
@@ -31,14 +31,14 @@ def name_run(bench: Workbench) -> None:
     )
 
 
-def name_again(bench: Workbench, name: Callable[[Workbench], None] = name_run) -> None:
-    """Do so, by `name`, where a kill came before it."""
+def ensure_named(bench: Workbench, name: Callable[[Workbench], None] = name_run) -> None:
+    """Call `name` if there is no summary: the run was killed after `claim` and before it was named."""
     if not (bench.folder.path / layout.SUMMARY).exists():
         name(bench)
 
 
 def _label(bench: Workbench) -> str:
-    """The method, or, where a given genotype is judged, what it is called: no search of ours found it here."""
+    """Return the method; for `task=evaluate`, the method of the run or the name that the genotype comes from."""
     name = bench.config.genotype
     if bench.config.task != "evaluate" or name is None:
         return bench.config.method
@@ -50,20 +50,21 @@ DECISIVE = (
     *("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches", "fast_dev_run"),
     *("precision", "sync_batchnorm"),
 )
-"""Arguments of the Trainer that decide a result."""
+"""Arguments of the Trainer that affect results."""
 
 
 def comparable_hash(plain: Mapping[str, Any]) -> str:
-    """Hash of everything in the configuration that two runs must share to be averaged over."""
+    """Hash what runs must share in their configuration to be averaged: all that affects results, without the seed."""
     shared = {key: value for key, value in plain.items() if key not in BESIDE_THE_EXPERIMENT}
     trainer = plain["trainer"]
     decisive = {key: trainer[key] for key in DECISIVE if trainer.get(key) not in (None, False, 0, 1.0, "32-true", "32")}
     count = number_of_processes(trainer)
     shared |= {"trainer": {**decisive, **({"processes": count} if count > 1 else {})}} if decisive or count > 1 else {}
-    if plain["control"]:  # what steers the search follows what was measured
+    if plain["control"]:  # controls act on what callbacks measure, so callbacks affect results
         shared["callbacks"] = plain["callbacks"]
-    # How a run is saved changes nothing in it; runs of before have no such key.
+    # Checkpoint times do not affect results, and older configurations lack the key.
     for section in ("search", "evaluation"):
         shared[section] = {key: value for key, value in plain[section].items() if key != "checkpoint_minutes"}
+    # Nor does the place of the images or how they are loaded.
     shared["data"] = {k: v for k, v in plain["data"].items() if k not in (*LOADING_KEYS, "root", "download")}
     return hashlib.blake2b(json.dumps(identity(shared), sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -1,4 +1,4 @@
-"""`task=analyse` and `task=landscape`: tasks that look at finished searches without changing them."""
+"""`task=analyse` and `task=landscape`: inspect finished searches without changing them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from nas_lightning.training.workbench import Workbench
 
 @dataclass(frozen=True)
 class Inspection:
-    """A task that looks at finished searches in a run folder of its own, and can be resumed.
+    """A resumable task that inspects finished searches and has its own run folder.
 
     Args:
-        bench: Returns its parts: those of the run that it looks at.
-        start: Refuses what cannot be inspected, then claims the folder.
-        name: Writes the part of the summary that says what is inspected.
-        run: Does the work, or what is left of it; returns the summary.
+        bench: Builds the workbench from the configuration of the inspected run.
+        start: Refuses runs that cannot be inspected, then claims the folder.
+        name: Writes the identity of the inspected runs to the summary.
+        run: Does or resumes the work and returns the summary.
     """
 
     bench: Callable[[RootConfig, RunFolder], Workbench]
@@ -37,10 +37,11 @@ INSPECTIONS = {
 
 
 def run_inspection(config: RootConfig, folder: RunFolder) -> dict[str, Any]:
-    """Run such a task in a new folder; return its summary.
+    """Run an inspection in a new folder; return its summary.
 
     Raises:
-        ConfigError: What it names or the folder cannot be used.
+        ConfigError: A run that it names, or the folder, cannot be used.
+        MachineError: The disk, the folder or the images fail; the folder can be resumed.
         Interrupted: The user or a signal stopped it; the folder can be resumed.
     """
     inspection = INSPECTIONS[config.task]

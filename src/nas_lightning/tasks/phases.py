@@ -1,4 +1,4 @@
-"""Search, selection and retraining, one after the other: what a run is made of."""
+"""The phases of a run in order: search, selection, evaluation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,20 +13,25 @@ from nas_lightning.core import ranks
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.runs import layout
-from nas_lightning.runs.faults import told
+from nas_lightning.runs.faults import reporting_failures
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.check import check_search
 from nas_lightning.searches.origin import origin_checkpoint
 from nas_lightning.searches.run import run_search
 from nas_lightning.tasks.candidates import member_benches, run_candidates
 from nas_lightning.tasks.genotype import given_genotype
-from nas_lightning.tasks.identity import name_again, name_run
+from nas_lightning.tasks.identity import ensure_named, name_run
 from nas_lightning.training.processes import check_processes, start_here, starts_here
 from nas_lightning.training.workbench import Workbench
 
 
 def start(bench: Workbench) -> None:
-    """Build everything that can be refused, then make the folder this run's own."""
+    """Build and check every part, then claim the folder and write the identity of the run.
+
+    Raises:
+        ConfigError: A part or the folder cannot be used; nothing is written then.
+        MachineError: The folder cannot be written.
+    """
     check_processes(bench.config.trainer, bench.config.task)
     if bench.config.task in ("pipeline", "search"):
         members = member_benches(bench)
@@ -43,22 +48,33 @@ def start(bench: Workbench) -> None:
     bench.once("callbacks", lambda: bench.build_named("callbacks"))
     _ = bench.loggers, bench.probe
     bench.folder.claim(bench.config.to_dict())
-    with told(bench.folder):
+    with reporting_failures(bench.folder):
         name_run(bench)
 
 
 @contextmanager
 def guarded(folder: RunFolder) -> Iterator[None]:
-    """Say in one line what ended a run from outside, and how to go on."""
+    """Lock the folder; report interruptions and machine failures in one line with the command to resume.
+
+    Raises:
+        ConfigError: Another process runs the folder.
+        MachineError: The disk, the folder or the images fail.
+        Interrupted: The user or a signal stopped the run.
+    """
     try:
-        with folder.locked(), stopping_at_once(folder), told(folder):
+        with folder.locked(), stopping_at_once(folder), reporting_failures(folder):
             yield
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped at once; continue with resume={folder}") from error
 
 
 def run_phases(bench: Workbench, show: bool = True) -> dict[str, Any]:
-    """The phases that are not done yet."""
+    """Run the phases that are not finished; return the summary.
+
+    Args:
+        bench: The workbench; with several devices the phases may run in processes that are started here.
+        show: Print the outcome on rank 0.
+    """
     if starts_here(bench.config.trainer):
         start_here(_run_rank, bench.config.to_dict(), bench.folder.path)
         summary = bench.folder.summary()
@@ -70,21 +86,23 @@ def run_phases(bench: Workbench, show: bool = True) -> dict[str, Any]:
 
 
 def _run_rank(config: dict[str, Any], path: Path) -> None:
-    """The phases in one of the processes of a run."""
+    """Run the phases in a process that was started for one rank."""
     with guarded(RunFolder(path)):
         _run_here(Workbench(config, RunFolder(path)))
 
 
 def _run_here(bench: Workbench) -> dict[str, Any]:
-    """The phases in this process, which may be one of several: all compute the same, the first one writes."""
+    """Run the phases in this process; of several ranks all compute the same genotype, and rank 0 writes."""
     folder, task = bench.folder, bench.config.task
     summary = folder.summary()
     found: Genotype | None = None
     with bench.loggers:
         if task in ("pipeline", "search", "select") and summary["search"] is None:
             summary = _search(bench)
-            found = Genotype.from_dict(summary["genotype"])  # not from the file, which the first process writes
+            found = Genotype.from_dict(summary["genotype"])  # not from the file: rank 0 may not have written it yet
         if task in ("pipeline", "evaluate") and summary["evaluation"] is None:
+            # `found` is None in a resume after the search, and for `task=evaluate`, which may draw at random: a resume
+            # reads the file that the first start wrote.
             if found is None and (folder.path / layout.GENOTYPE).exists():
                 found = folder.genotype()
             elif found is None:
@@ -111,10 +129,10 @@ def _search(bench: Workbench) -> dict[str, Any]:
 
 
 def _run_member(member: Workbench) -> dict[str, Any]:
-    """A candidate's run, as far as it is not done yet: a finished one is only read."""
+    """Run or resume a candidate; a finished one is only read."""
     console = Console()
     if member.folder.holds_run:
-        name_again(member)
+        ensure_named(member)
     else:
         start(member)
     if ranks.is_first():

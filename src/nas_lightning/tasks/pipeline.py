@@ -1,4 +1,4 @@
-"""`task=pipeline`, `search`, `select` and `evaluate`: a new run with the phases that the task has."""
+"""`task=pipeline`, `search`, `select` and `evaluate`: run the phases of the task in a new folder."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from nas_lightning.training.workbench import Workbench
 
 
 def run_pipeline(config: RootConfig, folder: RunFolder) -> dict[str, Any]:
-    """Search, select, evaluate: what the task has of them; return the summary.
+    """Run the phases that the task has of search, selection and evaluation; return the summary.
 
     Raises:
         ConfigError: The configuration, what it names or the folder cannot be used; nothing is written then.
-        MachineError: The disk, the folder or the images fail; the folder can be resumed, as after an interruption.
-        Interrupted: The user or a signal stopped it.
+        MachineError: The disk, the folder or the images fail; the folder can be resumed.
+        Interrupted: The user or a signal stopped it; the folder can be resumed.
     """
     bench = Workbench(selection_config(config) if config.task == "select" else config, folder)
     if config.task == "evaluate":

@@ -1,4 +1,4 @@
-"""`task=predict`: labels for image files by the trained network of a run, or of an export."""
+"""`task=predict`: label image files with the trained network of a run or of an export."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ SHOWN = 10
 
 
 def run_predict(config: RootConfig, folder: RunFolder) -> list[Prediction]:
-    """Label images; writes predictions.csv into a folder of this task.
+    """Label images, write predictions.csv and return the predictions.
 
     Raises:
-        ConfigError: There are no images, the run has no trained network, or what it expects of images is not known.
+        ConfigError: There are no images, the run has no trained network, or its preprocessing is not known.
         DataError: No image can be read.
     """
     settings = config.predict or PredictConfig()
@@ -37,7 +37,7 @@ def run_predict(config: RootConfig, folder: RunFolder) -> list[Prediction]:
     trained, network, _ = trained_network(config)
     if trained.preprocessing is None:
         raise ConfigError(
-            f"run={config.run}: its images came through a data module of your own, whose transforms are not known here;"
+            f"run={config.run}: it was trained with a data module of your own, whose transforms are not known here;"
             " use task=export and load the network in Python"
         )
     device = Workbench(config, folder).plain_trainer([], max_epochs=1, **QUIET).strategy.root_device
@@ -77,4 +77,4 @@ def _show(predictions: Sequence[Prediction], broken: Sequence[Prediction]) -> No
     counts = Counter(found.labels[0] for found in good).most_common()
     print_line(escape(f"{len(good)} images: {', '.join(f'{label} {count}' for label, count in counts[:SHOWN])}"))
     if broken:
-        print_line(escape(f"{len(broken)} could not be read, see the column error; the first: {broken[0].error}"))
+        print_line(escape(f"{len(broken)} could not be read; see the column `error`; the first: {broken[0].error}"))

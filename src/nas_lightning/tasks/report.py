@@ -1,4 +1,4 @@
-"""`task=report`: tables and figures over any set of run folders."""
+"""`task=report`: tables, figures and a page of any set of run folders."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +15,10 @@ from nas_lightning.training.workbench import Workbench
 
 
 def run_report(config: RootConfig, folder: RunFolder) -> None:
-    """Write tables, figures and a page of the runs that `runs` finds, and show the main table.
+    """Write tables, figures and a page of the runs that match `runs`; print the main table.
 
     Raises:
-        ConfigError: No runs are named, or none is found.
+        ConfigError: `runs` is null or matches no run.
     """
     if config.runs is None:
         raise ConfigError("runs=null: task=report needs run folders; give a glob, runs='multirun/**'")
@@ -39,7 +39,7 @@ def run_report(config: RootConfig, folder: RunFolder) -> None:
     shown = [path for path in paths if path.parent == folder.path]
     for path in shown:
         Console().print(f"written: {path}", highlight=False, soft_wrap=True)
-    Console().print(f"and {len(paths) - len(shown)} figures and tables beside them", highlight=False)
+    Console().print(f"and {len(paths) - len(shown)} figures and tables in its subfolders", highlight=False)
 
 
 def _choices_of_run(path: Path) -> Mapping[str, Choice]:

@@ -1,4 +1,4 @@
-"""Going on: a run that was cut off, and the members of a sweep that is run again."""
+"""Resume interrupted runs, and continue the members of a sweep that is started a second time."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.tasks.identity import DECISIVE, name_again, name_run
+from nas_lightning.tasks.identity import DECISIVE, ensure_named, name_run
 from nas_lightning.tasks.inspect import INSPECTIONS
 from nas_lightning.tasks.phases import guarded, run_phases
 from nas_lightning.tasks.run import run_task
@@ -27,16 +27,16 @@ log = logging.getLogger(__name__)
 
 
 def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Continue a run where its last checkpoint left it; returns the summary.
+    """Resume a run from its last checkpoint; return the summary.
 
     Args:
-        run_dir: The run folder; the configuration comes from it.
-        overrides: Only `trainer.*`, `logger` and how data are loaded (`LOADING_KEYS`) may differ.
+        run_dir: The run folder, whose config.yaml is the configuration.
+        overrides: Only `trainer.*`, `logger` and the data loading keys (`LOADING_KEYS`) may differ.
 
     Raises:
         ConfigError: The folder holds no run, or an override is not allowed.
         MachineError: The disk, the folder or the images fail.
-        Interrupted: The user or a signal stopped it.
+        Interrupted: The user or a signal stopped it; the folder can be resumed.
     """
     refuse_secrets(overrides)
     folder = RunFolder(run_dir)
@@ -47,12 +47,14 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     check_processes(bench.config.trainer, bench.config.task)
     inspection = INSPECTIONS.get(bench.config.task)
     with guarded(folder):
-        name_again(bench, name_run if inspection is None else inspection.name)
+        ensure_named(bench, name_run if inspection is None else inspection.name)
         return run_phases(bench) if inspection is None else inspection.run(bench)
 
 
 def _override_resumed(config: dict[str, Any], override: str) -> None:
+    """Apply one override to the plain configuration of a resumed run, which Hydra does not compose."""
     key, _, text = override.lstrip("+").partition("=")
+    # As in Hydra, `logger=` replaces all loggers and `+logger=` adds to them.
     if key == "logger":
         added = as_dict(compose([override]))["logger"]
         config["logger"] = {**config["logger"], **added} if override.startswith("+") else added
@@ -62,7 +64,7 @@ def _override_resumed(config: dict[str, Any], override: str) -> None:
     if not allowed:
         raise ConfigError(
             f"{override}: a resumed run keeps its configuration; only trainer.*, logger.* and {', '.join(loading)}"
-            " may differ, or start a new run without resume="
+            " may differ; or start a new run without resume="
         )
     try:
         value = yaml.safe_load(text)
@@ -75,29 +77,30 @@ def _override_resumed(config: dict[str, Any], override: str) -> None:
     if not isinstance(node, dict):
         raise ConfigError(f"{override}: there is no such key")
     if path == ["trainer"] and last in DECISIVE and node.get(last) != value:
-        log.warning("%s: from here on this is another experiment than that of config.yaml", override)
+        log.warning("%s: the resumed run differs from the experiment in config.yaml", override)
     node[last] = value
 
 
 def continue_task(config: RootConfig | Mapping[str, Any], folder: RunFolder) -> tuple[dict[str, Any] | None, bool]:
-    """Run the configured task, or what is left of it, in a folder that may be a sweep's of before.
+    """Run or resume the configured task in a folder that an earlier start of the sweep may have used.
 
     Returns:
-        The summary of the run, and whether it had been finished before.
+        The summary of the run, and True if it was finished before.
 
     Raises:
-        ConfigError: As `run_task`, and where the folder holds a run and `skip_finished` is false.
+        ConfigError: As `run_task`; or the folder holds a run and `skip_finished` is false.
     """
+    # Only rank 0 decides from the files of the folder; other ranks could read them before or after it writes.
     if not ranks.is_first():
         return _follow(folder)
     config = validate(config)
     if not folder.holds_run:
         return run_task(config, folder), False
-    if not config.skip_finished and not queued_again(config, folder):
+    if not config.skip_finished and not is_requeued(config, folder):
         raise ConfigError(
             f"skip_finished=false: {folder} already holds a run; use skip_finished=true, or another name, sweep=NAME"
         )
-    if folder.summary()["task"] is None:  # cut off between the two files: nothing is lost
+    if folder.summary()["task"] is None:  # killed between config.yaml and summary.json: nothing is lost
         (folder.path / layout.CONFIG).unlink()
         return run_task(config, folder), False
     if is_finished(folder.summary()):
@@ -105,22 +108,22 @@ def continue_task(config: RootConfig | Mapping[str, Any], folder: RunFolder) -> 
     return resume(folder.path), False
 
 
-def queued_again(config: RootConfig, folder: RunFolder) -> bool:
-    """Whether submitit has put this job into the queue again: then its folder already holds this very run."""
+def is_requeued(config: RootConfig, folder: RunFolder) -> bool:
+    """Return True if submitit has requeued this job, whose folder then holds a run of the same configuration."""
     in_job = "SUBMITIT_EXECUTOR" in os.environ
     return in_job and folder.holds_run and folder.config() == config.to_dict()
 
 
 def _follow(folder: RunFolder) -> tuple[dict[str, Any], bool]:
-    """What a process beside the first does for a member of a sweep: what the first has decided.
+    """Join, on a rank other than 0, the member of a sweep that rank 0 has started or found finished.
 
     Raises:
-        RuntimeError: The first has decided nothing.
+        RuntimeError: Rank 0 has not named the run within `FOLLOWING_SECONDS`.
     """
     end = time.monotonic() + FOLLOWING_SECONDS
     while folder.summary()["task"] is None:
         if time.monotonic() > end:
-            raise RuntimeError(f"{folder}: the first process of the run has not started it")
+            raise RuntimeError(f"{folder}: rank 0 has not started the run")
         time.sleep(0.2)
     if is_finished(folder.summary()):
         return folder.summary(), True
@@ -130,7 +133,7 @@ def _follow(folder: RunFolder) -> tuple[dict[str, Any], bool]:
 
 
 FOLLOWING_SECONDS = 600
-"""How long a process waits for the first one of its run."""
+"""Seconds for which a rank waits for rank 0 to start the run."""
 
 
 LAST_PART = {
@@ -141,9 +144,9 @@ LAST_PART = {
     "analyse": "analysis",
     "landscape": "landscape",
 }
-"""The part of its summary that a task ends with."""
+"""Part of the summary that each task fills last."""
 
 
 def is_finished(summary: Mapping[str, Any]) -> bool:
-    """Whether a run has done all of its task."""
+    """Return True if the run has finished its task."""
     return summary.get(LAST_PART[summary["task"]]) is not None

@@ -1,4 +1,4 @@
-"""Which task a configuration names, and what runs it."""
+"""Run the task that a configuration names."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,14 +17,14 @@ def run_task(config: RootConfig | Mapping[str, Any], folder: RunFolder) -> dict[
     """Run the configured task in a new folder.
 
     Args:
-        config: The configuration, checked here unless it is typed already.
-        folder: The folder.
+        config: The configuration; a plain one is validated here.
+        folder: The run folder.
 
     Returns:
-        The summary of a run; None of a task that is no run.
+        The summary of the run; None for a task without a summary.
 
     Raises:
-        ConfigError: The configuration, what it names or the folder cannot be used.
+        ConfigError: The configuration, a part or run that it names, or the folder cannot be used.
     """
     config = validate(config)
     return TASKS[config.task](config, folder)
@@ -45,4 +45,4 @@ TASKS: dict[str, Callable[[RootConfig, RunFolder], dict[str, Any] | None]] = {
     "export": _without_summary(run_export),
     "predict": _without_summary(run_predict),
 }
-"""What each task does with its configuration and folder; the command line itself has `list` and `plan`."""
+"""Function of each task; the command line handles `list` and `plan` itself."""

@@ -1,4 +1,4 @@
-"""The trained network of another run, found for `task=export` and `task=predict`."""
+"""Load the trained network of another run, for `task=export` and `task=predict`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,14 +19,15 @@ from nas_lightning.training.workbench import Workbench
 
 
 def trained_network(root: RootConfig) -> tuple[TrainedNetwork, nn.Module, dict[str, Any]]:
-    """The network that `run` names, on the CPU: what it is, itself with its weights, and where it is from.
+    """Load the network that `run` names on the CPU; return its description, the network in eval mode and its origin.
 
     Raises:
-        ConfigError: No run is named, or it has no trained network.
+        ConfigError: No run is named, or it has no complete trained network.
     """
     if root.run is None:
         raise ConfigError(f"run=null: task={root.task} needs a run with a trained network; give run=outputs/DATE/TIME")
     folder, trusted = RunFolder(root.run, "run"), tuple(root.trusted)
+    # The folder of an export has network.json and no config.yaml; a run has config.yaml and, unless it is old, both.
     if not folder.holds_run and (folder.path / layout.NETWORK).exists():
         trained = TrainedNetwork.load(folder.path)
         weights = _exported_weights(folder.path)
@@ -48,16 +49,16 @@ def trained_network(root: RootConfig) -> tuple[TrainedNetwork, nn.Module, dict[s
 
 
 def _trained_weights(folder: RunFolder, summary: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Those of the last epoch, which is what the run reports."""
+    """Return the weights after the last epoch, whose accuracy the run reports."""
     evaluation, name = summary["evaluation"], layout.EVALUATED
     begun = (folder.checkpoints / name).exists()
     if evaluation is None and begun:
-        raise ConfigError(f"run={folder}: its network is not trained to the end; go on with resume={folder}")
+        raise ConfigError(f"run={folder}: its network is not trained to the end; continue with resume={folder}")
     if evaluation is None or not begun:
-        what = "it has no trained network, only a genotype"
+        problem = "it has no trained network, only a genotype"
         if evaluation is not None:
-            what = "its network was looked up, or its checkpoints/evaluation/last.ckpt is gone"
-        raise ConfigError(f"run={folder}: {what}; train it with task=evaluate genotype={folder} and name that run")
+            problem = "its accuracy is from a table, or its checkpoints/evaluation/last.ckpt is missing"
+        raise ConfigError(f"run={folder}: {problem}; train it with task=evaluate genotype={folder} and name that run")
     saved = folder.checkpoint(name)
     assert saved is not None  # the file is there
     return plain_weights(saved["state_dict"])
@@ -66,27 +67,27 @@ def _trained_weights(folder: RunFolder, summary: Mapping[str, Any]) -> dict[str,
 def _exported_weights(folder: Path) -> dict[str, torch.Tensor]:
     try:
         return torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises errors of many kinds for a damaged file
+    except Exception as error:  # torch raises many kinds of errors for a damaged file
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"run={folder}: cannot read weights.pt ({reason}); export the network again") from error
 
 
 def _described(config: Mapping[str, Any], folder: RunFolder) -> TrainedNetwork:
-    """What a run of an older version did not write down, from its configuration and its images."""
+    """Describe the network of an older run, which has no network.json, from its configuration and its images."""
     bench = Workbench(config, folder)
     evaluator = bench.evaluator
     if not isinstance(evaluator, Retraining):
         raise ConfigError(
-            f"run={folder}: its evaluator is not ours and left no {layout.NETWORK}; train it with one of ours"
+            f"run={folder}: its evaluator is not ours and wrote no {layout.NETWORK}; train it with one of ours"
         )
     return evaluator.described(folder.genotype(), bench)
 
 
 def refuse_run(folder: RunFolder) -> None:
-    """Refuse a folder that holds a run: the files of these tasks have one of their own.
+    """Refuse a folder that holds a run: the files of export and predict need one of their own.
 
     Raises:
-        ConfigError: It does.
+        ConfigError: The folder holds a run.
     """
     if folder.holds_run:
         raise ConfigError(f"hydra.run.dir={folder}: the folder holds a run; choose another one")
