@@ -133,7 +133,8 @@ class KeyedDataModule(LightningDataModule):
         """
         by_trainer = by_trainer and self.trainer is not None
         loader = self._persistent.get(stream) if by_trainer else None
-        if loader is None or loader.source is not dataset or loader.left:  # that one is still being read
+        # A loader that is still being read cannot be reused: a second iteration would reset its workers.
+        if loader is None or loader.source is not dataset or loader.left:
             loader = PassLoader(
                 dataset,
                 self.seed,
@@ -147,6 +148,7 @@ class KeyedDataModule(LightningDataModule):
                 rank=self.trainer.global_rank if self.trainer else 0,
             )
         if by_trainer:
+            # `on_after_batch_transfer` finds the transforms of a batch by its stream.
             self._sources[stream] = dataset
             if self.num_workers:  # only workers make a loader worth keeping
                 self._persistent[stream] = loader
