@@ -173,7 +173,7 @@ def test_val_is_the_arch_half_augmented_as_published(digits):
     module = search(digits)
     labels = torch.cat([labels for _, labels in module.val_dataloader()])
     assert labels.tolist() == digits.train_labels[module.split.arch].tolist()
-    plain = torch.stack([module.plain[i][0] for i in module.split.arch])
+    plain = torch.stack([module.unaugmented[i][0] for i in module.split.arch])
     assert not torch.equal(images_of(module.val_dataloader()), plain)
     assert torch.equal(images_of(search(digits, augment_val=False).val_dataloader()), plain)
 
@@ -182,12 +182,12 @@ def test_val_of_its_own_is_never_augmented(digits):
     module = search(digits, val_fraction=0.2)
     parts = np.concatenate([module.split.train, module.split.arch, module.split.val])
     assert sorted(parts) == list(range(len(digits.train_labels)))
-    plain = torch.stack([module.plain[i][0] for i in module.split.val])
+    plain = torch.stack([module.unaugmented[i][0] for i in module.split.val])
     assert torch.equal(images_of(module.val_dataloader()), plain)
 
 
 def test_a_batch_must_fit_the_train_half(digits):
-    with pytest.raises(DataError, match=r"search.batch_size=720 is more than the 719 .*search.batch_size=89"):
+    with pytest.raises(DataError, match=r"search.batch_size=720: more than the 719 .*search.batch_size=89"):
         search(digits, 720)
     assert len(search(digits, 719).train_dataloader()["train"]) == 1
 
@@ -351,7 +351,7 @@ class Watcher(Callback):
         self.workers = []
 
     def on_train_epoch_end(self, trainer, pl_module):
-        kept = trainer.datamodule._lasting
+        kept = trainer.datamodule._persistent
         self.workers.append({name: [w.pid for w in loader._iterator._workers] for name, loader in kept.items()})
 
 
@@ -367,7 +367,7 @@ def test_workers_are_started_once_and_let_go_at_the_end(digits, monkeypatch):
     assert set(watcher.workers[0]) == {"train", "arch", "val"}
     assert watcher.workers[0] == watcher.workers[1] == watcher.workers[2]
     assert len(started) == 3 * 2
-    assert not data._lasting
+    assert not data._persistent
     assert not multiprocessing.active_children()
 
 
@@ -502,5 +502,5 @@ def test_users_mistakes():
     bytes_ = torch.zeros(6, 1, 8, 8, dtype=torch.uint8)
     refused(Users(TensorDataset(bytes_, torch.arange(6)), good), r"uint8 tensor .*not a float tensor")
     refused(Users(TensorDataset(torch.rand(6, 2, 8, 8)), good), r"gives a tuple as item")
-    refused(Users(good, good, num_classes=2), "labels from 0 to 2 for 2 classes: give 0 to 1")
+    refused(Users(good, good, num_classes=2), "labels from 0 to 2 for 2 classes; give 0 to 1")
     refused(Users(TensorDataset(torch.rand(6, 2, 8, 8), torch.arange(6) - 1), good), "labels from -1")

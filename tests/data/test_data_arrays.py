@@ -121,7 +121,7 @@ BAD = [
     ({"x_train": np.zeros((0, 16, 16, 3), np.uint8)}, r"x_train has the shape \(0, 16, 16, 3\)"),
     ({"x_train": np.zeros((12, 16, 20, 3), np.uint8)}, "16x20 pixels.*data.image_size=32"),
     ({"x_train": np.zeros((12, 16, 16), np.uint8)}, "x_train and x_test differ in shape"),
-    ({"x_train": np.array([None] * 12)}, "is no readable .npz file"),
+    ({"x_train": np.array([None] * 12)}, "not a readable .npz file"),
 ]
 
 
@@ -136,7 +136,7 @@ def test_unusable_arrays_are_refused_in_one_line(write, changes, message):
 def test_missing_arrays_are_named(write):
     arrays = contents()
     del arrays["y_train"], arrays["x_test"]
-    with pytest.raises(DataError, match=r"lacks y_train, x_test: store x_train"):
+    with pytest.raises(DataError, match=r"lacks y_train, x_test; store x_train"):
         write(arrays).prepare()
 
 
@@ -158,8 +158,8 @@ def test_missing_and_damaged_files(tmp_path):
     for name, content in damaged.items():
         path = tmp_path / f"{name}.npz"
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"is no readable .npz file"):
+        with pytest.raises(DataError, match=r"not a readable .npz file"):
             Arrays(str(path)).prepare()
     np.save(tmp_path / "lone.npy", np.zeros(3))
-    with pytest.raises(DataError, match=r"is no readable .npz file"):
+    with pytest.raises(DataError, match=r"not a readable .npz file"):
         Arrays(str(tmp_path / "lone.npy")).prepare()

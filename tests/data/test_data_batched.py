@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 from nas_lightning.core.draws import hashed_seed
 from nas_lightning.data import Arrays, Cutout, KeyedDataset
 from nas_lightning.data.base import LabelledImages
-from nas_lightning.data.batched import BatchedImages, Raw, joined
+from nas_lightning.data.batched import BatchedImages, Raw, concatenate
 from nas_lightning.data.keyed import KeyedBatches
 from nas_lightning.data.transforms import CropAndFlip, Standardise
 
@@ -96,7 +96,7 @@ def test_stored_images_stay_as_they_are():
 def test_images_in_two_parts_are_those_of_both():
     pixels = images(40)
     whole = batched(pixels, 2, True, 6)
-    both = joined(batched(pixels[:25], 2, True, 6), batched(pixels[25:], 2, True, 6))
+    both = concatenate(batched(pixels[:25], 2, True, 6), batched(pixels[25:], 2, True, 6))
     assert isinstance(both, BatchedImages)
     both.labels = whole.labels
     for one, other in zip(
@@ -120,4 +120,4 @@ def test_what_cannot_be_batched_goes_one_by_one(tmp_path):
     assert isinstance(data.dataset("train", augment=True), LabelledImages)
     assert isinstance(data.dataset("train", augment=False, cutout=4), BatchedImages)
     one, other = (data.dataset("train", augment=augment) for augment in (True, False))
-    assert [label for _, label in (joined(one, other)[i] for i in range(16))] == [*labels, *labels]
+    assert [label for _, label in (concatenate(one, other)[i] for i in range(16))] == [*labels, *labels]

@@ -97,10 +97,10 @@ def test_val_is_augmented_as_for_other_splits(data, options, augment):
 
 def test_mistakes_are_one_line(data, options):
     split = options(train=[0, 1, 2, 3], valid=[4, 5, 6, 7])
-    with pytest.raises(DataError, match=r"data\.val_fraction=0\.1: data\.split=benchmark says itself") as caught:
+    with pytest.raises(DataError, match=r"data\.val_fraction=0\.1: data\.split=benchmark fixes the parts") as caught:
         SearchData(data, 2, 0, val_fraction=0.1, **split)
     assert "\n" not in str(caught.value)
-    with pytest.raises(DataError, match=r"data\.split_file=F: is read with data\.split=benchmark only"):
+    with pytest.raises(DataError, match=r"data\.split_file=F: only data\.split=benchmark reads it"):
         EvaluationData(data, 2, 0, split_file="F")
     with pytest.raises(DataError, match=r"data\.split_file=null"):
         SearchData(data, 2, 0, split="benchmark").setup("fit")

@@ -49,23 +49,23 @@ def test_test_images_are_shared_out(written, form):
 
 HALF, REST = [0, 1, 2, 3], [4, 5, 6, 7]
 WRONG = {
-    "no json": ("train: 1", "is no JSON"),
+    "no json": ("train: 1", "not JSON"),
     "a list": ([1, 2], "holds a list; expected"),
     "other keys": ({"train": HALF, "test": REST}, "holds test, train; expected"),
     "one part": ({"train": HALF}, "holds train; expected"),
     "empty": ({}, "holds nothing; expected"),
-    "no list": ({"train": 3, "valid": REST}, "train is no list of images"),
-    "empty part": ({"train": [], "valid": REST}, "train is no list of images"),
-    "words": ({"train": ["int", ["a"]], "valid": REST}, "train holds what is no whole number"),
-    "fractions": ({"train": [0.5, 1], "valid": REST}, "train holds what is no whole number"),
-    "flags": ({"train": [True, 2], "valid": REST}, "train holds what is no whole number"),
-    "too large": ({"train": HALF, "valid": [4, 20]}, "names image 20, the training images are 0 to 19"),
-    "too large for the test": ({"xvalid": HALF, "xtest": [12]}, "names image 12, the test images are 0 to 11"),
+    "no list": ({"train": 3, "valid": REST}, "train is not a list of images"),
+    "empty part": ({"train": [], "valid": REST}, "train is not a list of images"),
+    "words": ({"train": ["int", ["a"]], "valid": REST}, "train holds a non-integer"),
+    "fractions": ({"train": [0.5, 1], "valid": REST}, "train holds a non-integer"),
+    "flags": ({"train": [True, 2], "valid": REST}, "train holds a non-integer"),
+    "too large": ({"train": HALF, "valid": [4, 20]}, "names image 20; the training images are 0 to 19"),
+    "too large for the test": ({"xvalid": HALF, "xtest": [12]}, "names image 12; the test images are 0 to 11"),
     "negative": ({"train": [-1, 0], "valid": REST}, "names image -1"),
-    "in both parts": ({"train": HALF, "valid": [3, 4, 5, 6, 7]}, "names an image twice"),
-    "twice": ({"train": [0, 0, 1, 2, 3], "valid": REST}, "names an image twice"),
-    "class without images": ({"train": HALF[:3], "valid": REST}, "no image of class 3 to the train part"),
-    "class without test images": ({"xvalid": [0, 1, 2], "xtest": [4, 5]}, "no image of class 3 to the arch part"),
+    "in both parts": ({"train": HALF, "valid": [3, 4, 5, 6, 7]}, "contains duplicates"),
+    "twice": ({"train": [0, 0, 1, 2, 3], "valid": REST}, "contains duplicates"),
+    "class without images": ({"train": HALF[:3], "valid": REST}, "no image of class 3 in the train part"),
+    "class without test images": ({"xvalid": [0, 1, 2], "xtest": [4, 5]}, "no image of class 3 in the arch part"),
 }
 
 
@@ -80,5 +80,5 @@ def test_mistakes_are_one_line(written, case):
 def test_without_a_file():
     with pytest.raises(DataError, match=r"data\.split_file=null: .*data\.split=stratified"):
         benchmark_split(None, TRAIN, TEST)
-    with pytest.raises(DataError, match=r"data\.split_file=gone\.txt: there is no such file"):
+    with pytest.raises(DataError, match=r"data\.split_file=gone\.txt: no such file"):
         benchmark_split("gone.txt", TRAIN, TEST)

@@ -139,7 +139,7 @@ def test_mistakes_in_a_folder(pets, tmp_path):
         assert "\n" not in str(raised.value)
 
     refused(None, "data.path=null.*data.path=FOLDER")
-    refused(tmp_path / "none", "no folder .*none: give data.path=FOLDER")
+    refused(tmp_path / "none", "no folder .*none; give data.path=FOLDER")
     (tmp_path / "empty" / "cat").mkdir(parents=True)
     refused(tmp_path / "empty", "no images in class folders")
     refused(photo(tmp_path / "flat" / "a.png").parent, "no images in class folders")
@@ -196,7 +196,7 @@ def test_imagenet_is_tested_on_the_middle_square(imagenet):
 
 
 def test_imagenet_mistakes(imagenet, tmp_path):
-    with pytest.raises(DataError, match=r"no folder .*none.train: give data.root=FOLDER"):
+    with pytest.raises(DataError, match=r"no folder .*none.train; give data.root=FOLDER"):
         ImageNet(str(tmp_path / "none")).prepare()
     for place in (imagenet / "val").iterdir():
         for file in place.iterdir():

@@ -45,13 +45,13 @@ def test_crops_are_shifted_by_up_to_2_pixels_and_mirrored(tmp_path):
 @pytest.mark.parametrize("other", [{"side": 32}, {"classes": 10}, {"channels": 1}])
 def test_other_images_are_refused(tmp_path, other):
     write(tmp_path / "images.npz", **other)
-    with pytest.raises(DataError, match=r"not 3 channels of 16x16 in 120: make it with .*convert=imagenet16_120") as c:
+    with pytest.raises(DataError, match=r"not 3 channels of 16x16 in 120; make it with .*convert=imagenet16_120") as c:
         ImageNet16(str(tmp_path / "images.npz")).prepare()
     assert "\n" not in str(c.value)
 
 
 def test_without_a_file():
-    with pytest.raises(DataError, match=r"data\.path=null .*task=convert convert=imagenet16_120"):
+    with pytest.raises(DataError, match=r"data\.path=null: .*task=convert convert=imagenet16_120"):
         ImageNet16().prepare()
-    with pytest.raises(DataError, match=r"data\.path=gone\.npz: there is no such file"):
+    with pytest.raises(DataError, match=r"data\.path=gone\.npz: no such file"):
         ImageNet16("gone.npz").prepare()

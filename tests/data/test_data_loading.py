@@ -57,7 +57,7 @@ def test_processes_have_equally_many_batches_and_none_of_a_lone_image(processes,
 @pytest.mark.parametrize("source", ["batched", "one by one"])
 def test_loaders_give_what_the_keys_say_pass_after_pass(digits, workers, source):
     dataset = digits if source == "batched" else Noise()
-    loader = PassLoader(dataset, 3, "train", workers, lasting=True)
+    loader = PassLoader(dataset, 3, "train", workers, persistent=True)
     for number, size in ((0, 7), (4, 7), (4, 10)):
         loader.begin(number, INDICES, size)
         batches = list(loader)
@@ -72,9 +72,9 @@ def test_loaders_give_what_the_keys_say_pass_after_pass(digits, workers, source)
 
 
 @FORK
-@pytest.mark.parametrize("lasting", [True, False])
-def test_workers_stay_for_the_next_pass_if_they_are_to_last(digits, lasting):
-    loader = PassLoader(digits, 3, "train", 2, lasting=lasting)
+@pytest.mark.parametrize("persistent", [True, False])
+def test_workers_stay_for_the_next_pass_if_they_are_to_last(digits, persistent):
+    loader = PassLoader(digits, 3, "train", 2, persistent=persistent)
     iterators = []
     for number in (0, 1):
         iteration = iter(loader.begin(number, INDICES, 8))
@@ -82,10 +82,10 @@ def test_workers_stay_for_the_next_pass_if_they_are_to_last(digits, lasting):
         iterators.append(loader._iterator)
         assert len(list(iteration)) == 6
         assert loader.left == 0
-    assert (iterators[0] is iterators[1] is not None) == lasting
+    assert (iterators[0] is iterators[1] is not None) == persistent
 
 
 def test_loaders_without_workers_need_no_settings_for_them(digits):
-    loader = PassLoader(digits, 3, "train", 0, prefetch_factor=8, lasting=True)
+    loader = PassLoader(digits, 3, "train", 0, prefetch_factor=8, persistent=True)
     assert (loader.persistent_workers, loader.prefetch_factor, loader.pin_memory) == (False, None, False)
     assert PassLoader(digits, 3, "train", 2, prefetch_factor=8).prefetch_factor == 8

@@ -22,7 +22,7 @@ from nas_lightning.reports.correlations import (
 )
 from nas_lightning.reports.costs import costs, draw_costs
 from nas_lightning.reports.heatmaps import draw_mixing_over_time, read_mixing
-from nas_lightning.reports.records import JUDGED, SETTING, Problems, gather, gather_analyses, settings
+from nas_lightning.reports.records import EVALUATION_SETTING, SETTING, Problems, gather, gather_analyses, settings
 from nas_lightning.reports.report import best_runs
 from nas_lightning.reports.spectra import draw_spectra
 from nas_lightning.reports.style import Style, label, save
@@ -125,9 +125,9 @@ def test_nothing_measured_is_no_figure(tmp_path):
     assert [draw_pair(frame, pair, Style(["darts"])) for pair in PAIRS] == [None] * 3
     assert correlations([(pair, frame) for pair in PAIRS]) is None
     parts = ["search_seconds", "curvature_seconds", "selection_seconds", "evaluation_seconds"]
-    untold = frame.assign(**dict.fromkeys(parts, math.nan))
-    assert costs(untold) is None
-    assert draw_costs(untold) is None
+    unmeasured = frame.assign(**dict.fromkeys(parts, math.nan))
+    assert costs(unmeasured) is None
+    assert draw_costs(unmeasured) is None
     assert read_mixing(tmp_path / "a" / "genotypes.jsonl") == []
 
 
@@ -233,7 +233,7 @@ def test_settings_come_by_number_of_runs(tmp_path):
     report_run(tmp_path / "c", 99.0, method="drnas")
     frame = collect(str(tmp_path))
     assert [title for title, _ in settings(frame, SETTING, 9)] == ["s3 · digits", "s1 · digits"]
-    assert len(settings(frame, JUDGED, 1)) == 1
+    assert len(settings(frame, EVALUATION_SETTING, 1)) == 1
     best = best_runs(frame)
     assert best[["method", "space", "test_accuracy"]].to_numpy().tolist() == [
         ["drnas", "s3", 99.0],
@@ -292,8 +292,8 @@ def test_drops_against_the_curvature(tmp_path):
     frame = gather_analyses(collect(str(tmp_path)), "discretization", DROPS, Problems())
     figure = draw_pair(frame, DISCRETIZATION, Style(frame["method"]))
     (title,) = titles(figure)
-    told = f"Pearson r = {np.corrcoef(x, y)[0, 1]:.2f} ", "Spearman ρ = 0.80 ", "s3 · digits\n", "n = 4"
-    assert all(text in title for text in told), title
+    expected = f"Pearson r = {np.corrcoef(x, y)[0, 1]:.2f} ", "Spearman ρ = 0.80 ", "s3 · digits\n", "n = 4"
+    assert all(text in title for text in expected), title
     (points,) = figure.axes[0].collections
     assert points.get_offsets().tolist() == [list(pair) for pair in zip(x, y, strict=True)]
     (line,) = correlations([(DISCRETIZATION, frame)]).lines

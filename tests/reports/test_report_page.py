@@ -196,6 +196,8 @@ def test_analyses_are_drawn_wherever_they_lie(runs, tmp_path):
 
 def test_analyses_alone_are_no_runs(tmp_path):
     report_analysis(tmp_path / "a", "spectrum", [{"run": "a", "eigenvalue": 1.0}])
-    with pytest.raises(ConfigError, match=r"finds no run, analyses alone; name the runs .*for example") as error:
+    with pytest.raises(
+        ConfigError, match=r"finds only analyses, no run; name the analysed runs .*for example"
+    ) as error:
         report(tmp_path / "a", tmp_path / "report")
     assert "\n" not in str(error.value)

@@ -52,7 +52,7 @@ def test_mean_beside_table_1(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "difference"),
     [
         ("search.epochs=5", "search.epochs=5 (published: 50)"),
         ("hypergradient=first_order", "hypergradient"),
@@ -61,14 +61,14 @@ def test_mean_beside_table_1(tmp_path):
         ("+regularizer=drop_path", "regularizer"),
     ],
 )
-def test_other_protocols_are_not_compared(tmp_path, more, told):
+def test_other_protocols_are_not_compared(tmp_path, more, difference):
     summary, sheet = runs(tmp_path, [95.0, 96.0], f"{WORDS} {more}")
     assert summary["published"].isna().all()
     assert summary["difference"].isna().all()
     line = dict(zip(sheet.header, sheet.lines[0], strict=True))
     assert line["difference"] == "–"
     assert line["remark"].startswith("not compared: ")
-    assert told in line["remark"]
+    assert difference in line["remark"]
 
 
 def test_how_a_run_is_computed_does_not_matter(tmp_path):
@@ -86,10 +86,10 @@ def test_other_labels_are_not_looked_up(tmp_path, parts):
     assert summary["published"].isna().all()
 
 
-def test_runs_that_do_not_say_their_configuration(tmp_path):
+def test_runs_without_a_configuration(tmp_path):
     summary, sheet = runs(tmp_path / "a", [95.0], digest=None)
     assert summary["published"].isna().all()
-    assert "do not say" in sheet.lines[0][-1]
+    assert "have no hash" in sheet.lines[0][-1]
     runs(tmp_path / "b", [95.0])
     (tmp_path / "b" / "0" / "config.yaml").write_text("{")
     _, sheet = compare(summarise(collect(str(tmp_path / "b"))), reference)
@@ -109,11 +109,11 @@ def test_the_best_is_compared_with_the_best_of_as_many(tmp_path):
     ]
 
 
-def test_what_is_not_said_of_what_is_not_subtracted(tmp_path):
+def test_numbers_without_a_stated_statistic_are_not_subtracted(tmp_path):
     words = "method=darts_pt space=s2 data=cifar10 evaluation=cifar_36x20"
     summary, sheet = runs(tmp_path, [97.0], words)
     line = dict(zip(sheet.header, sheet.lines[0], strict=True))
-    assert (line["published %"], line["difference"], line["of"]) == ("97.21", "–", "not said")
+    assert (line["published %"], line["difference"], line["of"]) == ("97.21", "–", "not stated")
     assert summary["published"].isna().all()
 
 

@@ -114,8 +114,10 @@ def test_runs_that_have_finished_nothing_say_so(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / "summary.json").write_text('{"task": "search", "method": "darts", "search": null}')
-    told = r"finds no run, only what cannot be compared: .*/a \(nothing is finished: .*\), and 1 more; give run folders"
-    with pytest.raises(ConfigError, match=told) as error:
+    message = (
+        r"finds no run, only what cannot be compared: .*/a \(nothing is finished: .*\), and 1 more; give run folders"
+    )
+    with pytest.raises(ConfigError, match=message) as error:
         collect(str(tmp_path))
     assert "\n" not in str(error.value)
 

@@ -1,4 +1,4 @@
-"""Images with labels, how they are split, and randomness that depends on keys only."""
+"""Labelled images, their splits, and randomness that is a pure function of keys."""
 
 from nas_lightning.data.arrays import Arrays
 from nas_lightning.data.base import ImageData

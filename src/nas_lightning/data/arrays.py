@@ -1,4 +1,4 @@
-"""Images that are already arrays: one `.npz` file of the user's own, or of MedMNIST."""
+"""Read images that are arrays already: one `.npz` file of the user's own, or of MedMNIST."""
 
 import zipfile
 import zlib
@@ -16,16 +16,16 @@ from nas_lightning.data.base import ImageData, Transform, channel_statistics
 from nas_lightning.data.preprocessing import Preprocessing
 from nas_lightning.data.transforms import CropAndFlip
 
-PLAIN = ("x_train", "y_train", "x_test", "y_test")
+OWN = ("x_train", "y_train", "x_test", "y_test")
 MEDMNIST = ("train_images", "train_labels", "test_images", "test_labels")
 UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class Arrays(ImageData):
-    """A `.npz` file with the arrays x_train, y_train, x_test and y_test.
+    """Images of a `.npz` file with the arrays x_train, y_train, x_test and y_test.
 
-    Images are N x H x W, N x H x W x C or N x C x H x W, as uint8 or as floats from 0 to 1; labels are whole
-    numbers 0 .. K - 1, N or N x 1. Files of MedMNIST (train_images, train_labels, test_images, test_labels)
+    Images are N x H x W, N x H x W x C or N x C x H x W, as uint8 or as floats from 0 to 1; labels are
+    integers 0 .. K - 1, N or N x 1. Files of MedMNIST (train_images, train_labels, test_images, test_labels)
     are read as they are; their val_images are not used. Training images are shifted by up to an eighth of
     their side.
 
@@ -65,33 +65,37 @@ class Arrays(ImageData):
         return [CropAndFlip(self.image_size, padding=max(1, self.image_size // 8), flip=self.flip)]
 
     def preprocessing(self) -> Preprocessing:
-        """Files are stretched to squares where the arrays were; else the middle square is taken."""
+        """Stretch files to squares where the arrays were stretched; else take the middle square."""
         side = self.image_size
         return Preprocessing(self.in_channels, side, side if self.resize_to is None else (side, side))
 
-    def _error(self, problem: str, remedy: str = "give another file, data.path=FILE.npz") -> DataError:
-        return DataError(f"data.path={self.path}: {problem}: {remedy}")
+    def _error(self, problem: str, remedy: str = "give another file with data.path=FILE.npz") -> DataError:
+        return DataError(f"data.path={self.path}: {problem}; {remedy}")
 
     def _read(self) -> tuple[tuple[str, ...], list[np.ndarray]]:
         if self.path is None:
-            raise DataError("data.path=null names no file of images: give one with data.path=FILE.npz")
+            raise DataError("data.path=null: data=arrays needs a file of images; give it with data.path=FILE.npz")
         path = Path(self.path).expanduser()
         if not path.is_file():
-            raise self._error("there is no such file")
+            raise self._error("no such file")
         try:
-            # Opened here, since numpy leaves a file open if it turns out to be damaged.
+            # Open the file here: numpy leaves a damaged one open.
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                names = MEDMNIST if MEDMNIST[0] in file else PLAIN
+                names = MEDMNIST if MEDMNIST[0] in file else OWN
                 missing = [name for name in names if name not in file]
                 arrays = [] if missing else [file[name] for name in names]
-        except (*UNREADABLE, TypeError, AttributeError) as error:  # the last two: a lone .npy array
-            raise self._error(f"is no readable .npz file ({' '.join(str(error).split())})") from error
+        except (*UNREADABLE, TypeError, AttributeError) as error:  # the last two: a single .npy array
+            raise self._error(f"not a readable .npz file ({' '.join(str(error).split())})") from error
         if missing:
-            raise self._error(f"lacks {', '.join(missing)}", f"store {', '.join(PLAIN)} with numpy.savez")
+            raise self._error(f"lacks {', '.join(missing)}", f"store {', '.join(OWN)} with numpy.savez")
         return names, arrays
 
     def _pixels(self, name: str, array: np.ndarray) -> Tensor:
-        """Any of the accepted layouts as uint8 [N, C, H, W]."""
+        """Return any of the accepted layouts as uint8 [N, C, H, W].
+
+        Raises:
+            DataError: The shape, the type or the values are not accepted.
+        """
         if array.ndim == 3:
             array = array[..., None]
         if array.ndim != 4 or 0 in array.shape:
@@ -103,17 +107,19 @@ class Arrays(ImageData):
                 f"{name} holds {array.dtype} values from {array.min()} to {array.max()}",
                 "store uint8, or floats from 0 to 1",
             )
-        if array.shape[3] <= array.shape[1]:  # channels are fewer than pixels, so they come last here
+        # Images have fewer channels than pixels a side, so the smaller of the two axes holds the channels.
+        if array.shape[3] <= array.shape[1]:
             array = array.transpose(0, 3, 1, 2)
         images = torch.from_numpy(np.ascontiguousarray(array))
         if self.resize_to is not None:
             side = [self.resize_to, self.resize_to]
+            # In chunks, which bounds the memory of the floats that resizing computes in.
             resized = [functional.resize(chunk, side, antialias=True) for chunk in images.split(1000)]
             images = torch.cat(resized)
         if images.shape[2] != images.shape[3]:
             raise self._error(
                 f"{name} holds images of {images.shape[2]}x{images.shape[3]} pixels, which are not square",
-                "have them resized, e.g. data.image_size=32",
+                "resize them, e.g. with data.image_size=32",
             )
         return images
 
@@ -121,9 +127,9 @@ class Arrays(ImageData):
         if array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
         if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-            raise self._error(f"{name} holds {array.dtype} of shape {array.shape}", "store N whole numbers")
+            raise self._error(f"{name} holds {array.dtype} of shape {array.shape}", "store N integers")
         if len(array) != count:
-            raise self._error(f"{name} has {len(array)} labels for {count} images", "store one an image")
+            raise self._error(f"{name} has {len(array)} labels for {count} images", "store one label an image")
         return array.astype(np.int64)
 
     def _count_classes(self, names: tuple[str, ...]) -> int:
@@ -133,7 +139,7 @@ class Arrays(ImageData):
             raise self._error(f"{names[1]} holds one class only ({shown})", "store images of two or more classes")
         if not np.array_equal(classes, np.arange(len(classes))):
             raise self._error(f"{names[1]} holds the labels {shown}", "number the classes 0, 1, 2, ... without gaps")
-        strange = np.setdiff1d(self.test_labels, classes)
-        if len(strange):
-            raise self._error(f"{names[3]} holds the label {strange[0]}, which {names[1]} lacks", "drop those images")
+        unknown = np.setdiff1d(self.test_labels, classes)
+        if len(unknown):
+            raise self._error(f"{names[3]} holds the label {unknown[0]}, which {names[1]} lacks", "drop those images")
         return len(classes)

@@ -1,4 +1,4 @@
-"""What the search and the retraining need to know of a set of labelled images.
+"""Base class of all sources of labelled images: their sizes, their classes, and datasets of them.
 
 Shapes: N images, C channels, H = W = `image_size` pixels.
 """
@@ -24,7 +24,7 @@ Transform = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Shape:
-    """What is known of a published set without reading it: numbers of images, and the sizes of one."""
+    """Sizes of a published set, known without reading it: numbers of images, and the shape of one."""
 
     train: int
     test: int
@@ -34,12 +34,12 @@ class Shape:
 
 
 class LabelledImages(Dataset[tuple[Tensor, int]]):
-    """Raw images beside their labels, transformed one by one when they are asked for.
+    """Pairs of a raw image and its label, transformed one by one when they are indexed.
 
     Args:
-        images: anything that gives a raw image for an index.
+        images: any sequence of raw images.
         labels: [N] int64.
-        transform: makes a float32 tensor [C, H, W] of a raw image.
+        transform: turns a raw image into a float32 tensor [C, H, W].
     """
 
     def __init__(self, images: Sequence[Any] | Tensor, labels: np.ndarray, transform: Transform) -> None:
@@ -55,14 +55,14 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
 
 
 class ImageData:
-    """Images with labels, in a training and a test part; one subclass a source.
+    """Labelled images in a training and a test part; one subclass a source.
 
     Constructors only keep their arguments. `prepare` reads (or fetches) the images and fills the attributes.
     A subclass writes `_load`, which sets every attribute below, and may add geometry in `_augmentation` and
     `_framing`.
 
     Attributes:
-        name: how tables and file names call the set.
+        name: of the set, in tables and file names.
         in_channels: 1 for grey images, 3 for colour.
         image_size: side, in pixels, of the squares that the network sees.
         num_classes: labels are 0 .. num_classes - 1.
@@ -91,18 +91,25 @@ class ImageData:
     _prepared = False
 
     def prepare(self) -> None:
-        """Reads the images unless that is done already; raises DataError if they cannot be used."""
+        """Read the images, once.
+
+        Raises:
+            DataError: They are missing or cannot be used.
+        """
         if not self._prepared:
             self._load()
             self._prepared = True
 
     def dataset(self, part: Part, augment: bool, cutout: int = 0) -> Dataset[tuple[Tensor, int]]:
-        """Items are a normalised float32 image [C, H, W] and its label; `BatchedImages` where they can be.
+        """Return a dataset of (normalised float32 image [C, H, W], label); `BatchedImages` where that is possible.
 
         Args:
             part: the images of the training or of the test part.
             augment: whether images are randomly cropped, flipped and so on, as is usual for the source.
             cutout: side, in pixels, of a random square that is blanked; 0 is off.
+
+        Raises:
+            DataError: The images cannot be used, or the square does not fit them.
         """
         self.prepare()
         assert self.mean is not None
@@ -119,35 +126,36 @@ class ImageData:
         return LabelledImages(images, labels, v2.Compose(steps))
 
     def preprocessing(self) -> Preprocessing | None:
-        """What makes pixels of an image file as the test images have them; None where that is not known."""
+        """Return the steps that turn an image file into pixels like those of the test images; None if unknown."""
         return Preprocessing(self.in_channels, self.image_size, self.image_size)
 
     def _load(self) -> None:
         raise NotImplementedError
 
     def _augmentation(self) -> list[Transform]:
-        """Random geometry and colour for training: raw image to uint8 tensor [C, H, W]."""
+        """Return the random geometry and colour of training: raw image to uint8 tensor [C, H, W]."""
         return self._framing()
 
     def _framing(self) -> list[Transform]:
-        """The same without chance; raw images that are such tensors already need nothing."""
+        """Return the deterministic counterpart; none for raw images that are such tensors already."""
         return []
 
     def _cutout(self, length: int) -> list[Transform]:
         if not 0 <= length <= self.image_size:
             raise DataError(
-                f"cutout={length} does not fit images of {self.image_size}x{self.image_size} pixels: "
-                f"give 0 (off) to {self.image_size}, e.g. evaluation.cutout={self.image_size // 2}"
+                f"cutout={length} does not fit images of {self.image_size}x{self.image_size} pixels; "
+                f"allowed: 0 (off) to {self.image_size}; use, e.g., evaluation.cutout={self.image_size // 2}"
             )
         return [Cutout(length)] if length else []
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of uint8 images [N, C, H, W], on a scale of 0 to 1.
+    """Return mean and standard deviation of each channel of uint8 images [N, C, H, W], on a scale of 0 to 1.
 
     A channel of one constant value gets the deviation 1, so that normalising it stays finite.
     """
     levels = torch.arange(256, dtype=torch.float64) / 255
+    # By histogram: exact in float64, and no float copy of all images.
     means, stds = [], []
     for channel in images.unbind(1):
         share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()

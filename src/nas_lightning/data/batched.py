@@ -1,4 +1,4 @@
-"""Images that lie in memory and are augmented a whole batch at once, by a few tensor operations on any device."""
+"""Augment images that lie in memory a whole batch at once, by a few tensor operations on any device."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from nas_lightning.data.transforms import BatchTransform
 
 
 class Raw(NamedTuple):
-    """Images of a batch with all that `BatchedImages.finish` needs to augment them.
+    """A batch as it is stored, with the random words that `BatchedImages.finish` augments it by.
 
     Attributes:
         images: uint8 [B, C, H, W].
-        words: int64 [B, `BatchedImages.words`], what chance has drawn for each.
+        words: int64 [B, `BatchedImages.words`], the random words of each.
         stream: name of the use, e.g. `train`.
     """
 
@@ -27,12 +27,12 @@ class Raw(NamedTuple):
 
 
 class BatchedImages(Dataset[tuple[Tensor, int]]):
-    """Images beside their labels, transformed when they are asked for, one by one or a batch at once.
+    """Pairs of an image and its label, transformed when they are read, one by one or a batch at once.
 
     Args:
-        parts: uint8 tensors [N, C, H, W] that follow each other.
+        parts: uint8 tensors [N, C, H, W], concatenated.
         labels: [N] int64, of all of them.
-        transforms: make a float32 tensor [C, H, W] of such an image, in this order.
+        transforms: turn such an image into a float32 tensor [C, H, W], in this order.
     """
 
     def __init__(self, parts: Sequence[Tensor], labels: np.ndarray, transforms: Sequence[BatchTransform]) -> None:
@@ -52,13 +52,14 @@ class BatchedImages(Dataset[tuple[Tensor, int]]):
 
     @property
     def words(self) -> int:
-        """32-bit numbers that chance needs for an image."""
+        """Number of 32-bit random words that one image needs."""
         return sum(transform.words for transform in self.transforms)
 
     def raw(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
-        """Images, uint8 [B, C, H, W], and labels, int64 [B], as they are stored."""
+        """Return images, uint8 [B, C, H, W], and labels, int64 [B], as they are stored."""
         chosen = np.asarray(indices)
         labels = torch.from_numpy(self.labels[chosen])
+        # One part needs no scatter of rows, which would double the copying.
         if len(self.parts) == 1:
             return self.parts[0].index_select(0, torch.from_numpy(chosen)), labels
         images = self.parts[0].new_empty((len(chosen), *self.parts[0].shape[1:]))
@@ -68,12 +69,13 @@ class BatchedImages(Dataset[tuple[Tensor, int]]):
         return images, labels
 
     def finish(self, images: Tensor, words: Tensor) -> Tensor:
-        """The transforms of a whole batch: what each image alone would have become, float32 [B, C, H, W].
+        """Transform a whole batch, float32 [B, C, H, W]; to the bit what each image alone would have become.
 
         Args:
             images: uint8 [B, C, H, W].
             words: int64 [B, `words`], on the same device.
         """
+        # Each transform takes its words in order, as single images draw them from the generator.
         used = 0
         for transform in self.transforms:
             images = transform.batch(images, words[:, used : used + transform.words])
@@ -81,8 +83,8 @@ class BatchedImages(Dataset[tuple[Tensor, int]]):
         return images
 
 
-def joined(first: Dataset[tuple[Tensor, int]], second: Dataset[tuple[Tensor, int]]) -> Dataset[tuple[Tensor, int]]:
-    """The items of the first, followed by those of the second, which are transformed likewise."""
+def concatenate(first: Dataset[tuple[Tensor, int]], second: Dataset[tuple[Tensor, int]]) -> Dataset[tuple[Tensor, int]]:
+    """Return the items of the first, followed by those of the second, which must have the same transforms."""
     if isinstance(first, BatchedImages) and isinstance(second, BatchedImages):
         labels = np.concatenate([first.labels, second.labels])
         return BatchedImages([*first.parts, *second.parts], labels, first.transforms)

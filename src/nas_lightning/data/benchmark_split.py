@@ -1,4 +1,4 @@
-"""The split that a benchmark publishes for its searches, image by image.
+"""Read the split that a benchmark publishes for its searches, image by image.
 
 Source: Dong & Yang, NAS-Bench-201 (ICLR 2020), section 2.2, and the split files of its released code. CIFAR-10 shares
 out its training images: `train` and `valid`. CIFAR-100 and ImageNet16-120 train on all their training images and share
@@ -34,7 +34,7 @@ def benchmark_split(path: str | None, train_labels: np.ndarray, test_labels: np.
         Sorted indices into the training images followed by the test images; `held_out` indexes the test images alone.
 
     Raises:
-        DataError: The file is missing, is no such file, or does not fit the images.
+        DataError: No file is given, it is missing or malformed, or it does not fit the images.
     """
     if path is None:
         raise DataError(
@@ -55,19 +55,21 @@ def benchmark_split(path: str | None, train_labels: np.ndarray, test_labels: np.
     for name, indices in (("train", split.train), ("arch", split.arch)):
         missing = np.setdiff1d(train_labels, labels[indices])
         if len(missing):
-            raise DataError(f"data.split_file={path}: leaves no image of class {missing[0]} to the {name} part")
+            raise DataError(
+                f"data.split_file={path}: no image of class {missing[0]} in the {name} part; give another file"
+            )
     return split
 
 
 def _read(path: str) -> dict[str, Any]:
     file = Path(path).expanduser()
     if not file.is_file():
-        raise DataError(f"data.split_file={path}: there is no such file; give data.split_file=FILE.json")
+        raise DataError(f"data.split_file={path}: no such file; give data.split_file=FILE.json")
     try:
         content = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise DataError(
-            f"data.split_file={path}: is no JSON ({' '.join(str(error).split())}); expected {FORMS}"
+            f"data.split_file={path}: not JSON ({' '.join(str(error).split())}); expected {FORMS}"
         ) from error
     if not isinstance(content, dict):
         raise DataError(f"data.split_file={path}: holds a {type(content).__name__}; expected {FORMS}")
@@ -75,27 +77,31 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _indices(path: str, name: str, values: Any) -> np.ndarray:
-    """A list of numbers, in either form, sorted."""
+    """Return a list of image numbers, in either form, as a sorted array."""
     if isinstance(values, list) and len(values) == 2 and values[0] == "int":
         values = values[1]
     if not isinstance(values, list) or not values:
-        raise DataError(f"data.split_file={path}: {name} is no list of images; expected {FORMS}")
+        raise DataError(f"data.split_file={path}: {name} is not a list of images; expected {FORMS}")
     try:
+        # int() would accept True and cut 0.5 to 0.
         numbers = [int(value) for value in values if not isinstance(value, bool | float)]
     except (TypeError, ValueError) as error:
-        raise DataError(f"data.split_file={path}: {name} holds what is no whole number ({error})") from error
+        raise DataError(
+            f"data.split_file={path}: {name} holds a non-integer ({error}); number the images 0, 1, 2, …"
+        ) from error
     if len(numbers) < len(values):
-        raise DataError(f"data.split_file={path}: {name} holds what is no whole number; number the images 0, 1, 2, …")
+        raise DataError(f"data.split_file={path}: {name} holds a non-integer; number the images 0, 1, 2, …")
     return np.array(sorted(numbers), dtype=np.int64)
 
 
-def _check(path: str, parts: dict[str, np.ndarray], count: int, what: str) -> None:
+def _check(path: str, parts: dict[str, np.ndarray], count: int, kind: str) -> None:
+    """Refuse numbers that are no image of this kind, or that occur more than once."""
     numbers = np.concatenate(list(parts.values()))
     if numbers.min() < 0 or numbers.max() >= count:
         wrong = numbers.min() if numbers.min() < 0 else numbers.max()
         raise DataError(
-            f"data.split_file={path}: names image {wrong}, the {what} images are 0 to {count - 1}; give the file of"
+            f"data.split_file={path}: names image {wrong}; the {kind} images are 0 to {count - 1}; give the file of"
             " this data set"
         )
     if len(np.unique(numbers)) < len(numbers):
-        raise DataError(f"data.split_file={path}: names an image twice; every image belongs to one part at most")
+        raise DataError(f"data.split_file={path}: contains duplicates; list every image in one part at most")

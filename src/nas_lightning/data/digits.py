@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: nothing to download, seconds to learn."""
+"""The handwritten digits of scikit-learn: no download, and a search takes seconds."""
 
 from typing import Annotated
 
@@ -12,9 +12,9 @@ from nas_lightning.data.transforms import CropAndFlip
 
 
 class Digits(ImageData):
-    """1,797 grey images of 8x8 pixels in 10 classes, augmented by shifts of one pixel.
+    """Handwritten digits: 1,797 grey images of 8x8 pixels in 10 classes, augmented by shifts of one pixel.
 
-    There is no mirroring: a mirrored 2 is no digit.
+    Images are not mirrored: a mirrored 2 is not a digit.
 
     Args:
         test_fraction: share of each class kept for the test part; the draw is the same for every seed.
@@ -26,7 +26,7 @@ class Digits(ImageData):
         self.test_fraction = test_fraction
 
     def _load(self) -> None:
-        from sklearn.datasets import load_digits  # takes a second, which other data need not wait for
+        from sklearn.datasets import load_digits  # importing takes a second; other data need not wait
 
         digits = load_digits()
         levels = torch.from_numpy(digits.images) / 16  # 17 shades, 0 to 16

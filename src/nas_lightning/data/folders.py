@@ -1,4 +1,4 @@
-"""Images as files in one folder a class: the user's photos, and ImageNet."""
+"""Read image files from one folder a class: the user's photos, and ImageNet."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,18 +18,18 @@ from torchvision.transforms.v2 import functional
 
 from nas_lightning.core.errors import DataError
 from nas_lightning.data.base import ImageData, Shape, Transform, channel_statistics
-from nas_lightning.data.preprocessing import Preprocessing, opened, read_upright
+from nas_lightning.data.preprocessing import Preprocessing, open_image, read_upright
 from nas_lightning.data.splits import stratified_cut
 
 SAMPLE = 1000
-"""Images that are looked at to choose a size and to measure mean and deviation."""
+"""Images sampled to choose a size and to measure mean and deviation."""
 
 MEMORY = 2**30
-"""Bytes of shrunk photos that are kept instead of being decoded again in every pass."""
+"""Bytes of shrunk photos up to which they are kept instead of being decoded in every pass."""
 
 
 class Listing(NamedTuple):
-    """Image files of one part.
+    """Image files of one part, with their labels.
 
     Attributes:
         paths: files, sorted by class, then by name.
@@ -43,7 +43,7 @@ class Listing(NamedTuple):
 
 
 class Files(Sequence[Any]):
-    """Images that are decoded when they are asked for."""
+    """A sequence of images that are decoded when they are indexed."""
 
     def __init__(self, paths: Sequence[str], read: Callable[[str], Any]) -> None:
         self.paths = paths
@@ -69,7 +69,7 @@ class ImageFolder(ImageData):
         path: the folder.
         image_size: side of the squares in pixels; null: the median of the photos' shorter sides, rounded down
             to a multiple of 8, within 16 to 224.
-        test_fraction: share of each class for the test part if the folder does not say.
+        test_fraction: share of each class for the test part if the folder has no test or val.
         follow_links: read what links name outside of the folder; without, they are refused.
     """
 
@@ -89,13 +89,14 @@ class ImageFolder(ImageData):
 
     def _load(self) -> None:
         if self.path is None:
-            raise DataError("data.path=null names no folder of photos: give one with data.path=FOLDER")
+            raise DataError("data.path=null: data=image_folder needs a folder of photos; give it with data.path=FOLDER")
         train, test = self._parts(Path(self.path).expanduser())
         sample = np.unique(np.linspace(0, len(train.paths) - 1, SAMPLE).astype(int))
         self.image_size = self.wanted_size or typical_size([train.paths[i] for i in sample])
         side = shorter_side(self.image_size)
         read = partial(read_shrunk, side=side)
 
+        # Photos are resized once and kept if they fit: decoding is the slow part of a pass.
         small = (len(train.paths) + len(test.paths)) * 4 * side**2 <= MEMORY  # 3 channels, 4:3 photos
         self._images = {
             "train": read_all(train.paths, read) if small else Files(train.paths, read),
@@ -110,6 +111,7 @@ class ImageFolder(ImageData):
     def _parts(self, root: Path) -> tuple[Listing, Listing]:
         example = "data.path=FOLDER with FOLDER/<class>/*.jpg"
         subfolders = {entry.name for entry in root.iterdir() if entry.is_dir()} if root.is_dir() else set()
+        # Any other folder beside them makes all of them classes: a class may well be called `test`.
         held_out = next((name for name in ("test", "val") if name in subfolders), None)
         if held_out and "train" in subfolders and subfolders <= {"train", "test", "val"}:
             links: dict[str, Any] = {"root": root, "follow_links": self.follow_links}
@@ -129,12 +131,12 @@ class ImageFolder(ImageData):
         return [v2.CenterCrop(self.image_size)]
 
     def preprocessing(self) -> Preprocessing:
-        """Photos are resized as when they were trained on."""
+        """Resize photos as those of the training were."""
         return Preprocessing(3, self.image_size, shorter_side(self.image_size), shrink_on_decode=True)
 
 
 class ImageNet(ImageData):
-    """ImageNet as its files unpack: ROOT/train/<class>/*.JPEG and ROOT/val/<class>/*.JPEG.
+    """ImageNet, in the folders that its archives unpack to: ROOT/train/<class>/*.JPEG and ROOT/val/<class>/*.JPEG.
 
     The validation images are the test part, as in all publications. Training: a random crop of random size
     and shape, mirroring and colour jitter; testing: the middle square of 224 in a shorter side of 256 pixels.
@@ -183,7 +185,7 @@ class ImageNet(ImageData):
         return [v2.Resize(shorter_side(self.image_size)), v2.CenterCrop(self.image_size), v2.PILToTensor()]
 
     def preprocessing(self) -> Preprocessing:
-        """The middle of a somewhat larger picture, as published."""
+        """Take the middle of a somewhat larger picture, as published."""
         return Preprocessing(3, self.image_size, shorter_side(self.image_size))
 
 
@@ -195,18 +197,21 @@ def list_images(
     root: Path | None = None,
     follow_links: bool = False,
 ) -> Listing:
-    """Finds the image files of each class folder, at any depth.
+    """List the image files of each class folder, at any depth.
 
     Args:
-        folder: what holds the class folders.
-        example: the override that a mistaken user should write, for the error messages.
-        classes: the only names allowed; None: those that are found, of which there must be two.
+        folder: the parent of the class folders.
+        example: a correct override, for the error messages.
+        classes: the only names allowed; None: those found, which must be two or more.
         least: images that every class must have.
         root: what links must stay within; None: `folder`.
         follow_links: let links lead anywhere.
+
+    Raises:
+        DataError: There is no such folder, no image, an unknown or too small class, or a link out of `root`.
     """
     if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}: give {example}")
+        raise DataError(f"no folder {folder}; give {example}")
     found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not _hidden(entry.name))
     inside = os.path.realpath(root or folder)
     for name in found:
@@ -214,15 +219,15 @@ def list_images(
             _require_inside(str(folder / name), inside)
     files = {name: sorted(files_below(str(folder / name), inside, follow_links)) for name in found}
     if not any(files.values()):
-        raise DataError(f"there are no images in class folders of {folder}: give {example}")
+        raise DataError(f"no images in class folders of {folder}; give {example}")
     for name, paths in files.items():
         if classes is not None and name not in classes:
-            raise DataError(f"{folder} has a class {name} that the training images lack: give {example}")
+            raise DataError(f"{folder} has a class {name} that the training images lack; give {example}")
         if len(paths) < least:
-            raise DataError(f"class {name} in {folder} has {len(paths)} image(s), not {least} or more: give {example}")
+            raise DataError(f"class {name} in {folder} has {len(paths)} image(s), not {least} or more; give {example}")
     if classes is None:
         if len(found) < 2:
-            raise DataError(f"{folder} has one class only ({found[0]}), not two or more: give {example}")
+            raise DataError(f"{folder} has one class only ({found[0]}), not two or more; give {example}")
         classes = tuple(found)
     paths = [path for name in classes for path in files.get(name, [])]
     labels = np.repeat(np.arange(len(classes)), [len(files.get(name, [])) for name in classes])
@@ -230,7 +235,12 @@ def list_images(
 
 
 def files_below(folder: str, root: str, follow_links: bool) -> Iterator[str]:
-    """Image files at any depth; texts, since Path objects would take minutes for ImageNet's million files."""
+    """Yield image files at any depth, unsorted.
+
+    Raises:
+        DataError: A link leads out of `root`.
+    """
+    # Strings: Path objects would take minutes for ImageNet's million files.
     with os.scandir(folder) as entries:
         for entry in entries:
             if _hidden(entry.name):
@@ -244,15 +254,15 @@ def files_below(folder: str, root: str, follow_links: bool) -> Iterator[str]:
 
 
 def _require_inside(path: str, root: str) -> None:
-    """Refuse a link out of the folder that the user named: its images could be anybody's.
+    """Refuse a link out of the folder that the user named, since its images could be anybody's.
 
     Raises:
-        DataError: It is one.
+        DataError: `path` leads out of `root`.
     """
     target = os.path.realpath(path)
     if os.path.commonpath([target, root]) != root:
         raise DataError(
-            f"{path} is a link to {target}, outside of {root}: copy it there, or trust the links with"
+            f"{path} is a link to {target}, outside of {root}; copy it there, or trust the links with"
             " data.follow_links=true"
         )
 
@@ -262,31 +272,31 @@ def _hidden(name: str) -> bool:
 
 
 def shorter_side(middle: int) -> int:
-    """Of a picture whose middle square is cut out, for a square of that side: 256 for 224, as published."""
+    """Return the shorter side to resize to before a middle square is cut out: 256 for 224, as published."""
     return round(middle * 256 / 224)
 
 
 def read_rgb(path: str) -> Image.Image:
-    """Decodes one file at its full size."""
-    with opened(path) as image:
+    """Decode one file at its full size."""
+    with open_image(path) as image:
         return image.convert("RGB")
 
 
 def read_shrunk(path: str, side: int) -> Tensor:
-    """One photo, upright, its shorter side resized to `side` pixels: uint8 [3, H, W]."""
+    """Return one photo, upright, its shorter side resized to `side` pixels: uint8 [3, H, W]."""
     return functional.pil_to_tensor(functional.resize(read_upright(path, "RGB", side), [side]))
 
 
 def read_all(paths: Sequence[str], read: Callable[[str], Tensor]) -> list[Tensor]:
-    """Decodes files side by side; PIL lets other threads run while it decodes."""
+    """Decode files in parallel; threads suffice, since PIL releases the interpreter lock while it decodes."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(read, paths))
 
 
 def typical_size(paths: Sequence[str]) -> int:
-    """The median of the shorter sides, rounded down to a multiple of 8, within 16 to 224 pixels."""
+    """Return the median of the shorter sides, rounded down to a multiple of 8, within 16 to 224 pixels."""
     shorter = []
     for path in paths:
-        with opened(path) as image:  # reads the header only
+        with open_image(path) as image:  # reads the header only
             shorter.append(min(image.size))
     return int(np.clip(np.median(shorter) // 8 * 8, 16, 224))

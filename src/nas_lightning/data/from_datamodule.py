@@ -1,4 +1,4 @@
-"""A user's own LightningDataModule as a source of images."""
+"""Adapt a user's own LightningDataModule to a source of images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,18 +20,20 @@ Item = tuple[Tensor, int]
 
 
 def from_datamodule(module: LightningDataModule) -> ImageData:
-    """Makes a user's own LightningDataModule serve for search and evaluation.
+    """Adapt a user's own LightningDataModule to search and evaluation.
 
-    Used are the datasets of its `train_dataloader()` and `test_dataloader()`; its batch sizes, shuffling and
-    samplers are not. Items must be (image, label) with a square float tensor [C, H, W], normalised as the
+    It uses the datasets of the module's `train_dataloader()` and `test_dataloader()`, but not its batch sizes,
+    shuffling and samplers. Items must be (image, label) with a square float tensor [C, H, W], normalised as the
     user likes. The transforms of the user's datasets always apply: `augment` cannot switch them off, and
-    cutout comes on top. Labels are read from `targets`, `labels` or `tensors[1]`, else by one walk through
+    cutout comes on top. Labels are read from `targets`, `labels` or `tensors[1]`, else by one pass through
     the dataset; the number of classes is the module's `num_classes`, else one more than the highest label.
     """
     return _DataModuleImages(module)
 
 
 class _DataModuleImages(ImageData):
+    """Images of the datasets behind a data module's loaders, with the user's own transforms."""
+
     def __init__(self, module: LightningDataModule) -> None:
         self.module = module
         self.name = type(module).__name__
@@ -42,7 +44,7 @@ class _DataModuleImages(ImageData):
         return LabelledImages(self._images[part], labels, v2.Compose([torch.Tensor.float, *self._cutout(cutout)]))
 
     def preprocessing(self) -> None:
-        """Not known: the transforms are the user's."""
+        """Return None: the transforms are the user's own."""
         return
 
     def _load(self) -> None:
@@ -74,11 +76,15 @@ class _DataModuleImages(ImageData):
         self._images = {"train": _Column(train), "test": _Column(test)}
 
     def _part(self, part: Part) -> Any:
-        """The dataset behind one of the user's loaders."""
+        """Return the dataset behind one of the user's loaders.
+
+        Raises:
+            DataError: There is no such loader, or its dataset has no length.
+        """
         try:
             loader = getattr(self.module, f"{part}_dataloader")()
-        except MisconfigurationException as error:  # what Lightning's placeholder raises
-            raise self._error(f"has no {part}_dataloader()", "define it; it is not replaced by another") from error
+        except MisconfigurationException as error:  # raised by Lightning's placeholder
+            raise self._error(f"has no {part}_dataloader()", "define it; no other loader stands in for it") from error
         dataset = getattr(loader, "dataset", None)
         if dataset is None or isinstance(dataset, IterableDataset) or not len(dataset):
             raise self._error(
@@ -89,6 +95,7 @@ class _DataModuleImages(ImageData):
 
     def _labels(self, dataset: Any) -> np.ndarray:
         labels = _stored_labels(dataset)
+        # Compare with one item: a dataset may alter labels on the way out. If they differ, read every item.
         try:
             if labels is None or labels.shape != (len(dataset),) or labels[0] != int(dataset[0][1]):
                 labels = np.array([int(dataset[index][1]) for index in range(len(dataset))])
@@ -97,11 +104,11 @@ class _DataModuleImages(ImageData):
         return labels.astype(np.int64)
 
     def _error(self, problem: str, remedy: str) -> DataError:
-        return DataError(f"data._target_ {self.name} {problem}: {remedy}, or choose other data, e.g. data=digits")
+        return DataError(f"data._target_ {self.name} {problem}; {remedy}, or choose other data, e.g. data=digits")
 
 
 class _Column(Sequence[Any]):
-    """The images of a dataset whose items are (image, label)."""
+    """The images alone of a dataset whose items are (image, label)."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -114,7 +121,7 @@ class _Column(Sequence[Any]):
 
 
 def _stored_labels(dataset: Any) -> np.ndarray | None:
-    """Labels that a dataset keeps in the usual places, as far as they are what its items say."""
+    """Return the labels that a dataset keeps in the usual places; None if its items may differ from them."""
     if isinstance(dataset, Subset):
         labels = _stored_labels(dataset.dataset)
         return None if labels is None else labels[np.asarray(dataset.indices)]

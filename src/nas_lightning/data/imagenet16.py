@@ -14,7 +14,7 @@ SIDE = 16
 
 
 class ImageNet16(Arrays):
-    """151,700 training and 6,000 test images, from the `.npz` file that `task=convert` makes of the official ones.
+    """ImageNet16-120: 151,700 training and 6,000 test images, from the `.npz` file that `task=convert` makes.
 
     Args:
         path: the file, with the arrays x_train, y_train, x_test and y_test.
@@ -29,7 +29,7 @@ class ImageNet16(Arrays):
     def _load(self) -> None:
         if self.path is None:
             raise DataError(
-                "data.path=null names no file of ImageNet16-120: give it with data.path=FILE.npz; make it with"
+                "data.path=null: data=imagenet16_120 needs a file; give it with data.path=FILE.npz, made by"
                 " task=convert convert=imagenet16_120 convert.source=FOLDER convert.target=FILE.npz"
             )
         super()._load()
@@ -37,7 +37,7 @@ class ImageNet16(Arrays):
             raise self._error(
                 f"holds {self.in_channels} channels of {self.image_size}x{self.image_size} pixels in"
                 f" {self.num_classes} classes, not 3 channels of 16x16 in 120",
-                "make it with task=convert convert=imagenet16_120, or read it as it is with data=arrays",
+                "make it with task=convert convert=imagenet16_120, or read any file with data=arrays",
             )
         self.mean = (122.68 / 255, 116.66 / 255, 104.01 / 255)
         self.std = (63.22 / 255, 61.26 / 255, 65.09 / 255)

@@ -1,6 +1,6 @@
-"""Randomness by key: what is drawn depends on (seed, stream, pass, position), on nothing that went before.
+"""Keyed randomness: every draw is a pure function of (seed, stream, pass, position), not of earlier draws.
 
-So a resumed run sees what the unbroken run would have seen, and the number of workers changes nothing.
+So a resumed run sees the images that an uninterrupted run would have seen, and the number of workers has no effect.
 """
 
 import random
@@ -16,20 +16,21 @@ from nas_lightning.core.draws import hashed_seed
 from nas_lightning.data.batched import BatchedImages, Raw
 
 Key = tuple[int, int, int]
-"""Pass number, position in the pass, and index of the image that stands there."""
+"""Pass number, position in the pass, and index of the image at that position."""
 
 
 def order(
     indices: Sequence[int] | np.ndarray, seed: int, stream: str, pass_number: int, length: int | None = None
 ) -> np.ndarray:
-    """The indices in a shuffled order that is a pure function of the arguments.
+    """Shuffle the indices, as a pure function of the arguments.
 
     Args:
-        indices: what is shuffled.
+        indices: the items to shuffle.
         seed: of the run.
         stream: name of the use, e.g. `train`; streams are shuffled independently.
-        pass_number: how many times the stream was passed through before.
-        length: take this many: whole rounds without replacement, each in a fresh order, and part of another.
+        pass_number: passes made through the stream before.
+        length: items to return: whole rounds without replacement, each in a fresh order, and part of another;
+            None: one round.
     """
     length = len(indices) if length is None else length
     rounds = -(-length // len(indices))
@@ -42,7 +43,7 @@ def order(
 
 @contextmanager
 def preserved_rng() -> Iterator[None]:
-    """Gives torch (CPU), numpy and python back the random state that they had before."""
+    """Restore the random states of torch (CPU), numpy and python on leaving."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:
         yield
@@ -53,33 +54,34 @@ def preserved_rng() -> Iterator[None]:
 
 
 def seed_all(number: int) -> None:
-    """Seeds torch (CPU), numpy and python, but not the accelerators: their streams belong to the training."""
+    """Seed torch (CPU), numpy and python, but not the accelerators: their streams belong to the training."""
     torch.default_generator.manual_seed(number)  # torch.manual_seed would reset CUDA too, and is slow
     np.random.seed(number % 2**32)
     random.seed(number)
 
 
 class KeyedWords:
-    """The numbers that torch's generator would give, seeded by the key of each item of a `KeyedDataset`.
+    """Draw the words that torch's generator would give, seeded by the key of each item of a `KeyedDataset`.
 
-    They are the generator's own, whole and of 32 bits; `randint(n)` makes `word % n` of one. numpy's RandomState is the
-    same Mersenne twister, seeded in the same way, but faster to seed; nothing global is touched.
+    Words are the raw 32-bit output of the generator; `randint(n)` turns one into `word % n`. numpy's RandomState is the
+    same Mersenne twister with the same seeding, but faster to seed. No global state is touched.
 
     Args:
         seed: of the run.
         stream: name of the use, e.g. `train`.
-        count: numbers an item.
+        count: words an item.
     """
 
     def __init__(self, seed: int, stream: str, count: int) -> None:
         self.key = (seed, stream)
         self.count = count
-        self._twister = np.random.MT19937(0)  # made once: that takes as long as seeding it for 50 images
+        self._twister = np.random.MT19937(0)  # built once: building takes as long as 50 seedings
         self._state = np.random.RandomState(self._twister)
 
     def __call__(self, keys: Sequence[Key]) -> Tensor:
-        """int64 [B, `count`]."""
+        """Return the words of a batch, int64 [B, `count`]."""
         words = np.empty((len(keys), self.count), dtype=np.int64)
+        # Seeding is nearly all of the cost; without words to draw there is none.
         for row, (pass_number, position, _) in enumerate(keys if self.count else ()):
             self._state.seed(hashed_seed(*self.key, pass_number, position) % 2**32)
             words[row] = self._twister.random_raw(self.count)
@@ -89,10 +91,10 @@ class KeyedWords:
 class KeyedDataset(Dataset[tuple[Tensor, int]]):
     """A dataset whose augmentation is a pure function of (seed, stream, pass, position).
 
-    An image that comes twice in a pass stands at two positions and is augmented in two ways.
+    An image that occurs twice in a pass has two positions and is augmented in two ways.
 
     Args:
-        dataset: where items come from; may draw from the global random generators of torch, numpy and python.
+        dataset: source of the items; may draw from the global random generators of torch, numpy and python.
         seed: of the run.
         stream: name of the use, e.g. `train`.
     """
@@ -109,7 +111,7 @@ class KeyedDataset(Dataset[tuple[Tensor, int]]):
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> list[tuple[Tensor, int]]:
-        """A batch at once, as loaders ask for it: saving the random states costs more than seeding them."""
+        """Return a batch; loaders call this, so that the random states are saved once a batch, not once an item."""
         with preserved_rng():
             return [self._item(*key) for key in keys]
 
@@ -119,7 +121,7 @@ class KeyedDataset(Dataset[tuple[Tensor, int]]):
 
 
 class KeyedBatches(Dataset[tuple[Tensor | Raw, Tensor]]):
-    """The same images as those of a `KeyedDataset`, to the bit, but a whole batch at once, ready collated.
+    """The images of a `KeyedDataset`, to the bit, but a whole batch at once and already collated.
 
     Args:
         dataset: images in memory.
@@ -138,7 +140,7 @@ class KeyedBatches(Dataset[tuple[Tensor | Raw, Tensor]]):
         return len(self.dataset)
 
     def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor | Raw, Tensor]:
-        """Images, and labels as int64 [B]."""
+        """Return images, and labels as int64 [B]."""
         images, labels = self.dataset.raw([index for _, _, index in keys])
         words = self._words(keys)
         return self.dataset.finish(images, words) if self.finished else Raw(images, words, self.stream), labels

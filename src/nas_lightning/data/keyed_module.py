@@ -1,7 +1,7 @@
-"""Loaders that are pure functions of the pass number, and what becomes of their batches on the device.
+"""Loaders that are pure functions of the pass number, and the augmentation of their batches on the device.
 
-The pass number is the trainer's current epoch: nothing has to be counted, saved or restored. The Trainer must be told
-to ask for the loaders anew in each epoch (`reload_dataloaders_every_n_epochs=1`).
+The pass number is the trainer's current epoch: nothing has to be counted, saved or restored. The Trainer must request
+the loaders in each epoch (`reload_dataloaders_every_n_epochs=1`).
 """
 
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from nas_lightning.core.errors import ConfigError, DataError
 from nas_lightning.data.base import ImageData
-from nas_lightning.data.batched import BatchedImages, Raw, joined
+from nas_lightning.data.batched import BatchedImages, Raw, concatenate
 from nas_lightning.data.benchmark_split import benchmark_split
 from nas_lightning.data.loading import PassLoader
 from nas_lightning.data.splits import SearchSplit, SplitMethod, search_split
@@ -23,9 +23,12 @@ AugmentOn = Literal["auto", "loader", "device"]
 
 
 class KeyedDataModule(LightningDataModule):
-    """What the data modules of search and retraining share: the split, and loaders without memory.
+    """Base of the data modules of search and evaluation: the split, and loaders without memory.
 
-    With several processes each one gets its own part of every pass, and `batch_size` counts for each process.
+    With several processes each one reads its own part of every pass, and `batch_size` is that of each process.
+
+    Raises:
+        DataError: `val_fraction` or `split_file` contradicts `split`.
     """
 
     def __init__(
@@ -44,13 +47,13 @@ class KeyedDataModule(LightningDataModule):
         super().__init__()
         if split == "benchmark" and val_fraction:
             raise DataError(
-                f"data.val_fraction={val_fraction}: data.split=benchmark says itself which images are which; use"
+                f"data.val_fraction={val_fraction}: data.split=benchmark fixes the parts itself; use"
                 " data.val_fraction=0"
             )
         if split != "benchmark" and split_file is not None:
             raise DataError(
-                f"data.split_file={split_file}: is read with data.split=benchmark only, not with data.split={split};"
-                " use data.split=benchmark"
+                f"data.split_file={split_file}: only data.split=benchmark reads it, not data.split={split}; use"
+                " data.split=benchmark"
             )
         self.data = data
         self.batch_size = batch_size
@@ -62,55 +65,56 @@ class KeyedDataModule(LightningDataModule):
         self.split_file = split_file
         self.prefetch_factor = prefetch_factor
         self.augment_on: AugmentOn = augment_on
-        self._lasting: dict[str, PassLoader] = {}
+        self._persistent: dict[str, PassLoader] = {}
         self._sources: dict[str, Dataset[Item]] = {}
 
     expected_processes = 1
-    """Without a trainer: those of the run whose images are checked."""
+    """Number of processes where no trainer is attached: that of the run whose images are checked."""
     first_pass = 0
-    """Passes made before this fit: a later stage of a search goes on from them."""
+    """Passes made before this fit: a later stage of a search continues from them."""
 
     @property
     def pass_number(self) -> int:
-        """How many times the training images were passed through before; `first_pass` without a trainer."""
+        """Passes made through the training images before; `first_pass` without a trainer."""
         return self.first_pass + (self.trainer.current_epoch if self.trainer else 0)
 
     @property
     def processes(self) -> int:
-        """Among how many processes each pass is divided."""
+        """Number of processes that share each pass."""
         return self.trainer.world_size if self.trainer else self.expected_processes
 
     def prepare_data(self) -> None:
-        """Fetches what is to be fetched, in one process."""
+        """Fetch and read the images, in one process."""
         self.data.prepare()
 
     def setup(self, stage: str) -> None:
-        """Reads the images, in every process."""
+        """Read the images, in every process."""
         self.data.prepare()
 
     def _search_split(self) -> SearchSplit:
-        """Which images belong to train, arch and val."""
+        """Return the indices of train, arch and val."""
         self.data.prepare()
         if self.split_method == "benchmark":
             return benchmark_split(self.split_file, self.data.train_labels, self.data.test_labels)
         return search_split(self.data.train_labels, self.split_method, val_fraction=self.val_fraction)
 
-    def _searched(self, split: SearchSplit, augment: bool, cutout: int = 0) -> Dataset[Item]:
-        """What the indices of the split are of: the training images, followed by the test images where it has some."""
+    def _split_images(self, split: SearchSplit, augment: bool, cutout: int = 0) -> Dataset[Item]:
+        """Return the dataset that the split indexes: the training images, then the test images if it has some."""
         train = self.data.dataset("train", augment, cutout)
         if split.held_out is None:
             return train
-        return joined(train, self.data.dataset("test", augment, cutout))
+        return concatenate(train, self.data.dataset("test", augment, cutout))
 
     def _check_augment_on(self, dataset: Dataset[Item]) -> None:
+        """Refuse augmentation on the device for images that are not transformed a batch at once."""
         if self.augment_on == "device" and not isinstance(dataset, BatchedImages):
             raise ConfigError(
-                f"data.augment_on=device: the images of {self.data.name} are read or altered one by one, not a batch at"
-                " once; allowed: auto, loader; use data.augment_on=auto"
+                f"data.augment_on=device: the images of {self.data.name} are transformed one by one, not by the batch;"
+                " allowed: auto, loader; use data.augment_on=auto"
             )
 
     def _on_device(self, dataset: Dataset[Item]) -> bool:
-        """Whether a Trainer's batches are augmented after their transfer."""
+        """Return whether a Trainer's batches are augmented after their transfer."""
         wanted = self.augment_on == "device" or (self.augment_on == "auto" and self._on_cuda)
         return wanted and isinstance(dataset, BatchedImages)
 
@@ -122,14 +126,15 @@ class KeyedDataModule(LightningDataModule):
         batch_size: int | None = None,
         by_trainer: bool = True,
     ) -> PassLoader:
-        """Reads the dataset in the order of the indices, augmented by (seed, stream, pass, position).
+        """Return a loader of the dataset in the order of the indices, augmented by (seed, stream, pass, position).
 
-        A Trainer gets the same loader in each pass, so that its workers stay, and finishes the batches after their
-        transfer if it is asked to; others get a loader of their own and finished batches.
+        A Trainer gets the same loader in each pass, so that its workers persist, and batches to be augmented after
+        their transfer if `augment_on` says so; other callers get a loader of their own and augmented batches.
         """
         by_trainer = by_trainer and self.trainer is not None
-        loader = self._lasting.get(stream) if by_trainer else None
-        if loader is None or loader.source is not dataset or loader.left:  # somebody is still reading that one
+        loader = self._persistent.get(stream) if by_trainer else None
+        # A loader that is still being read cannot be reused: a second iteration would reset its workers.
+        if loader is None or loader.source is not dataset or loader.left:
             loader = PassLoader(
                 dataset,
                 self.seed,
@@ -138,14 +143,15 @@ class KeyedDataModule(LightningDataModule):
                 self.prefetch_factor,
                 pin_memory=self._on_cuda,
                 finished=not (by_trainer and self._on_device(dataset)),
-                lasting=by_trainer,
+                persistent=by_trainer,
                 processes=self.processes,
                 rank=self.trainer.global_rank if self.trainer else 0,
             )
         if by_trainer:
+            # `on_after_batch_transfer` finds the transforms of a batch by its stream.
             self._sources[stream] = dataset
-            if self.num_workers:
-                self._lasting[stream] = loader
+            if self.num_workers:  # only workers make a loader worth keeping
+                self._persistent[stream] = loader
         return loader.begin(self.pass_number, indices, batch_size or self.batch_size)
 
     @property
@@ -154,7 +160,7 @@ class KeyedDataModule(LightningDataModule):
         return strategy is not None and strategy.root_device.type == "cuda"
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Augment, on the device, what the loaders left as it is stored; Lightning calls this for every batch."""
+        """Augment `Raw` batches on the device, and pass others through; Lightning calls this for every batch."""
         if isinstance(batch, dict):
             return {stream: self.on_after_batch_transfer(part, dataloader_idx) for stream, part in batch.items()}
         images, labels = batch
@@ -165,5 +171,5 @@ class KeyedDataModule(LightningDataModule):
         return source.finish(images.images, images.words), labels
 
     def teardown(self, stage: str) -> None:
-        """Let the workers go."""
-        self._lasting.clear()
+        """Drop the loaders, and with them their workers."""
+        self._persistent.clear()

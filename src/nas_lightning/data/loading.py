@@ -1,4 +1,4 @@
-"""Loaders that read one pass after the other through the same images, with workers that stay for the next pass."""
+"""Loaders that read pass after pass through the same images, with workers that persist between passes."""
 
 import os
 import signal
@@ -18,14 +18,14 @@ from nas_lightning.data.keyed import Key, KeyedBatches, KeyedDataset
 
 
 class Pass(Sampler[list[Key]]):
-    """Keys of one pass in batches, for one of the processes that share it.
+    """Sample the keys of one pass in batches, for one of the processes that share it.
 
-    Every image of the pass is in one batch of one process. Where they cannot be shared out evenly, the first processes
-    have one more; see `even_length` for passes in which all need equally many batches.
+    Every image of the pass is in one batch of one process. Where the images cannot be divided evenly, the lowest ranks
+    have one more; see `even_length` for passes in which all processes need equally many batches.
 
     Args:
-        processes: among how many the pass is divided.
-        rank: which of them this is.
+        processes: number of processes that share the pass.
+        rank: of this process.
     """
 
     def __init__(self, processes: int = 1, rank: int = 0) -> None:
@@ -34,7 +34,7 @@ class Pass(Sampler[list[Key]]):
         self.begin(0, (), 1)
 
     def begin(self, number: int, indices: Sequence[int] | np.ndarray, batch_size: int) -> None:
-        """Say what the next iteration gives.
+        """Set the pass that the next iteration yields.
 
         Args:
             number: passes made before.
@@ -45,7 +45,7 @@ class Pass(Sampler[list[Key]]):
         self.indices = np.asarray(indices)
         self.batch_size = batch_size
         self.first_batch = 0
-        """Batches that the next iteration leaves out, since they were given before a resume."""
+        """Batches that the next iteration skips, since they were consumed before a resume."""
 
     def __len__(self) -> int:
         share = len(range(self.rank, len(self.indices), self.processes))
@@ -53,10 +53,11 @@ class Pass(Sampler[list[Key]]):
 
     @property
     def positions(self) -> np.ndarray:
-        """Those in the pass that this process reads, in their order."""
+        """Positions in the pass that this process reads, in order."""
         return np.arange(self.rank, len(self.indices), self.processes)
 
     def __iter__(self) -> Iterator[list[Key]]:
+        # Bound here: a later `begin` must not change the iteration that is under way.
         number, indices, size, positions = self.number, self.indices, self.batch_size, self.positions
         for start in range(self.first_batch * size, len(positions), size):
             batch = positions[start : start + size]
@@ -64,35 +65,35 @@ class Pass(Sampler[list[Key]]):
 
 
 def even_length(count: int, batch_size: int, processes: int) -> int:
-    """Images of a training pass, of `count`: all but a few if some process would be left with a lone one or with none.
+    """Return the number of images of a training pass: `count`, or less if a last batch would be too small.
 
-    Batch normalisation refuses a batch of one image, and processes that average their gradients need equally many
-    batches. Their last batches may differ by one image. As a pass is in a random order, other images are left out in
-    the next.
+    No process may get a last batch of one image, which batch normalisation refuses, or none: processes that average
+    their gradients need equally many batches. Their last batches may differ by one image. As a pass is in a random
+    order, other images are left out in the next.
 
     Args:
-        count: Images that there are.
-        batch_size: Of each process.
-        processes: Among how many the pass is divided.
+        count: number of images.
+        batch_size: of each process.
+        processes: number of processes that share the pass.
     """
     last = count % (batch_size * processes)  # images of the last step, if it is not full
     return count - last if last < min(2 * processes, count) else count
 
 
 class PassLoader(DataLoader[Any]):
-    """Batches of images augmented by (seed, stream, pass, position): a pure function of what `begin` is told.
+    """Load batches augmented by (seed, stream, pass, position): a pure function of the arguments of `begin`.
 
     Args:
-        dataset: where the images come from; `BatchedImages` are augmented a batch at once.
+        dataset: source of the images; `BatchedImages` are augmented a batch at once.
         seed: of the run.
         stream: name of the use, e.g. `train`.
         num_workers: processes that load images; 0 loads in this process.
         prefetch_factor: batches that each of them prepares ahead.
         pin_memory: whether batches lie in memory from which a GPU copies without waiting.
-        finished: False leaves `BatchedImages` as they are stored: batches are (`Raw`, labels).
-        lasting: whether the workers stay when a pass ends, for the next one.
-        processes: among how many processes each pass is divided.
-        rank: which of them this is.
+        finished: whether `BatchedImages` are augmented; else batches are (`Raw`, labels).
+        persistent: whether the workers outlive a pass, for the next one.
+        processes: number of processes that share each pass.
+        rank: of this process.
     """
 
     def __init__(
@@ -104,49 +105,49 @@ class PassLoader(DataLoader[Any]):
         prefetch_factor: int = 4,
         pin_memory: bool = False,
         finished: bool = True,
-        lasting: bool = False,
+        persistent: bool = False,
         processes: int = 1,
         rank: int = 0,
     ) -> None:
         keyed: Dataset[Any] = KeyedDataset(dataset, seed, stream)
         collate = None
         if isinstance(dataset, BatchedImages):
-            keyed, collate = KeyedBatches(dataset, seed, stream, finished), _as_it_is
+            keyed, collate = KeyedBatches(dataset, seed, stream, finished), _identity
         super().__init__(
             keyed,
             batch_sampler=Pass(processes, rank),
             num_workers=num_workers,
             collate_fn=collate,
             pin_memory=pin_memory,
-            # Without a generator of its own a loader would draw from the global one whenever it starts.
+            # Without a generator of its own a loader would draw from the global one at each start.
             generator=torch.Generator().manual_seed(hashed_seed(seed, stream)),
-            # The other ways to start workers fail under joblib's launcher.
+            # The other start methods fail under joblib's launcher.
             multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
-            persistent_workers=lasting and num_workers > 0,
+            persistent_workers=persistent and num_workers > 0,
             prefetch_factor=prefetch_factor if num_workers else None,
-            worker_init_fn=_outlive_signals if num_workers and sys.platform == "linux" else None,
+            worker_init_fn=_block_signals if num_workers and sys.platform == "linux" else None,
         )
         self.seed = seed
         self.stream = stream
         self.source = dataset
         self.left = 0
-        """Batches that the running iteration has not given yet."""
+        """Batches that the current iteration has not yielded yet."""
 
     def begin(self, number: int, indices: Sequence[int] | np.ndarray, batch_size: int) -> "PassLoader":
-        """Say what the next iteration gives, see `Pass.begin`; returns the loader."""
+        """Set the pass that the next iteration yields, see `Pass.begin`; return the loader."""
         self.batch_sampler.begin(number, indices, batch_size)  # type: ignore[union-attr]
         return self
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches were given: Lightning keeps that, and restores it in the middle of an epoch only."""
+        """Return the number of batches yielded; Lightning saves it, and restores it only within an epoch."""
         return {"given": len(self) - self.left}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Let the next iteration start behind the batches that were given."""
+        """Start the next iteration after the batches that were yielded."""
         self.batch_sampler.first_batch = state_dict["given"]  # type: ignore[union-attr]
 
     def key_of(self, batch: int) -> str:
-        """What the images of a batch of this pass are a pure function of, for a person to read."""
+        """Return the key of a batch of this pass, for messages: its images are a pure function of it."""
         sampler: Any = self.batch_sampler
         positions = sampler.positions[batch * sampler.batch_size : (batch + 1) * sampler.batch_size]
         return (
@@ -163,14 +164,15 @@ class PassLoader(DataLoader[Any]):
             yield batch
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 
-def _outlive_signals(worker: int) -> None:
-    """Let a worker leave the signals of a cluster to the process that it loads for, of which it has the handlers.
+def _block_signals(worker: int) -> None:
+    """Block the signals of a cluster in a worker, which has inherited the handlers of its parent.
 
-    SLURM sends them to all processes of a job at once; a worker that ended would take the training with it.
+    SLURM sends them to all processes of a job at once; a worker that ended would end the training, too. A SIGTERM
+    from the parent itself still ends the worker.
     """
     signals = {signal.SIGTERM, signal.SIGUSR2}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)

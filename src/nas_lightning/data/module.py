@@ -1,4 +1,4 @@
-"""The images of a search and of a retraining, as Lightning wants them."""
+"""The Lightning data modules of a search and of an evaluation."""
 
 from typing import Annotated, Literal
 
@@ -19,12 +19,11 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class SearchData(KeyedDataModule):
-    """The images of a search: two streams to train on, `train` and `arch`, and `val` to look at.
+    """The images of a search: two streams to train on, `train` and `arch`, and `val` to validate on.
 
     A training batch is `{"train": (images, labels), "arch": (images, labels)}`. An epoch passes through the
-    train images once; its last batch may be smaller, and is left out if it would hold one image. The arch
-    stream has as many batches, all of them full: it goes through its images without replacement, again and
-    again.
+    train images once; its last batch may be smaller, and is dropped if it would hold one image. The arch
+    stream has as many batches, all of them full: it repeats its images in rounds without replacement.
 
     Args:
         data: where the images come from.
@@ -64,34 +63,40 @@ class SearchData(KeyedDataModule):
         self.augment_val = augment_val
 
     def setup(self, stage: str) -> None:
-        """Splits the images and makes the datasets; raises ConfigError if they do not suffice or do not fit."""
+        """Split the images and make the datasets.
+
+        Raises:
+            ConfigError: The images are too few for the batch size or the processes, or `augment_on` does not fit them.
+        """
         self.split = self._search_split()
         each = f" in each of {self.processes} processes" if self.processes > 1 else ""
         if self.batch_size * self.processes > len(self.split.train):
             raise DataError(
-                f"search.batch_size={self.batch_size}{each} is more than the {len(self.split.train)} images of the "
-                "train half: give at most that, e.g."
+                f"search.batch_size={self.batch_size}{each}: more than the {len(self.split.train)} images of the train"
+                " half; use at most that, e.g."
                 f" search.batch_size={max(1, len(self.split.train) // 8 // self.processes)}"
             )
         if self.batch_size * self.processes > len(self.split.arch):
             raise DataError(
-                f"search.batch_size={self.batch_size}{each} is more than the {len(self.split.arch)} images of the arch"
-                " half, whose batches are always full: give at most that, e.g."
+                f"search.batch_size={self.batch_size}{each}: more than the {len(self.split.arch)} images of the arch"
+                " half, whose batches are always full; use at most that, e.g."
                 f" search.batch_size={len(self.split.arch) // self.processes}"
             )
         if len(self.split.val) < self.processes:
             raise DataError(
-                f"data.val_fraction={self.val_fraction}: {len(self.split.val)} images{each} are too few; use more"
+                f"data.val_fraction={self.val_fraction}: {len(self.split.val)} images of val{each} are too few; use a"
+                " larger data.val_fraction"
             )
-        self.augmented = self._searched(self.split, augment=True, cutout=self.cutout)
-        self.plain = self._searched(self.split, augment=False)
+        self.augmented = self._split_images(self.split, augment=True, cutout=self.cutout)
+        self.unaugmented = self._split_images(self.split, augment=False)
         self._check_augment_on(self.augmented)
 
     def train_dataloader(self) -> dict[str, PassLoader]:
-        """Both streams, with equally many batches."""
+        """Return both streams, with equally many batches."""
         length = even_length(len(self.split.train), self.batch_size, self.processes)
         train = order(self.split.train, self.seed, "train", self.pass_number, length)
 
+        # Steps follow the train half; a small arch half gets a smaller batch, never a partial one.
         steps = -(-length // (self.batch_size * self.processes))
         arch_batch = min(self.batch_size, max(1, len(self.split.arch) // self.processes))
         length = steps * arch_batch * self.processes
@@ -103,21 +108,21 @@ class SearchData(KeyedDataModule):
 
     @property
     def val_is_augmented(self) -> bool:
-        """Whether `val` is the arch half with its augmentation, as published."""
+        """True if `val` is the arch half with its augmentation, as published."""
         return self.augment_val and not self.val_fraction
 
     def val_dataloader(self) -> PassLoader:
-        """The val part in index order."""
-        return self._loader(self.augmented if self.val_is_augmented else self.plain, "val", self.split.val)
+        """Return the val part in index order."""
+        return self._loader(self.augmented if self.val_is_augmented else self.unaugmented, "val", self.split.val)
 
     def selection_dataloader(self, batch_size: int | None = None) -> PassLoader:
-        """The val part in one shuffled order, always the same: its first batches are of all classes."""
-        dataset = self.augmented if self.val_is_augmented else self.plain
+        """Return the val part in one fixed shuffled order, so that its first batches hold all classes."""
+        dataset = self.augmented if self.val_is_augmented else self.unaugmented
         images = order(self.split.val, self.seed, "selection", 0)
         return self._loader(dataset, "selection", images, batch_size, by_trainer=False)
 
     def fixed_arch_batch(self) -> tuple[Tensor, Tensor]:
-        """The same augmented images of the arch half whenever it is asked for; which ones, the seed decides."""
+        """Return one batch of augmented images of the arch half, the same at every call for a given seed."""
         size = min(self.batch_size, len(self.split.arch))
         chosen = order(self.split.arch, self.seed, "fixed arch batch", 0, size)
         loader = PassLoader(self.augmented, self.seed, "fixed arch batch").begin(0, chosen, size)
@@ -134,9 +139,9 @@ class EvaluationData(KeyedDataModule):
         seed: of the run; decides the order and the augmentation.
         num_workers: processes that load images; 0 loads in the training process.
         cutout: side, in pixels, of the square that augmentation blanks; 0 is off.
-        images: `full` trains on all training images and looks at the test part, or at what a benchmark's split
+        images: `full` trains on all training images and tests on the test part, or on what a benchmark's split
             leaves of it. `search_halves`, for choosing among candidates, trains on the train half of the search and
-            looks at its val part, not augmented: the test part is not touched.
+            tests on its val part, not augmented: the test part is not touched.
         split: as for the search, used by `search_halves`.
         val_fraction: likewise.
         split_file: as for the search.
@@ -164,7 +169,11 @@ class EvaluationData(KeyedDataModule):
         self.images = images
 
     def setup(self, stage: str) -> None:
-        """Makes the datasets; raises ConfigError if the images cannot be used."""
+        """Make the datasets.
+
+        Raises:
+            ConfigError: The images cannot be used or are too few, or `augment_on` does not fit them.
+        """
         self.data.prepare()
         self.augmented = self.data.dataset("train", augment=True, cutout=self.cutout)
         if self.images == "full":
@@ -176,25 +185,25 @@ class EvaluationData(KeyedDataModule):
                 self.held_out_indices = self.held_out_indices if rest is None else rest
         else:
             split = self._search_split()
-            self.held_out = self._searched(split, augment=False)
+            self.held_out = self._split_images(split, augment=False)
             self.train_indices, self.held_out_indices = split.train, split.val
         if min(len(self.train_indices), len(self.held_out_indices)) < self.processes:
             raise DataError(
-                f"trainer.devices: {len(self.train_indices)} training images and {len(self.held_out_indices)} others"
+                f"trainer.devices: {len(self.train_indices)} training and {len(self.held_out_indices)} held-out images"
                 f" are too few for {self.processes} processes; use trainer.devices=1"
             )
         self._check_augment_on(self.augmented)
 
     def train_dataloader(self) -> PassLoader:
-        """All training images in a fresh order, less a lone one in the last batch."""
+        """Return all training images in a fresh order, less a single one in the last batch."""
         length = even_length(len(self.train_indices), self.batch_size, self.processes)
         shuffled = order(self.train_indices, self.seed, "train", self.pass_number, length)
         return self._loader(self.augmented, "train", shuffled)
 
     def val_dataloader(self) -> PassLoader:
-        """What is looked at after each epoch: the test part, or the val part of the search."""
+        """Return the images to validate on after each epoch: the test part, or the val part of the search."""
         return self._loader(self.held_out, "val", self.held_out_indices)
 
     def test_dataloader(self) -> PassLoader:
-        """The same images, for the final figures."""
+        """Return the same images, for the final figures."""
         return self._loader(self.held_out, "test", self.held_out_indices)

@@ -1,4 +1,4 @@
-"""From an image file of any size to the pixels that a trained network expects."""
+"""Turn an image file of any size into the pixels that a trained network expects."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,22 +12,22 @@ from nas_lightning.core.errors import DataError
 
 
 @contextmanager
-def opened(path: str) -> Iterator[Image.Image]:
-    """An image file, its header read.
+def open_image(path: str) -> Iterator[Image.Image]:
+    """Open an image file and read its header.
 
     Raises:
-        DataError: It cannot be read, also where that shows only when it is decoded.
+        DataError: It cannot be read, also where that fails only within the block, at decoding.
     """
     try:
         with Image.open(path) as image:
             yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"cannot read the image {path} ({reason}): mend it or take it away") from error
+        raise DataError(f"cannot read the image {path} ({reason}); repair or remove it") from error
 
 
 def read_upright(path: str, mode: str, side: int | None = None) -> Image.Image:
-    """One photo, turned as its EXIF data say.
+    """Return one photo, turned upright by its EXIF data.
 
     Args:
         path: The file.
@@ -37,7 +37,7 @@ def read_upright(path: str, mode: str, side: int | None = None) -> Image.Image:
     Raises:
         DataError: The file cannot be read.
     """
-    with opened(path) as image:
+    with open_image(path) as image:
         if side is not None:
             image.draft("RGB", (side, side))
         return ImageOps.exif_transpose(image).convert(mode)
@@ -45,10 +45,10 @@ def read_upright(path: str, mode: str, side: int | None = None) -> Image.Image:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What the test images of a source went through before they were normalised.
+    """The steps of a source's test images before they were normalised: resize, then cut out the middle.
 
     Args:
-        in_channels: 1 makes images grey, 3 makes them RGB.
+        in_channels: 1 for grey images, 3 for RGB.
         size: Side of the middle square that is cut out, in pixels.
         resize: The shorter side before that, in pixels; two numbers stretch to that height and width.
         shrink_on_decode: JPEG files are decoded only as finely as needed, as their training images were.
@@ -60,7 +60,7 @@ class Preprocessing:
     shrink_on_decode: bool = False
 
     def read(self, path: str) -> Tensor:
-        """One image, upright: uint8 [in_channels, size, size].
+        """Return one image, upright: uint8 [in_channels, size, size].
 
         Raises:
             DataError: The file cannot be read.

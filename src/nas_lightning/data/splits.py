@@ -1,4 +1,4 @@
-"""How the training images are shared out between the weights, the architecture and validation."""
+"""Split the training images between the weights, the architecture and validation."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -10,7 +10,7 @@ from nas_lightning.core.errors import DataError
 SplitMethod = Literal["halves_by_order", "stratified", "benchmark"]
 
 SPLIT_SEED = 0
-"""One constant for all splits: runs with different seeds must differ in chance, not in images."""
+"""One constant for all splits: runs with different seeds must differ in their draws, not in their images."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class SearchSplit:
     Attributes:
         train: the images that the weights learn from.
         arch: the images that the architecture learns from.
-        val: the images that are only looked at; the arch images themselves if no others were set aside.
+        val: the images that are only validated on; the arch images themselves if no others were set aside.
         held_out: where a benchmark lets the architecture learn from test images: those of the test part (counted from
             its first) that remain to test on. None: arch and val are training images, all test images remain.
     """
@@ -38,7 +38,7 @@ def search_split(
     val_fraction: float = 0.0,
     seed: int = SPLIT_SEED,
 ) -> SearchSplit:
-    """Splits the training images for a search.
+    """Split the training images for a search.
 
     Args:
         labels: [N] the label of each training image.
@@ -47,15 +47,18 @@ def search_split(
         train_portion: of the images that are not set aside, the share of train; the rest is arch.
         val_fraction: share of all images set aside for val, from the end or stratified; 0: val is arch.
         seed: of the stratified draw.
+
+    Raises:
+        DataError: The method is unknown, a share is out of range, or a part would lack a class.
     """
     labels = np.asarray(labels)
     if method not in get_args(SplitMethod):
-        raise DataError(f"data.split={method} is unknown: give one of {', '.join(get_args(SplitMethod))}")
+        raise DataError(f"data.split={method} is unknown; allowed: {', '.join(get_args(SplitMethod))}")
     assert method != "benchmark"  # it reads a file
     if not 0 <= val_fraction < 1:
-        raise DataError(f"data.val_fraction={val_fraction} is not a share: give 0 to below 1, e.g. 0.1")
+        raise DataError(f"data.val_fraction={val_fraction} is not a share; allowed: 0 to below 1, e.g. 0.1")
     if not 0 < train_portion < 1:
-        raise DataError(f"train_portion={train_portion} is not a share: give above 0 to below 1, e.g. 0.5")
+        raise DataError(f"train_portion={train_portion} is not a share; allowed: above 0 to below 1, e.g. 0.5")
 
     if method == "stratified":
         _require_images(labels, 3 if val_fraction else 2)
@@ -72,8 +75,8 @@ def search_split(
         missing = np.setdiff1d(labels, labels[indices])
         if len(missing):
             raise DataError(
-                f"data.split={method} leaves no image of class {missing[0]} to the {part} part: "
-                "every part needs every class, e.g. data.split=stratified"
+                f"data.split={method} leaves no image of class {missing[0]} to the {part} part; "
+                "every part needs every class, e.g. with data.split=stratified"
             )
     return split
 
@@ -81,13 +84,13 @@ def search_split(
 def stratified_cut(
     labels: np.ndarray, indices: np.ndarray, portion: float, seed: int = SPLIT_SEED
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws a portion of the indices, class by class, with at least one image of a class on either side.
+    """Draw a portion of the indices, class by class, with at least one image of a class on either side.
 
     Rounding is carried from class to class, so that the whole has the right size as well.
 
     Args:
         labels: [N] the label of each image.
-        indices: those to share out, with two or more of each class.
+        indices: those to divide, with two or more of each class.
         portion: share of the first part.
         seed: of the draw.
 
@@ -96,6 +99,7 @@ def stratified_cut(
     """
     rng = np.random.default_rng(seed)
     classes, counts = np.unique(labels[indices], return_counts=True)
+    # Sizes are differences of rounded cumulative counts, clipped so that both sides keep an image of every class.
     ends = np.array([_share(count, portion) for count in np.cumsum(counts)])
     sizes = np.clip(np.diff(ends, prepend=0), 1, counts - 1)
     drawn = [
@@ -106,15 +110,16 @@ def stratified_cut(
 
 
 def _share(count: int, portion: float) -> int:
-    """The whole part of count * portion; the small term keeps 0.29 * 100 from becoming 28."""
+    """Return the integer part of count * portion; the small term keeps 0.29 * 100 from becoming 28."""
     return int(count * portion + 1e-9)
 
 
 def _require_images(labels: np.ndarray, needed: int) -> None:
+    """Refuse a class that has too few images for one in every part."""
     classes, counts = np.unique(labels, return_counts=True)
     if counts.min() < needed:
         label = classes[counts.argmin()]
         raise DataError(
-            f"class {label} has {counts.min()} training image(s), a search needs {needed} or more of each: "
+            f"class {label} has {counts.min()} training image(s), a search needs {needed} or more of each; "
             + ("give data.val_fraction=0, which needs 2" if needed == 3 else "add images or drop the class")
         )

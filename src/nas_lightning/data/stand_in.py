@@ -1,4 +1,4 @@
-"""Images that only have the shape of a published set: to count and to time what is done with it, unread."""
+"""Images that only have the shape of a published set, to count and to time runs without reading it."""
 
 import numpy as np
 import torch
@@ -8,14 +8,14 @@ from nas_lightning.data.transforms import BatchTransform
 
 
 class StandIn(ImageData):
-    """As many images and classes as a published set has, all of them the same one of noise.
+    """As many images and classes as a published set has, all of them one image of noise.
 
     They are augmented like the set's own where that is done a batch at a time, so no two in a batch are equal. Reading
     and decoding of files is not imitated.
 
     Args:
-        source: What it stands for; it is not read.
-        shape: Its shape.
+        source: the set that it replaces; it is not read.
+        shape: of the set.
     """
 
     def __init__(self, source: ImageData, shape: Shape) -> None:
@@ -28,6 +28,7 @@ class StandIn(ImageData):
         size = getattr(self.source, "image_size", shape.image_size)
         rng = torch.Generator().manual_seed(0)
         image = torch.randint(256, (1, shape.in_channels, size, size), generator=rng, dtype=torch.uint8)
+        # Views of one image: a stand-in for ImageNet takes no memory.
         self._images = {"train": image.expand(shape.train, -1, -1, -1), "test": image.expand(shape.test, -1, -1, -1)}
         self.train_labels = np.arange(shape.train, dtype=np.int64) % shape.num_classes
         self.test_labels = np.arange(shape.test, dtype=np.int64) % shape.num_classes
@@ -40,7 +41,7 @@ class StandIn(ImageData):
 
 
 def without_reading(source: ImageData) -> ImageData:
-    """A stand-in for a published set, which need not be on this machine; other sources as they are, read."""
+    """Return a stand-in for a published set, which need not be on this machine; prepare and return other sources."""
     if source.shape is None:
         source.prepare()
         return source

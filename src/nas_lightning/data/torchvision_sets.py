@@ -1,4 +1,4 @@
-"""The classic sets of 32x32 colour images, in the files that torchvision reads and fetches."""
+"""CIFAR-10, CIFAR-100 and SVHN, from the files that torchvision reads and fetches."""
 
 from http.client import HTTPException
 from pathlib import Path
@@ -16,7 +16,7 @@ from nas_lightning.data.transforms import CropAndFlip
 
 
 class _TorchvisionSet(ImageData):
-    """Reads both parts into memory; augmented by a crop with 4 pixels of padding and mirroring.
+    """A torchvision set, both parts in memory; augmented by a crop with 4 pixels of padding and mirroring.
 
     Args:
         root: folder that holds the files, or will after a download.
@@ -37,6 +37,11 @@ class _TorchvisionSet(ImageData):
         self.in_channels, self.image_size, self.num_classes = 3, 32, len(self.class_names)
 
     def _open(self, part: Part) -> Any:
+        """Return torchvision's dataset of a part.
+
+        Raises:
+            DataError: It is missing or damaged, or cannot be fetched.
+        """
         root = Path(self.root).expanduser()
         try:
             return self._read_or_fetch(root, part)
@@ -44,11 +49,11 @@ class _TorchvisionSet(ImageData):
             reason = " ".join(str(error).split())
             if self.download:
                 raise DataError(
-                    f"could not fetch {self.name} into data.root={self.root} ({reason}): check the network, "
+                    f"could not fetch {self.name} into data.root={self.root} ({reason}); check the network, "
                     "or copy the files there and give data.download=false"
                 ) from error
             raise DataError(
-                f"{self.name} is missing or damaged in data.root={self.root} ({reason}): "
+                f"{self.name} is missing or damaged in data.root={self.root} ({reason}); "
                 "fetch it with data.download=true or give its folder with data.root=FOLDER"
             ) from error
 
@@ -58,7 +63,7 @@ class _TorchvisionSet(ImageData):
         except (OSError, RuntimeError):
             if not self.download:
                 raise
-        # The members of a sweep may all begin here: one fetches, the others wait, then find the files.
+        # The members of a sweep may all start here: one fetches while the others wait, and then find the files.
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{self.name}.lock"):
             return self.source(root, download=True, **self._choice(part))
@@ -77,7 +82,7 @@ class _TorchvisionSet(ImageData):
 
 
 class Cifar10(_TorchvisionSet):
-    """CIFAR-10: 50,000 training and 10,000 test images of 10 kinds of things."""
+    """CIFAR-10: 50,000 training and 10,000 test images in 10 classes."""
 
     name = "cifar10"
     shape = Shape(50_000, 10_000, 3, 32, 10)
@@ -87,7 +92,7 @@ class Cifar10(_TorchvisionSet):
 
 
 class Cifar100(_TorchvisionSet):
-    """CIFAR-100: 50,000 training and 10,000 test images of 100 kinds of things."""
+    """CIFAR-100: 50,000 training and 10,000 test images in 100 classes."""
 
     name = "cifar100"
     shape = Shape(50_000, 10_000, 3, 32, 100)
@@ -99,8 +104,8 @@ class Cifar100(_TorchvisionSet):
 class Svhn(_TorchvisionSet):
     """Street View House Numbers: 73,257 training and 26,032 test images of digits.
 
-    The 531,131 extra images stay unused, and images are mirrored though that does not keep digits what they
-    are: both as in the published searches.
+    The 531,131 extra images are not used, and images are mirrored although that changes digits: both as in the
+    published searches.
     """
 
     name = "svhn"

@@ -11,30 +11,30 @@ from torchvision.transforms import v2
 
 
 class BatchTransform(ABC):
-    """A transform of one image that can also take a batch, on any device.
+    """A transform of one image, or of a batch on any device.
 
-    Called with one image [C, H, W] it draws from torch's global generator. `batch` is given the numbers of that
-    generator instead, and gives the same images to the bit: see `keyed.KeyedWords`.
+    Called with one image [C, H, W] it draws from torch's global generator. `batch` takes the raw words of that
+    generator instead, and returns the same images to the bit: see `keyed.KeyedWords`.
 
     Attributes:
-        words: 32-bit numbers of the generator that one image needs.
+        words: number of 32-bit words of the generator that one image needs.
     """
 
     words = 0
 
     @abstractmethod
     def __call__(self, image: Any) -> Any:
-        """One image [C, H, W]."""
+        """Transform one image [C, H, W]."""
 
     @abstractmethod
     def batch(self, images: Tensor, words: Tensor) -> Tensor:
-        """Images [B, C, H, W] and their numbers, int64 [B, `words`], on one device; returns a new tensor."""
+        """Transform images [B, C, H, W] by their words, int64 [B, `words`], on one device; return a new tensor."""
 
 
 class CropAndFlip(BatchTransform):
-    """The usual augmentation of small images: a shifted crop, black outside, and perhaps a mirror image.
+    """Augment small images: a shifted crop, black outside, and perhaps a mirror image.
 
-    One image goes through torchvision's RandomCrop and RandomHorizontalFlip.
+    A single image goes through torchvision's RandomCrop and RandomHorizontalFlip.
 
     Args:
         size: side of the crop in pixels.
@@ -50,18 +50,20 @@ class CropAndFlip(BatchTransform):
         self._single = v2.Compose([v2.RandomCrop(size, padding), *([v2.RandomHorizontalFlip()] if flip else [])])
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Returns a new tensor of the same type."""
+        """Return a crop of the same type, a new tensor."""
         return self._single(image)
 
     def batch(self, images: Tensor, words: Tensor) -> Tensor:
-        """One gather for all: where each pixel of a crop comes from in the padded image."""
+        """Crop all images by one gather of their source pixels in the padded images."""
         padded = F.pad(images, (self.padding,) * 4)
         height, width = padded.shape[-2:]
         pixels = torch.arange(self.size, device=images.device)
+        # As torchvision draws: the row offset first, then the column offset, each by randint, that is word % n.
         rows = words[:, :1] % (height - self.size + 1) + pixels
         columns = words[:, 1:2] % (width - self.size + 1) + pixels
         if self.flip:
-            mirrored = words[:, 2:] & (1 << 23) == 0  # a uniform float is the lowest 24 bits: here below one half
+            # torch makes a uniform float of the lowest 24 bits of a word; bit 23 is 0 where it is below one half.
+            mirrored = words[:, 2:] & (1 << 23) == 0
             columns = torch.where(mirrored, columns.flip(1), columns)
         sources = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)[:, None]
         crops = padded.flatten(2).gather(2, sources.expand(-1, images.shape[1], -1))
@@ -69,7 +71,7 @@ class CropAndFlip(BatchTransform):
 
 
 class Standardise(BatchTransform):
-    """uint8 [C, H, W] to float32 with mean 0 and deviation 1 a channel.
+    """Convert uint8 [C, H, W] to float32 with mean 0 and deviation 1 in each channel.
 
     Equal to torchvision's ToDtype(scale=True) and Normalize, at a fifth of their time for small images.
     """
@@ -80,11 +82,11 @@ class Standardise(BatchTransform):
         self._moved: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Returns a new tensor."""
+        """Return a new tensor."""
         return (image.float() - self.mean).div_(self.std)
 
     def batch(self, images: Tensor, words: Tensor) -> Tensor:
-        """The same for all; copies of the constants stay on the device, since each transfer would wait for it."""
+        """Standardise all images; the constants are kept on the device, since each transfer would synchronise."""
         if images.device not in self._moved:
             self._moved[images.device] = self.mean.to(images.device), self.std.to(images.device)
         mean, std = self._moved[images.device]
@@ -92,7 +94,7 @@ class Standardise(BatchTransform):
 
 
 class Cutout(BatchTransform):
-    """Blanks one square of a normalised image [C, H, W]; 0 is then the mean colour.
+    """Blank one square of a normalised image [C, H, W]; 0 is then the mean colour.
 
     The centre falls on any pixel with equal chance, so the square may reach over the border, where it is
     clipped. It covers rows c - length // 2 to c + length // 2 - 1, columns likewise: as in the published
@@ -105,14 +107,14 @@ class Cutout(BatchTransform):
         self.half = length // 2
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Returns a new tensor; the centre is drawn from torch's global generator."""
+        """Return a new tensor; the centre is drawn from torch's global generator."""
         rows, columns = (self._span(side) for side in image.shape[-2:])
         image = image.clone()  # it may be a view of the caller's data
         image[:, rows, columns] = 0
         return image
 
     def batch(self, images: Tensor, words: Tensor) -> Tensor:
-        """One mask for all."""
+        """Blank all images by one mask."""
         rows, columns = (self._covered(side, words[:, axis : axis + 1]) for axis, side in enumerate(images.shape[-2:]))
         return torch.where((rows[:, :, None] & columns[:, None, :])[:, None], 0.0, images)
 
@@ -121,6 +123,6 @@ class Cutout(BatchTransform):
         return slice(max(centre - self.half, 0), centre + self.half)
 
     def _covered(self, side: int, words: Tensor) -> Tensor:
-        """Boolean [B, side]: which rows (or columns) the square of each image covers."""
+        """Return which rows (or columns) the square of each image covers: boolean [B, side]."""
         offset = torch.arange(side, device=words.device) - words % side
         return (offset >= -self.half) & (offset < self.half)

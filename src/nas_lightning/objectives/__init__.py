@@ -1,4 +1,4 @@
-"""What is minimised and what is reported. One objective a file."""
+"""Objectives: the loss to minimise and the metric to report, one objective a file."""
 
 from nas_lightning.objectives.classification import BalancedAccuracy, Classification
 

@@ -9,14 +9,14 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 
 class BalancedAccuracy(MulticlassConfusionMatrix):
-    """Mean recall of the classes that occur, as scikit-learn defines it.
+    """Average recall over the classes that occur, as scikit-learn defines balanced accuracy.
 
     torchmetrics' macro average counts a class that is predicted but does not occur as recall 0, which would punish
     small validation splits without the rare classes.
     """
 
     def compute(self) -> Tensor:
-        """Mean recall as a fraction."""
+        """Return the mean recall as a fraction."""
         matrix = super().compute()
         support = matrix.sum(dim=1)
         occurs = support > 0
@@ -24,7 +24,7 @@ class BalancedAccuracy(MulticlassConfusionMatrix):
 
 
 class Classification:
-    """Cross-entropy and accuracy.
+    """Minimise cross-entropy; report accuracy or balanced accuracy.
 
     Args:
         metric: `accuracy` (share of images) or `balanced_accuracy` (mean recall of the classes).
@@ -46,19 +46,20 @@ class Classification:
         self._weights: Tensor | None = None
 
     def bind(self, num_classes: int, train_labels: Any) -> None:
-        """Learn the number of classes and, for balanced weights, their frequencies [N] in the training set."""
+        """Set the number of classes and, for balanced weights, compute them from the training labels [N]."""
         self._num_classes = num_classes
         if self.class_weights == "balanced":
             counts = torch.bincount(torch.as_tensor(train_labels), minlength=num_classes).float()
+            # clamp keeps the weight of a class without training images finite.
             self._weights = counts.sum() / (num_classes * counts.clamp(min=1))
 
     def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy of logits [B, K] and labels [B]."""
+        """Return the mean cross-entropy of logits [B, K] and labels [B]."""
         weights = None if self._weights is None else self._weights.to(outputs)
         return nn.functional.cross_entropy(outputs, targets, weight=weights, label_smoothing=label_smoothing)
 
     def new_metric(self) -> Metric:
-        """Accuracy as a fraction; multiplied by 100 where it is reported."""
+        """Return a fresh metric, a fraction; it is multiplied by 100 where it is reported."""
         if self.metric == "balanced_accuracy":
             return BalancedAccuracy(num_classes=self._num_classes)
         return MulticlassAccuracy(num_classes=self._num_classes, average="micro")

@@ -1,4 +1,4 @@
-"""Methods against one of them, seed by seed: what the same seed gives both, and whether chance would give as much.
+"""Compare methods with a baseline, seed by seed, and test the paired differences for significance.
 
 Sources: Wilcoxon (1945) for the signed ranks, Student's t for paired samples, Holm (1979) for several comparisons.
 `compare` does the statistics; `write` and `show` only format.
@@ -26,9 +26,9 @@ from nas_lightning.runs.files import write_text
 
 log = logging.getLogger(__name__)
 
-_SAME = ["space", "data", "recipe", "metric", *SIZE]  # what runs must share to be compared
+_SHARED = ["space", "data", "recipe", "metric", *SIZE]  # what runs must share to be compared
 _WORDS = ("space", "data", "method")  # columns that are not numbers
-_TRIED = 12  # pairs up to which the signed-rank test tries all signs, 4096 of them
+_EXACT_PAIRS = 12  # pairs up to which the signed-rank test enumerates all signs, 4096 of them
 _COLUMNS = {
     "method": "method",
     "n": "n",
@@ -43,9 +43,10 @@ _COLUMNS = {
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p values: the smallest times their number, the next times one less, never falling, at most 1.
+    """Adjust p values for several comparisons by the step-down method of Holm (1979).
 
-    Those that are nan stay so and do not count.
+    The smallest is multiplied by their number, the next by one less and so on; the results never fall and are at most
+    1. Values that are nan stay nan and do not count.
     """
     p = np.asarray(p_values, dtype=float)
     order = [int(i) for i in np.argsort(p) if not np.isnan(p[i])]  # argsort puts nan last
@@ -58,10 +59,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Compares every method with the baseline on the seeds that both have.
+    """Compare every method with the baseline on the seeds that both have.
 
-    Of each run its regret is compared where all runs have one (evaluation=tabular), otherwise its test error: smaller
-    is better.
+    The value compared is the regret where all runs have one (evaluation=tabular), otherwise the test error: smaller is
+    better.
 
     Args:
         frame: What `collect` returns; runs without a test accuracy are left out.
@@ -75,17 +76,17 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         of methods. Standard deviations are those of a sample.
 
     Raises:
-        ConfigError: There is no run of such a method, or a method has two runs of one seed.
+        ConfigError: There is no run of the baseline, or a method has two runs of one seed.
     """
     runs = frame[frame["test_accuracy"].notna()].copy()
     runs["test_error"] = 100 - runs["test_accuracy"]
     value = "regret" if runs["regret"].notna().all() else "test_error"
     groups: list[pd.DataFrame] = []
     without: list[str] = []
-    for labels, same in runs.groupby(_SAME, dropna=False, sort=False):
-        twice = same[same.duplicated(["method", "seed"])]
-        if len(twice):
-            first = twice.iloc[0]
+    for labels, same in runs.groupby(_SHARED, dropna=False, sort=False):
+        duplicates = same[same.duplicated(["method", "seed"])]
+        if len(duplicates):
+            first = duplicates.iloc[0]
             raise ConfigError(
                 f"baseline={baseline}: {first['method']} has two runs of seed {first['seed']:g}, {first['run']} is one"
                 " of them; name runs of one configuration: runs=multirun/SWEEP"
@@ -100,7 +101,7 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         for test in ("wilcoxon", "t"):
             rows.loc[others, f"{test}_holm"] = holm(list(rows.loc[others, f"{test}_p"]))
         rows = rows.sort_values(["mean", "method"])
-        for place, (name, label) in enumerate(zip([*_SAME, "value"], [*labels, value], strict=True)):
+        for place, (name, label) in enumerate(zip([*_SHARED, "value"], [*labels, value], strict=True)):
             rows.insert(place, name, str(label))
         groups.append(rows)
     if not groups:
@@ -112,12 +113,13 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def _row(method: str, values: pd.Series[float], baseline: pd.Series[float]) -> dict[str, Any]:
-    """Of one method, its own numbers and those of the pairs."""
+    """Return the row of one method: its own statistics and those of the pairs."""
     row: dict[str, Any] = {"method": method, "n": values.count(), "mean": values.mean(), "std": values.std()}
     keys = ("pairs", "difference_mean", "difference_std", "wilcoxon_p", "t_p", "wilcoxon_holm", "t_holm")
     if values.name == baseline.name:
         return row | dict.fromkeys(keys, np.nan)
-    differences = (values - baseline).dropna().round(6)  # what only rounding makes differ is a tie
+    # nan on seeds that only one of the two has, so dropna leaves the pairs.
+    differences = (values - baseline).dropna().round(6)  # differences by rounding alone are ties
     row |= {"pairs": len(differences), "difference_mean": differences.mean(), "difference_std": differences.std()}
     tested = len(differences) > 1 and bool((differences != 0).any())
     row["wilcoxon_p"] = float(stats.wilcoxon(differences, method=_signs(len(differences))).pvalue) if tested else np.nan
@@ -126,12 +128,12 @@ def _row(method: str, values: pd.Series[float], baseline: pd.Series[float]) -> d
 
 
 def _signs(pairs: int) -> Any:
-    """All signs are tried while they are few: where differences tie, the normal approximation is wrong for so few."""
-    return stats.PermutationMethod(n_resamples=2**pairs) if pairs <= _TRIED else "auto"
+    """Return the method of the signed-rank test: all signs for few pairs, where ties spoil the normal approximation."""
+    return stats.PermutationMethod(n_resamples=2**pairs) if pairs <= _EXACT_PAIRS else "auto"
 
 
 def smallest_p(pairs: int) -> float:
-    """The smallest two-sided p that the signed-rank test can give: all differences on one side.
+    """Return the smallest two-sided p that the signed-rank test can give: all differences on one side.
 
     >>> smallest_p(5)
     0.0625
@@ -140,11 +142,12 @@ def smallest_p(pairs: int) -> float:
 
 
 def note(comparison: pd.DataFrame) -> str:
-    """What the number of pairs can and cannot show, in a sentence; of several groups that of the strongest."""
+    """Return a sentence on the smallest p that the pairs allow; of several groups, for the strongest."""
     tested = comparison[comparison["wilcoxon_p"].notna()]
     if tested.empty:
         return "No method has two seeds in common with the baseline and differs there: nothing can be tested."
-    groups = tested.groupby(_SAME, dropna=False)["pairs"].agg(["max", "count"])
+    # The strongest group is the one that can reach the smallest p after Holm's correction.
+    groups = tested.groupby(_SHARED, dropna=False)["pairs"].agg(["max", "count"])
     pairs, methods = min(((int(p), int(m)) for p, m in groups.to_numpy()), key=lambda g: g[1] * smallest_p(g[0]))
     least = smallest_p(pairs)
     within = " within a space and data set" if len(groups) > 1 else ""
@@ -156,7 +159,7 @@ def note(comparison: pd.DataFrame) -> str:
 
 
 def write(comparison: pd.DataFrame, folder: Path) -> list[Path]:
-    """Writes `comparison.md` and `comparison.csv`; returns both paths."""
+    """Write `comparison.md` and `comparison.csv`; return both paths."""
     folder.mkdir(parents=True, exist_ok=True)
     header, *lines = _cells(comparison)
     rule = ["---" if name in _WORDS else "---:" for name in header]
@@ -168,13 +171,13 @@ def write(comparison: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def sheet(comparison: pd.DataFrame) -> Sheet:
-    """The table for the page of a report."""
+    """Return the table for the page of a report."""
     header, *lines = _cells(comparison)
     return Sheet("comparison", "Seed by seed", header, lines, _WORDS, note(comparison))
 
 
 def show(comparison: pd.DataFrame, file: IO[str] | None = None) -> None:
-    """Prints the table, by default to stdout."""
+    """Print the table, by default to stdout."""
     header, *lines = _cells(comparison)
     table = Table(caption=Text(note(comparison)), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in header:
@@ -187,7 +190,7 @@ def show(comparison: pd.DataFrame, file: IO[str] | None = None) -> None:
 
 
 def _cells(comparison: pd.DataFrame) -> list[list[str]]:
-    """Formats the table, header first; space and data stand where several are compared."""
+    """Format the table, header first; space and data are columns where there are several."""
     several = [name for name in ("space", "data") if comparison[name].nunique() > 1]
     value = str(comparison["value"].iloc[0]).replace("_", " ")
     header = [*several, *(title.format(value) for title in _COLUMNS.values())]

@@ -1,7 +1,7 @@
-"""Does what is known at the end of a search tell how good its architecture is? Scatter plots with correlations.
+"""Correlate the measures at the end of a search with the quality of its architecture, in scatter plots and tables.
 
-Dominant eigenvalue against test accuracy and error (Zela et al., RobustDARTS, ICLR 2020, figure 15) and against what
-the supernet loses when it is discretised (figure 6), one-shot accuracy against test accuracy.
+Dominant eigenvalue against test accuracy and error (Zela et al., RobustDARTS, ICLR 2020, figure 15) and against the
+accuracy that the supernet loses by discretisation (figure 6); one-shot accuracy against test accuracy.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
-from nas_lightning.reports.records import JUDGED, SETTING, settings
+from nas_lightning.reports.records import EVALUATION_SETTING, SETTING, settings
 from nas_lightning.reports.sheets import Sheet, number
 from nas_lightning.reports.style import TITLE, Style, label, panels, tidy
 
 MAX_PANELS = 4
-_FEWEST = 3  # runs; two points lie on a line whatever they are
+_FEWEST = 3  # runs; two points always lie on a line
 _NAMED = 32  # methods in a legend
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two columns to look at together.
+    """Two columns to plot against each other.
 
     Args:
         name: Of the figure's files.
         title: Of the figure.
-        x: Column, and what its axis says.
+        x: Column, and the label of its axis.
         y: Likewise.
         shared: Columns that runs must share to be in one panel.
     """
@@ -41,7 +41,7 @@ class Pair:
     title: str
     x: tuple[str, str]
     y: tuple[str, str]
-    shared: tuple[str, ...] = JUDGED
+    shared: tuple[str, ...] = EVALUATION_SETTING
 
 
 PAIRS = (
@@ -72,12 +72,12 @@ DISCRETIZATION = Pair(
     ("drop", "drop of accuracy on val (points)"),
     SETTING,
 )
-"""Of the rows of `analysis=discretization`."""
+"""Pair of columns in the table of `analysis=discretization`."""
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """How far two columns go together.
+    """Linear and rank correlation of two columns.
 
     Attributes:
         n: Runs that have both.
@@ -95,7 +95,7 @@ class Correlation:
 
 
 def correlate(x: Iterable[float], y: Iterable[float]) -> Correlation:
-    """Pearson's and Spearman's correlation of the pairs in which both are numbers."""
+    """Return Pearson's and Spearman's correlation over the pairs in which both are finite."""
     both = np.array([list(x), list(y)], dtype=float)
     both = both[:, np.isfinite(both).all(axis=0)]
     n = both.shape[1]
@@ -106,11 +106,11 @@ def correlate(x: Iterable[float], y: Iterable[float]) -> Correlation:
 
 
 def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
-    """A point a run, a panel a setting.
+    """Draw a scatter plot of a pair of columns: a point a run, a panel a setting.
 
     Args:
         frame: A row a run: `run`, `method`, the columns of the pair and those that it shares.
-        pair: What is drawn.
+        pair: The columns to draw.
         style: Colours and markers of the methods.
 
     Returns:
@@ -131,7 +131,7 @@ def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
             panel.scatter(
                 same[x], same[y], s=size, color=style.colour(str(method)), marker=marker, alpha=0.75, linewidths=0
             )
-        panel.set_title(f"{label(title, TITLE)}\n{_told(correlate(rows[x], rows[y]))}", size=7.5, loc="left")
+        panel.set_title(f"{label(title, TITLE)}\n{_text(correlate(rows[x], rows[y]))}", size=7.5, loc="left")
         panel.set_xlabel(x_label, size=9)
         panel.set_ylabel(y_label, size=9)
         tidy(panel)
@@ -149,7 +149,7 @@ def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
 
 
 def correlations(pairs: Iterable[tuple[Pair, pd.DataFrame]]) -> Sheet | None:
-    """The correlations of all pairs, each with its rows, in all settings that have three runs; None without any."""
+    """Tabulate the correlations of all pairs, in all settings that have three runs; None without any."""
     lines = []
     for pair, frame in pairs:
         for title, rows in settings(_both(frame, pair), pair.shared, len(frame)):
@@ -169,14 +169,14 @@ def correlations(pairs: Iterable[tuple[Pair, pd.DataFrame]]) -> Sheet | None:
 
 
 def discretizations(rows: pd.DataFrame) -> Sheet | None:
-    """What supernets lose, by method.
+    """Tabulate the accuracy that supernets lose by discretisation, mean by method.
 
     Args:
         rows: A row a run: `method`, `space`, `data`, `val_accuracy`, `discrete_accuracy`, `drop`,
             `dominant_eigenvalue`.
 
     Returns:
-        None where there is none.
+        The table; None where there are no rows.
     """
     if rows.empty:
         return None
@@ -196,7 +196,7 @@ def discretizations(rows: pd.DataFrame) -> Sheet | None:
 
 
 def probability(p: float) -> str:
-    """A p-value with three decimals, or that it is smaller."""
+    """Format a p-value with three decimals, or as smaller than 0.001."""
     return "< 0.001" if p < 0.001 else number(p, 3)
 
 
@@ -204,8 +204,8 @@ def _both(frame: pd.DataFrame, pair: Pair) -> pd.DataFrame:
     return frame[np.isfinite(frame[pair.x[0]]) & np.isfinite(frame[pair.y[0]])]
 
 
-def _told(found: Correlation) -> str:
-    """The correlation in one line."""
+def _text(found: Correlation) -> str:
+    """Format a correlation in one line."""
     if math.isnan(found.pearson):
         return f"n = {found.n}, no correlation: one of the two is constant"
     pearson = f"Pearson r = {found.pearson:.2f} (p {_equals(found.pearson_p)})"

@@ -1,4 +1,4 @@
-"""What runs cost: seconds of search, curvature, selection and evaluation, mean by method."""
+"""Tabulate and draw the cost of runs: mean seconds of search, curvature, selection and evaluation by method."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ PARTS = {
     "selection_seconds": ("selection", "#009E73"),
     "evaluation_seconds": ("evaluation", "#CC79A7"),
 }
-"""Column of the frame -> its name and colour. No second counts in two of them."""
+"""Column of the frame -> its name and colour. The parts are disjoint: no second counts twice."""
 MAX_PANELS = 4
 MAX_METHODS = 30
 _UNITS = ((3 * 3600.0, 3600.0, "hours"), (300.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 
 
 def costs(frame: pd.DataFrame) -> Sheet | None:
-    """Mean seconds of each part by method and setting, over the runs that did it; None where no run says any."""
-    frame = _told(frame)
+    """Tabulate mean seconds of each part by method and setting, over the runs that did it; None without any."""
+    frame = _with_costs(frame)
     if frame.empty:
         return None
     lines = []
@@ -43,8 +43,8 @@ def costs(frame: pd.DataFrame) -> Sheet | None:
 
 
 def draw_costs(frame: pd.DataFrame) -> Figure | None:
-    """Stacked bars, a panel a setting; None where no run says what it cost."""
-    parts = settings(_told(frame), SETTING, MAX_PANELS)
+    """Draw stacked bars, a panel a setting; None where no run has recorded its cost."""
+    parts = settings(_with_costs(frame), SETTING, MAX_PANELS)
     if not parts:
         return None
     tables = [rows.groupby("method")[list(PARTS)].mean().fillna(0.0) for _, rows in parts]
@@ -71,5 +71,5 @@ def draw_costs(frame: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def _told(frame: pd.DataFrame) -> pd.DataFrame:
+def _with_costs(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame[list(PARTS)].notna().any(axis=1)]

@@ -1,6 +1,6 @@
-"""The dominant eigenvalue over one search, drawn from its `curvature.csv`.
+"""Draw the dominant eigenvalue over one search, from its `curvature.csv`.
 
-The figure of Zela et al. (RobustDARTS, ICLR 2020): what was measured, its running average, and where the search was
+The figure of Zela et al. (RobustDARTS, ICLR 2020): the measurements, their running average, and where the search was
 stopped. Left out: comparisons of several runs.
 """
 
@@ -22,14 +22,14 @@ _WINDOW = 5  # measurements, as in the paper
 
 
 def save_curvature(curvature_csv: Path, folder: Path) -> list[Path]:
-    """Writes `curvature.svg`: the dominant eigenvalue by epoch, raw and smoothed, and what a control decided on it.
+    """Write `curvature.svg`: the dominant eigenvalue by epoch, raw and smoothed, and the decisions of a control.
 
     A thick line shows the averages that a control decided on, each at the epoch of the decision, that is at the end
     of its window. Where the table has none, it is the mean of 5 measurements of one attempt, each at the centre of
-    its window, so that the first and last 2 measurements have none. No line goes on from one attempt to the next.
+    its window, so that the first and last 2 measurements have none. Attempts are not joined by a line.
 
     Args:
-        curvature_csv: Table with the columns `epoch` (it goes on after a rollback), `dominant_eigenvalue` and any of
+        curvature_csv: Table with the columns `epoch` (it continues after a rollback), `dominant_eigenvalue` and any of
             `search_epoch`, `attempt`, `smoothed`, `event` (empty, or `stopped`, `rolled back`) and `to_epoch` (the
             search epoch that an event goes back to).
         folder: Where the figure goes; made if it is missing.
@@ -45,7 +45,7 @@ def save_curvature(curvature_csv: Path, folder: Path) -> list[Path]:
         return []
     missing = [name for name in ("smoothed", "event", "to_epoch") if name not in rows]
     rows = rows.assign(**dict.fromkeys(missing, np.nan)).sort_values("epoch", kind="stable")
-    for name in ("dominant_eigenvalue", "smoothed"):  # columns without a value are read as objects
+    for name in ("dominant_eigenvalue", "smoothed"):  # columns without a value are read as object dtype
         rows[name] = rows[name].astype(float)
     if not np.isfinite(rows["dominant_eigenvalue"]).any():
         return []
@@ -74,7 +74,7 @@ def _figure(rows: pd.DataFrame, attempts: list[pd.DataFrame]) -> Figure:
 
 
 def _draw(axes: Axes, lines: list[pd.Series[float]], name: str, colour: str, width: float, marker_size: float) -> None:
-    """Draws one line an attempt, under one entry in the legend."""
+    """Draw one line an attempt, under one entry in the legend."""
     for line in lines:
         values = line[np.isfinite(line)]
         if values.empty:
@@ -87,9 +87,9 @@ def _draw(axes: Axes, lines: list[pd.Series[float]], name: str, colour: str, wid
 
 
 def _mark_events(axes: Axes, rows: pd.DataFrame) -> None:
-    """Marks and labels where a control stopped the search or went back.
+    """Mark and labels where a control stopped the search or went back.
 
-    After a rollback, search epochs are no longer those of the axis; the label then says which ones it counts.
+    After a rollback, search epochs are no longer those of the axis; so the label names the kind it counts.
     """
     for row in rows[rows["event"].notna()].to_dict("records"):
         label = str(row["event"])

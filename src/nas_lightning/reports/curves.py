@@ -1,4 +1,4 @@
-"""Learning curves of one run, drawn from its `metrics.csv`."""
+"""Draw the learning curves of one run, from its `metrics.csv`."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _ACCURACIES = {
     "test_accuracy": ("test", "#CC79A7"),
 }
 MARKER: dict[str, Any] = {"color": "#7F7F7F", "linestyle": "--", "linewidth": 1}  # of a rollback or a stop
-_FEW_EPOCHS = 25  # up to here every epoch gets a dot, so that a run of one epoch is seen at all
+_FEW_EPOCHS = 25  # up to here every epoch gets a dot, so that a run of one epoch is visible
 
 
 def save_curves(metrics_csv: Path, folder: Path) -> list[Path]:
-    """Writes `search.svg`, `selection.svg` and `evaluation.svg`: losses on the left, accuracies on the right, by epoch.
+    """Write `search.svg`, `selection.svg` and `evaluation.svg`: losses on the left, accuracies on the right, by epoch.
 
     Args:
         metrics_csv: Table with the columns `phase`, `epoch` and any of `attempt`, the losses and the
@@ -40,7 +40,7 @@ def save_curves(metrics_csv: Path, folder: Path) -> list[Path]:
         folder: Where the figures go; made if it is missing.
 
     Returns:
-        The figures written. A phase of which the table says nothing has none.
+        The figures written; a phase without values has none.
     """
     try:
         metrics = tables.read_frame(metrics_csv)
@@ -66,7 +66,7 @@ _Series = list[tuple[str, str, "pd.Series[float]"]]
 
 
 def _series(rows: pd.DataFrame, names: Mapping[str, tuple[str, str]]) -> _Series:
-    """Returns legend, colour and values of every column that is there and holds a number."""
+    """Return legend, colour and values of every column that has any value."""
     return [
         (label, colour, values)
         for column, (label, colour) in names.items()
@@ -88,7 +88,7 @@ def _figure(phase: str, rows: pd.DataFrame, panels: list[tuple[str, _Series]]) -
 
 
 def finish(axes: Axes, label: str) -> None:
-    """Gives axes over epochs their labels, grid and legend, once everything is drawn."""
+    """Add labels, grid and legend to axes over epochs, after everything is drawn."""
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -99,7 +99,7 @@ def finish(axes: Axes, label: str) -> None:
 
 
 def _mark_rollbacks(axes: Axes, rows: pd.DataFrame) -> None:
-    """Marks the epochs before which the search went back: their attempt is new."""
+    """Mark rollbacks: the epochs that begin a new attempt."""
     if "attempt" not in rows:
         return
     attempts = rows["attempt"].dropna()

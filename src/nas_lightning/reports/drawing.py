@@ -1,8 +1,8 @@
-"""Drawings of cells: inputs on the left, output on the right, every operation's name on its edge.
+"""Draw cells: inputs on the left, output on the right, every operation's name on its edge.
 
 The layout is the layered one of Sugiyama, Tagawa and Toda (1981). Nodes stand in columns by depth, columns of
 labels stand between them, and an edge is a chain of places, one a column. Places of one column never overlap
-and edges bend only between columns, so no label covers another and no edge runs through what is not its own.
+and edges bend only between columns, so labels do not overlap and no edge crosses a node or a label of another.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FAMILIES = (
     (("skip", "identity"), "#CC79A7"),
     (("none", "zero", "noise"), "#7F7F7F"),
 )
-_OTHER = "#E69F00"  # plain convolutions and whatever is to come
+_OTHER = "#E69F00"  # plain convolutions and unknown operations
 _INK, _WIRE = "#222222", "#9A9A9A"
 
 # Sizes in inches, which are also the units of the drawing.
@@ -41,7 +41,7 @@ _CHARACTER = 0.078  # width of a character of a label
 
 
 class HasCells(Protocol):
-    """What a drawing needs to know of a genotype."""
+    """The part of a genotype that a drawing needs."""
 
     @property
     def space(self) -> str:
@@ -58,7 +58,7 @@ class HasCells(Protocol):
 
 @dataclass
 class _Place:
-    """Where a node or an edge meets a column; `text` names the node or the operation, a bend has none."""
+    """A point at which a node or an edge meets a column; `text` names the node or the operation, bends have none."""
 
     column: int
     height: float
@@ -80,12 +80,12 @@ def draw_cell(
     title: str,
     inputs: Sequence[str] = ("c_{k-2}", "c_{k-1}"),
 ) -> Figure:
-    """Draws one cell.
+    """Draw one cell.
 
     Args:
         edges: `(node, operation, source)` for every operation.
         concat: The nodes that are joined into the output, `c_k`.
-        title: What stands above the drawing.
+        title: Of the drawing.
         inputs: Names of nodes 0, 1, … in mathematical notation; the others show their number in the genotype.
 
     Returns:
@@ -118,7 +118,7 @@ def draw_cell(
 
 
 def draw_genotype(genotype: HasCells) -> dict[str, Figure]:
-    """Draws every type of cell of a genotype, by its name."""
+    """Draw every type of cell of a genotype, by its name."""
     figures = {}
     for name, edges in genotype.cells.items():
         # The first nodes, which nothing leads to, are the inputs: two in DARTS, one in NAS-Bench-201.
@@ -129,7 +129,7 @@ def draw_genotype(genotype: HasCells) -> dict[str, Figure]:
 
 
 def save_genotype(genotype: HasCells, folder: FilePath) -> list[FilePath]:
-    """Writes `cell_<name>.svg` for every type of cell of a genotype and returns the paths.
+    """Write `cell_<name>.svg` for every type of cell of a genotype; return the paths.
 
     The same genotype gives the same bytes.
     """
@@ -138,7 +138,7 @@ def save_genotype(genotype: HasCells, folder: FilePath) -> list[FilePath]:
 
 
 def save_svg(figure: Figure, path: FilePath) -> FilePath:
-    """Writes a figure whose text stays text and whose bytes depend on nothing but what is drawn."""
+    """Write a figure with its text as text; the bytes depend on the drawing alone."""
     with matplotlib.rc_context({"svg.hashsalt": "nas_lightning", "svg.fonttype": "none"}), replacing(path) as file:
         figure.savefig(file, format="svg", metadata={"Date": None})
     return path
@@ -149,7 +149,7 @@ def _colour(op: str) -> str:
 
 
 def _build(edges: Sequence[Edge], concat: Sequence[int], inputs: Sequence[str]) -> tuple[list[_Place], list[_Route]]:
-    """Gives every node its column (even ones; odd ones are for labels) and every edge its route."""
+    """Assign every node its column (even ones; odd ones are for labels) and every edge its route."""
     count = 1 + max([len(inputs) - 1, *concat, *(node for node, _, _ in edges)])
     depth = [0] * count
     for node in range(len(inputs), count):  # sources have smaller numbers, so they are known
@@ -172,7 +172,7 @@ def _build(edges: Sequence[Edge], concat: Sequence[int], inputs: Sequence[str]) 
 
 
 def _arrange(columns: list[list[_Place]], routes: Sequence[_Route], sweeps: int = 30) -> None:
-    """Sets the heights: sweeps to and fro pull places to their neighbours' mean; the best sweep is kept."""
+    """Set the heights: alternate sweeps pull places to the mean of their neighbours; the best sweep is kept."""
     links = [pair for route in routes for pair in zip(route.places, route.places[1:], strict=False)]
     before: dict[int, list[_Place]] = {}
     after: dict[int, list[_Place]] = {}
@@ -206,7 +206,7 @@ def _arrange(columns: list[list[_Place]], routes: Sequence[_Route], sweeps: int 
 
 
 def _cost(links: Sequence[tuple[_Place, _Place]], columns: int) -> float:
-    """Crossings, and the total rise and fall of the edges as a tie-break."""
+    """Return the number of crossings, with the total rise and fall of the edges as a tie-break."""
     crossings = 0
     for column in range(columns):
         here = [(left.y, right.y) for left, right in links if left.column == column]
@@ -215,7 +215,7 @@ def _cost(links: Sequence[tuple[_Place, _Place]], columns: int) -> float:
 
 
 def _spread(column: list[_Place], wishes: Sequence[float]) -> None:
-    """Sorts a column by the wished heights, top first, and moves its places as little as keeps them apart.
+    """Sort a column by the wished heights, top first, and moves its places as little as keeps them apart.
 
     Least squares under an order (pool adjacent violators): neighbours that are too close become one block,
     which stands where its members wish on average.
@@ -244,7 +244,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _abscissae(columns: Sequence[Sequence[_Place]], routes: Sequence[_Route]) -> tuple[list[float], list[float]]:
-    """Centres and widths of the columns; the steeper the edges between two columns, the wider their gap."""
+    """Return centres and widths of the columns; the steeper the edges between two columns, the wider their gap."""
     widths = []
     for index, column in enumerate(columns):
         longest = max((len(place.text) for place in column if place.text), default=0)
@@ -263,7 +263,7 @@ def _abscissae(columns: Sequence[Sequence[_Place]], routes: Sequence[_Route]) ->
 
 
 def _draw_route(axes: Axes, route: _Route, port: float, x: Sequence[float], widths: Sequence[float]) -> None:
-    """Draws an edge that ends at height `port`: level in a column, an S between two, its label on top."""
+    """Draw an edge that ends at height `port`: level in a column, an S between two, its label on top."""
     start, *inner, end = route.places
     points = [(x[start.column] + widths[start.column] / 2, start.y)]
     codes = [Curve.MOVETO]
@@ -294,7 +294,7 @@ def _draw_route(axes: Axes, route: _Route, port: float, x: Sequence[float], widt
 
 
 def _box(axes: Axes, x: float, place: _Place, width: float, face: str, line: str, size: int) -> None:
-    """Draws a rounded box and its text."""
+    """Draw a rounded box and its text."""
     rounding = place.height / 2 if size < 11 else 0.1
     axes.add_patch(
         FancyBboxPatch(

@@ -1,4 +1,4 @@
-"""Mixing weights over time: a panel an operation, edges from top to bottom, epochs from left to right."""
+"""Draw mixing weights over time: a panel an operation, edges from top to bottom, epochs from left to right."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _MISSING = "#E4E4E4"  # an edge that does not offer the operation
 
 
 def read_mixing(path: Path) -> list[dict[str, Any]]:
-    """The lines of `genotypes.jsonl` that hold mixing weights: `epoch`, `attempt` and `mixing`, in their order."""
+    """Read the lines of `genotypes.jsonl` that hold mixing weights: `epoch`, `attempt` and `mixing`, in order."""
     return [line for line in history.read(path) if line.get("mixing")]
 
 
 def draw_mixing_over_time(lines: Sequence[Mapping[str, Any]], choice: Choice, title: str) -> Figure:
-    """Draws the weights of one choice from before the search to its end.
+    """Draw the weights of one choice from before the search to its end.
 
     Args:
         lines: What `read_mixing` returns.
         choice: Names of rows and options.
-        title: What stands above the figure.
+        title: Of the figure.
 
     Returns:
-        Where the search went back, a white line stands before the new attempt.
+        The figure; after a rollback, a white line separates the attempts.
 
     Raises:
-        ConfigError: The weights are not those of the choice.
+        ConfigError: The weights do not have the shape of the choice.
     """
     shape = (choice.num_rows, choice.num_options)
     tables = [np.array(line["mixing"][choice.name], dtype=float) for line in lines]
@@ -50,7 +50,7 @@ def draw_mixing_over_time(lines: Sequence[Mapping[str, Any]], choice: Choice, ti
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     epochs = [int(line["epoch"]) + 1 for line in lines]
     attempts = [line.get("attempt", 0) for line in lines]
-    # The scale spans the weights that occur, so that small differences early in a search are seen, too.
+    # The scale spans the weights that occur, so that small differences early in a search are visible.
     occurring = weights[:, choice.mask.numpy()]
     bottom, top = float(occurring.min()), float(occurring.max())
     image = None

@@ -1,6 +1,6 @@
-"""Landscapes: contours and a surface of what was measured over a plane of architecture parameters.
+"""Draw landscapes: contours and a surface of values measured over a plane of architecture parameters.
 
-The figure of Chu et al. (NoisyDARTS, 2020). Several runs stand below each other, all in the same colours.
+The figure of Chu et al. (NoisyDARTS, 2020). Runs are stacked and share one scale of colours.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nas_lightning.reports.drawing import save_svg
 
-# Perceptually uniform, and its order is seen without colour vision.
+# Perceptually uniform, and readable without colour vision.
 _COLOURS = "viridis"
 _LEVELS = 12  # about so many, at round numbers
 _SIZE = (9.6, 4.3)  # inches of a run
@@ -28,13 +28,16 @@ _AXES = ("x: distance along the first direction", "y: along the second")
 def save_landscape(
     rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str], labels: Mapping[str, str], folder: Path
 ) -> list[Path]:
-    """Writes `landscape_NAME.svg` for every measured value: left contours with the centre marked, right the surface.
+    """Write `landscape_NAME.svg` for every measured value: left contours with the centre marked, right the surface.
 
     Args:
         rows: `run`, `x`, `y` and the values, on one square grid for all runs.
-        titles: What stands above each run, in the order in which they are shown.
-        labels: The column of each value, and what is written beside its colours.
-        folder: Where the figures go; made if it is missing.
+        titles: Title of each run, in the order of the figure.
+        labels: Column of each value -> label of its colours.
+        folder: Folder of the figures; made if it is missing.
+
+    Returns:
+        The figures written.
     """
     frame = pd.DataFrame(rows)
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +48,7 @@ def save_landscape(
 
 
 def limits(values: Sequence[float]) -> tuple[float, float]:
-    """The smallest and the largest value; a little apart where they are the same."""
+    """Return the smallest and the largest value, widened a little where they are equal."""
     low, high = float(min(values)), float(max(values))
     return (low, high) if high > low else (low - 1e-3 * max(1.0, abs(low)), high + 1e-3 * max(1.0, abs(high)))
 

@@ -1,4 +1,4 @@
-"""Mixing weights as a heat map: an edge a row, an operation a column."""
+"""Draw mixing weights as a heat map: an edge a row, an operation a column."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from nas_lightning.core.choices import Choice
 
 
 def draw_mixing(weights: Tensor, choice: Choice) -> Figure:
-    """Draws the weights of one choice.
+    """Draw the weights of one choice.
 
     Args:
         weights: [R, O], on the CPU.
-        choice: What the rows and options are.
+        choice: Names of rows and options.
 
     Returns:
-        A figure that belongs to no window. Options that a row does not have stay blank; where rows differ in their
+        A figure that belongs to no window. Options that a row lacks stay blank; where rows differ in their
         options, each cell names its own.
     """
     values = np.ma.masked_array(weights.numpy(), ~choice.mask.numpy())

@@ -1,4 +1,4 @@
-"""What a finished run shows on the terminal."""
+"""Show the outcome of a finished run on the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from nas_lightning.core.genotypes import Genotype
 
 
 def show_outcome(summary: Mapping[str, Any], folder: str) -> None:
-    """Print what a run ended with: accuracies, cost, curvature, candidates, the genotype, the folder."""
+    """Print the outcome of a run: accuracies, cost, curvature, candidates, the genotype, the folder."""
     console = Console()
     table = Table(title=f"{summary['method']} · {summary['space']} · {summary['data']} · seed {summary['seed']}")
     table.add_column("what")

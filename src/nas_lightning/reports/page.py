@@ -1,7 +1,7 @@
-"""The page of a report: one HTML file that needs no network, no server and no other file.
+"""Render the page of a report: one HTML file that needs no network, no server and no other file.
 
-Figures are inside as images, so that nothing in them can run; tables sort by a click on a title. Text is escaped where
-it enters the page.
+Figures are embedded as images, so that no script in them can run; tables sort by a click on a title. Text is escaped
+where it enters the page.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Picture:
 
     Args:
         svg: The file.
-        caption: What it shows and how to read it.
+        caption: Its content and how to read it.
     """
 
     svg: Path
@@ -38,7 +38,7 @@ class Section:
         text: Paragraphs.
         sheets: Tables.
         pictures: Figures.
-        items: A list, each of a name and what is said of it.
+        items: A list of pairs, a name and a remark.
     """
 
     anchor: str
@@ -49,12 +49,12 @@ class Section:
     items: Sequence[tuple[str, str]] = field(default=())
 
     def is_empty(self) -> bool:
-        """Whether there is nothing to show."""
+        """Return True if there is nothing to show."""
         return not (self.text or self.sheets or self.pictures or self.items)
 
 
 def render(title: str, lead: Sequence[str], sections: Sequence[Section]) -> str:
-    """The page; sections in which there is nothing are left out.
+    """Render the page as HTML, without empty sections.
 
     Args:
         title: Of the page.
@@ -146,6 +146,7 @@ document.querySelectorAll("th button").forEach(function (button) {
 });
 """
 
+# The policy forbids every fetch, so that nothing could be loaded even if text were not escaped.
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -1,6 +1,6 @@
-"""Published accuracies beside ours, where space, data, search and recipe are the published ones.
+"""Compare runs with published accuracies, where space, data, search and recipe are the published ones.
 
-The numbers stand in `published.csv`, each with its source and with the command that repeats it. A group of runs is
+The numbers are in `published.csv`, each with its source and with the command that reproduces it. A group of runs is
 compared with a number only if its configuration is that of the command, apart from what does not change a result;
 digits are never compared with CIFAR-10, nor a short search with a long one.
 """
@@ -25,23 +25,24 @@ STATISTICS = {
     "best": "best",
     "selected": "best of several by brief retraining",
     "single": "one run",
-    "reported": "not said",
+    "reported": "not stated",
 }
-"""What a published number is of; one that is `reported` alone is shown, but not subtracted."""
+"""Statistic of a published number -> its name in tables; a `reported` one is shown, but not subtracted."""
 
 NOTE = (
-    "Published numbers stand beside runs of the same space, data, search and recipe only. The difference is ours minus"
-    " the published one, in points of accuracy: of our mean; of our best one, where the number is the best of as many"
-    " runs. A number of which the source does not say what it is an average of is not subtracted."
+    "Published numbers are compared only with runs of the same space, data, search and recipe. The difference is ours"
+    " minus the published one, in points of accuracy: our mean, or our best where the number is the best of as many"
+    " runs. A number whose source does not state the statistic is not subtracted."
 )
 
-_SECTIONS = (
+_SEARCH_SECTIONS = (
     *("space", "relaxation", "hypergradient", "perturbation", "regularizer", "control", "selector"),
     *("search", "candidates", "data"),
 )
-_JUDGED = ("evaluation", "objective")
-# How a run is computed, kept and loaded; the benchmark's own split is more faithful than the halves, not less.
-_FREE = (
+_EVALUATION_SECTIONS = ("evaluation", "objective")
+# Keys that only decide how a run is computed, saved and loaded. A split does not count either: the benchmark's own is
+# closer to the published protocol than the halves, not further from it.
+_NEUTRAL_KEYS = (
     *("search.snapshots", "search.checkpoint_minutes", "evaluation.checkpoint_minutes", "evaluation.channels_last"),
     *("evaluation.compile", "evaluation.path", "evaluation.name"),
     *("data.root", "data.path", "data.download", "data.num_workers", "data.prefetch_factor", "data.augment_on"),
@@ -52,11 +53,12 @@ _KEYS = ["method", "space", "data", "recipe"]
 
 
 def read_published() -> pd.DataFrame:
-    """The published numbers.
+    """Read the published numbers.
 
     Returns:
-        `method`, `space`, `data`, `recipe`, `statistic` (a key of `STATISTICS`), `runs` (of how many, nan where it is
-        not said), `accuracy`, `std`, `median` in percent, `words` (the command that repeats it), `source`, `where`.
+        `method`, `space`, `data`, `recipe`, `statistic` (a key of `STATISTICS`), `runs` (their number, nan where it is
+        not stated), `accuracy`, `std`, `median` in percent, `words` (the command that reproduces it), `source`,
+        `where`.
     """
     with resources.files("nas_lightning.reports").joinpath("published.csv").open(encoding="utf-8") as file:
         frame = pd.read_csv(file)
@@ -69,7 +71,7 @@ def read_published() -> pd.DataFrame:
 def compare(
     summary: pd.DataFrame, reference: Reference, published: pd.DataFrame | None = None
 ) -> tuple[pd.DataFrame, Sheet | None]:
-    """Put published numbers beside groups of runs.
+    """Compare groups of runs with published numbers.
 
     Args:
         summary: What `summarise` returns.
@@ -78,8 +80,8 @@ def compare(
 
     Returns:
         The summary with `published`, `published_std` and `difference` where a number is comparable; and a table of all
-        numbers of the same method, space, data and recipe with their sources, also of those that are not comparable and
-        why. None where there is no such number.
+        numbers of the same method, space, data and recipe with their sources, and a remark why where one is not
+        comparable; None where there is no such number.
     """
     published = read_published() if published is None else published
     summary = summary.copy()
@@ -94,9 +96,11 @@ def compare(
             remark = _remark(row, known[command], command)
             ours = row["test_accuracy_best" if entry["statistic"] == "best" else "test_accuracy_mean"]
             difference = float("nan") if remark else ours - entry["accuracy"]
+            # The best of n runs grows with n, so it is comparable only with the best of as many.
             if entry["statistic"] == "reported" or (entry["statistic"] == "best" and row["n"] != entry["runs"]):
                 difference = float("nan")
                 remark = remark or _incomparable(entry)
+            # The summary has room for one number a group: the first that is comparable and not a best.
             if not remark and entry["statistic"] != "best" and pd.isna(summary["published"][group]):
                 values = entry["accuracy"], entry["std"], difference
                 summary.loc[group, ["published", "published_std", "difference"]] = values
@@ -110,13 +114,13 @@ def compare(
 
 
 def decisive(config: Mapping[str, Any], evaluation_alone: bool = False) -> dict[str, str]:
-    """What of a configuration decides a result, as dotted keys and text."""
-    sections = _JUDGED if evaluation_alone else (*_SECTIONS, *_JUDGED)
-    if config.get("control") and not evaluation_alone:  # what steers the search follows what was measured
+    """Return the part of a configuration that decides a result, as dotted keys and text."""
+    sections = _EVALUATION_SECTIONS if evaluation_alone else (*_SEARCH_SECTIONS, *_EVALUATION_SECTIONS)
+    if config.get("control") and not evaluation_alone:  # controls act on the measurements of callbacks
         sections = (*sections, "callbacks")
     flat = {key: str(value) for name in sections for key, value in _flatten(config.get(name), name)}
     candidates = config.get("candidates") or {}
-    if candidates.get("key") == "seed":  # which seeds does not matter
+    if candidates.get("key") == "seed":  # only the number of seeds matters
         flat = {key: value for key, value in flat.items() if not key.startswith("candidates.values")}
         values = candidates.get("values")
         flat["candidates.values"] = str(values if isinstance(values, int) else len(values or ()))
@@ -124,13 +128,13 @@ def decisive(config: Mapping[str, Any], evaluation_alone: bool = False) -> dict[
         flat = {key: value for key, value in flat.items() if not key.startswith("candidates.")}
     trainer = config.get("trainer") or {}
     flat |= {f"trainer.{name}": str(trainer[name]) for name in _CUTS if _cuts(trainer.get(name))}
-    return {key: value for key, value in flat.items() if key not in _FREE}
+    return {key: value for key, value in flat.items() if key not in _NEUTRAL_KEYS}
 
 
 def _remark(row: pd.Series[Any], reference: Mapping[str, str], words: str) -> str:
-    """Why a group is not comparable with a command; empty where it is."""
+    """Return the reason why a group is not comparable with a command; empty where it is comparable."""
     if pd.isna(row["config_hash"]):
-        return "not compared: these runs do not say that they have one configuration"
+        return "not compared: these runs have no hash that shows that they share a configuration"
     config = load_config(Path(str(row["run"])))
     if not config:
         return "not compared: config.yaml cannot be read"
@@ -138,15 +142,15 @@ def _remark(row: pd.Series[Any], reference: Mapping[str, str], words: str) -> st
     keys = [key for key in {**reference, **ours} if reference.get(key) != ours.get(key)]
     if not keys:
         return ""
-    told = [f"{key}={ours.get(key, 'none')} (published: {reference.get(key, 'none')})" for key in keys[:2]]
+    differences = [f"{key}={ours.get(key, 'none')} (published: {reference.get(key, 'none')})" for key in keys[:2]]
     more = f" and {len(keys) - 2} more" if len(keys) > 2 else ""
-    return f"not compared: {', '.join(told)}{more}"
+    return f"not compared: {', '.join(differences)}{more}"
 
 
 def _incomparable(entry: Mapping[str, Any]) -> str:
     if entry["statistic"] == "reported":
-        return "not compared: the source does not say of what"
-    return f"not compared: the best of {entry['runs']:.0f} is not that of another number of runs"
+        return "not compared: the source does not state the statistic"
+    return f"not compared: the best of {entry['runs']:.0f} cannot be compared with that of another number of runs"
 
 
 def _line(row: pd.Series[Any], entry: Mapping[str, Any], ours: float, difference: float, remark: str) -> list[str]:
@@ -167,12 +171,12 @@ def _line(row: pd.Series[Any], entry: Mapping[str, Any], ours: float, difference
 
 
 def _cuts(value: Any) -> bool:
-    """Whether an argument of the Trainer leaves batches out: 1.0 is all of them, 1 a single one."""
+    """Return True if an argument of the Trainer leaves batches out: 1.0 is all of them, 1 a single one."""
     return value is not None and value is not False and repr(value) not in ("1.0", "0.0", "0")
 
 
 def _flatten(content: Any, prefix: str) -> list[tuple[str, Any]]:
-    """Leaves of nested dictionaries by their dotted keys; lists are leaves, and so is an empty dictionary."""
+    """Return leaves of nested dictionaries by their dotted keys; lists are leaves, and so is an empty dictionary."""
     if not isinstance(content, Mapping) or not content:
         return [(prefix, content)]
     return [leaf for key, value in content.items() for leaf in _flatten(value, f"{prefix}.{key}")]

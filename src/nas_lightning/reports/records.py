@@ -1,6 +1,6 @@
-"""What figures of many runs are drawn from: a table of each run folder, row under row.
+"""Concatenate the tables of many run folders, to draw figures from.
 
-A folder whose table is damaged is left out of that figure and named; it never stops a report.
+A folder whose table is damaged is left out of that figure and listed; it never stops a report.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import pandas as pd
 from nas_lightning.runs import layout, tables
 
 SETTING = ("space", "data")
-"""What runs must share for their searches to be drawn together."""
-JUDGED = ("space", "data", "recipe", "metric", "init_channels", "layers", "epochs")
-"""What they must share for their test accuracies to be compared."""
+"""Columns that runs must share for their searches to be drawn together."""
+EVALUATION_SETTING = ("space", "data", "recipe", "metric", "init_channels", "layers", "epochs")
+"""Columns that they must share for their test accuracies to be compared."""
 
 
 @dataclass
 class Problems:
-    """What could not be read, in the order of finding it.
+    """A list of what could not be read, in the order in which it was found.
 
     Attributes:
         found: Folder and reason, one line each.
@@ -39,7 +39,7 @@ class Problems:
 
     @contextmanager
     def noting(self, folder: str, what: str) -> Iterator[None]:
-        """Note whatever goes wrong with a run's files instead of ending the report: anything may stand in them."""
+        """Note any exception instead of ending the report: the files of a run may hold anything."""
         try:
             yield
         except Exception as error:
@@ -49,12 +49,12 @@ class Problems:
 def gather(
     frame: pd.DataFrame, name: str, numbers: Sequence[str], problems: Problems, optional: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Reads a table of every run.
+    """Read one table of every run.
 
     Args:
         frame: What `collect` returns.
         name: File of the table, in the run folder.
-        numbers: Columns to read; a run whose table lacks one has nothing to tell and is passed over.
+        numbers: Columns to read; a run whose table lacks one is skipped.
         problems: Takes the folders whose table cannot be read.
         optional: Columns of text, empty where they are missing.
 
@@ -75,14 +75,14 @@ def gather(
 
 
 def gather_analyses(frame: pd.DataFrame, name: str, numbers: Sequence[str], problems: Problems) -> pd.DataFrame:
-    """Reads the tables of an analysis, wherever `collect` has found one, whether the runs are there or not.
+    """Read the tables of an analysis, wherever `collect` has found one; the runs themselves may be missing.
 
-    Of each run the latest epoch counts, and of several folders that have it the last one.
+    For each run the latest epoch counts, in the last of several folders that have it.
 
     Args:
         frame: What `collect` returns.
         name: Of the analysis.
-        numbers: Columns to read besides.
+        numbers: Further columns to read.
         problems: Takes the folders whose table cannot be read.
 
     Returns:
@@ -101,7 +101,7 @@ def gather_analyses(frame: pd.DataFrame, name: str, numbers: Sequence[str], prob
 
 
 def _rows(path: Path, run: dict[str, Any], numbers: Sequence[str], optional: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of one table; what a kill left of a last line does not count."""
+    """Return the rows of one table, without a last line that a kill has cut off."""
     rows = tables.read(path)
     if not rows or not set(numbers) <= set(rows[0]):
         return []
@@ -116,11 +116,11 @@ def _rows(path: Path, run: dict[str, Any], numbers: Sequence[str], optional: Seq
 
 
 def settings(frame: pd.DataFrame, columns: Sequence[str], limit: int) -> list[tuple[str, pd.DataFrame]]:
-    """Splits rows by what they must share, those of the most runs first.
+    """Split rows by the columns that they must share, the part with the most runs first.
 
     Args:
         frame: Has the columns and `run`.
-        columns: `SETTING` or `JUDGED`.
+        columns: `SETTING` or `EVALUATION_SETTING`.
         limit: How many parts at most.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The report of any set of runs: a page, figures and tables, and what could not be read."""
+"""Write the report of any set of runs: a page, figures and tables, and a list of what could not be read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nas_lightning.reports.correlations import DISCRETIZATION, PAIRS, correlatio
 from nas_lightning.reports.drawing import draw_genotype
 from nas_lightning.reports.page import Picture, Section, render
 from nas_lightning.reports.published import Reference, compare
-from nas_lightning.reports.records import JUDGED, SETTING, Problems, gather, gather_analyses, settings
+from nas_lightning.reports.records import EVALUATION_SETTING, SETTING, Problems, gather, gather_analyses, settings
 from nas_lightning.reports.runs import collect
 from nas_lightning.reports.sheets import Sheet, write_sheet
 from nas_lightning.reports.spectra import LARGEST, MAX_METHODS, draw_spectra
@@ -29,9 +29,9 @@ Choices = Callable[[Path], Mapping[str, Choice]]
 """The choices of the space of a run folder."""
 
 MAX_SETTINGS = 4
-"""Figures of searches: of so many pairs of space and data, those with the most runs."""
+"""Pairs of space and data whose searches are drawn, those with the most runs."""
 MAX_BEST = 6
-"""Runs of which cells and mixing weights are drawn."""
+"""Runs whose cells and mixing weights are drawn."""
 
 DROPS = ("val_accuracy", "discrete_accuracy", "drop", "dominant_eigenvalue")
 """Columns of `analysis=discretization` that are read."""
@@ -39,16 +39,16 @@ DROPS = ("val_accuracy", "discrete_accuracy", "drop", "dominant_eigenvalue")
 
 @dataclass
 class _Report:
-    """What is being written.
+    """A report that is being written.
 
     Attributes:
         frame: A row a run.
         drops: A row a run whose supernet was discretised.
         spectra: A row an eigenvalue of a run.
-        folder: Where all goes.
+        folder: Folder of all its files.
         style: Colours of the methods.
-        problems: What could not be read.
-        paths: What was written.
+        problems: Files that could not be read.
+        paths: Files written.
     """
 
     frame: pd.DataFrame
@@ -60,7 +60,7 @@ class _Report:
     paths: list[Path] = field(default_factory=list)
 
     def picture(self, figure: Figure | None, name: str, caption: str) -> list[Picture]:
-        """Writes a figure, if there is one."""
+        """Write a figure, if there is one."""
         if figure is None:
             return []
         svg, png = save(figure, self.folder / "figures", name)
@@ -68,7 +68,7 @@ class _Report:
         return [Picture(svg, caption)]
 
     def sheet(self, sheet: Sheet | None) -> list[Sheet]:
-        """Writes a table, if there is one."""
+        """Write a table, if there is one."""
         if sheet is None:
             return []
         (self.folder / "tables").mkdir(parents=True, exist_ok=True)
@@ -83,17 +83,17 @@ def write_report(
     choices: Choices,
     comparison: Sheet | None = None,
 ) -> tuple[pd.DataFrame, list[Path]]:
-    """Writes the report of all runs that the patterns find.
+    """Write the report of all runs that the patterns find.
 
     `report.html` (self-contained), `report.md` and `report.csv` (the table of results), `figures/*.svg` and `*.png`,
     `tables/*.md`, `*.csv` and `*.tex`. A run folder that cannot be read is named on the page and stops nothing.
 
     Args:
         patterns: As in `collect`.
-        folder: Where all goes; made if it is missing.
-        reference: Composes the configuration of a command, to find out whether a published value is comparable.
-        choices: Builds the choices of a run's space, to name what its mixing weights mix.
-        comparison: Methods against one of them, if that is wanted.
+        folder: Folder of the report; made if it is missing.
+        reference: Composes the configuration of a command, to decide whether a published value is comparable.
+        choices: Builds the choices of a run's space, to name the rows and options of its mixing weights.
+        comparison: Table of methods against a baseline, if wanted.
 
     Returns:
         The summary, and the files written, the page first.
@@ -141,7 +141,7 @@ def _lead(report: _Report, patterns: Sequence[str] | str) -> list[str]:
 
 
 def _search_sections(report: _Report) -> Iterator[Section]:
-    """Curvature, spectra, correlations, regret."""
+    """Yield the sections on searches: curvature, spectra, correlations, regret."""
     curvature = gather(
         report.frame, layout.CURVATURE, ("epoch", "attempt", "dominant_eigenvalue"), report.problems, ("event",)
     )
@@ -187,7 +187,7 @@ def _search_sections(report: _Report) -> Iterator[Section]:
         caption = (
             f"Regret after each epoch, {title}: the best test accuracy of the table minus that of the architecture that"
             " the search would have returned; mean ± one standard deviation. A dashed level line is that of a"
-            " method whose architecture is known at the end alone."
+            " method that derives its architecture only at the end."
         )
         same = (report.frame[list(SETTING)] == rows[list(SETTING)].iloc[0]).all(axis=1)
         ends = report.frame.loc[same & report.frame["regret"].notna(), ["run", "method", "regret"]]
@@ -202,22 +202,22 @@ def _left_out(rows: pd.DataFrame, shown: int) -> str:
 
 
 def best_runs(frame: pd.DataFrame, limit: int = MAX_BEST) -> pd.DataFrame:
-    """The best run of each method by test accuracy (else by accuracy on `val`), setting by setting.
+    """Return the best run of each method by test accuracy (else by accuracy on `val`), setting by setting.
 
     Settings of the most runs come first, better methods first within one.
     """
     chosen = []
-    for _, rows in settings(frame, JUDGED, len(frame)):
+    for _, rows in settings(frame, EVALUATION_SETTING, len(frame)):
         ranked = rows.sort_values(["test_accuracy", "search_val_accuracy"], ascending=False, na_position="last")
         chosen.append(ranked.drop_duplicates("method"))
     return pd.concat(chosen).head(limit)
 
 
 def _best_sections(report: _Report, choices: Choices) -> Iterator[Section]:
-    """Cells and mixing weights of the best run of each method."""
+    """Yield the sections with mixing weights and cells of the best run of each method."""
     best = best_runs(report.frame)
-    total = len(report.frame.drop_duplicates(["method", *JUDGED]))
-    of = f" {len(best)} of {total} pairs of method and setting are drawn." if total > len(best) else ""
+    total = len(report.frame.drop_duplicates(["method", *EVALUATION_SETTING]))
+    drawn = f" {len(best)} of {total} pairs of method and setting are drawn." if total > len(best) else ""
     cells, maps = [], []
     for index, (_, row) in enumerate(best.iterrows(), start=1):
         run = Path(row["run"])
@@ -226,7 +226,7 @@ def _best_sections(report: _Report, choices: Choices) -> Iterator[Section]:
             cells += _cells(report, run, index, name, row["test_accuracy"])
         with report.problems.noting(str(run), layout.GENOTYPES):
             maps += _maps(report, run, index, name, choices)
-    chosen = f"Of the best run of each method by test accuracy, else by accuracy on val.{of}"
+    chosen = f"Of the best run of each method by test accuracy, else by accuracy on val.{drawn}"
     yield Section("mixing", "Mixing weights over the search", [chosen] if maps else (), pictures=maps)
     yield Section("cells", "Cells", [chosen] if cells else (), pictures=cells)
 
@@ -258,6 +258,6 @@ def _maps(report: _Report, run: Path, index: int, name: str, choices: Choices) -
 def _cost(report: _Report) -> list[Picture]:
     caption = (
         f"Mean wall-clock time of a run by method; at most {costs.MAX_PANELS} pairs of space and data and"
-        f" {costs.MAX_METHODS} methods each, the dearest."
+        f" {costs.MAX_METHODS} methods each, the most expensive."
     )
     return report.picture(costs.draw_costs(report.frame), "costs", caption)

@@ -1,4 +1,4 @@
-"""What tables compare: run folders, and what their summaries and configurations say."""
+"""Collect run folders with their summaries and configurations, as one frame."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from nas_lightning.runs import documents, layout
 
 _log = logging.getLogger(__name__)
 
-_BEGUN = {layout.LOG, layout.METRICS, layout.GENOTYPES}  # what a run writes beside its configuration before a summary
-_COMPARED = ("pipeline", "search", "select", "evaluate")  # tasks that end with something to compare
+_STARTED = {layout.LOG, layout.METRICS, layout.GENOTYPES}  # files that a run writes before its summary
+_COMPARED = ("pipeline", "search", "select", "evaluate")  # tasks whose outcomes are compared
 
-# Column of the frame -> where its value stands in summary.json.
+# Column of the frame -> keys of its value in summary.json.
 LABELS = {
     "method": ("method",),
     "space": ("space",),
@@ -41,7 +41,7 @@ _NUMBERS = SIZE | {
     "params": ("evaluation", "params"),
     "search_val_accuracy": ("search", "val_accuracy"),
     "search_seconds": ("search", "seconds"),
-    # Absent from older summaries, as is what follows.
+    # Absent from older summaries, as are those that follow.
     "regret": ("evaluation", "regret"),
     "dominant_eigenvalue": ("search", "dominant_eigenvalue"),
     "curvature_seconds": ("search", "curvature_seconds"),
@@ -59,7 +59,7 @@ _IGNORED = (
 
 
 def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
-    """Reads every run that the patterns find.
+    """Read every run that the patterns find.
 
     Args:
         patterns: Run folders, folders that hold some at any depth, `summary.json` files, or globs of these
@@ -70,13 +70,13 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         numbers, nan where the run has none: `init_channels`, `layers`, `epochs`, `seed`, `test_accuracy` and
         `search_val_accuracy` (percent), `params`, `search_seconds`, `regret` (percentage points below the best of a
         table), `dominant_eigenvalue` (of the Hessian of the architecture loss, at the end of the search),
-        `curvature_seconds` (what measuring it took), `selection_seconds`, `evaluation_seconds`, `skip_share` (percent
+        `curvature_seconds` (the time of measuring it), `selection_seconds`, `evaluation_seconds`, `skip_share` (percent
         of the normal cell's edges that are skip connections). `attrs["skipped"]` names the folders that look like runs
         and could not be read, each with the reason: `[(folder, reason), …]`; `attrs["analyses"]` the folders of
-        finished analyses, each with what it is: `[(folder, name), …]`.
+        finished analyses, each with its name: `[(folder, name), …]`.
 
     Raises:
-        ConfigError: A pattern finds nothing, or all find analyses alone.
+        ConfigError: A pattern finds nothing that can be compared, or all find only analyses.
     """
     rows: dict[Path, dict[str, Any]] = {}
     skipped: dict[Path, tuple[str, str]] = {}
@@ -84,7 +84,7 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         paths = dict.fromkeys(path.resolve() for path in summaries(pattern))
         rows |= {path: row for path in paths if path not in rows and (row := _read(path, skipped, analyses))}
-        # A table that silently lacks the runs of a mistyped pattern would mislead.
+        # Refuse here: a table that silently lacks the runs of a mistyped pattern would mislead.
         if not any(path in rows or path in analyses for path in paths):
             unread = [skipped[path] for path in paths if path in skipped]
             reason = f"that is no folder with a readable {layout.SUMMARY}"
@@ -97,7 +97,7 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
             )
     if not rows and analyses:
         raise ConfigError(
-            f"runs={json.dumps(patterns)} finds no run, analyses alone; name the runs that they are of as well,"
+            f"runs={json.dumps(patterns)} finds only analyses, no run; name the analysed runs as well,"
             " for example runs='[multirun/**,outputs/**]'"
         )
     if not rows:
@@ -111,13 +111,13 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
 
 
 def read_config(run: Path) -> dict[str, str]:
-    """Returns what a run's configuration says about the comparison, empty where none can be read."""
+    """Return the part of a run's configuration that matters to a comparison, empty where none can be read."""
     prefixes = tuple(f"{key}." for key in _IGNORED)
     return {key: value for key, value in _flatten(load_config(run)) if not f"{key}.".startswith(prefixes)}
 
 
 def load_config(run: Path) -> dict[str, Any]:
-    """Returns a run's configuration, empty where none can be read."""
+    """Return a run's configuration, empty where none can be read."""
     try:
         content = documents.read_config(run / layout.CONFIG)
     except (OSError, ValueError, yaml.YAMLError):
@@ -126,7 +126,7 @@ def load_config(run: Path) -> dict[str, Any]:
 
 
 def _flatten(content: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yields dotted keys with their values as text; an empty dictionary is a value."""
+    """Yield dotted keys with their values as text; an empty dictionary is a value."""
     for key, value in content.items():
         if isinstance(value, dict) and value:
             yield from _flatten(value, f"{prefix}{key}.")
@@ -136,13 +136,13 @@ def _flatten(content: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, s
 
 
 def summaries(pattern: str) -> Iterator[Path]:
-    """Yields the `summary.json` files of a pattern as `collect` takes it, without those of `candidates/`.
+    """Yield the `summary.json` files of a pattern as `collect` takes it, without those of `candidates/`.
 
-    Every folder is walked once, however often the pattern matches it. A folder that holds a run's
-    configuration alone is one that a kill has left: its summary is yielded, too.
+    Every folder is walked once, however often the pattern matches it. A folder with a run's
+    configuration and first files but no summary was left by a kill: the missing summary is yielded, too.
     """
     path = Path(pattern).expanduser()
-    # A folder may be called `[a]`; what exists is meant as it stands.
+    # A folder may be called `[a]`: a path that exists is taken literally, not as a glob.
     matches = [str(path)] if path.exists() else sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
     walked: set[str] = set()
     for match in map(os.path.normpath, matches):
@@ -156,14 +156,14 @@ def summaries(pattern: str) -> Iterator[Path]:
                 continue
             walked.add(root)
             folders[:] = sorted(name for name in folders if name != layout.CANDIDATES)
-            if layout.SUMMARY in files or (layout.CONFIG in files and not _BEGUN.isdisjoint(files)):
+            if layout.SUMMARY in files or (layout.CONFIG in files and not _STARTED.isdisjoint(files)):
                 yield Path(root, layout.SUMMARY)
 
 
 def _read(
     path: Path, skipped: dict[Path, tuple[str, str]], analyses: dict[Path, tuple[str, str]]
 ) -> dict[str, Any] | None:
-    """Returns a run's row; nothing, and notes and logs why, where the file is not a run's summary."""
+    """Return a run's row; None, with the reason noted and logged, where the file is not a run's summary."""
     try:
         content = documents.read_json(path)
         if isinstance(content, dict) and content.get("task") == "analyse":
@@ -194,7 +194,7 @@ def _read(
 
 
 def _get(content: dict[str, Any], keys: Sequence[str], *types: type) -> Any:
-    """Follows the keys to a value of one of the types; where a part is absent, all that it would hold is."""
+    """Follow the keys to a value of one of the types; None where a key on the way is absent."""
     value: Any = content
     for key in keys:
         value = None if value is None else value.get(key)
@@ -204,5 +204,5 @@ def _get(content: dict[str, Any], keys: Sequence[str], *types: type) -> Any:
 
 
 def _skip_share(edges: Sequence[tuple[int, str, int]] | None) -> float | None:
-    """Returns the percentage of edges that are skip connections, nothing for a genotype without such a cell."""
+    """Return the percentage of edges that are skip connections; None for a genotype without such a cell."""
     return 100 * sum(op == "skip_connect" for _, op, _ in edges) / len(edges) if edges else None

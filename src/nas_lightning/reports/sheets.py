@@ -1,6 +1,6 @@
-"""A table of a report as text: Markdown, CSV, LaTeX and HTML of the same cells.
+"""Format a table of a report as text: Markdown, CSV, LaTeX and HTML of the same cells.
 
-Every cell may come from a run folder, so each form escapes what means something in it.
+Every cell may come from a run folder, so each format escapes its special characters.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 from nas_lightning.runs.files import write_text
 
 ABSENT = "–"
-"""What stands for a value that is not there."""
+"""The sign for a missing value."""
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -42,11 +42,11 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Sheet:
-    """Cells as readers see them.
+    """A table of formatted cells.
 
     Args:
         name: Of its files and its anchor, letters and dashes.
-        title: What stands above it.
+        title: Its heading.
         header: Titles of the columns.
         lines: Rows of cells, each as long as the header.
         words: Titles of the columns that hold words; the others hold numbers and are aligned to the right.
@@ -65,19 +65,19 @@ class Sheet:
 
 
 def number(value: Any, decimals: int = 2) -> str:
-    """A number with so many decimals; a dash where there is none."""
+    """Format a number with so many decimals; a dash where there is none."""
     return ABSENT if value is None or pd.isna(value) else f"{value:.{decimals}f}"
 
 
 def markdown(sheet: Sheet) -> str:
-    """A pipe table."""
+    """Format as a pipe table."""
     rule = ["---" if name in sheet.words else "---:" for name in sheet.header]
     table = [[_plain(cell).replace("|", r"\|") for cell in line] for line in (sheet.header, rule, *sheet.lines)]
     return "".join(f"| {' | '.join(line)} |\n" for line in table)
 
 
 def comma_separated(sheet: Sheet) -> str:
-    """CSV; what a spreadsheet would take for a formula begins with an apostrophe."""
+    """Format as CSV; a cell that a spreadsheet would take for a formula gets a leading apostrophe."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([_harmless(cell) for cell in line] for line in (sheet.header, *sheet.lines))
@@ -85,7 +85,7 @@ def comma_separated(sheet: Sheet) -> str:
 
 
 def latex(sheet: Sheet) -> str:
-    """A `tabular` with the rules of the package booktabs; any engine."""
+    """Format as a `tabular` with the rules of the package booktabs, for any engine."""
     columns = "".join("l" if name in sheet.words else "r" for name in sheet.header)
     header, *lines = [" & ".join(escape_latex(cell) for cell in line) for line in (sheet.header, *sheet.lines)]
     body = "".join(f"  {line} \\\\\n" for line in lines)
@@ -97,7 +97,7 @@ def latex(sheet: Sheet) -> str:
 
 
 def escape_latex(text: str) -> str:
-    r"""Text that LaTeX prints as it stands.
+    r"""Escape text so that LaTeX prints it literally.
 
     >>> escape_latex("50 % of a_b & $c")
     '50 \\% of a\\_b \\& \\$c'
@@ -106,7 +106,7 @@ def escape_latex(text: str) -> str:
 
 
 def as_html(sheet: Sheet) -> str:
-    """A `table` whose header cells are buttons; `page` has the script that sorts by them."""
+    """Format as a `table` whose header cells are buttons; `page` has the script that sorts by them."""
     kinds = ["" if name in sheet.words else ' class="number"' for name in sheet.header]
     head = "".join(
         f'<th scope="col"{kind}><button type="button">{html.escape(_plain(name))}</button></th>'
@@ -122,7 +122,7 @@ def as_html(sheet: Sheet) -> str:
 
 
 def write_sheet(sheet: Sheet, folder: Path) -> list[Path]:
-    """Writes `<name>.md`, `<name>.csv` and `<name>.tex`; returns the paths."""
+    """Write `<name>.md`, `<name>.csv` and `<name>.tex`; return the paths."""
     forms = {"md": markdown, "csv": comma_separated, "tex": latex}
     paths = [folder / f"{sheet.name}.{ending}" for ending in forms]
     for path, form in zip(paths, forms.values(), strict=True):
@@ -131,7 +131,7 @@ def write_sheet(sheet: Sheet, folder: Path) -> list[Path]:
 
 
 def _plain(text: str) -> str:
-    """One line of characters that can be printed."""
+    """Return the text as one line of printable characters."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in _line(text))
 
 

@@ -1,4 +1,4 @@
-"""Eigenvalues of the Hessian at the supernets that searches have found (RobustDARTS, ICLR 2020, figures 13 and 14)."""
+"""Draw the spectra of the Hessian at the end of searches (RobustDARTS, ICLR 2020, figures 13 and 14)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from nas_lightning.reports.style import CONTEXT, TITLE, Style, label, panels, ti
 LARGEST = 30
 """Eigenvalues of a run that a report shows, as published."""
 MAX_METHODS = 24
-"""Panels of a figure; methods beyond them, by the alphabet, are left out."""
+"""Panels of a figure; further methods, in alphabetical order, are left out."""
 
 
 def draw_spectra(rows: pd.DataFrame, style: Style, title: str, largest: int | None = LARGEST) -> Figure:
-    """Eigenvalues by their rank in absolute value, a panel a method, a row of dots a run.
+    """Draw eigenvalues by their rank in absolute value, a panel a method, a row of dots a run.
 
     Args:
         rows: At least one: `run`, `method`, `eigenvalue`.
         style: Colours of the methods.
-        title: What stands above the figure.
+        title: Of the figure.
         largest: How many of a run, the largest by absolute value; None is all.
     """
     methods = sorted(rows["method"].unique())[:MAX_METHODS]

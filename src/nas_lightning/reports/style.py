@@ -1,7 +1,7 @@
-"""How the figures of a report look: colours, labels, panels, files.
+"""The style of a report's figures: colours, labels, panels, files.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; markers tell methods apart beyond the
-eighth. Heat maps take cividis.
+Colours are those of Okabe and Ito (2008), which colour-blind readers can distinguish; markers distinguish methods
+beyond the eighth. Heat maps use cividis.
 """
 
 from __future__ import annotations
@@ -21,45 +21,46 @@ HEAT = "cividis"
 CONTEXT = "#C8C8C8"
 INK = "#222222"
 TITLE = 90
-"""Characters of a title."""
+"""Maximum number of characters of a title."""
 
 
 class Style:
-    """The same colour and marker for a method in every figure.
+    """Assign each method one colour and marker for all figures.
 
     Args:
-        methods: Their names; the order decides, and is the alphabet's.
+        methods: Their names; colours follow their alphabetical order.
     """
 
     def __init__(self, methods: Iterable[str]) -> None:
         self._index = {method: index for index, method in enumerate(sorted(set(methods)))}
 
     def colour(self, method: str) -> str:
-        """Of its lines and points."""
+        """Return the colour of a method's lines and points."""
         return COLOURS[self._index[method] % len(COLOURS)]
 
     def marker(self, method: str) -> str:
-        """Of its points: with the colour it is the method's own up to 64 methods."""
+        """Return the marker of a method's points; with the colour it is unique among up to 64 methods."""
         index = self._index[method]
+        # Shifted by one in each round of colours, so that no pair of colour and marker repeats early.
         return MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
 
 
 def label(text: object, longest: int = 34) -> str:
-    """Text of a run folder as matplotlib shall print it: no formula, no hidden legend entry, not endless."""
+    """Make text of a run folder safe to print with matplotlib: no formula, printable, not too long."""
     plain = "".join(character if character.isprintable() else "?" for character in " ".join(str(text).split()))
     plain = plain if len(plain) <= longest else plain[: longest - 1] + "…"
     return plain.replace("$", r"\$")
 
 
 def panels(count: int, columns: int, width: float, height: float, shared: bool = False) -> tuple[Figure, list[Axes]]:
-    """Axes in a grid as wide as a page.
+    """Make axes in a grid as wide as a page.
 
     Args:
-        count: How many.
-        columns: How many in a row at most.
+        count: Number of panels.
+        columns: Maximum number in a row.
         width: Of all, in inches.
         height: Of one row, in inches.
-        shared: Whether they have one scale.
+        shared: Whether they share one scale.
     """
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -73,7 +74,7 @@ def panels(count: int, columns: int, width: float, height: float, shared: bool =
 
 
 def tidy(axes: Axes) -> None:
-    """A quiet grid behind the data, no box around it."""
+    """Draw a light grid behind the data, and no box around it."""
     axes.grid(color="#E5E5E5", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -81,17 +82,17 @@ def tidy(axes: Axes) -> None:
 
 
 def title_panels(axes: Sequence[Axes], titles: Sequence[str]) -> None:
-    """A title above each panel, on the left."""
+    """Set a title above each panel, on the left."""
     for panel, title in zip(axes, titles, strict=True):
         panel.set_title(label(title, TITLE // 2), size=9, loc="left")
 
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-    """Writes `<name>.svg` and `<name>.png` (150 dots an inch)."""
+    """Write `<name>.svg` and `<name>.png` (150 dots an inch)."""
     folder.mkdir(parents=True, exist_ok=True)
     svg = save_svg(figure, folder / f"{name}.svg")
     png = folder / f"{name}.png"
-    figure.set_layout_engine("none")  # all stands where it shall: the layout takes longer than the drawing
+    figure.set_layout_engine("none")  # the SVG has fixed the layout, which takes longer than the drawing
     with replacing(png) as file:
         figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
     return svg, png

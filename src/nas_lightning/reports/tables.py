@@ -1,7 +1,7 @@
-"""One table from any set of runs: mean ± standard deviation, median and best, group by group.
+"""Tabulate any set of runs: mean ± standard deviation, median and best, group by group.
 
-`summarise` does the statistics and, where runs under the same labels had different configurations, says what differs;
-`write` and `show` only format.
+`summarise` does the statistics and, where runs under the same labels had different configurations, names the
+differences; `write` and `show` only format.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from nas_lightning.reports.sheets import ABSENT as _ABSENT
 from nas_lightning.reports.sheets import Sheet, number
 from nas_lightning.runs.files import write_text
 
-# Runs that were judged by networks of different sizes are not comparable, so the size is part of the group; nor are
-# runs of different configurations, which `variant` tells apart where all these agree.
+# Runs evaluated with networks of different sizes are not comparable, so the size is part of the group; nor are
+# runs of different configurations, which `variant` distinguishes where all these agree.
 _GROUP = [*LABELS, *SIZE]
 
-# What readers see: columns of words (the others hold numbers), and the signs for a value that is not there.
+# Titles of the columns that hold words; the others hold numbers.
 _TEXTS = (*LABELS, "channels/layers/epochs", "variant")
 RESULTS_NOTE = (
     "Test accuracy in percent: mean ± standard deviation of a sample over the n runs of a configuration, median and"
-    " best. Best is by test accuracy, so it grows with n. Published values stand only beside runs of the published"
+    " best. Best is by test accuracy, so it grows with n. Published values are shown only for runs of the published"
     " space, data, search and recipe."
 )
 _NO_HASH = "no hash"
 _VARIANT_LENGTH = 60
 
-# Column of the summary -> its title and decimals; without a value in any row it is not shown.
+# Column of the summary -> its title and decimals; a column without any value is not shown.
 _OPTIONAL = {
     "regret_mean": ("regret", 2),
     "dominant_eigenvalue_mean": ("dominant eigenvalue", 3),
@@ -47,7 +47,7 @@ _PUBLISHED = {"published": "published %", "difference": "difference"}  # likewis
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
-    """Groups runs by method, space, data, recipe, metric, size of the evaluated network and configuration.
+    """Group runs by method, space, data, recipe, metric, size of the evaluated network and configuration.
 
     Args:
         frame: What `collect` returns.
@@ -59,8 +59,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         `nas_lightning.reports.published`) and `search_val_accuracy_mean` in percent, `regret_mean` in points of it,
         `params_millions_mean`, `search_seconds_mean`, `dominant_eigenvalue_mean`, `skip_share_mean` in percent,
         `curvature_seconds_mean`, `selection_seconds_mean`; means are over the runs that have a value. The standard
-        deviation is that of a sample: one run has none. `variant` says what distinguishes the configuration from
-        those of the groups that have the same labels, and is empty where there are no others. Runs without a hash
+        deviation is that of a sample: one run has none. `variant` names the values that distinguish the configuration
+        from those of the groups with the same labels, and is empty where there are no others. Runs without a hash
         make up one group.
     """
     summary = (
@@ -97,7 +97,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(summary: pd.DataFrame, folder: Path) -> list[Path]:
-    """Writes `report.md`, for readers, and `report.csv`, with every number in full; returns both paths.
+    """Write `report.md`, for readers, and `report.csv`, with every number in full; return both paths.
 
     Neither has columns of published accuracies, of regret, of the dominant eigenvalue or of the share of skip
     connections where no run has a value.
@@ -111,13 +111,13 @@ def write(summary: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def results(summary: pd.DataFrame) -> Sheet:
-    """The table for readers."""
+    """Return the table for readers."""
     header, *lines = _cells(summary)
     return Sheet("results", "Results", header, lines, words=_TEXTS, note=RESULTS_NOTE)
 
 
 def show(summary: pd.DataFrame, file: IO[str] | None = None) -> None:
-    """Prints the table, by default to stdout; the labels that all groups share stand in the caption."""
+    """Print the table, by default to stdout; the labels that all groups share are in the caption."""
     header, *lines = _cells(summary)
     shared = [
         index
@@ -153,9 +153,9 @@ def _variants(hashes: Sequence[Any], runs: Sequence[str]) -> list[str]:
     texts = []
     for config in configs:
         values = {key: config[key] for key in differing if key in config}
-        text = _told(values)
-        if len(text) > _VARIANT_LENGTH:  # what most of them share says least
-            text = _told({k: v for k, v in values.items() if 2 * counts[k, v] <= len(known)}) or text
+        text = _values_text(values)
+        if len(text) > _VARIANT_LENGTH:  # values that most of them share distinguish least
+            text = _values_text({k: v for k, v in values.items() if 2 * counts[k, v] <= len(known)}) or text
         texts.append(text if len(text) <= _VARIANT_LENGTH else text[: _VARIANT_LENGTH - 1] + "…")
     same = Counter(texts)  # what was cut may be all that differs
     return [
@@ -164,16 +164,17 @@ def _variants(hashes: Sequence[Any], runs: Sequence[str]) -> list[str]:
     ]
 
 
-def _told(values: Mapping[str, str]) -> str:
-    """Values with their keys, of classes the name alone."""
+def _values_text(values: Mapping[str, str]) -> str:
+    """Format values with their keys; of classes, the name alone."""
     pairs = {key: value.rpartition(".")[2] if key.endswith("_target_") else value for key, value in values.items()}
     return ", ".join(f"{key}={value}" for key, value in pairs.items())
 
 
 def _cells(summary: pd.DataFrame) -> list[list[str]]:
-    """Formats the table, header first; without a metric that all share, and without columns that hold nothing.
+    """Format the table, header first; without a metric that all share, and without empty columns.
 
-    Those are variants, published accuracies, regrets, dominant eigenvalues and shares of skip connections.
+    Columns that may be empty are variants, published accuracies, regrets, dominant eigenvalues and shares of skip
+    connections.
     """
     header = [*_TEXTS, "n", "test % ± std", "median", "best", *_PUBLISHED.values()]
     header += ["search val %", "params M", "search s"]

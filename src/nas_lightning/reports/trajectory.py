@@ -1,8 +1,8 @@
-"""How good the architecture is that a search would have returned after each of its epochs.
+"""Draw the quality of the architecture that a search would have returned after each epoch.
 
-The figure of Wang et al. (DARTS-PT, ICLR 2021) and others on NAS-Bench-201, where a table tells every accuracy;
-beside it the regret and the one-shot validation error over epochs of Zela et al. (RobustDARTS, ICLR 2020, Figures 2 and
-8).
+The figure of Wang et al. (DARTS-PT, ICLR 2021) and others on NAS-Bench-201, where a table holds every accuracy;
+next to it the regret and the one-shot validation error over epochs of Zela et al. (RobustDARTS, ICLR 2020, Figures 2
+and 8).
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _LINE, _CHOSEN, _VALIDATION = "#0072B2", "#D55E00", "#009E73"
 def save_trajectory(
     rows: Sequence[Mapping[str, Any]], chosen: float | None, best: float, name: str, folder: Path
 ) -> Path:
-    """Writes `trajectory.svg`: the derived architecture by epochs of the search, its test accuracy and its regret.
+    """Write `trajectory.svg`: the derived architecture by epochs of the search, its test accuracy and its regret.
 
-    Beside the regret stands the error of the one-shot model on `val`, where it was measured. No line goes on from one
-    attempt to the next, where the search went back.
+    The second panel also shows the error of the one-shot model on `val`, where it was measured. Attempts, which a
+    rollback separates, are not joined by a line.
 
     Args:
         rows: One an epoch: `epoch` (-1 before the first), `attempt`, `test_accuracy` in percent or None; `val_error` in
             percent, None or absent.
         chosen: Accuracy of the architecture that the search ended with.
         best: The highest accuracy in the table.
-        name: Column of the table, as the title says.
-        folder: Where the figure goes; made if it is missing.
+        name: Column of the table, for the title.
+        folder: Folder of the figure; made if it is missing.
 
     Returns:
         The figure written.
@@ -75,7 +75,7 @@ def save_trajectory(
 
 
 def _lines(axes: Axes, frame: pd.DataFrame, column: str, label: str, colour: str) -> None:
-    """A line an attempt; the legend names the first."""
+    """Draw a line for each attempt, with one entry in the legend."""
     for _, attempt in frame.groupby("attempt"):
         axes.plot(
             attempt["done"],

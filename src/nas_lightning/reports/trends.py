@@ -1,4 +1,4 @@
-"""Something measured epoch by epoch, many runs beside each other: a panel a method, mean ± std over its runs.
+"""Draw a value measured epoch by epoch in many runs: a panel a method, mean ± std over its runs.
 
 The dominant eigenvalue with stops and rollbacks (Zela et al., RobustDARTS, ICLR 2020, figures 4 and 5) and the regret
 on a table of architectures.
@@ -18,21 +18,21 @@ from matplotlib.ticker import MaxNLocator
 from nas_lightning.reports.style import CONTEXT, INK, TITLE, Style, label, panels, tidy, title_panels
 
 MAX_METHODS = 24
-"""Panels of a figure; methods beyond them, by the alphabet, are left out."""
+"""Panels of a figure; further methods, in alphabetical order, are left out."""
 MAX_LINES = 12
-"""Runs of a panel that have a line and marks of their own; means are over all."""
+"""Runs of a panel that are drawn with a line and marks of their own; means are over all."""
 _LOG_RANGE = 30  # where the largest value is so many times the median, the axis is logarithmic
 _EVENTS = {"stopped": ("X", "stopped"), "rolled back": ("v", "rolled back")}
 
 
 def draw_eigenvalues(rows: pd.DataFrame, style: Style, title: str) -> Figure | None:
-    """Dominant eigenvalue by epoch of the search.
+    """Draw the dominant eigenvalue by epoch of the search.
 
     Args:
         rows: Of one setting: `run`, `method`, `epoch`, `attempt`, `dominant_eigenvalue`, `event` (empty, `stopped` or
             `rolled back`).
         style: Colours of the methods.
-        title: What stands above the figure.
+        title: Of the figure.
 
     Returns:
         None where nothing has been measured.
@@ -42,15 +42,15 @@ def draw_eigenvalues(rows: pd.DataFrame, style: Style, title: str) -> Figure | N
 
 
 def draw_regret(rows: pd.DataFrame, ends: pd.DataFrame, style: Style, title: str) -> Figure | None:
-    """Regret of the architecture that would be derived after each epoch: best of the table minus its test accuracy.
+    """Draw the regret of the architecture derived after each epoch: best of the table minus its test accuracy.
 
-    Methods that derive an architecture at the end alone (DARTS-PT, random search) have a level line at its regret.
+    Methods that derive an architecture only at the end (DARTS-PT, random search) have a level line at its regret.
 
     Args:
         rows: Of one setting: `run`, `method`, `epoch`, `attempt`, `regret` in points of accuracy.
         ends: Of the same setting: `run`, `method`, `regret` at the end; those of methods in `rows` are not drawn.
         style: Colours of the methods.
-        title: What stands above the figure.
+        title: Of the figure.
 
     Returns:
         None where no run has a regret by epoch.
@@ -64,13 +64,13 @@ def draw_regret(rows: pd.DataFrame, ends: pd.DataFrame, style: Style, title: str
 
 
 def mean_over_runs(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Mean and standard deviation at the epochs at which all runs of a method were measured.
+    """Return mean and standard deviation at the epochs at which all runs of a method were measured.
 
-    Where one run has ended, the mean of the others would jump; so it ends, too.
+    The mean ends with the first run that ends: that of the remaining runs would jump.
 
     Args:
         rows: Of one method: `run`, `epoch` and the column.
-        column: What is averaged.
+        column: The column to average.
 
     Returns:
         `mean` and `std` (of a sample; nan for one run) by epoch.
@@ -87,7 +87,7 @@ def _draw(
     title: str,
     level: frozenset[str] = frozenset(),
 ) -> Figure | None:
-    """The figure; methods in `level` have one value, at the end."""
+    """Draw the figure; methods in `level` have one value, at the end."""
     rows = rows[np.isfinite(rows[column])]
     if rows.empty:
         return None
@@ -123,7 +123,7 @@ def _draw(
 
 
 def _draw_method(panel: Axes, rows: pd.DataFrame, mean: pd.DataFrame, column: str, colour: str, line: str) -> None:
-    """Thin lines of runs, which no rollback joins, under the mean and its band."""
+    """Draw thin lines of runs, interrupted at rollbacks, under the mean and its band."""
     for _, same in _shown(rows).groupby(["run", "attempt"], sort=False, dropna=False):
         dot = "." if len(same) == 1 else ""
         panel.plot(same["epoch"], same[column], color=colour, linewidth=0.7, alpha=0.5, marker=dot, zorder=2)
@@ -148,7 +148,7 @@ def _draw_method(panel: Axes, rows: pd.DataFrame, mean: pd.DataFrame, column: st
 
 
 def _mark(panel: Axes, rows: pd.DataFrame, column: str) -> bool:
-    """Marks where a control stopped a search or sent it back; returns whether there was anything."""
+    """Mark where a control stopped a search or rolled it back; return True if any did."""
     if "event" not in rows:
         return False
     happened = False
