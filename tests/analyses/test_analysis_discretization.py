@@ -108,7 +108,7 @@ def test_many_runs_and_those_without_a_supernet(searched, tmp_path, caplog, caps
 def test_what_is_measured_is_not_measured_again(searched, tmp_path, monkeypatch):
     runs = [str(copied(searched, tmp_path / "runs" / name)) for name in "ab"]
     whole = analyse(tmp_path / "whole", f"runs={tmp_path / 'runs'}/*")
-    real, seen = discretization.Discretization._measured, []
+    real, seen = discretization.Discretization._measure, []
 
     def cut_off(self, supernet):
         if seen:
@@ -116,11 +116,11 @@ def test_what_is_measured_is_not_measured_again(searched, tmp_path, monkeypatch)
         seen.append(str(supernet.run))
         return real(self, supernet)
 
-    monkeypatch.setattr(discretization.Discretization, "_measured", cut_off)
+    monkeypatch.setattr(discretization.Discretization, "_measure", cut_off)
     with pytest.raises(Interrupted, match="continue with resume="):
         analyse(tmp_path / "cut", f"runs={tmp_path / 'runs'}/*")
     monkeypatch.setattr(
-        discretization.Discretization, "_measured", lambda s, net: seen.append(str(net.run)) or real(s, net)
+        discretization.Discretization, "_measure", lambda s, net: seen.append(str(net.run)) or real(s, net)
     )
     assert resume(tmp_path / "cut")["analysis"] == whole
     assert seen == runs
@@ -138,18 +138,18 @@ def test_a_genotype_that_mixing_weights_do_not_tell(searched, tmp_path):
         saved["nas_lightning"]["run"] = RunFolder(run).fingerprint()
         torch.save(saved, path)
     assert analyse(tmp_path / "a", f"run={run}", "epoch=2")["runs"][0]["epoch"] == 2
-    with pytest.raises(nl.ConfigError, match=r"epoch=1: .* derives its genotype at the end alone"):
+    with pytest.raises(nl.ConfigError, match=r"epoch=1: .* derives its genotype only at the end"):
         analyse(tmp_path / "b", f"run={run}", "epoch=1")
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], r"run=null: analysis=discretization looks at the supernets of searches; give run=outputs/DATE/TIME"),
+        ([], r"run=null: analysis=discretization needs the supernets of searches; give run=outputs/DATE/TIME"),
         (["run=nowhere"], r"run=nowhere: there is no run"),
         (["runs=nowhere"], r"runs='nowhere' finds no run"),
         (["run=none"], r"epoch=null: none keeps no supernet"),
-        (["runs=none"], r"runs=none: none of 1 runs keeps a supernet to look at; epoch=null"),
+        (["runs=none"], r"runs=none: none of 1 runs keeps a supernet that can be analysed; epoch=null"),
         (["run=kept", "epoch=7"], r"epoch=7: .* allowed: 1, 2"),
     ],
 )

@@ -113,8 +113,8 @@ def test_supernet_by_hand(shuffled, searched, images_file, monkeypatch):
 @pytest.mark.usefixtures("no_figure")
 def test_pairs_are_drawn_cell_by_cell_and_again_each_time(searched, monkeypatch, tmp_path):
     drawn = []
-    real = Shuffling._drawn
-    monkeypatch.setattr(Shuffling, "_drawn", lambda *args: drawn.append(real(*args)) or drawn[-1])
+    real = Shuffling._draw
+    monkeypatch.setattr(Shuffling, "_draw", lambda *args: drawn.append(real(*args)) or drawn[-1])
     monkeypatch.setattr(Shuffling, "_accuracy", lambda *_: 50.0)
     words = ["~analysis.networks.resnet", "~analysis.networks.vgg", "analysis.repetitions=8"]
     analyse(searched, tmp_path / "a", *words)

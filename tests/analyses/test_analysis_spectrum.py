@@ -87,7 +87,7 @@ def test_a_search_that_diverged(searched, tmp_path):
     saved = torch.load(path, weights_only=True)
     saved["state_dict"]["supernet.classifier.bias"].fill_(np.nan)
     torch.save(saved, path)
-    with pytest.raises(nl.ConfigError, match="the Hessian is not finite, the search diverged") as caught:
+    with pytest.raises(nl.ConfigError, match="the Hessian is not finite: the search diverged") as caught:
         analyse(tmp_path / "out", f"run={tmp_path / 'run'}")
     assert "\n" not in str(caught.value)
 

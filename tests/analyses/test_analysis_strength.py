@@ -114,7 +114,7 @@ def test_an_option_is_trained_as_told(searched, tmp_path, monkeypatch):
     bench, origin = origin_of(searched, tmp_path)
     images = strength.search_data(bench)
     images.setup("fit")
-    found = Strength(patience=2, epochs=9, lr=0.004)._converged(origin, "normal", 4, 2, images)
+    found = Strength(patience=2, epochs=9, lr=0.004)._converge(origin, "normal", 4, 2, images)
     assert found == (30.0, 3)
     ((module, before, weights, sgd, lr),) = seen
     assert lr == 0.004
@@ -152,7 +152,7 @@ def test_options_start_from_the_same_supernet(searched, tmp_path, monkeypatch):
     bench, origin = origin_of(searched, tmp_path)
     images = strength.search_data(bench)
     images.setup("fit")
-    found = [Strength(epochs=1)._converged(origin, "reduce", 3, option, images) for option in (1, 2, 1)]
+    found = [Strength(epochs=1)._converge(origin, "reduce", 3, option, images) for option in (1, 2, 1)]
     assert found[0] == found[2]
     assert all(torch.equal(value, ends[2][name]) for name, value in ends[0].items())
     assert not all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
@@ -162,7 +162,7 @@ def test_options_start_from_the_same_supernet(searched, tmp_path, monkeypatch):
 def test_what_is_measured_is_not_measured_again(searched, tmp_path, monkeypatch):
     words = ["analysis.epochs=0", "analysis.rows=[3]"]
     whole = analyse(searched, tmp_path / "whole", *words)
-    real, calls = Strength._converged, []
+    real, calls = Strength._converge, []
 
     def cut_off(self, origin, name, row, option, images):
         if len(calls) == 2:
@@ -170,13 +170,13 @@ def test_what_is_measured_is_not_measured_again(searched, tmp_path, monkeypatch)
         calls.append((row, option))
         return real(self, origin, name, row, option, images)
 
-    monkeypatch.setattr(Strength, "_converged", cut_off)
+    monkeypatch.setattr(Strength, "_converge", cut_off)
     with pytest.raises(Interrupted, match="stopped in the analysis; continue with resume="):
         analyse(searched, tmp_path / "cut", *words)
     assert len(table(tmp_path / "cut")) == 2
     assert "analysis" not in json.loads((tmp_path / "cut" / "summary.json").read_text())
     rest = []
-    monkeypatch.setattr(Strength, "_converged", lambda *args: rest.append(args[3:5]) or real(*args))
+    monkeypatch.setattr(Strength, "_converge", lambda *args: rest.append(args[3:5]) or real(*args))
     summary = resume(tmp_path / "cut")
     assert len(rest) == 1
     assert not set(rest) & set(calls)
@@ -206,16 +206,16 @@ def test_decided_rows_are_no_candidates(searched, tmp_path):
     assert Strength(rows=2)._chosen(module)[1] == [3, 4]
     with pytest.raises(nl.ConfigError, match=r"analysis\.rows=\[2\]: row 2 was decided by the search; allowed: 3, 4"):
         Strength(rows=[2])._chosen(module)
-    with pytest.raises(nl.ConfigError, match=r"analysis\.rows=3: 'normal' has 2 rows that are not decided"):
+    with pytest.raises(nl.ConfigError, match=r"analysis\.rows=3: 'normal' has 2 undecided rows"):
         Strength()._chosen(module)
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["analysis.rows=[5]"], r"analysis\.rows=\[5\]: row 5 is none of the 5 of 'normal'; .*analysis\.rows=all"),
-        (["analysis.rows=6"], r"analysis\.rows=6: 'normal' has 5 rows"),
-        (["analysis.choice=cell"], r"analysis\.choice=cell: no such choice; allowed: normal, reduce; write analysis"),
+        (["analysis.rows=[5]"], r"analysis\.rows=\[5\]: row 5 is not one of the 5 of 'normal'; .*analysis\.rows=all"),
+        (["analysis.rows=6"], r"analysis\.rows=6: 'normal' has 5 undecided rows"),
+        (["analysis.choice=cell"], r"analysis\.choice=cell: no such choice; allowed: normal, reduce; use analysis"),
         (["epoch=7"], r"epoch=7: .* allowed: 1, 2; a search keeps more with search\.snapshots"),
     ],
 )

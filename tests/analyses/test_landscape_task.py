@@ -162,10 +162,13 @@ def test_several_runs_stand_in_one_figure(searched, images_file, tmp_path, caplo
     [
         ([], r"run=null: task=landscape needs the supernet of a search; give run=outputs"),
         (["run=nowhere"], r"run=nowhere: there is no run"),
-        (["run=SEARCHED", "runs=x"], r"run=.*: goes alone, without runs; give both folders as runs=\[FOLDER,FOLDER\]"),
+        (
+            ["run=SEARCHED", "runs=x"],
+            r"run=.*: cannot be combined with runs; give both folders as runs=\[FOLDER,FOLDER\]",
+        ),
         (["runs=nowhere"], r"runs='nowhere' finds no run"),
         (["run=SEARCHED", "epoch=7"], r"epoch=7: .*keeps"),
-        (["run=LOOKED"], r"task=landscape has no search; name a run that has searched"),
+        (["run=LOOKED"], r"task=landscape has no search; give the run of a search"),
     ],
 )
 def test_mistakes(words, told, searched, measured, tmp_path, monkeypatch):

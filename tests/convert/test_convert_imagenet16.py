@@ -102,11 +102,11 @@ def test_mistakes_are_one_line(official, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"data": np.zeros((4, 3072), np.uint8)}, "no uint8 array of N x 768"),
-        ({"data": np.zeros((4, 768))}, "no uint8 array of N x 768"),
-        ({"labels": [1, 2, 3]}, "labels are no list of 4"),
-        ({"labels": [0, 1, 2, 3]}, "labels are no list of 4"),
-        ({"labels": [1.5, 1, 2, 3]}, "labels are no list of 4"),
+        ({"data": np.zeros((4, 3072), np.uint8)}, "not a uint8 array of N x 768"),
+        ({"data": np.zeros((4, 768))}, "not a uint8 array of N x 768"),
+        ({"labels": [1, 2, 3]}, "labels are not a list of 4"),
+        ({"labels": [0, 1, 2, 3]}, "labels are not a list of 4"),
+        ({"labels": [1.5, 1, 2, 3]}, "labels are not a list of 4"),
     ],
 )
 def test_other_files_are_refused(official, tmp_path, changes, words):
@@ -122,7 +122,7 @@ class Evil:
 
 def test_a_malicious_file_is_refused(official, tmp_path, capsys):
     write(official[0], "val_data", [1, 2, 3, 4], mean=Evil())
-    with pytest.raises(ConfigError, match=r"val_data: the pickle asks for .*print.*none was run"):
+    with pytest.raises(ConfigError, match=r"val_data: the pickle references .*print.*none was run"):
         ImageNet16Files(str(official[0]), str(tmp_path / "x.npz"))()
     assert capsys.readouterr().out == ""
     assert not (tmp_path / "x.npz").exists()

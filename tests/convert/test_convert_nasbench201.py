@@ -173,7 +173,7 @@ def test_code_in_a_file_runs_only_when_asked(nats, tmp_path, kind, caplog):
     else:
         with bz2.open(path, "wb") as file:
             pickle.dump(whole, file)
-    with pytest.raises(ConfigError, match=r"asks for .*open.*convert\.unsafe_pickle=true") as caught:
+    with pytest.raises(ConfigError, match=r"references .*open.*convert\.unsafe_pickle=true") as caught:
         NasBench201File(str(path), str(tmp_path / "out.csv"))()
     assert "\n" not in str(caught.value)
     assert not mark.exists()
@@ -193,11 +193,11 @@ def test_mistakes_are_one_line(nats, tmp_path):
     (tmp_path / "text.pbz2").write_text("no archive")
     (tmp_path / "folder").mkdir()
     cases = [
-        (packed("list", [1]), "holds no meta_archs and arch2infos"),
-        (packed("other", {"meta_archs": []}), "holds no meta_archs and arch2infos"),
-        (packed("empty", {"meta_archs": [], "arch2infos": {}}), "holds no architecture"),
+        (packed("list", [1]), "lacks meta_archs and arch2infos"),
+        (packed("other", {"meta_archs": []}), "lacks meta_archs and arch2infos"),
+        (packed("empty", {"meta_archs": [], "arch2infos": {}}), "has no architecture"),
         (str(tmp_path / "text.pth"), "cannot be read"),
-        (str(tmp_path / "text.pbz2"), "no readable pickle"),
+        (str(tmp_path / "text.pbz2"), "not a readable pickle"),
         (str(tmp_path / "folder"), r"has no meta\.pickle\.pbz2"),
         (None, r"convert\.source=null"),
     ]

@@ -81,7 +81,7 @@ def test_code_is_refused_and_not_run(tmp_path, protocol):
     pickle.loads(text)
     assert mark.exists()  # it does run where it is let
     mark.unlink()
-    with pytest.raises(ConfigError, match=r"convert\.source=F: the pickle asks for .*touch, .*none was run.*do not$"):
+    with pytest.raises(ConfigError, match=r"convert\.source=F: the pickle references .*touch, .*none was run.*do not$"):
         read(text)
     assert not mark.exists()
 
@@ -89,7 +89,7 @@ def test_code_is_refused_and_not_run(tmp_path, protocol):
 @pytest.mark.parametrize("name", ["os.system", "builtins.eval", "builtins.getattr", "numpy.load", "subprocess.Popen"])
 def test_names_of_others_are_refused(name):
     module, _, function = name.rpartition(".")
-    with pytest.raises(ConfigError, match=f"asks for {name}"):
+    with pytest.raises(ConfigError, match=f"references {name}"):
         read(f"c{module}\n{function}\n(S'x'\ntR.".encode())
 
 

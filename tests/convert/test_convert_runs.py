@@ -80,7 +80,7 @@ def test_what_is_refused(runs, tmp_path):
     target = str(tmp_path / "table.csv")
     with pytest.raises(ConfigError, match=r"convert\.source=null"):
         Runs(None, target)()
-    with pytest.raises(ConfigError, match=r"convert\.source=.*holds no finished run .*experiment=s5_ground_truth"):
+    with pytest.raises(ConfigError, match=r"convert\.source=.*has no finished run .*experiment=s5_ground_truth"):
         Runs(str(tmp_path), target)()
     runs(3, 0, 50.0)
     other = runs(4, 0, 60.0)

@@ -166,7 +166,7 @@ def test_what_a_quadratic_does_not_explain():
 
 def test_values_that_no_quadratic_can_be_fitted_to():
     x, y, values = values_of(lambda x, y: x * y)
-    with pytest.raises(ValueError, match="no finite"):
+    with pytest.raises(ValueError, match="non-finite"):
         anisotropy(x, y, [math.nan, *values[1:]])
     with pytest.raises(ValueError, match="3 by 3"):
         anisotropy(x[:5], y[:5], values[:5])

@@ -75,7 +75,7 @@ def test_what_a_table_says_of_itself(tmp_path):
     assert table.value("n#1", "b_test_7") == 50
     assert (table.regret("n#1", "b_test_7"), table.regret("n2", "b_test_7")) == (10, 0)
     (tmp_path / "x.csv").write_text("# only words\n" + TEXT)
-    with pytest.raises(ConfigError, match="the lines above its column names do not say") as caught:
+    with pytest.raises(ConfigError, match="the lines above its column names do not describe the table") as caught:
         load(str(tmp_path / "x.csv"))
     assert "\n" not in str(caught.value)
 
@@ -89,17 +89,17 @@ def test_mistakes_are_one_line(tmp_path):
         (lambda: None, r"evaluation\.path=null: .*task=convert convert=nasbench201"),
         (lambda: "gone.csv", r"evaluation\.path=gone\.csv: there is no such file"),
         (lambda: str(tmp_path), r"there is no such file"),
-        (lambda: written(b""), r"no readable CSV file"),
+        (lambda: written(b""), r"not a readable CSV file"),
         (lambda: written(b"a,b\n1,2\n"), r"has no column arch_str, only a, b"),
-        (lambda: written(TEXT.replace("|b|", "|a|").encode()), r"lists \|a\| twice"),
-        (lambda: written(b"\xff\xfe\x00\x01"), r"no readable CSV file"),
+        (lambda: written(TEXT.replace("|b|", "|a|").encode()), r"\|a\| is duplicated"),
+        (lambda: written(b"\xff\xfe\x00\x01"), r"not a readable CSV file"),
     ]
     for make, words in cases:
         with pytest.raises(ConfigError, match=words) as caught:
             load(make(), "arch_str")
         assert "\n" not in str(caught.value)
     (tmp_path / "x.csv.gz").write_bytes(gzip.compress(TEXT.encode())[:-12])
-    with pytest.raises(ConfigError, match="no readable CSV file"):
+    with pytest.raises(ConfigError, match="not a readable CSV file"):
         load(str(tmp_path / "x.csv.gz"), "arch_str")
 
 

@@ -195,7 +195,7 @@ def test_the_table_that_comes_with_the_package(tmp_path):
     right = seeds / 100 * 898  # of so many test images
     assert right == pytest.approx(right.round(), abs=1e-3)
     spread = reliability(seeds)
-    assert spread.tells_apart
+    assert spread.separates_architectures
     told = table.contents.about["digits"]["spread"]
     assert told == pytest.approx({name: getattr(spread, name) for name in told}, abs=1e-4)
     best, worst = int(means.argmax()), int(means.argmin())

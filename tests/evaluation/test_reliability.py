@@ -16,7 +16,7 @@ def test_by_hand():
     assert found.within == pytest.approx(((first + 4 + 4) / 3) ** 0.5)
     assert found.rank_correlation == pytest.approx(2 / 3)
     assert found.of_the_mean == pytest.approx(6 / 7)  # 3 · ⅔ / (1 + 2 · ⅔)
-    assert found.tells_apart == (found.between >= 2 * found.within)
+    assert found.separates_architectures == (found.between >= 2 * found.within)
 
 
 def test_the_mean_of_noisy_seeds_is_as_reliable_as_said():

@@ -1,4 +1,4 @@
-"""Analyses of finished searches, each with its pure part beside the one that reads and writes run folders."""
+"""Analyses of finished searches: the pure computations, and the parts that read and write run folders."""
 
 from nas_lightning.analyses.agreement import Agreement, agreement
 from nas_lightning.analyses.base import Analysis

@@ -1,7 +1,7 @@
-"""Whether the mixing weights of an edge rank its operations as their strength does.
+"""Agreement of the ranking of operations by mixing weight with their ranking by strength.
 
 Source: Wang et al., Rethinking architecture selection in differentiable NAS (ICLR 2021), figures 2.1 and 2.2 of the
-thesis. The numbers are ours; the figures are bars.
+thesis, which are bar charts; the numbers here are ours.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from scipy.stats import kendalltau
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two rankings of the options of a row agree.
+    """Comparison of two rankings of the options of a row.
 
     Args:
-        by_weight: The option of the largest mixing weight.
-        by_accuracy: The option of the highest accuracy.
-        kendall_tau: Kendall's τ_b of weights and accuracies, from −1 to 1; None where either has one value only.
+        by_weight: Option with the largest mixing weight.
+        by_accuracy: Option with the highest accuracy.
+        kendall_tau: Kendall's τ_b of weights and accuracies, from −1 to 1; None if either is constant.
     """
 
     by_weight: str
@@ -26,15 +26,15 @@ class Agreement:
 
     @property
     def agrees(self) -> bool:
-        """Whether both choose the same option."""
+        """Return True if both choose the same option."""
         return self.by_weight == self.by_accuracy
 
 
 def agreement(options: Sequence[str], weights: Sequence[float], accuracies: Sequence[float]) -> Agreement:
     """Compare two rankings of one row.
 
-    Of equal weights the first option counts; of equal accuracies the one of larger weight, as no measurement speaks
-    against it.
+    Ties of weights go to the first option. Ties of accuracies go to the option with the larger weight, so that they
+    do not count as disagreement.
 
     Args:
         options: Names, at least one.

@@ -1,4 +1,4 @@
-"""What analyses share: what one must offer, and the supernet of another run."""
+"""The interface of analyses, and the supernet of another run."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -20,40 +20,38 @@ from nas_lightning.searches.stages import selection_stage
 from nas_lightning.training.workbench import Workbench, callback_of
 
 QUIET: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0}
-"""Arguments of the Trainers of an analysis: nothing is logged, saved or validated on the way."""
-
-
+"""Arguments of the Trainers of an analysis, which log, save and validate nothing."""
 TAKEN = ("analysis", "trainer", "epoch", "runs", "trusted", "sweep", "sweep_limit", "skip_finished", "candidates")
-"""What `task=analyse` takes from its own command where it looks at a supernet; all else is what that run had."""
+"""Keys that `task=analyse` reads from its own command if it analyses a supernet; all others are those of that run."""
 
 
 class Analysis(Protocol):
-    """Looks at finished searches. Its files are `analysis.csv` and `plots/` of its own run folder."""
+    """Analyses finished searches; writes `analysis.csv` and `plots/` of its own run folder."""
 
     of_supernet: bool
-    """Whether it needs the supernet of the run that `run` names: then it sees that run's configuration."""
+    """True if it analyses the supernet of the one run that `run` names, under the configuration of that run."""
 
     def check(self, bench: Workbench) -> None:
-        """Raise ConfigError for what cannot be analysed, before anything is written."""
+        """Refuse with a ConfigError what cannot be analysed, before anything is written."""
         ...
 
     def __call__(self, bench: Workbench) -> dict[str, Any]:
-        """Measure what `analysis.csv` does not hold yet; returns the section `analysis` of the summary."""
+        """Measure what `analysis.csv` lacks; return the section `analysis` of the summary."""
         ...
 
 
 class Origin:
-    """The supernet of the run that `run` and `epoch` name, anew whenever it is asked for.
+    """The saved supernet of the run that `run` and `epoch` name; builds a new copy on every request.
 
     Args:
         bench: The parts of that run.
 
     Attributes:
-        epoch: Search epochs that the supernet was trained for.
-        passes: How often the training images were passed through.
+        epoch: Search epochs for which the supernet was trained.
+        passes: Passes over the training images so far; they key the augmentation.
 
     Raises:
-        ConfigError: The run has no search, or keeps no such supernet.
+        ConfigError: The run has no search, or keeps no supernet of that epoch.
     """
 
     def __init__(self, bench: Workbench) -> None:
@@ -67,19 +65,20 @@ class Origin:
     def module(
         self, epochs: int = 0, overrides: Mapping[str, Any] | None = None, momentum: bool = True
     ) -> tuple[Workbench, SearchModule]:
-        """The search module as it was saved, and its parts; schedules stand where they stood.
+        """Build the search module as it was saved, and its parts; schedules continue from the saved position.
 
         Args:
-            epochs: For how many epochs it may be trained on.
-            overrides: Dotted keys of the configuration and other values for them.
-            momentum: Whether the weight optimizer goes on from its momentum.
+            epochs: Further epochs for which it may be trained.
+            overrides: Values of the configuration to change, by dotted key.
+            momentum: Whether the weight optimizer keeps its momentum.
         """
         stage = selection_stage(self._stage, Tuning(epochs, dict(overrides or {})))
         bench = bench_of(self._bench, stage)
         module = build_module(bench, stage)
         module.load_state_dict(self._saved["state_dict"])
         module.on_load_checkpoint(self._saved)
-        sgd, adam = copy.deepcopy(self._saved["optimizer_states"])  # optimizers go on with the tensors they are given
+        # Optimizers update a loaded state in place: without a copy, the next module would not start as saved.
+        sgd, adam = copy.deepcopy(self._saved["optimizer_states"])
         module.optimizer_states = [sgd if momentum else {**sgd, "state": {}}, adam]
         module.progress = replace(
             module.progress, first_epoch=self.epoch, last_epoch=self.epoch + epochs, stopped=False
@@ -90,25 +89,29 @@ class Origin:
 
 
 def _require_supernet(bench: Workbench) -> None:
-    """Say why a run has none, where no epoch of it would do."""
+    """Refuse runs without a supernet at any epoch.
+
+    Raises:
+        ConfigError: The run did not search, needs no supernet, or searched several times.
+    """
     source = RunFolder(bench.config.run or "", "run")
     searched_as = source.config()
     if searched_as["task"] not in ("pipeline", "search", "select"):
-        raise ConfigError(f"run={source}: task={searched_as['task']} has no search; name a run that has searched")
+        raise ConfigError(f"run={source}: task={searched_as['task']} has no search; give the run of a search")
     if not stages_of(bench):
         raise ConfigError(
-            f"run={source}: its selector needs no supernet, so none was trained; name a run that has searched by"
-            " gradients"
+            f"run={source}: its selector needs no supernet, so none was trained; give the run of a gradient-based"
+            " method"
         )
     if searched_as["candidates"]["key"] is not None:
-        raise ConfigError(f"run={source}: it searched several times; name one of them, run={source}/candidates/0")
+        raise ConfigError(f"run={source}: it ran several searches; give one of them, run={source}/candidates/0")
 
 
 def fit(bench: Workbench, trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule) -> None:
-    """Train.
+    """Train a module within an analysis.
 
     Raises:
-        Interrupted: The user stopped it, or `trainer.max_time` is over; the analysis can be resumed.
+        Interrupted: The user stopped it, or `trainer.max_time` has passed; the analysis can be resumed.
     """
     interrupt = callback_of(trainer, InterruptAtEpochEnd)
     with interrupt.listening():
@@ -118,7 +121,7 @@ def fit(bench: Workbench, trainer: L.Trainer, module: L.LightningModule, data: L
 
 
 def show_table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]], caption: str | None = None) -> None:
-    """Print a table, the first column left, the others right; it is as wide as it needs to be."""
+    """Print a table in full width, its first column aligned left, the others right."""
     table = Table(title=title, caption=caption)
     for index, name in enumerate(header):
         table.add_column(name, justify="right" if index else "left", no_wrap=True)

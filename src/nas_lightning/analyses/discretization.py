@@ -1,8 +1,8 @@
-"""What a supernet loses when its mixing weights become those of the discrete architecture, before any retraining.
+"""Accuracy that a supernet loses by discretization of its mixing weights, before any retraining.
 
-Source: Zela et al., RobustDARTS (ICLR 2020), figure 6: the drop of the accuracy on `val` against the dominant
-eigenvalue. The supernet keeps its weights and its running statistics. There is no public code of it. Ours: dropped
-edges are not computed at all.
+Source: Zela et al., RobustDARTS (ICLR 2020), figure 6: the drop in accuracy on `val` against the dominant eigenvalue.
+The supernet keeps its weights and its running statistics. There is no released code. Deviation: dropped edges are not
+computed at all.
 """
 
 from collections.abc import Mapping
@@ -24,17 +24,17 @@ from nas_lightning.training.workbench import Workbench
 
 
 def discrete_mixing(genotype: Genotype, choices: Mapping[str, Choice]) -> tuple[Mixing, Active]:
-    """One for the operations that a genotype holds, zero for all others.
+    """Return mixing weights of one for the operations of a genotype and zero for all others.
 
-    Where edges have weights, those that are kept weigh one, as in the discrete network.
+    If edges have weights, those of the kept edges are one, as in the discrete network.
 
     Args:
-        genotype: Of cells that are choices of kind `op`.
-        choices: Those of the supernet.
+        genotype: Its cells are choices of kind `op`.
+        choices: Choices of the supernet.
 
     Returns:
-        Mixing weights and active options, each [R, O] by choice. What is zero is not active either: an edge that is
-        gone has no bypass of partial channels.
+        Mixing weights and active options, each [R, O] by choice. Options of weight zero are inactive: a dropped edge
+        has no bypass of partial channels either.
     """
     mixing = {name: torch.zeros(choice.num_rows, choice.num_options) for name, choice in choices.items()}
     for name, edges in genotype.cells.items():
@@ -50,14 +50,14 @@ def discrete_mixing(genotype: Genotype, choices: Mapping[str, Choice]) -> tuple[
 
 
 class Discretization:
-    """Accuracy and loss on `val` at the mean mixing weights and at those of the genotype, run by run.
+    """Measures accuracy and loss on `val` at the mean mixing weights and at those of the genotype, run by run.
 
-    The genotype is what the run's selector derives from that supernet; where mixing weights alone do not tell it
-    (DARTS-PT), the one that the run has ended with. The eigenvalue is the run's own, the last of curvature.csv up to
-    that epoch.
+    The genotype is the one that the run's selector derives from that supernet; if the mixing weights do not determine
+    it (DARTS-PT), the final genotype of the run. The eigenvalue is the last one in the run's curvature.csv up to that
+    epoch.
 
     Args:
-        batch_norm: Statistics: `eval` (running) or `train` (of the batch).
+        batch_norm: Statistics of batch normalisation: `eval` (running) or `train` (of the batch).
     """
 
     of_supernet = False
@@ -66,17 +66,17 @@ class Discretization:
         self.batch_norm: BatchNormMode = batch_norm
 
     def check(self, bench: Workbench) -> None:
-        """Refuse runs that keep no supernet, and epochs of which there is no genotype.
+        """Refuse runs that keep no supernet, and epochs without a genotype.
 
         Raises:
-            ConfigError: Such runs.
+            ConfigError: No run can be analysed, or the one that `run` names cannot.
         """
         for _ in supernets(bench, _genotype):
             pass
 
     def __call__(self, bench: Workbench) -> dict[str, Any]:
-        """Measure the runs that the table does not hold yet; table, figure, numbers."""
-        table = measure_all(bench, [_numbers(row) for row in bench.folder.read_analysis()], self._measured, _genotype)
+        """Measure the runs that the table lacks; write the table and the figure, return the summary's section."""
+        table = measure_all(bench, [_parsed(row) for row in bench.folder.read_analysis()], self._measure, _genotype)
         save_discretization(table, bench.folder.plots)
         show_table(
             "supernet with the mixing weights of its genotype, without retraining",
@@ -93,9 +93,10 @@ class Discretization:
         )
         return {"name": "discretization", "runs": table}
 
-    def _measured(self, supernet: Supernet) -> list[dict[str, Any]]:
+    def _measure(self, supernet: Supernet) -> list[dict[str, Any]]:
+        """Measure one supernet: one row, without the columns of `Supernet.labels`."""
         stage, module = supernet.origin.module()
-        images = search_data(stage)  # without a trainer: always the same
+        images = search_data(stage)  # without a trainer the augmentation is fixed
         images.setup("fit")
         images.first_pass = supernet.origin.passes
         model = OneShotModel(module, images, stage.plain_trainer([], max_epochs=1, **QUIET))
@@ -117,10 +118,10 @@ class Discretization:
 
 
 def _genotype(supernet: Supernet) -> Genotype:
-    """The genotype of a supernet.
+    """Return the genotype of a supernet.
 
     Raises:
-        ConfigError: It is of an earlier epoch, and the mixing weights do not tell it.
+        ConfigError: The epoch is not the last, and the mixing weights do not determine the genotype.
     """
     derived = supernet.origin.module()[1].genotype()
     if derived is not None:
@@ -128,14 +129,14 @@ def _genotype(supernet: Supernet) -> Genotype:
     searched = (supernet.run.summary()["search"] or {}).get("epochs")
     if supernet.origin.epoch != searched:
         raise ConfigError(
-            f"epoch={supernet.origin.epoch}: {supernet.run} derives its genotype at the end alone, so there is none of"
-            " that epoch; leave epoch out"
+            f"epoch={supernet.origin.epoch}: {supernet.run} derives its genotype only at the end of the search, so that"
+            " epoch has none; leave epoch out, or give epoch=null"
         )
     return supernet.run.genotype()
 
 
-def _numbers(row: dict[str, str]) -> dict[str, Any]:
-    """A row of the table as it was before it was written."""
+def _parsed(row: dict[str, str]) -> dict[str, Any]:
+    """Convert a row of the table from text to its types."""
     words, whole = ("run", "method", "space", "data"), ("seed", "epoch")
     return {
         key: value if key in words else int(value) if key in whole else float(value) if value else None

@@ -1,4 +1,4 @@
-"""The figures of the analyses, from the rows of their tables."""
+"""Figures of the analyses, from the rows of their tables."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from nas_lightning.reports.style import Style, label
 Rows = Sequence[Mapping[str, Any]]
 
 _GRID, _INK = "#E5E5E5", "#222222"
-# The option that a measure chooses, and the others: dark and light of one colour.
+# The option with the largest value is dark, the others are light.
 _WEIGHT, _ACCURACY = ("#0072B2", "#A6CDE4"), ("#D55E00", "#F2C5A5")
 _OTHER = "#D0D0D0"
-_CONDITIONS = ("#0072B2", "#D55E00", "#E69F00")  # a network as it is, then what was swapped
+_CONDITIONS = ("#0072B2", "#D55E00", "#E69F00")  # the unchanged network, then the swaps
 _MARKERS = "osD^vP*X"
-_MANY = 4  # rows of a choice; more stand in two columns
+_MANY = 4  # rows of a choice; more are drawn in two columns
 _MANY_RUNS = 60
-_ROOM = 0.3  # of the range of the accuracies, left of the lowest and right of the highest
+_MARGIN = 0.3  # left of the lowest accuracy and right of the highest, as a share of their range
 
 
 def save_strength(rows: Rows, folder: Path) -> Path:
-    """Writes `strength.svg`: for every row the mixing weights of its options beside the accuracies with it fixed.
+    """Write `strength.svg`: for each row, mixing weights of its options and accuracies with the row fixed to each.
 
     In each panel the longest bar is dark. Accuracies share an axis that does not start at 0.
 
     Args:
         rows: `choice`, `row`, `source`, `node`, `option`, `weight`, `accuracy` (percent), and `selectable`: whether a
-            genotype may hold the option; bars of others are grey.
-        folder: Where the figure goes; made if it is missing.
+            genotype may hold the option; bars of options that it may not are grey.
+        folder: Folder of the figure; created if missing.
     """
     frame = pd.DataFrame(rows)
     edges = [same for _, same in frame.groupby(["choice", "row"], sort=False)]
@@ -49,7 +49,7 @@ def save_strength(rows: Rows, folder: Path) -> Path:
     figure.suptitle("mixing weight and strength of the operations (dark: the largest)", weight="bold", size=11)
     grid = figure.add_gridspec(lines, 2 * columns)
     span = float(frame["accuracy"].max() - frame["accuracy"].min()) or 1.0
-    limits = float(frame["accuracy"].min()) - _ROOM * span, float(frame["accuracy"].max()) + _ROOM * span
+    limits = float(frame["accuracy"].min()) - _MARGIN * span, float(frame["accuracy"].max()) + _MARGIN * span
     heaviest = float(frame["weight"].max())
     for index, edge in enumerate(edges):
         line, column = index % lines, 2 * (index // lines)
@@ -74,7 +74,7 @@ def save_strength(rows: Rows, folder: Path) -> Path:
 def _bars(
     axes: Axes, edge: pd.DataFrame, name: str, colours: tuple[str, str], limits: tuple[float, float], form: str
 ) -> None:
-    """One bar an option with its value at the end, the first option on top."""
+    """Draw one bar per option, its value at the end, the first option on top."""
     values = edge[name].astype(float).tolist()
     selectable = edge["selectable"].tolist()
     longest = max((value for value, counts in zip(values, selectable, strict=True) if counts), default=None)
@@ -96,13 +96,13 @@ def _bars(
 
 
 def save_shuffling(rows: Rows, folder: Path) -> Path:
-    """Writes `shuffling.svg`: test accuracy of every network as it is and with parts in each other's places.
+    """Write `shuffling.svg`: test accuracy of each network, unchanged and with parts swapped.
 
-    Bars are means, their ends ± one standard deviation, dots the repetitions.
+    Bars are means, error bars ± one standard deviation, dots the repetitions.
 
     Args:
-        rows: `network`, `swapped` (what changed places), `test_accuracy` (percent); of each network first `nothing`.
-        folder: Where the figure goes; made if it is missing.
+        rows: `network`, `swapped` (the parts), `test_accuracy` (percent); `nothing` comes first in each network.
+        folder: Folder of the figure; created if missing.
     """
     frame = pd.DataFrame(rows).astype({"test_accuracy": float})
     groups: list[tuple[str, str, list[float]]] = [
@@ -114,24 +114,24 @@ def save_shuffling(rows: Rows, folder: Path) -> Path:
     axes = figure.add_subplot()
     places: list[float] = []
     colours: list[str] = []
-    before, condition = None, 0
-    for network, _, _ in groups:  # networks stand apart
-        places.append((places[-1] + (1.0 if network == before else 1.5)) if places else 0.0)
-        condition = condition + 1 if network == before else 0
+    previous, condition = None, 0
+    for network, _, _ in groups:  # a gap separates the networks
+        places.append((places[-1] + (1.0 if network == previous else 1.5)) if places else 0.0)
+        condition = condition + 1 if network == previous else 0
         colours.append(_CONDITIONS[condition % len(_CONDITIONS)])
-        before = network
+        previous = network
     for x, colour, (_, _, accuracies) in zip(places, colours, groups, strict=True):
         average = mean(accuracies)
         std = stdev(accuracies) if len(accuracies) > 1 else 0.0
         axes.bar(x, average, width=0.8, color=colour, alpha=0.85)
-        told = f"{average:.1f}"
+        note = f"{average:.1f}"
         if len(accuracies) > 1:
             axes.errorbar(x, average, std, color=_INK, capsize=5, linewidth=1.4)
             spread = [x + 0.5 * (index / (len(accuracies) - 1) - 0.5) for index in range(len(accuracies))]
             axes.plot(spread, accuracies, "o", color="white", markeredgecolor=_INK, markersize=3, markeredgewidth=0.7)
-            told += f" ± {std:.1f}"
+            note += f" ± {std:.1f}"
         top = max(average + std, *accuracies)
-        axes.annotate(told, (x, top), xytext=(0, 5), textcoords="offset points", ha="center", size=8.5)
+        axes.annotate(note, (x, top), xytext=(0, 5), textcoords="offset points", ha="center", size=8.5)
     labels = [f"{network}\n{'as it is' if what == 'nothing' else what}" for network, what, _ in groups]
     axes.set_xticks(places, labels, size=8.5)
     axes.set_ylabel("test accuracy (%)")
@@ -143,13 +143,13 @@ def save_shuffling(rows: Rows, folder: Path) -> Path:
 
 
 def save_skip_gap(rows: Rows, folder: Path) -> Path:
-    """Writes `skip_gap.svg`: how much skip connections outweigh convolutions against the accuracy of the supernet.
+    """Write `skip_gap.svg`: the skip gap against the accuracy of the supernet.
 
-    A point is an epoch; its colour tells which, its marker the run.
+    A point is an epoch: its colour shows the epoch, its marker the run.
 
     Args:
         rows: `run`, `epoch`, `skip_gap`, `val_accuracy` (percent).
-        folder: Where the figure goes; made if it is missing.
+        folder: Folder of the figure; created if missing.
     """
     frame = pd.DataFrame(rows)
     figure = Figure(figsize=(6.4, 4.0), layout="constrained", facecolor="white")
@@ -187,11 +187,11 @@ def save_skip_gap(rows: Rows, folder: Path) -> Path:
 
 
 def save_spectrum(rows: Rows, folder: Path) -> Path:
-    """Writes `spectrum.svg`: all eigenvalues of every run by their rank, a panel a method.
+    """Write `spectrum.svg`: all eigenvalues of every run by their rank, one panel per method.
 
     Args:
         rows: `run`, `method`, `eigenvalue`.
-        folder: Where the figure goes; made if it is missing.
+        folder: Folder of the figure; created if missing.
     """
     frame = pd.DataFrame(rows)
     figure = draw_spectra(frame, Style(frame["method"]), "spectrum of the Hessian in the architecture parameters", None)
@@ -199,12 +199,12 @@ def save_spectrum(rows: Rows, folder: Path) -> Path:
 
 
 def save_discretization(rows: Rows, folder: Path) -> Path:
-    """Writes `discretization.svg`: accuracy of each supernet and what is left of it, the largest drops on top.
+    """Write `discretization.svg`: accuracy of each supernet before and after discretization, the largest drops on top.
 
     Args:
         rows: `method`, `space`, `data`, `seed`, `val_accuracy`, `discrete_accuracy` and `drop` (percent),
-            `dominant_eigenvalue` or None; the figure shows those of the largest drops.
-        folder: Where the figure goes; made if it is missing.
+            `dominant_eigenvalue` or None; the figure shows the 60 largest drops.
+        folder: Folder of the figure; created if missing.
     """
     frame = pd.DataFrame(rows).sort_values("drop", ascending=False, kind="stable").head(_MANY_RUNS)
     figure = Figure(figsize=(7.6, 1.4 + 0.26 * len(frame)), layout="constrained", facecolor="white")
@@ -229,7 +229,7 @@ def save_discretization(rows: Rows, folder: Path) -> Path:
 
 
 def _plain(axes: Axes, grid: str) -> None:
-    """Grid behind, no frame above and on the right."""
+    """Draw the grid behind the data, and no frame above and on the right."""
     axes.grid(axis=grid, color=_GRID, linewidth=0.8)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

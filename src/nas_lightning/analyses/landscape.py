@@ -1,7 +1,7 @@
-"""From `task=landscape` to a table and figures: the supernet of finished searches around what they found.
+"""Run `task=landscape`: measure and draw the loss landscape of supernets around their architecture parameters.
 
 Sources and directions: `nas_lightning.curvature.landscape`. Noise, drop-path and the like are off, batch normalisation
-takes its running statistics, and all points see the same images of `val`, which are augmented as in the search.
+uses its running statistics, and all points see the same images of `val`, augmented as in the search.
 """
 
 import json
@@ -33,9 +33,9 @@ from nas_lightning.training.workbench import Workbench
 log = logging.getLogger(__name__)
 
 TAKEN = ("landscape", "trainer", "epoch", "runs", "trusted", "sweep", "skip_finished", "candidates")
-"""What `task=landscape` takes from its own command; all else is what the run had."""
+"""Keys that `task=landscape` reads from its own command; all others are those of the run."""
 FRACTIONS = (0.25, 0.5, 1.0)
-"""Of the radius: distances whose mean values are told."""
+"""Distances from the centre, as shares of the radius, at which mean values are reported."""
 
 
 class Surroundings:
@@ -43,10 +43,11 @@ class Surroundings:
 
     Args:
         bench: The parts of the landscape.
-        path: The run's folder.
+        path: Folder of the run.
 
     Raises:
-        ConfigError: The run has no search, keeps no such supernet, or has learnt no architecture parameters.
+        ConfigError: The run has no search, keeps no supernet of that epoch, or has no architecture parameters that
+            change its mixing weights.
     """
 
     def __init__(self, bench: Workbench, path: str) -> None:
@@ -63,17 +64,18 @@ class Surroundings:
         try:
             self.plane = directions(self.shapes, self.settings.seed, {name: c.mask for name, c in choices.items()})
         except ValueError as error:
-            raise ConfigError(f"run={source}: {error}; name a run that has searched by gradients") from error
+            raise ConfigError(f"run={source}: {error}; give the run of a gradient-based method") from error
+        # Fixed weights, or decisions on every row, leave a flat plane whose curvature would be reported as zero.
         here = self.module.mean(self.arch)
         away = [self.module.mean(moved(self.arch, self.plane, x, y)) for x, y in ((1.0, 0.0), (0.0, 1.0))]
         if all(torch.equal(here[name], other[name]) for other in away for name in here):
             raise ConfigError(
                 f"run={source}: the mixing weights do not depend on architecture parameters after epoch {self.epoch}:"
-                " the method learns none, or all is decided; name another run, or an earlier epoch with epoch=K"
+                " the method learns none, or every choice is decided; give another run, or an earlier epoch, epoch=K"
             )
 
     def model(self) -> OneShotModel:
-        """What measures the supernet."""
+        """Build the one-shot model that measures the supernet."""
         images = search_data(self.stage)
         images.setup("fit")
         images.first_pass = self.passes
@@ -82,22 +84,22 @@ class Surroundings:
 
     @property
     def batches(self) -> int | None:
-        """How many batches of `val` a point is measured on; None is all."""
+        """Return the number of batches of `val` per point; None is all."""
         images = self.settings.images
         return None if images is None else math.ceil(images / self.settings.batch_size)
 
     @property
     def title(self) -> str:
-        """Which run it is, for a figure."""
+        """Return the title of the run in figures."""
         config = self.bench.config
         return f"{config.method}, {self.bench.space.name}, {self.bench.data.name}, seed {config.seed}"
 
 
 def landscape_bench(config: RootConfig, folder: RunFolder) -> Workbench:
-    """The parts of a landscape: those of the run that it looks at, or of the first of several.
+    """Build the parts of a landscape: those of the run, or of the first of several.
 
     Raises:
-        ConfigError: No run is named, or none can be used.
+        ConfigError: No run is given, or none can be used.
     """
     if config.landscape is None:
         config = config.with_sections(landscape=LandscapeConfig().model_dump())
@@ -106,7 +108,7 @@ def landscape_bench(config: RootConfig, folder: RunFolder) -> Workbench:
             "run=null: task=landscape needs the supernet of a search; give run=outputs/DATE/TIME, or runs='multirun/**'"
         )
     if config.run is not None and config.runs is not None:
-        raise ConfigError(f"run={config.run}: goes alone, without runs; give both folders as runs=[FOLDER,FOLDER]")
+        raise ConfigError(f"run={config.run}: cannot be combined with runs; give both folders as runs=[FOLDER,FOLDER]")
     if config.run is not None:
         return Workbench(config_of_another_run(config.to_dict(), TAKEN), folder)
     found: list[str] = []
@@ -129,17 +131,17 @@ def landscape_bench(config: RootConfig, folder: RunFolder) -> Workbench:
 
 
 def start_landscape(bench: Workbench) -> None:
-    """Refuse what cannot be measured, then make the folder this run's own.
+    """Refuse what cannot be measured, then claim the run folder.
 
     Raises:
-        ConfigError: Such a run, or a folder that holds one.
+        ConfigError: A run cannot be measured, or the folder already holds a run.
     """
     around = [Surroundings(bench, path) for path in _paths(bench)]
     around[0].model()
     for other in around[1:]:
         if other.shapes != around[0].shapes:
             log.warning(
-                "%s has other architecture parameters than %s: they do not share their directions",
+                "%s has other architecture parameters than %s: their directions differ",
                 other.path,
                 around[0].path,
             )
@@ -148,19 +150,19 @@ def start_landscape(bench: Workbench) -> None:
 
 
 def name_landscape(bench: Workbench) -> None:
-    """Write what is looked at into the summary."""
-    what = about(bench) if bench.config.runs is None else {}
-    bench.folder.update_summary(task="landscape", **what, versions=versions(), git_commit=git_commit())
+    """Write the search, if it is one, and the versions into the summary."""
+    labels = about(bench) if bench.config.runs is None else {}
+    bench.folder.update_summary(task="landscape", **labels, versions=versions(), git_commit=git_commit())
 
 
 def run_landscape(bench: Workbench) -> dict[str, Any]:
-    """Measure the points that landscape.csv does not hold yet; returns the summary.
+    """Measure the points that landscape.csv lacks; write figures and summary, and return the summary.
 
     Raises:
         Interrupted: The user stopped it; the folder can be resumed.
     """
     try:
-        found, seconds = _measured(bench)
+        found, seconds = _measure(bench)
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped in the landscape; continue with resume={bench.folder}") from error
     _show(found)
@@ -168,10 +170,11 @@ def run_landscape(bench: Workbench) -> dict[str, Any]:
     return bench.folder.update_summary(landscape={**found, "seconds_per_point": seconds})
 
 
-def _measured(bench: Workbench) -> tuple[dict[str, Any], float | None]:
-    """The section `landscape` of the summary, and the mean seconds of a point that this process measured."""
+def _measure(bench: Workbench) -> tuple[dict[str, Any], float | None]:
+    """Return the section `landscape` of the summary, and the mean seconds per point measured by this process."""
     settings = bench.config.landscape or LandscapeConfig()
     points = grid(settings.steps, settings.radius)
+    # Coordinates are compared as text: `grid` is deterministic, and the table holds their shortest exact form.
     done = {(row["run"], row["x"], row["y"]) for row in bench.folder.repair_landscape()}
     around = [Surroundings(bench, path) for path in _paths(bench)]
     seconds, count = 0.0, 0
@@ -181,15 +184,15 @@ def _measured(bench: Workbench) -> tuple[dict[str, Any], float | None]:
             continue
         model = one.model()
 
-        def measured(arch: Tensors, one: Surroundings = one, model: OneShotModel = model) -> tuple[float, float]:
+        def measure(arch: Tensors, one: Surroundings = one, model: OneShotModel = model) -> tuple[float, float]:
             return model.loss_and_accuracy(*one.module.at_mean(arch), one.batches)
 
         start = time.perf_counter()
         track = track_progress(left, f"landscape, {one.title}: points to measure")
-        for x, y, (loss, accuracy) in over_plane(measured, one.arch, one.plane, track):
+        for x, y, (loss, accuracy) in over_plane(measure, one.arch, one.plane, track):
             bench.folder.append_landscape({"run": one.path, "x": x, "y": y, "loss": loss, "accuracy": accuracy})
         seconds, count = seconds + time.perf_counter() - start, count + len(left)
-    rows = [_numbers(row) for row in bench.folder.repair_landscape()]
+    rows = [_parsed(row) for row in bench.folder.repair_landscape()]
     _draw(bench, around, rows)
     found = {
         "directions": {"seed": settings.seed, "shapes": {name: list(s) for name, s in around[0].shapes.items()}},
@@ -197,13 +200,13 @@ def _measured(bench: Workbench) -> tuple[dict[str, Any], float | None]:
         "images": {"split": "val", "at_most": settings.images},
         "batch_norm": "running statistics",
         "limits": {name: limits([row[name] for row in rows]) for name in ("loss", "accuracy")},
-        "runs": [_told(one, [row for row in rows if row["run"] == one.path]) for one in around],
+        "runs": [_run_section(one, [row for row in rows if row["run"] == one.path]) for one in around],
     }
     return json.loads(json.dumps(found)), round(seconds / count, 4) if count else None
 
 
-def _told(one: Surroundings, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The numbers of one run."""
+def _run_section(one: Surroundings, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the entry of one run in the summary."""
     settings, config = one.settings, one.bench.config
     x, y = ([row[key] for row in rows] for key in ("x", "y"))
     (centre,) = (row for row in rows if row["x"] == row["y"] == 0)
@@ -232,7 +235,7 @@ def _draw(bench: Workbench, around: Sequence[Surroundings], rows: Sequence[Mappi
 
 
 def _show(found: Mapping[str, Any]) -> None:
-    """The numbers on the terminal."""
+    """Print the numbers of all runs."""
     lines = []
     for run in found["runs"]:
         loss, at = run["loss"], run["accuracy"]["mean_at_radius"]
@@ -252,15 +255,16 @@ def _show(found: Mapping[str, Any]) -> None:
         "landscape around the architecture parameters found",
         ["run", "loss", "its curvatures", "ratio", "R²", "accuracy", f"at {', '.join(at)} of the radius"],
         lines,
-        "curvatures of the least-squares quadratic of the loss, R² what it explains; distances are L2",
+        "curvatures of the least-squares quadratic of the loss, R² its share of the variance; distances are L2",
     )
 
 
 def _paths(bench: Workbench) -> list[str]:
-    """Folders of the runs, as config.yaml names them."""
+    """Return the folders of the runs, as config.yaml names them."""
     runs = bench.config.runs
     return [bench.config.run or ""] if runs is None else [runs] if isinstance(runs, str) else runs
 
 
-def _numbers(row: Mapping[str, str]) -> dict[str, Any]:
+def _parsed(row: Mapping[str, str]) -> dict[str, Any]:
+    """Convert a row of the table from text to its types."""
     return {key: value if key == "run" else float(value) for key, value in row.items()}

@@ -1,10 +1,10 @@
-"""A residual network and a plain one for small images, to compare supernets with.
+"""A residual and a plain network for small images, as references for supernets.
 
-Three stages; each doubles the channels and halves the resolution of the one before. Images of more than 64 pixels a
+Three stages; each doubles the channels and halves the resolution of the previous one. Images of more than 64 pixels a
 side enter at a quarter of their resolution. Sources: He et al., Deep residual learning (CVPR 2016), section 4.2, the
 networks for CIFAR-10 (depth 9 is ResNet-56), with 1×1 convolutions on the shortcuts of the blocks that halve;
 Simonyan & Zisserman, VGG (ICLR 2015), with batch normalisation, a global average in place of the fully connected
-layers, and as many layers in every stage, so that every stage has some that can change places.
+layers, and the same number of layers in every stage, so that every stage has some that can be swapped.
 Shapes: B images, C channels.
 """
 
@@ -20,21 +20,21 @@ _LARGE = 64  # pixels; larger images enter at a quarter of their resolution
 
 
 class Staged(nn.Module):
-    """Stem, stages of units, global average, linear classifier; a subclass says what a unit is.
+    """Stem, stages of units, global average, linear classifier; a subclass defines the unit.
 
     Args:
         num_classes: Outputs of the classifier.
         in_channels: Channels of the images.
         image_size: Side of the images in pixels, at least 4.
         channels: Channels of the first stage.
-        depth: Units a stage; with 3 or more every stage has two that are alike.
+        depth: Units per stage; with 3 or more, every stage has two of equal shape.
 
     Attributes:
-        stages: The units, stage by stage. Each unit has a `shape`; units of equal shape can change places.
+        stages: The units, stage by stage. Each unit has a `shape`; units of equal shape can be swapped.
     """
 
     unit: ClassVar[str]
-    """What the units of such a network are called."""
+    """Name of the units, in the plural, in tables."""
 
     def __init__(self, num_classes: int, in_channels: int, image_size: int, channels: int, depth: int) -> None:
         super().__init__()
@@ -52,11 +52,11 @@ class Staged(nn.Module):
         self.classifier = nn.Linear(width, num_classes)
 
     def build(self, in_channels: int, out_channels: int, halve: bool) -> nn.Module:
-        """A unit, the first of a stage where it halves the resolution."""
+        """Build a unit; the first of a later stage halves the resolution."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [B, in_channels, H, W] → logits [B, num_classes]."""
+        """Map images [B, in_channels, H, W] to logits [B, num_classes]."""
         x = self.stem(images)
         for stage in self.stages:
             x = stage(x)
@@ -64,7 +64,7 @@ class Staged(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions beside a shortcut: the identity, or a 1×1 convolution where the shape changes."""
+    """Two 3×3 convolutions plus a shortcut: the identity, or a 1×1 convolution if the shape changes."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -83,22 +83,22 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, Ci, H, W] → [B, Co, H / stride, W / stride]."""
+        """Map [B, Ci, H, W] to [B, Co, H / stride, W / stride]."""
         return torch.relu(self.shortcut(x) + self.convolutions(x))
 
 
 class ResNet(Staged):
-    """Residual blocks; all but the first of a later stage are alike."""
+    """Residual network; within a stage all blocks have one shape, except the first of a later stage."""
 
     unit = "blocks"
 
     def build(self, in_channels: int, out_channels: int, halve: bool) -> nn.Module:
-        """A residual block."""
+        """Build a residual block."""
         return ResidualBlock(in_channels, out_channels, 2 if halve else 1)
 
 
 class PlainLayer(nn.Module):
-    """3×3 convolution, batch normalisation, ReLU; a 2×2 max-pool before it where it halves the resolution."""
+    """3×3 convolution, batch normalisation, ReLU; preceded by a 2×2 max-pool if it halves the resolution."""
 
     def __init__(self, in_channels: int, out_channels: int, halve: bool) -> None:
         super().__init__()
@@ -109,15 +109,15 @@ class PlainLayer(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, Ci, H, W] → [B, Co, H, W], or half of H and W."""
+        """Map [B, Ci, H, W] to [B, Co, H, W], or to half of H and W."""
         return self.convolution(self.pool(x))
 
 
 class VGG(Staged):
-    """Convolutions one after the other, nothing beside them; all but the first of a later stage are alike."""
+    """Plain network without shortcuts; within a stage all layers have one shape, except the first of a later stage."""
 
     unit = "layers"
 
     def build(self, in_channels: int, out_channels: int, halve: bool) -> nn.Module:
-        """A layer."""
+        """Build a layer."""
         return PlainLayer(in_channels, out_channels, halve)

@@ -1,15 +1,15 @@
-"""Convergence in the plainest sense: nothing better has come for some epochs."""
+"""Convergence by patience: no better value for a number of epochs."""
 
 
 class Patience:
-    """Remembers the best value and how long ago it was.
+    """Records the best value and the epochs since.
 
     Args:
-        epochs: So many epochs without a better value are the end.
+        epochs: Epochs without a better value after which training ends.
 
     Attributes:
-        best: The largest value so far.
-        waited: Epochs since.
+        best: Largest value so far.
+        waited: Epochs since `best`.
     """
 
     def __init__(self, epochs: int) -> None:
@@ -18,7 +18,7 @@ class Patience:
         self.waited = 0
 
     def update(self, value: float) -> bool:
-        """Take the value of the next epoch; says whether it is the end.
+        """Add the value of the next epoch; return True if training should end.
 
         >>> patience = Patience(2)
         >>> [patience.update(value) for value in (1.0, 2.0, 2.0, 1.5)], patience.best

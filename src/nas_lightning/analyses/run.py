@@ -1,4 +1,4 @@
-"""From `task=analyse` to a run folder with a table, a figure and a summary."""
+"""Run `task=analyse`: write the table, the figure and the summary of an analysis."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ from nas_lightning.training.workbench import Workbench
 
 
 def analysis_bench(config: RootConfig, folder: RunFolder) -> Workbench:
-    """The parts of an analysis: those of the run that it looks at, where it looks at a supernet.
+    """Build the parts of an analysis: those of the run whose supernet it analyses, if it does.
 
     Raises:
-        ConfigError: No analysis or no run is named, or it cannot be used.
+        ConfigError: No analysis or no run is given, or it cannot be used.
     """
     if config.analysis is None:
         raise ConfigError(
-            "analysis=null: task=analyse needs to know which; choose"
+            "analysis=null: task=analyse needs an analysis; choose"
             f" {' or '.join(f'analysis={name}' for name in options('analysis'))}"
         )
     bench = Workbench(config, folder)
@@ -33,27 +33,27 @@ def analysis_bench(config: RootConfig, folder: RunFolder) -> Workbench:
 
 
 def start_analysis(bench: Workbench) -> None:
-    """Refuse what cannot be analysed, then make the folder this run's own.
+    """Refuse what cannot be analysed, then claim the run folder.
 
     Raises:
-        ConfigError: Such an analysis, or a folder that holds a run.
+        ConfigError: The run cannot be analysed, or the folder already holds a run.
     """
     analysis = _analysis_of(bench)
     analysis.check(bench)
     if analysis.of_supernet:
-        bench.plain_trainer([], max_epochs=1, **QUIET)  # a Trainer refuses much by itself
+        bench.plain_trainer([], max_epochs=1, **QUIET)  # the Trainer validates its own arguments
     bench.folder.claim(bench.config.to_dict())
     name_analysis(bench)
 
 
 def name_analysis(bench: Workbench) -> None:
-    """Write what is analysed into the summary."""
-    what = about(bench) if _analysis_of(bench).of_supernet else {}
-    bench.folder.update_summary(task="analyse", **what, versions=versions(), git_commit=git_commit())
+    """Write the search, if it is one, and the versions into the summary."""
+    labels = about(bench) if _analysis_of(bench).of_supernet else {}
+    bench.folder.update_summary(task="analyse", **labels, versions=versions(), git_commit=git_commit())
 
 
 def about(bench: Workbench) -> dict[str, Any]:
-    """Which search it is, for the summary."""
+    """Return the fields of the summary that identify the search."""
     objective = bench.objective
     return {
         "method": bench.config.method,
@@ -65,7 +65,7 @@ def about(bench: Workbench) -> dict[str, Any]:
 
 
 def run_analysis(bench: Workbench) -> dict[str, Any]:
-    """Analyse, or go on where the folder's table ends; returns the summary.
+    """Analyse, or resume after the last row of the folder's table; return the summary.
 
     Raises:
         Interrupted: The user stopped it; the folder can be resumed.

@@ -1,9 +1,9 @@
-"""What a trained network loses when parts of it change places: a supernet little, a plain network everything.
+"""Accuracy that a trained network loses when parts of it are swapped: little in a supernet, all in a plain network.
 
 Source: Wang et al., Rethinking architecture selection in differentiable NAS (ICLR 2021), Table 2.1 of Wang's thesis:
-DARTS' supernet 88.44 → 81.09 ± 1.87 %, a ResNet 93.86 → 83.20 ± 2.03 %, a VGG 92.69 → 9.83 ± 0.33 %. It is the evidence
-that the edges of a supernet estimate one feature map, as the blocks of a ResNet do. There is no public code of it; the
-networks and their recipe are ours, and so is how often is swapped.
+DARTS' supernet 88.44 → 81.09 ± 1.87 %, a ResNet 93.86 → 83.20 ± 2.03 %, a VGG 92.69 → 9.83 ± 0.33 %. It is evidence
+that the edges of a supernet estimate one feature map, as the blocks of a ResNet do. There is no released code; the
+networks, their recipe and the number of repetitions are ours.
 """
 
 import time
@@ -38,26 +38,29 @@ MOVING, STAYING = "edges and weights", "edges alone"
 
 
 class Shuffling:
-    """Swaps two parts of every cell or stage at random, again and again, and measures without any training.
+    """Swaps two random parts of every cell or stage, repeatedly, and measures the accuracy without any training.
 
-    In the supernet two edges of equal stride change places in every cell, each cell having its own pair: all candidate
-    operations, once with their mixing weights and once without. In the networks that are trained beside it, it is two
-    residual blocks (ResNet) or two layers of convolution, normalisation and ReLU (VGG) of equal shape in every stage.
-    Batch normalisation takes its running statistics.
+    In the supernet, two edges of equal stride are swapped in every cell, each cell with a pair of its own: all
+    candidate operations, once with their mixing weights and once without. In the reference networks, two residual
+    blocks (ResNet) or two layers of convolution, normalisation and ReLU (VGG) of equal shape are swapped in every
+    stage. Batch normalisation uses its running statistics.
 
-    As published, accuracies are those of the test images. They select nothing and steer nothing.
+    As published, accuracies are on the test images. They select and control nothing.
 
     Args:
-        repetitions: How often is swapped; the thesis does not say.
-        networks: What to train beside the supernet: `channels` of the first stage and `depth`, blocks or layers a
-            stage, each at least 3.
-        images: What these are trained on: `full`, all training images, or `search_halves`, the half that the weights of
-            the supernet were trained on.
-        epochs: Epochs of that training: SGD with Nesterov momentum 0.9 and a cosine to 0.
-        batch_size: Images a step.
+        repetitions: Number of random swaps; the thesis gives none.
+        networks: Reference networks to train: `channels` of the first stage and `depth`, blocks or layers per stage,
+            each at least 3.
+        images: Their training images: `full`, all of them, or `search_halves`, the half on which the weights of the
+            supernet were trained.
+        epochs: Epochs of their training: SGD with Nesterov momentum 0.9 and a cosine schedule to 0.
+        batch_size: Images per step.
         lr: Learning rate of the first epoch.
         weight_decay: L2 coefficient.
-        seed: Of what is swapped; None is the run's.
+        seed: Seed of the swaps; None is the run's.
+
+    Raises:
+        ConfigError: A network lacks `channels` or `depth`.
     """
 
     of_supernet = True
@@ -77,7 +80,7 @@ class Shuffling:
             missing = [key for key in ("channels", "depth") if key not in size]
             if missing:
                 key = f"analysis.networks.{name}.{missing[0]}"
-                raise ConfigError(f"{key} is missing; give it on the command line: {key}=16")
+                raise ConfigError(f"{key} is missing; give it on the command line, {key}=16")
         self.networks = networks
         self.repetitions = repetitions
         self.images: Literal["full", "search_halves"] = images
@@ -88,20 +91,22 @@ class Shuffling:
         self.seed = seed
 
     def check(self, bench: Workbench) -> None:
-        """Refuse a supernet that is not there or has nothing to swap, and images that are missing.
+        """Refuse a run without a supernet, a supernet with nothing to swap, and missing images.
 
         Raises:
-            ConfigError: Such a thing.
+            ConfigError: The run cannot be analysed.
         """
         _, module = Origin(bench).module()
         if not any(edge_pairs(cell, module.decisions.kept[cell.choice.name]) for cell in search_cells(module.supernet)):
-            raise ConfigError(f"run={bench.config.run}: no cell of its supernet has two edges that could change places")
+            raise ConfigError(
+                f"run={bench.config.run}: no cell of its supernet has two edges that can be swapped; give another run"
+            )
         if not len(self._test_images(bench)):
             raise ConfigError(f"run={bench.config.run}: there are no test images to measure on; give another run")
         self._data(bench, self.images).setup("fit")
 
     def __call__(self, bench: Workbench) -> dict[str, Any]:
-        """Measure the networks that the table does not hold yet; table, figure, means and deviations."""
+        """Measure the networks that the table lacks; write table and figure, return means and standard deviations."""
         start = time.perf_counter()
         origin = Origin(bench)
         rows: list[dict[str, Any]] = [dict(row) for row in bench.folder.read_analysis()]
@@ -117,7 +122,7 @@ class Shuffling:
             bench.folder.save_analysis(rows)
         frame = pd.DataFrame(rows).astype({"test_accuracy": float})
         save_shuffling(rows, bench.folder.plots)
-        told = [
+        networks = [
             {
                 "network": network,
                 "swapped": what,
@@ -137,18 +142,16 @@ class Shuffling:
                     f"{row['test_accuracy_mean']:.2f}"
                     + ("" if row["test_accuracy_std"] is None else f" ± {row['test_accuracy_std']:.2f}"),
                 ]
-                for row in told
+                for row in networks
             ],
             f"{self.repetitions} repetitions; the test images select nothing here",
         )
         seconds = round(time.perf_counter() - start, 3)
         about = {"name": "shuffling", "run": bench.config.run, "epoch": origin.epoch, "seconds": seconds}
-        return {**about, "networks": told}
-
-    # Measuring ------------------------------------------------------------------------------------------------
+        return {**about, "networks": networks}
 
     def _supernet(self, bench: Workbench, origin: Origin) -> dict[str, list[float]]:
-        """Accuracies of the supernet by what was swapped."""
+        """Measure the accuracies of the supernet, by the kind of swap."""
         _, module = origin.module()
         trainer = bench.plain_trainer([], max_epochs=1, **QUIET)
         module = module.to(trainer.strategy.root_device)
@@ -157,20 +160,20 @@ class Shuffling:
         cells = search_cells(module.supernet)
         pairs = [edge_pairs(cell, module.decisions.kept[cell.choice.name]) for cell in cells]
 
-        def measured() -> float:
+        def measure() -> float:
             return self._accuracy(bench, trainer, module.supernet, lambda x: module.supernet(x, mixing, active))
 
-        found: dict[str, list[float]] = {NOTHING: [measured()], MOVING: [], STAYING: []}
+        found: dict[str, list[float]] = {NOTHING: [measure()], MOVING: [], STAYING: []}
         for repetition in range(self.repetitions):
-            drawn = self._drawn(bench, repetition, pairs)
+            drawn = self._draw(bench, repetition, pairs)  # both kinds of swap see the same edges
             with edges_swapped(cells, drawn, mixing, active):
-                found[MOVING].append(measured())
+                found[MOVING].append(measure())
             with edges_swapped(cells, drawn):
-                found[STAYING].append(measured())
+                found[STAYING].append(measure())
         return found
 
     def _network(self, bench: Workbench, name: str) -> dict[str, list[float]]:
-        """Accuracies of a network that is trained for this."""
+        """Train a reference network and measure its accuracies, by the kind of swap."""
         data, seed, size = bench.data, bench.config.seed, self.networks[name]  # type: ignore[index]
         L.seed_everything(seed, workers=True, verbose=False)
         network = NETWORKS[name](data.num_classes, data.in_channels, data.image_size, size["channels"], size["depth"])
@@ -197,20 +200,20 @@ class Shuffling:
         stages: list[Any] = list(network.stages)
         pairs = [equal_pairs([unit.shape for unit in stage]) for stage in stages]
 
-        def measured() -> float:
+        def measure() -> float:
             return self._accuracy(bench, trainer, network, network)
 
-        found: dict[str, list[float]] = {NOTHING: [measured()], network.unit: []}
+        found: dict[str, list[float]] = {NOTHING: [measure()], network.unit: []}
         for repetition in range(self.repetitions):
             with ExitStack() as stack:
-                for stage, pair in zip(stages, self._drawn(bench, repetition, pairs), strict=True):
+                for stage, pair in zip(stages, self._draw(bench, repetition, pairs), strict=True):
                     if pair is not None:
                         stack.enter_context(swapped(stage, *pair))
-                found[network.unit].append(measured())
+                found[network.unit].append(measure())
         return found
 
-    def _drawn(self, bench: Workbench, repetition: int, pairs: Sequence[list[Pair]]) -> list[Pair | None]:
-        """A pair of every cell or stage."""
+    def _draw(self, bench: Workbench, repetition: int, pairs: Sequence[list[Pair]]) -> list[Pair | None]:
+        """Draw a pair of parts for every cell or stage; None if it has none."""
         seed = bench.config.seed if self.seed is None else self.seed
         return [
             draw_pair(possible, draws.seeded_generator(seed, "parts to swap", repetition, index))
@@ -220,7 +223,7 @@ class Shuffling:
     def _accuracy(
         self, bench: Workbench, trainer: L.Trainer, network: nn.Module, forward: Callable[[Tensor], Tensor]
     ) -> float:
-        """The metric on the test images, in its unit."""
+        """Return the metric on the test images, in percent."""
         device = trainer.strategy.root_device
         metric = bench.objective.new_metric().to(device)
         for index, (images, targets) in enumerate(self._test_images(bench)):
@@ -235,7 +238,7 @@ class Shuffling:
         return EvaluationData(bench.data, self.batch_size, bench.config.seed, images=images, **loaders)
 
     def _test_images(self, bench: Workbench) -> DataLoader[Any]:
-        """Batches of the test images, in index order."""
+        """Return the batches of the test images, in index order."""
         data = self._data(bench, "full")
         data.setup("test")
         return data.test_dataloader()

@@ -1,8 +1,8 @@
-"""How much skip connections outweigh convolutions against how good the supernet is, epoch by epoch.
+"""The excess weight of skip connections over convolutions against the accuracy of the supernet, epoch by epoch.
 
 Source: Wang et al., Rethinking architecture selection in differentiable NAS (ICLR 2021), figure 2.3 of Wang's thesis:
 in S2 the gap grows with the accuracy of the supernet, as `nas_lightning.analyses.optimal_mixture` explains.
-Read from the tables of finished searches, so that it costs nothing.
+It is read from the tables of finished searches: nothing is computed anew.
 """
 
 import json
@@ -25,18 +25,18 @@ log = logging.getLogger(__name__)
 
 
 def skip_gap(mixing: Mapping[str, Sequence[Sequence[float]]], choices: Mapping[str, Choice]) -> float | None:
-    """Mean over the edges of (weight of skip_connect − mean weight of the convolutions), averaged over the choices.
+    """Average (weight of skip_connect − mean weight of the convolutions) over the edges, then over the choices.
 
-    Edges count that offer both; convolutions are the operations with `conv` in their name. With one convolution an edge
-    (S2) it is the published quantity; with several (DARTS' space) their mean and the average over the cell types are
-    ours.
+    Only edges that offer both count; convolutions are the operations with `conv` in their name. With one convolution
+    per edge (S2) it is the published quantity; with several (DARTS' space) their mean and the average over the cell
+    types are ours.
 
     Args:
         mixing: Mixing weights by choice, [R][O].
         choices: The choices of the space.
 
     Returns:
-        From −1 to 1; None where no edge offers both.
+        The gap, from −1 to 1; None if no edge offers both.
     """
     means: list[float] = []
     for name, choice in choices.items():
@@ -52,28 +52,28 @@ def skip_gap(mixing: Mapping[str, Sequence[Sequence[float]]], choices: Mapping[s
 
 
 class SkipGap:
-    """Joins the mixing weights of genotypes.jsonl with the accuracies of metrics.csv, both of the search alone.
+    """Joins the mixing weights in genotypes.jsonl with the accuracies in metrics.csv, both of the search only.
 
-    What the correlations are of, is ours: the epochs of one run, and those of all runs together.
+    The correlations, over the epochs of one run and over those of all runs together, are ours.
     """
 
     of_supernet = False
 
     def check(self, bench: Workbench) -> None:
-        """Refuse runs that have nothing to tell.
+        """Refuse runs without a skip gap.
 
         Raises:
-            ConfigError: No run is named, none is found, or none has the two tables.
+            ConfigError: No run is given, none is found, or none has the two tables.
         """
         self._rows(bench)
 
     def __call__(self, bench: Workbench) -> dict[str, Any]:
-        """Table, figure, correlations."""
+        """Write table and figure; return the correlations."""
         rows = self._rows(bench)
         bench.folder.save_analysis(rows)
         save_skip_gap(rows, bench.folder.plots)
         frame = pd.DataFrame(rows)
-        told = [{"run": str(run), **_correlations(same)} for run, same in frame.groupby("run", sort=False)]
+        runs = [{"run": str(run), **_correlations(same)} for run, same in frame.groupby("run", sort=False)]
         together = _correlations(frame)
         show_table(
             "skip gap against accuracy on val",
@@ -85,13 +85,17 @@ class SkipGap:
                     *(f"{run[key]:.4f}" for key in ("first_gap", "last_gap")),
                     *("–" if run[key] is None else f"{run[key]:.3f}" for key in ("pearson", "spearman")),
                 ]
-                for run in told
+                for run in runs
             ],
         )
-        return {"name": "skip_gap", "pearson": together["pearson"], "spearman": together["spearman"], "runs": told}
+        return {"name": "skip_gap", "pearson": together["pearson"], "spearman": together["spearman"], "runs": runs}
 
     def _rows(self, bench: Workbench) -> list[dict[str, Any]]:
-        """One row an epoch and run."""
+        """Return one row per run and epoch.
+
+        Raises:
+            ConfigError: No run is given, none is found, or none has the two tables.
+        """
         patterns = bench.config.runs if bench.config.runs is not None else bench.config.run
         if patterns is None:
             raise ConfigError(
@@ -113,7 +117,7 @@ class SkipGap:
 
 
 def rows_of(folder: RunFolder) -> list[dict[str, Any]]:
-    """The epochs of one search that have both mixing weights and an accuracy.
+    """Return one row per epoch of a search with both mixing weights and an accuracy.
 
     Raises:
         ConfigError: The folder's configuration cannot be read.
@@ -127,17 +131,17 @@ def rows_of(folder: RunFolder) -> list[dict[str, Any]]:
         return []
     choices = Workbench(folder.config(), folder).space.choices
     rows: list[dict[str, Any]] = []
-    for noted in folder.read_genotypes(skip_damaged=True):
-        accuracy = accuracies.get(noted["epoch"], math.nan)
-        gap = skip_gap(noted["mixing"], choices) if math.isfinite(accuracy) else None
+    for entry in folder.read_genotypes(skip_damaged=True):
+        accuracy = accuracies.get(entry["epoch"], math.nan)
+        gap = skip_gap(entry["mixing"], choices) if math.isfinite(accuracy) else None
         if gap is not None:
-            position = {key: noted[key] for key in ("epoch", "search_epoch", "attempt")}
+            position = {key: entry[key] for key in ("epoch", "search_epoch", "attempt")}
             rows.append({"run": str(folder), **position, "skip_gap": round(gap, 6), "val_accuracy": accuracy})
     return rows
 
 
 def _correlations(frame: pd.DataFrame) -> dict[str, Any]:
-    """Pearson's r and Spearman's ρ of gap and accuracy, None where either does not vary."""
+    """Return Pearson's r and Spearman's ρ of gap and accuracy, None if either is constant."""
     gap, accuracy = frame["skip_gap"], frame["val_accuracy"]
     varies = gap.nunique() > 1 and accuracy.nunique() > 1
     found: dict[str, Any] = {

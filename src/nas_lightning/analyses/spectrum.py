@@ -1,8 +1,8 @@
-"""All eigenvalues of the Hessian of the validation loss in the architecture parameters, at a supernet that was found.
+"""All eigenvalues of the Hessian of the validation loss in the architecture parameters, for saved supernets.
 
 Source: Zela et al., RobustDARTS (ICLR 2020), figures 13 and 14, and the released code: one batch of the arch half,
-train mode, the weight decay of the architecture optimizer added to the diagonal. Theirs is the last batch of the last
-epoch, which no checkpoint keeps; ours is that of `callbacks.curvature.batch=fixed`.
+train mode, the weight decay of the architecture optimizer added to the diagonal. Deviation: their
+batch is the last of the last epoch, which no checkpoint keeps; ours is that of `callbacks.curvature.batch=fixed`.
 """
 
 from contextlib import nullcontext
@@ -23,11 +23,11 @@ from nas_lightning.training.workbench import Workbench
 
 
 class Spectrum:
-    """The spectrum of one batch of the arch half, run by run.
+    """Computes the spectrum on one batch of the arch half, run by run.
 
     Args:
-        mode: `train` has batch statistics, noise and drop-path, as released; `eval` running statistics and no noise.
-        weight_decay: Add the weight decay of the architecture optimizer, as released.
+        mode: `train` uses batch statistics, noise and drop-path, as released; `eval` running statistics and no noise.
+        weight_decay: Whether to add the weight decay of the architecture optimizer to the diagonal, as released.
     """
 
     of_supernet = False
@@ -40,22 +40,22 @@ class Spectrum:
         """Refuse runs that keep no supernet, or learn no architecture parameters.
 
         Raises:
-            ConfigError: Such runs.
+            ConfigError: No run can be analysed, or the one that `run` names cannot.
         """
         for _ in supernets(bench, _learns):
             pass
 
     def __call__(self, bench: Workbench) -> dict[str, Any]:
-        """Measure the runs that the table does not hold yet; table, figure, numbers."""
-        table = measure_all(bench, [_numbers(row) for row in bench.folder.read_analysis()], self._measured, _learns)
+        """Measure the runs that the table lacks; write the table and the figure, return the summary's section."""
+        table = measure_all(bench, [_parsed(row) for row in bench.folder.read_analysis()], self._measure, _learns)
         save_spectrum(table, bench.folder.plots)
         by_run: dict[str, list[dict[str, Any]]] = {}
         for row in table:
             by_run.setdefault(row["run"], []).append(row)
-        told = []
+        runs = []
         for run, rows in by_run.items():
             values = [row["eigenvalue"] for row in rows]
-            told.append(
+            runs.append(
                 {
                     "run": run,
                     "epoch": rows[0]["epoch"],
@@ -74,13 +74,13 @@ class Spectrum:
                     *(f"{row[key]:.4g}" for key in ("largest", "smallest")),
                     str(row["negative"]),
                 ]
-                for row in told
+                for row in runs
             ],
         )
-        return {"name": "spectrum", "runs": told}
+        return {"name": "spectrum", "runs": runs}
 
-    def _measured(self, supernet: Supernet) -> list[dict[str, Any]]:
-        """A row an eigenvalue, ascending.
+    def _measure(self, supernet: Supernet) -> list[dict[str, Any]]:
+        """Compute the spectrum of one supernet: one row per eigenvalue, ascending.
 
         Raises:
             GenotypeError: The search diverged.
@@ -96,22 +96,26 @@ class Spectrum:
             loss = loss_of_arch(module, (inputs.to(device), targets.to(device)))
             values = spectrum(loss, module.arch, module.supernet, decay)
         if not values.isfinite().all():
-            raise GenotypeError(f"run={supernet.run}: the Hessian is not finite, the search diverged; give another run")
+            raise GenotypeError(f"run={supernet.run}: the Hessian is not finite: the search diverged; give another run")
         print_line(f"spectrum: {supernet.run}: {len(values)} eigenvalues, the largest {float(values[-1]):.4g}")
         return [{"number": number, "eigenvalue": value} for number, value in enumerate(values.tolist())]
 
 
 def _learns(supernet: Supernet) -> None:
-    """Refuse methods whose loss does not depend on architecture parameters: their Hessian is the weight decay alone."""
+    """Refuse methods whose loss does not depend on architecture parameters: their Hessian is the weight decay alone.
+
+    Raises:
+        ConfigError: The method of the run is one of these.
+    """
     if not supernet.origin.module()[1].hypergradient.learns:
         raise ConfigError(
-            f"run={supernet.run}: method={supernet.bench.config.method} learns no architecture parameters; name a run"
-            " that has searched by gradients"
+            f"run={supernet.run}: method={supernet.bench.config.method} learns no architecture parameters; give the run"
+            " of a gradient-based method"
         )
 
 
-def _numbers(row: dict[str, str]) -> dict[str, Any]:
-    """A row of the table as it was before it was written."""
+def _parsed(row: dict[str, str]) -> dict[str, Any]:
+    """Convert a row of the table from text to its types."""
     whole = ("seed", "epoch", "number")
     return {
         key: int(value) if key in whole else float(value) if key == "eigenvalue" else value

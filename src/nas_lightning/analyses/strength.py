@@ -1,8 +1,9 @@
-"""The mixing weights of operations against their strength: the accuracy with an edge fixed to each, at convergence.
+"""Mixing weights of operations against their strength: the accuracy at convergence with the edge fixed to each.
 
 Source: Wang et al., Rethinking architecture selection in differentiable NAS (ICLR 2021), section 3; figures 2.1 (three
-edges of DARTS' space) and 2.2 (all edges of S2's normal cell) of Wang's thesis. There is no public code of it. Ours
-are: the rate of fine-tuning (that of the method's own selection), what convergence means, the two numbers of a row.
+edges of DARTS' space) and 2.2 (all edges of S2's normal cell) of Wang's thesis. There is no released code. Ours
+are the learning rate of fine-tuning (that of the method's own selection), the criterion of convergence, and the two
+numbers of a row.
 """
 
 import time
@@ -34,22 +35,22 @@ class Strength:
     """Fixes one row of a choice to each of its options in turn and trains the rest of the supernet to convergence.
 
     Every option starts from the same copy of the supernet and sees the same images in the same order. The row is fixed
-    in all cells of that type; the weights, with new momentum, and the architecture parameters of the other rows train
-    on. After each epoch, and before the first, the accuracy on `val` is measured with running statistics, always on the
-    same images. The accuracy of an option is the best of these.
+    in all cells of that type; the weights, with new momentum, and the architecture parameters of the other rows
+    continue to train. After each epoch, and before the first, the accuracy on `val` is measured with running
+    statistics, always on the same images. The accuracy of an option is the best of these.
 
-    τ and agreement count the options that a genotype may hold: `none` in S3 is measured and drawn, but nothing chooses
-    it.
+    τ and agreement count only the options that a genotype may hold: `none` in S3 is measured and drawn, but cannot be
+    selected.
 
     Args:
-        choice: The choice; None is the first one of operations (`normal`, `cell`).
-        rows: How many rows, drawn at random; or their numbers; or `all`. Rows that the search has decided are no
-            candidates.
+        choice: Name of the choice; None is the first one of operations (`normal`, `cell`).
+        rows: Number of rows, drawn at random; or their indices; or `all`. Rows that the search has decided are
+            excluded.
         lr: Constant learning rate of the weights.
         patience: Epochs without a better accuracy after which training ends.
-        epochs: At most so many; 0 measures without any training.
-        train_arch: Whether the architecture parameters go on learning.
-        seed: Of the random rows; None is the run's.
+        epochs: Maximum number of epochs; 0 measures without any training.
+        train_arch: Whether the architecture parameters continue to train.
+        seed: Seed of the random rows; None is the run's.
     """
 
     of_supernet = True
@@ -73,23 +74,23 @@ class Strength:
         self.seed = seed
 
     def check(self, bench: Workbench) -> None:
-        """Refuse a supernet, a choice or rows that are not there.
+        """Refuse a run without a supernet, and a choice or rows that do not exist.
 
         Raises:
-            ConfigError: Such a thing.
+            ConfigError: The run cannot be analysed.
         """
         stage, module = Origin(bench).module(self.epochs, self._overrides())
         self._chosen(module)
         search_data(stage).setup("fit")
 
     def __call__(self, bench: Workbench) -> dict[str, Any]:
-        """Measure the options that the table does not hold yet; table, figure, numbers."""
+        """Measure the options that the table lacks; write the table and the figure, return the summary's section."""
         origin = Origin(bench)
         stage, module = origin.module()
         name, rows = self._chosen(module)
         choice, kept = module.decisions.choices[name], module.decisions.kept[name]
         weights = module.mean()[name].detach().cpu()
-        images = search_data(stage)  # without a trainer: the same augmentation in all epochs
+        images = search_data(stage)  # without a trainer the augmentation is fixed
         images.setup("fit")
         images.first_pass = origin.passes
 
@@ -99,7 +100,7 @@ class Strength:
         left = [(row, option) for row, option in wanted if (name, row, choice.options[row][option]) not in done]
         for row, option in track_progress(left, "strength: options to measure") if left else ():
             start = time.perf_counter()
-            accuracy, epochs = self._converged(origin, name, row, option, images)
+            accuracy, epochs = self._converge(origin, name, row, option, images)
             measured = {
                 "choice": name,
                 "row": row,
@@ -117,65 +118,64 @@ class Strength:
                 f"strength: {_edge(measured)}, {measured['option']}: {accuracy:.2f} % after {epochs} epochs"
                 f" (weight {measured['weight']:.3f})"
             )
-        table = [_numbers(row) for row in table]
+        table = [_parsed(row) for row in table]
         for line in table:
             options = module.decisions.choices[line["choice"]].options[line["row"]]
             selectable = module.decisions.choices[line["choice"]].selectable[line["row"]]
             line["selectable"] = bool(selectable[options.index(line["option"])])
         save_strength(table, bench.folder.plots)
-        return self._told(bench, origin, table)
+        return self._section(bench, origin, table)
 
     def _overrides(self) -> dict[str, Any]:
-        """The stage of fine-tuning, as differences to the search."""
+        """Return the configuration of fine-tuning, as overrides of the search."""
         return tuning_overrides(self.lr, self.train_arch)
 
     def _chosen(self, module: SearchModule) -> tuple[str, list[int]]:
-        """Name of the choice and the rows, in index order.
+        """Return the name of the choice and the rows, in index order.
 
         Raises:
-            ConfigError: There is no such choice, no such row, or the search has decided it.
+            ConfigError: There is no such choice or row, or the search has decided the row.
         """
         choices = module.decisions.choices
         name = self.choice or next(iter(choices))
         if name not in choices:
             raise ConfigError(
-                f"analysis.choice={name}: no such choice; allowed: {', '.join(choices)}; write"
+                f"analysis.choice={name}: no such choice; allowed: {', '.join(choices)}; use"
                 f" analysis.choice={next(iter(choices))}"
             )
         number, undecided = choices[name].num_rows, module.decisions.undecided(name)
-        hint = f"allowed: {', '.join(map(str, undecided)) or 'none at all'}; write analysis.rows=all"
+        hint = f"allowed: {', '.join(map(str, undecided)) or 'none'}; use analysis.rows=all"
         if isinstance(self.rows, list):
             for row in self.rows:
                 if row not in undecided:
-                    reason = "was decided by the search" if row < number else f"is none of the {number} of '{name}'"
+                    reason = "was decided by the search" if row < number else f"is not one of the {number} of '{name}'"
                     raise ConfigError(f"analysis.rows={self.rows}: row {row} {reason}; {hint}")
             return name, sorted(set(self.rows))
         count = len(undecided) if self.rows == "all" else int(self.rows)
         if not undecided or count > len(undecided):
-            raise ConfigError(
-                f"analysis.rows={self.rows}: '{name}' has {len(undecided)} rows that are not decided; {hint}"
-            )
+            raise ConfigError(f"analysis.rows={self.rows}: '{name}' has {len(undecided)} undecided rows; {hint}")
         seed = module.seed if self.seed is None else self.seed
         order = torch.randperm(len(undecided), generator=draws.seeded_generator(seed, "rows to analyse", name))
         return name, sorted(undecided[index] for index in order[:count].tolist())
 
-    def _converged(self, origin: Origin, name: str, row: int, option: int, images: SearchData) -> tuple[float, int]:
-        """Best accuracy with a row fixed to an option, and the epochs that were trained."""
+    def _converge(self, origin: Origin, name: str, row: int, option: int, images: SearchData) -> tuple[float, int]:
+        """Train with a row fixed to an option; return the best accuracy in percent, and the epochs trained."""
         bench, module = origin.module(self.epochs, self._overrides(), momentum=False)
         module.decisions.decide(name, row, option)
         module.settle()
         patience = Patience(self.patience)
-        end = AtConvergence(patience, images)
-        trainer = bench.plain_trainer([end, InterruptAtEpochEnd()], max_epochs=-1, **QUIET)
-        end.measure(trainer, module)
+        convergence = StopAtConvergence(patience, images)
+        # No limit here: the module counts search epochs and ends the fit itself.
+        trainer = bench.plain_trainer([convergence, InterruptAtEpochEnd()], max_epochs=-1, **QUIET)
+        convergence.measure(trainer, module)
         if self.epochs:
             data = search_data(bench)
             data.first_pass = origin.passes
             fit(bench, trainer, module, data)
         return patience.best, module.search_epoch - module.progress.first_epoch
 
-    def _told(self, bench: Workbench, origin: Origin, table: list[dict[str, Any]]) -> dict[str, Any]:
-        """The numbers, which are shown on the way."""
+    def _section(self, bench: Workbench, origin: Origin, table: list[dict[str, Any]]) -> dict[str, Any]:
+        """Print the numbers and return them as the section of the summary."""
         edges: dict[tuple[str, int], list[dict[str, Any]]] = {}
         for line in table:
             edges.setdefault((line["choice"], line["row"]), []).append(line)
@@ -184,7 +184,7 @@ class Strength:
             counted = [line for line in lines if line["selectable"]]
             if counted:
                 found = agreement(*([line[key] for line in counted] for key in ("option", "weight", "accuracy")))
-                rows.append({**{key: lines[0][key] for key in ("choice", "row", "source", "node")}, **_plain(found)})
+                rows.append({**{key: lines[0][key] for key in ("choice", "row", "source", "node")}, **_as_dict(found)})
         taus = [row["kendall_tau"] for row in rows if row["kendall_tau"] is not None]
         agreeing = sum(row["agrees"] for row in rows)
         section = {
@@ -217,12 +217,12 @@ class Strength:
         return section
 
 
-class AtConvergence(L.Callback):
-    """Ends a fit when the accuracy on `val` has stopped getting better.
+class StopAtConvergence(L.Callback):
+    """Ends a fit when the accuracy on `val` no longer improves.
 
     Args:
-        patience: Remembers the best.
-        images: The images that are always measured on, set up.
+        patience: Holds the best accuracy and the criterion.
+        images: The images of every measurement, already set up.
     """
 
     def __init__(self, patience: Patience, images: SearchData) -> None:
@@ -230,13 +230,13 @@ class AtConvergence(L.Callback):
         self.images = images
 
     def measure(self, trainer: L.Trainer, module: SearchModule) -> bool:
-        """Measure once; says whether that is the end."""
+        """Measure once; return True if training has converged."""
         model = OneShotModel(module, self.images, trainer)
         mixing, active = module.at_mean()
         return self.patience.update(model.accuracy({n: w.detach() for n, w in mixing.items()}, active))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Measure, and end the stage where nothing better has come."""
+        """Measure, and end the stage at convergence."""
         pl_module.progress.stopped = self.measure(trainer, pl_module)
 
 
@@ -244,7 +244,7 @@ def _edge(row: Mapping[str, Any]) -> str:
     return f"{row['choice']}, {row['source']} → {row['node']}"
 
 
-def _plain(found: Agreement) -> dict[str, Any]:
+def _as_dict(found: Agreement) -> dict[str, Any]:
     return {
         "by_weight": found.by_weight,
         "by_accuracy": found.by_accuracy,
@@ -254,13 +254,13 @@ def _plain(found: Agreement) -> dict[str, Any]:
 
 
 def _counts(rows: list[dict[str, Any]], key: str) -> dict[str, int]:
-    """How often each option is chosen, the most frequent first."""
+    """Count how often each option is chosen, the most frequent first."""
     chosen = [row[key] for row in rows]
     return dict(sorted(((name, chosen.count(name)) for name in dict.fromkeys(chosen)), key=lambda pair: -pair[1]))
 
 
-def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the table as it was before it was written."""
+def _parsed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert a row of the table from text to its types."""
     whole, fractions = ("row", "source", "node", "epochs"), ("weight", "accuracy", "seconds")
     return {
         key: int(value) if key in whole else float(value) if key in fractions else value for key, value in row.items()

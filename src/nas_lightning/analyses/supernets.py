@@ -1,4 +1,4 @@
-"""Analyses of the supernets of any number of runs: which they are, and what is told of each."""
+"""Supernets of any number of runs: find them, and measure each once."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ class Supernet:
 
     @property
     def labels(self) -> dict[str, Any]:
-        """The first columns of a table: which run, and after how many search epochs."""
+        """Return the first columns of a table: the run, and the search epochs of its supernet."""
         config = self.bench.config
         return {
             "run": str(self.run.path.resolve()),
@@ -43,20 +43,20 @@ class Supernet:
 
 
 def supernets(bench: Workbench, check: Callable[[Supernet], object]) -> Iterator[Supernet]:
-    """Those of the run that `run` names, or of all that `runs` finds and that keep one; the others are logged.
+    """Yield the supernet of the run that `run` names, or of each run that `runs` finds; log the runs without one.
 
     Args:
         bench: The parts of the analysis.
-        check: Raises ConfigError for a supernet that the analysis can say nothing of.
+        check: Raises ConfigError for a supernet that cannot be analysed.
 
     Raises:
-        ConfigError: No run is named or found, or the one that is named keeps no such supernet, or none does.
+        ConfigError: No run is given or found, or the run that `run` names, or every run, has no such supernet.
     """
     runs, run = bench.config.runs, bench.config.run
     if runs is None and run is None:
         name = (bench.config.analysis or {})["_target_"].rpartition(".")[2].lower()
         raise ConfigError(
-            f"run=null: analysis={name} looks at the supernets of searches; give run=outputs/DATE/TIME, or a glob of"
+            f"run=null: analysis={name} needs the supernets of searches; give run=outputs/DATE/TIME, or a glob of"
             " run folders, runs='multirun/**'"
         )
     paths: list[str] = [run or ""] if runs is None else list(reports.collect(runs)["run"])
@@ -75,7 +75,7 @@ def supernets(bench: Workbench, check: Callable[[Supernet], object]) -> Iterator
             continue
         yield found
     if len(reasons) == len(paths):
-        raise ConfigError(f"runs={runs}: none of {len(paths)} runs keeps a supernet to look at; {reasons[0]}")
+        raise ConfigError(f"runs={runs}: none of {len(paths)} runs keeps a supernet that can be analysed; {reasons[0]}")
 
 
 def measure_all(
@@ -84,18 +84,22 @@ def measure_all(
     measure: Callable[[Supernet], Sequence[dict[str, Any]]],
     check: Callable[[Supernet], object],
 ) -> list[dict[str, Any]]:
-    """Measures the supernets that the table does not hold yet, and saves after each.
+    """Measure the supernets that the table lacks, and save the table after each.
 
-    A search that diverged is logged and left out, unless it is the one that `run` names.
+    A search that diverged is logged and skipped, unless it is the one that `run` names.
 
     Args:
         bench: The parts of the analysis.
-        table: What is measured already; its rows have the columns of `Supernet.labels`.
-        measure: Further columns of the rows of one supernet; raises GenotypeError where the search diverged.
-        check: As that of `supernets`.
+        table: Rows measured so far; they have the columns of `Supernet.labels`.
+        measure: Returns the further columns of the rows of one supernet; raises GenotypeError if the search diverged.
+        check: As in `supernets`.
+
+    Returns:
+        All rows, measured before and now.
 
     Raises:
-        ConfigError: As `supernets`, or nothing can be measured.
+        ConfigError: As in `supernets`, or no supernet can be measured.
+        GenotypeError: The search of the run that `run` names diverged.
     """
     rows = list(table)
     done = {row["run"] for row in rows}

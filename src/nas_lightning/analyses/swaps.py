@@ -1,4 +1,4 @@
-"""Two parts of a network change places, and change back: a block with another, an edge of a cell with another.
+"""Temporary swaps of two parts of a network: of two blocks, or of two edges of a cell.
 
 Source: Wang et al., Rethinking architecture selection in differentiable NAS (ICLR 2021), Table 2.1 of the thesis, after
 Veit et al., Residual networks behave like ensembles (NeurIPS 2016) and Greff et al. (ICLR 2017).
@@ -18,7 +18,7 @@ Pair = tuple[int, int]
 
 
 def equal_pairs(kinds: Sequence[Hashable]) -> list[Pair]:
-    """All pairs of positions whose kinds are equal.
+    """Return all pairs of positions of equal kind.
 
     >>> equal_pairs(["a", "b", "a", "a"])
     [(0, 2), (0, 3), (2, 3)]
@@ -27,13 +27,13 @@ def equal_pairs(kinds: Sequence[Hashable]) -> list[Pair]:
 
 
 def draw_pair(pairs: Sequence[Pair], generator: Generator) -> Pair | None:
-    """One of the pairs, all equally likely; None of none."""
+    """Draw one of the pairs uniformly; None if there is none."""
     return pairs[int(randint(len(pairs), (), generator=generator))] if pairs else None
 
 
 @contextmanager
 def swapped(parts: nn.ModuleList | nn.Sequential, first: int, second: int) -> Iterator[None]:
-    """Within the block the two modules have changed places."""
+    """Swap two modules within the block."""
     parts[first], parts[second] = parts[second], parts[first]
     try:
         yield
@@ -41,20 +41,17 @@ def swapped(parts: nn.ModuleList | nn.Sequential, first: int, second: int) -> It
         parts[first], parts[second] = parts[second], parts[first]
 
 
-# Edges of a supernet ------------------------------------------------------------------------------------------
-
-
 def search_cells(supernet: nn.Module) -> list[Any]:
-    """The cells of a supernet in order: what has a `choice` and a mixed operation a row of it."""
+    """Return the cells of a supernet in order: modules with a `choice` and `edges`, one mixed operation per row."""
     return [module for module in supernet.modules() if hasattr(module, "choice") and hasattr(module, "edges")]
 
 
 def edge_pairs(cell: Any, kept: Tensor) -> list[Pair]:
-    """Pairs of edges of a cell that can change places: of equal stride, and with some option left.
+    """Return the pairs of edges of a cell that can be swapped: of equal stride, each with an option left.
 
     Args:
-        cell: A cell of `search_cells`.
-        kept: Boolean [R, O]: the options that are computed.
+        cell: A cell from `search_cells`.
+        kept: Boolean [R, O], true for the options that the search kept.
     """
     strides = [edge.edge.stride for edge in cell.edges]
     return [pair for pair in equal_pairs(strides) if all(bool(kept[row].any()) for row in pair)]
@@ -64,14 +61,14 @@ def edge_pairs(cell: Any, kept: Tensor) -> list[Pair]:
 def edges_swapped(
     cells: Sequence[Any], pairs: Sequence[Pair | None], mixing: Mixing | None = None, active: Active | None = None
 ) -> Iterator[None]:
-    """Within the block a pair of edges of each cell has changed places: all candidate operations of both.
+    """Swap a pair of edges of each cell within the block: all candidate operations of both.
 
     Args:
-        cells: Cells of `search_cells`.
-        pairs: A pair of rows for each of them; None changes nothing there.
-        mixing: Mixing weights by choice, [R, O]. With them the weights move with their edge, whatever mixing weights
-            the supernet is called with; without, those of the row stay where they are and weigh what has come there.
-        active: With `mixing`: the options that are computed, likewise; None computes all there are.
+        cells: Cells from `search_cells`.
+        pairs: A pair of rows for each cell; None leaves the cell unchanged.
+        mixing: Mixing weights by choice, [R, O]. If given, the weights move with their edge, whatever mixing weights
+            the supernet is called with; if not, they stay with the row and apply to the edge moved there.
+        active: With `mixing`, the active options by choice, [R, O], which move likewise; None is all that exist.
     """
     with ExitStack() as stack:
         for cell, pair in zip(cells, pairs, strict=True):
@@ -84,20 +81,20 @@ def edges_swapped(
             flags = (cell.choice.mask if active is None else active[name]).tolist()
             for row in pair:
                 edge = cell.edges[row]
-                home = edge.edge.row
+                home = edge.edge.row  # where it came from: the modules are swapped by now
                 stack.enter_context(_weighted(edge, mixing[name][home], flags[home]))
         yield
 
 
 @contextmanager
 def _weighted(edge: nn.Module, weights: Tensor, active: list[bool]) -> Iterator[None]:
-    """Within the block a mixed operation has these weights [O] and computes these options."""
+    """Fix the weights [O] and the active options of a mixed operation within the block."""
 
-    def replaced(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    def replace_arguments(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         x, _, _, *others = arguments
         return (x, weights, active, *others)
 
-    handle = edge.register_forward_pre_hook(replaced)
+    handle = edge.register_forward_pre_hook(replace_arguments)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Converters: from the official files of benchmarks, or one's own runs, to the plain files that this package reads."""
+"""Converters from the official files of benchmarks, or one's own runs, to the plain files that this package reads."""
 
 from nas_lightning.convert.base import Converter
 from nas_lightning.convert.imagenet16 import ImageNet16Files

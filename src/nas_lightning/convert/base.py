@@ -1,4 +1,4 @@
-"""What converters share: where they read, where they write, and that nothing is overwritten by accident."""
+"""The base class of converters, which checks source and target and protects existing files."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,16 +12,16 @@ Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
 class Converter:
-    """Reads official files and writes one file; a subclass says how in `__call__`.
+    """Converts a source to one file; a subclass implements `__call__`.
 
     Args:
-        source: What to read.
+        source: The file or folder to read.
         target: The file to write.
-        overwrite: Whether the target may exist already.
+        overwrite: Whether to replace an existing target.
     """
 
     ending: tuple[str, ...]
-    """Endings that the target may have."""
+    """Allowed endings of the target."""
 
     def __init__(self, source: str | None = None, target: str | None = None, overwrite: bool = False) -> None:
         self.source = source
@@ -29,13 +29,13 @@ class Converter:
         self.overwrite = overwrite
 
     def __call__(self, track: Track = plainly) -> Path:
-        """Convert.
+        """Convert the source to the target.
 
         Args:
             track: Shows progress.
 
         Returns:
-            The file written.
+            Path of the file written.
 
         Raises:
             ConfigError: The source cannot be used, or the target cannot be written.
@@ -43,14 +43,14 @@ class Converter:
         raise NotImplementedError
 
     def paths(self) -> tuple[Path, Path]:
-        """Source and target, checked before anything is read.
+        """Check and return source and target, before anything is read.
 
         Raises:
-            ConfigError: One is not given, the source is missing, the target has another ending, exists already or has
-                no folder.
+            ConfigError: Either is not given, the source is missing, or the target has another ending, exists already or
+                has no folder.
         """
         if self.source is None:
-            raise ConfigError("convert.source=null: names nothing to convert; give it with convert.source=PATH")
+            raise ConfigError("convert.source=null: no source is given; give one with convert.source=PATH")
         source = Path(self.source).expanduser()
         if not source.exists():
             raise ConfigError(
@@ -59,13 +59,13 @@ class Converter:
         return source, self.target_path()
 
     def target_path(self) -> Path:
-        """The target, checked.
+        """Check and return the target.
 
         Raises:
             ConfigError: It is not given, has another ending, exists already or has no folder.
         """
         if self.target is None:
-            raise ConfigError(f"convert.target=null: names no file to write; give convert.target=NAME{self.ending[0]}")
+            raise ConfigError(f"convert.target=null: no target is given; use convert.target=NAME{self.ending[0]}")
         target = Path(self.target).expanduser()
         if not target.name.endswith(self.ending):
             raise ConfigError(
@@ -74,8 +74,8 @@ class Converter:
             )
         if target.exists() and not self.overwrite:
             raise ConfigError(
-                f"convert.target={self.target}: exists already; choose another name, or convert.overwrite=true"
+                f"convert.target={self.target}: exists already; give another name, or convert.overwrite=true"
             )
         if not target.parent.is_dir():
-            raise ConfigError(f"convert.target={self.target}: there is no folder {target.parent}; make it first")
+            raise ConfigError(f"convert.target={self.target}: there is no folder {target.parent}; create it first")
         return target

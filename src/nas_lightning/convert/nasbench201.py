@@ -1,9 +1,9 @@
-"""The official files of NAS-Bench-201 and of the topology space of NATS-Bench to one compact table.
+"""Converter of NAS-Bench-201 and of the topology space of NATS-Bench, from the official files to one compact table.
 
 Source: Dong & Yang, NAS-Bench-201 (ICLR 2020); Dong et al., NATS-Bench (TPAMI 2021). Their own API, the package
-`nats_bench`, interprets what the files hold; it reads the older file too, whose entries have the same form.
-The files are pickles, and reading a pickle can run code that it holds: to read one is to trust who made it. So they are
-read by readers that admit nothing but plain data. Should an official file hold more, `unsafe_pickle` reads it as it is.
+`nats_bench`, interprets the contents, also of the older file, whose entries have the same form.
+The files are pickles, and reading a pickle can run code that it holds, so they are read by restricted readers that
+accept only plain data. For an official file that holds more, `unsafe_pickle` disables the restriction.
 Accuracies are averaged over the seeds of training, as the benchmark reports them.
 """
 
@@ -36,23 +36,23 @@ SETS = {
     "in16_120_test": ("ImageNet16-120", "x-test"),
     "in16_120_valid": ("ImageNet16-120", "x-valid"),
 }
-"""By the name of a column: which training, and measured on which images."""
+"""The training and the images measured on, by the prefix of a column's name."""
 TRAININGS = {"200": ("200", "full"), "12": ("12", "less")}
-"""Epochs of training, and what NATS-Bench and NAS-Bench-201 call them."""
+"""Names of a training in NATS-Bench and in NAS-Bench-201, by its epochs."""
 
 Entry = Mapping[str, Any]
-"""One architecture in the file: its trainings by name, each the state of an `ArchResults`."""
+"""One architecture of the file: its trainings by name, each the state of an `ArchResults`."""
 
 
 class NasBench201File(Converter):
-    """Makes the table that `evaluation=tabular` reads; needs the package `nats_bench`.
+    """Writes the table that `evaluation=tabular` reads; needs the package `nats_bench`.
 
     Args:
-        source: `NAS-Bench-201-v1_1-096897.pth` or another of that kind, `NATS-tss-v1_0-3ffb9.pickle.pbz2`, or the
+        source: `NAS-Bench-201-v1_1-096897.pth` or another version of it, `NATS-tss-v1_0-3ffb9.pickle.pbz2`, or the
             folder `NATS-tss-v1_0-3ffb9-simple`.
         target: The `.csv` or `.csv.gz` file to write.
-        overwrite: Whether the target may exist already.
-        unsafe_pickle: Read a file that holds more than plain data, running whatever code it holds.
+        overwrite: Whether to replace an existing target.
+        unsafe_pickle: Whether to read a file that holds more than plain data, which runs any code in it.
     """
 
     ending = (".csv.gz", ".csv")
@@ -68,11 +68,17 @@ class NasBench201File(Converter):
         self.unsafe_pickle = unsafe_pickle
 
     def __call__(self, track: Track = plainly) -> Path:
-        """Convert; see `Converter`."""
+        """Convert the source to the target; see `Converter`.
+
+        Raises:
+            ConfigError: The API is not installed, the source cannot be used, or the target cannot be written.
+        """
         source, target = self.paths()
-        create = _results_maker()
+        create = _results_factory()
         if self.unsafe_pickle:
-            log.warning("convert.source=%s: read as it is, which runs whatever code it holds", self.source)
+            log.warning(
+                "convert.source=%s: reading without restriction, which runs whatever code it holds", self.source
+            )
         names, entry_of, indices = self._open(source)
         temporary = target.with_name(target.name + ".tmp")
         with _text_file(temporary, target.name.endswith(".gz")) as file:
@@ -85,12 +91,16 @@ class NasBench201File(Converter):
                 writer.writerow(row)
         if writer is None:
             temporary.unlink()
-            raise ConfigError(f"convert.source={self.source}: holds no architecture; give the official file")
+            raise ConfigError(f"convert.source={self.source}: has no architecture; give the official file")
         temporary.replace(target)
         return target
 
     def _open(self, source: Path) -> tuple[Sequence[str], Callable[[int], Entry], list[int]]:
-        """Names of the architectures, the entry of one, and which there are."""
+        """Return the names of the architectures, a function from index to entry, and the indices present.
+
+        Raises:
+            ConfigError: The source is not an official file or folder.
+        """
         if source.is_dir():
             meta = source / "meta.pickle.pbz2"
             if not meta.is_file():
@@ -98,27 +108,36 @@ class NasBench201File(Converter):
                     f"convert.source={self.source}: has no {meta.name}; give a file, or the unpacked folder"
                     " NATS-tss-v1_0-3ffb9-simple"
                 )
-            names = self._plausible(self._pickle(meta), ("meta_archs",))["meta_archs"]
+            names = self._with_keys(self._pickle(meta), ("meta_archs",))["meta_archs"]
             files = {index: source / f"{index:06d}.pickle.pbz2" for index in range(len(names))}
             return names, lambda index: self._pickle(files[index]), [i for i in files if files[i].is_file()]
         content = self._torch(source) if source.suffix == ".pth" else self._pickle(source)
-        entries = self._plausible(content, ("meta_archs", "arch2infos"))["arch2infos"]
+        entries = self._with_keys(content, ("meta_archs", "arch2infos"))["arch2infos"]
         return content["meta_archs"], entries.__getitem__, sorted(entries)
 
-    def _plausible(self, content: Any, keys: Sequence[str]) -> dict[str, Any]:
+    def _with_keys(self, content: Any, keys: Sequence[str]) -> dict[str, Any]:
+        """Return the content, or refuse it if it lacks a key.
+
+        Raises:
+            ConfigError: It is no dictionary, or lacks a key.
+        """
         if not isinstance(content, dict) or any(key not in content for key in keys):
             raise ConfigError(
-                f"convert.source={self.source}: holds no {' and '.join(keys)}; give an official file of NAS-Bench-201"
+                f"convert.source={self.source}: lacks {' and '.join(keys)}; give an official file of NAS-Bench-201"
                 " or of the topology space of NATS-Bench"
             )
         return content
 
     @property
     def _remedy(self) -> str:
-        return "if you trust who made the file, convert.unsafe_pickle=true reads it and runs what it holds"
+        return "if you trust its author, convert.unsafe_pickle=true reads the file and runs any code in it"
 
     def _pickle(self, file: Path) -> Any:
-        """A pickle packed with bzip2."""
+        """Read a pickle compressed with bzip2.
+
+        Raises:
+            ConfigError: It cannot be read, or holds more than plain data.
+        """
         where = f"convert.source={self.source}: {file.name}"
         try:
             with bz2.open(file, "rb") as stream:
@@ -129,10 +148,14 @@ class NasBench201File(Converter):
             raise
         except Exception as error:  # an unpickler can raise anything
             reason = " ".join(str(error).split())
-            raise ConfigError(f"{where}: cannot be read ({reason}); fetch the official file again") from error
+            raise ConfigError(f"{where}: cannot be read ({reason}); download the official file again") from error
 
     def _torch(self, file: Path) -> Any:
-        """A file of torch.save; its own restricted reader knows tensors, and here numpy's scalars."""
+        """Read a file of torch.save by torch's own restricted reader, extended by numpy's scalars.
+
+        Raises:
+            ConfigError: It cannot be read, or holds more than plain data.
+        """
         scalar: Any = np.float64(0).__reduce__()[0]
         known: list[Any] = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
         known += [np.dtype, *{type(np.dtype(kind)) for kind in ("f8", "f4", "i8")}]
@@ -141,14 +164,14 @@ class NasBench201File(Converter):
                 return torch.load(file, map_location="cpu", weights_only=not self.unsafe_pickle)
         except Exception as error:  # an unpickler can raise anything
             refused = isinstance(error, pickle.UnpicklingError) and not self.unsafe_pickle
-            remedy = self._remedy if refused else "fetch the official file again"
-            found = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))  # torch goes on for a paragraph
-            reason = f"it asks for {found.group(1)}" if found else " ".join(str(error).split())[:200]
+            remedy = self._remedy if refused else "download the official file again"
+            found = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))  # the rest is a long paragraph
+            reason = f"it references {found.group(1)}" if found else " ".join(str(error).split())[:200]
             raise ConfigError(f"convert.source={self.source}: cannot be read ({reason}); {remedy}") from error
 
 
-def _results_maker() -> Callable[[Any], Any]:
-    """What makes the API's `ArchResults` of the state in the file.
+def _results_factory() -> Callable[[Any], Any]:
+    """Return the API's constructor of `ArchResults` from the state in the file.
 
     Raises:
         ConfigError: The API is not installed.
@@ -164,7 +187,7 @@ def _results_maker() -> Callable[[Any], Any]:
 
 
 def _row(entry: Entry, create: Callable[[Any], Any]) -> dict[str, float | None]:
-    """The columns of one architecture; None where it was not trained or measured so."""
+    """Return the columns of one architecture; None for a training or measurement that it lacks."""
     row: dict[str, float | None] = {}
     for epochs, names in TRAININGS.items():
         state = next((entry[name] for name in names if name in entry), None)
@@ -177,7 +200,7 @@ def _row(entry: Entry, create: Callable[[Any], Any]) -> dict[str, float | None]:
 
 
 def _accuracy(results: Any, training: str, images: str) -> float | None:
-    """Mean over the seeds, in percent, after the last epoch."""
+    """Return the mean accuracy over the seeds after the last epoch, in percent; None if it was not measured."""
     if results is None or training not in results.get_dataset_names():
         return None
     try:
@@ -187,16 +210,16 @@ def _accuracy(results: Any, training: str, images: str) -> float | None:
 
 
 def _parameters(results: Any) -> float | None:
-    """Millions of parameters of the network for CIFAR-10."""
+    """Return the parameters of the network for CIFAR-10, in millions; None if it was not trained."""
     if results is None or "cifar10" not in results.get_dataset_names():
         return None
     try:
         return round(float(results.get_compute_costs("cifar10")["params"]), 6)
-    except ValueError:  # seeds disagree, and the one that the API believes then is missing
+    except ValueError:  # the seeds disagree, and the one that the API then prefers is missing
         return None
 
 
-def _text_file(path: Path, packed: bool) -> TextIO:
-    if packed:
+def _text_file(path: Path, compressed: bool) -> TextIO:
+    if compressed:
         return gzip.open(path, "wt", newline="")
     return path.open("w", newline="")

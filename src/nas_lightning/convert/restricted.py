@@ -1,8 +1,8 @@
-"""Pickles from strangers: read what is plain data, run nothing.
+"""Restricted reader of untrusted pickles: accepts plain data, runs no code.
 
-A pickle can name any function of any installed package and have it called, so reading one from an untrusted source is
-running its code. This reader knows containers, numbers, texts and numpy arrays of numbers, and refuses every other name
-before it is looked up. Arrays are rebuilt here from their bytes: numpy's own way trusts what the pickle says of them.
+A pickle can call any function of any installed package, so reading one from an untrusted source runs its code. This
+reader accepts containers, numbers, strings and numpy arrays of numbers, and refuses every other global before it is
+imported. Arrays are rebuilt here from their bytes, because numpy's own functions trust the pickle.
 """
 
 import pickle
@@ -19,30 +19,33 @@ def load_plain(stream: BinaryIO, where: str, remedy: str) -> Any:
     """Read a pickle of plain data.
 
     Args:
-        stream: The pickle; texts of Python 2 are read as Latin-1.
-        where: Key and value that messages begin with.
-        remedy: What can be done about a pickle that holds more than plain data.
+        stream: The pickle; strings of Python 2 are decoded as Latin-1.
+        where: Key and value with which messages begin.
+        remedy: Last words of the message about a pickle that holds more than plain data.
+
+    Returns:
+        Its content.
 
     Raises:
-        ConfigError: It is no pickle, or it holds something else; then nothing of it was run.
+        ConfigError: It is not a pickle, or holds more than plain data; none of its code was run.
     """
     try:
         return _unwrapped(_Reader(stream, encoding="latin1").load())
     except _RefusedError as error:
         raise ConfigError(
-            f"{where}: the pickle asks for {error}, which is no plain data and could run code (none was run); {remedy}"
+            f"{where}: the pickle references {error}, not plain data, and could run code (none was run); {remedy}"
         ) from error
     except Exception as error:  # a damaged pickle can raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"{where}: is no readable pickle ({reason}); fetch the official file again") from error
+        raise ConfigError(f"{where}: is not a readable pickle ({reason}); download the official file again") from error
 
 
 class _RefusedError(Exception):
-    """A name that is not plain data."""
+    """The pickle references a global that is not plain data."""
 
 
 class _DType:
-    """A type of numbers: its code, to which the state adds the order of the bytes."""
+    """Stand-in for numpy.dtype of a number type: its code, to which the state adds the byte order."""
 
     def __init__(self, code: str, *_: object) -> None:
         if not re.fullmatch(r"[<>|=]?[biuf][1248]", code):
@@ -55,12 +58,12 @@ class _DType:
 
 
 class _Array:
-    """An array that is still to be filled."""
+    """Stand-in for a numpy array, filled by its state."""
 
     values: np.ndarray
 
     def __init__(self, *_: object) -> None:
-        """What pickles say here, the state says again."""
+        """Ignore the arguments, which the state repeats."""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, data = state
@@ -77,14 +80,14 @@ def _scalar(dtype: _DType, data: bytes | str) -> float | int | bool:
 
 
 def _bytes(text: str, encoding: str) -> bytes:
-    """How protocols before 3 write bytes."""
+    """Stand-in for `codecs.encode`, by which protocols before 3 write bytes."""
     if encoding != "latin1":
         raise ValueError(f"bytes encoded as {encoding}")
     return text.encode("latin1")
 
 
 def _no_bytes() -> bytes:
-    """How they write none."""
+    """Stand-in for `bytes`, by which they write empty bytes."""
     return b""
 
 
@@ -95,7 +98,7 @@ _KNOWN: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _DType,
 }
-for _core in ("numpy.core", "numpy._core"):  # before and since numpy 2
+for _core in ("numpy.core", "numpy._core"):  # before numpy 2, and since
     _KNOWN[f"{_core}.multiarray", "_reconstruct"] = _Array
     _KNOWN[f"{_core}.multiarray", "scalar"] = _scalar
     _KNOWN[f"{_core}.numeric", "_frombuffer"] = _filled
@@ -103,14 +106,14 @@ for _core in ("numpy.core", "numpy._core"):  # before and since numpy 2
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """What a name stands for here; numpy itself is never called."""
+        """Return the stand-in for a global; numpy itself is never called."""
         if (module, name) not in _KNOWN:
             raise _RefusedError(f"{module}.{name}")
         return _KNOWN[module, name]
 
 
 def _unwrapped(found: Any) -> Any:
-    """The same with numpy arrays; containers are changed in place where they can be."""
+    """Replace stand-ins by their arrays; dictionaries and lists are changed in place."""
     if isinstance(found, _Array):
         return found.values
     if isinstance(found, dict):

@@ -1,4 +1,4 @@
-"""One's own runs to a table that evaluation=tabular reads: the ground truth of a space that is small enough.
+"""Converter of one's own runs to a table that evaluation=tabular reads: the ground truth of a small space.
 
 Source: the regret of RobustDARTS (Zela et al., ICLR 2020, section 4), which needs every architecture of S5 trained.
 """
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Trainings:
-    """What was trained on one data set.
+    """All trainings on one data set.
 
     Args:
-        first: Folder of the run that the others are compared with.
-        trained: Its networks and images.
-        protocol: What its configuration says of evaluation and data.
-        accuracies: In percent, by the number of the architecture and the seed.
+        first: Folder of the run with which the others are compared.
+        trained: Sizes of its network and images.
+        protocol: The keys `evaluation.*` and `data.*` of its configuration.
+        accuracies: Accuracies in percent, by the number of the architecture and the seed.
     """
 
     first: Path
@@ -48,39 +48,39 @@ class Trainings:
 
     @property
     def seeds(self) -> list[int]:
-        """All that occur."""
+        """Return all seeds that occur, ascending."""
         return sorted({seed for found in self.accuracies.values() for seed in found})
 
     @property
     def column(self) -> str:
-        """The column of the means."""
+        """Return the name of the column of means."""
         return self.trained.name("test", self.trained.epochs[0])
 
 
 class Runs(Converter):
-    """A row an architecture in the order of the space, a column for the mean over the seeds and one for each seed.
+    """Writes one row per architecture, in the order of the space, with the mean accuracy and that of each seed.
 
-    Counted are finished runs that trained a network and measured it on the test images. On one data set all must have
-    been trained in the same way.
+    Only finished runs count that trained a network and measured it on the test images. On one data set, all must share
+    their training settings.
 
     Args:
         source: Run folders, or a folder or a glob that finds some.
         target: The `.csv` or `.csv.gz` file to write.
-        overwrite: Whether the target may exist already.
+        overwrite: Whether to replace an existing target.
     """
 
     ending = (".csv", ".csv.gz")
 
     def __call__(self, track: Track = plainly) -> Path:
-        """Convert; see `Converter`.
+        """Convert the source to the target; see `Converter`.
 
         Raises:
-            ConfigError: No run can be used, runs are of different spaces or trainings, or one was made twice with
-                different results.
+            ConfigError: No run can be used, runs differ in space or training settings, or two runs of one architecture
+                and seed have different results.
         """
         target = self.target_path()
         if self.source is None:
-            raise ConfigError("convert.source=null: names no runs; give convert.source=multirun/SWEEP")
+            raise ConfigError("convert.source=null: no runs are given; give convert.source=multirun/SWEEP")
         folders = sorted({path.resolve().parent for path in summaries(self.source)})
         sets: dict[str, Trainings] = {}
         space_config: dict[str, Any] | None = None
@@ -96,8 +96,8 @@ class Runs(Converter):
                 about = {"versions": summary.get("versions")}
             elif network.space != space_config:
                 raise ConfigError(
-                    f"convert.source={self.source}: {folder} is of another space than the runs before it; name the runs"
-                    " of one space"
+                    f"convert.source={self.source}: {folder} has another space than the runs before it; give runs of"
+                    " one space"
                 )
             trainings = self._same_training(sets, network, folder, summary["evaluation"]["epochs"])
             number = number_of(space, Genotype.from_dict(network.genotype, f"{folder}/{layout.NETWORK}"))
@@ -105,11 +105,12 @@ class Runs(Converter):
             if seeds.setdefault(summary["seed"], accuracy) != accuracy:
                 raise ConfigError(
                     f"convert.source={self.source}: architecture {number} was trained twice with seed"
-                    f" {summary['seed']}, to {seeds[summary['seed']]:g} and {accuracy:g} %; leave one out, {folder}"
+                    f" {summary['seed']}, to {seeds[summary['seed']]:g} and {accuracy:g} %; leave out one of the two,"
+                    f" for instance {folder}"
                 )
         if space_config is None:
             raise ConfigError(
-                f"convert.source={self.source}: holds no finished run that trained a network; train some with python"
+                f"convert.source={self.source}: has no finished run that trained a network; train some with python"
                 " run.py -m experiment=s5_ground_truth"
             )
         return self._write(target, space, sets, about)
@@ -117,10 +118,10 @@ class Runs(Converter):
     def _same_training(
         self, sets: dict[str, Trainings], network: TrainedNetwork, folder: Path, epochs: int
     ) -> Trainings:
-        """The trainings that a run belongs to.
+        """Return the trainings to which a run belongs; the first run on a data set begins them.
 
         Raises:
-            ConfigError: It was trained in another way than those before it.
+            ConfigError: Its training settings differ from those of the runs before it.
         """
         protocol = {
             key: value for key, value in read_config(folder).items() if key.split(".")[0] in ("evaluation", "data")
@@ -135,11 +136,12 @@ class Runs(Converter):
         if other is not None:
             raise ConfigError(
                 f"convert.source={self.source}: {other} is {found.protocol.get(other)} in {found.first} and"
-                f" {protocol.get(other)} in {folder}; a table has one training a data set, name the runs of one"
+                f" {protocol.get(other)} in {folder}; a table has one training per data set; give the runs of one"
             )
         return found
 
     def _write(self, target: Path, space: SearchSpace, sets: dict[str, Trainings], about: dict[str, Any]) -> Path:
+        """Write the table, with its description above the column names."""
         numbers = sorted({number for trainings in sets.values() for number in trainings.accuracies})
         columns: dict[str, list[Any]] = {
             "number": numbers,
@@ -151,7 +153,7 @@ class Runs(Converter):
             columns[trainings.column] = means
             for seed in trainings.seeds:
                 columns[f"{trainings.column}_seed{seed}"] = [seeds.get(seed) for seeds in found]
-            about[name] = self._told(name, trainings, count(space))
+            about[name] = self._describe(name, trainings, count(space))
         contents = {
             "space": space.name,
             "key": "architecture",
@@ -164,23 +166,24 @@ class Runs(Converter):
         }
         text = (header(contents) + pd.DataFrame(columns).to_csv(index=False)).encode()
         with replacing(target) as file:
+            # Without a time stamp, equal tables are equal files.
             file.write(gzip.compress(text, mtime=0) if target.suffix == ".gz" else text)
         return target
 
-    def _told(self, name: str, trainings: Trainings, total: int) -> dict[str, Any]:
-        """What the table says of a data set: how it was trained, and whether it tells architectures apart."""
-        whole = [
+    def _describe(self, name: str, trainings: Trainings, total: int) -> dict[str, Any]:
+        """Describe a data set of the table: its training settings, and its spread over architectures and seeds."""
+        complete = [
             list(map(seeds.__getitem__, trainings.seeds))
             for seeds in trainings.accuracies.values()
             if len(seeds) == len(trainings.seeds)
         ]
-        lacking = total - len(whole)
-        if lacking:
+        incomplete = total - len(complete)
+        if incomplete:
             log.warning(
                 "convert.source=%s: %d of %d architectures of %s lack trainings with some of the seeds %s",
-                *(self.source, lacking, total, name, ", ".join(map(str, trainings.seeds))),
+                *(self.source, incomplete, total, name, ", ".join(map(str, trainings.seeds))),
             )
-        spread = reliability(np.array(whole)) if whole else None
+        spread = reliability(np.array(complete)) if complete else None
         if spread is not None:
             log.info(
                 "%s: standard deviation between architectures %.2f, between seeds %.2f; ranks correlate by %.2f between"
@@ -188,7 +191,7 @@ class Runs(Converter):
                 *(name, spread.between, spread.within, spread.rank_correlation, spread.of_the_mean),
             )
         return {
-            "architectures": f"{len(whole)} of {total}",
+            "architectures": f"{len(complete)} of {total}",
             "seeds": trainings.seeds,
             "spread": None if spread is None else {key: round(value, 4) for key, value in asdict(spread).items()},
             "training": trainings.protocol,
@@ -196,10 +199,10 @@ class Runs(Converter):
 
 
 def _built(config: dict[str, Any]) -> SearchSpace:
-    """The space of a network.json.
+    """Build the space of a network.json.
 
     Raises:
-        ConfigError: Its section is not valid.
+        ConfigError: Its section `space` is not valid.
     """
     problems = check_part("space", config)
     if problems:

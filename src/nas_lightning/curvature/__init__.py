@@ -1,4 +1,4 @@
-"""Curvature of a loss in the architecture parameters: Hessian, eigenvalues, spectrum, landscape, and when to stop."""
+"""Curvature of a loss in the architecture parameters: Hessian, eigenvalues, spectrum, landscape, early stopping."""
 
 from nas_lightning.curvature import landscape
 from nas_lightning.curvature.eigenvalues import (

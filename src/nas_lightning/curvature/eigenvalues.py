@@ -2,10 +2,10 @@
 
 Source: Zela et al., RobustDARTS (ICLR 2020), section 4, and the released code: H = ∇²_α L + wd·I with the weight decay
 of the architecture optimizer (1e-3), all choices together, at the weights as they are; the dominant eigenvalue is the
-largest algebraic one. Mended against the released code: a symmetric eigensolver in float64 (theirs is a general one,
-which can return complex pairs). `scipy.sparse.linalg.eigsh` is not used: from the same
-start it takes about as many products (11 to 16 with ncv=10), but ARPACK tests convergence only when its `ncv` vectors
-are full, has no maximum of products, and fails on zero and one-dimensional Hessians.
+largest algebraic one. Deviation from the released code: a symmetric eigensolver in float64 (theirs is a general one,
+which can return complex pairs). `scipy.sparse.linalg.eigsh` is not used: from the same start it takes about as many
+products (11 to 16 with ncv=10), but ARPACK tests convergence only when its `ncv` vectors are full, has no maximum of
+products, and fails on zero and one-dimensional Hessians.
 """
 
 import logging
@@ -27,12 +27,12 @@ CHUNK = 32
 
 @dataclass(frozen=True)
 class Measurement:
-    """A measurement of the dominant eigenvalue.
+    """The dominant eigenvalue with the cost and the accuracy of its measurement.
 
     Args:
         value: Largest algebraic eigenvalue, weight decay included; nan where the Hessian is not finite.
         products: Hessian-vector products used; for the dense Hessian its number of rows.
-        residual: ‖Hv − λv‖ of the unit eigenvector found; λ is at most this far from an eigenvalue.
+        residual: ‖Hv − λv‖ of the unit eigenvector v found: λ is at most this far from an eigenvalue.
     """
 
     value: float
@@ -52,33 +52,34 @@ def measure(
     chunk: int = CHUNK,
     reduce: Reduce = lambda tensors: tensors,
 ) -> Measurement:
-    """The largest algebraic eigenvalue of ∇²_α L + weight_decay·I, by Lanczos.
+    """Measure the largest algebraic eigenvalue of ∇²_α L + weight_decay·I, by Lanczos.
 
     Convergence is tested after every product. Measured on supernets of the space `darts` (224 architecture parameters,
-    3 to 8 cells): 10 to 20 products at random weights (13 in the middle), where the largest eigenvalues are close; 10
-    once the weights are trained a little, 10 to 15 in searches on the digits. Without a maximum, one in ten of the
-    first would take 21 to 23. Ten are the least, because with fewer the second eigenvalue can be taken for the
-    first. The gradient, which comes for nothing, is half of the start vector: it leans towards the first eigenvector.
+    3 to 8 cells): 10 to 20 products at random weights (median 13), where the largest eigenvalues are close; 10 once
+    the weights are trained a little, 10 to 15 in searches on the digits. Without a maximum, one in ten of the
+    measurements at random weights would take 21 to 23. The minimum is ten, because with fewer the second eigenvalue
+    can be mistaken for the first. Half of the start vector is the gradient, which is free and leans towards the first
+    eigenvector.
 
-    The loss is evaluated once; all products differentiate the same graph, so they see the same random draws. Nothing
-    is left behind: architecture parameters, their `.grad`, torch's global random numbers, and buffers of batch
-    normalisation are as they were. A warning is logged where the tolerance is not met.
+    The loss is evaluated once; all products differentiate the same graph, so they see the same random draws. There are
+    no side effects: architecture parameters, their `.grad`, torch's global random numbers and the buffers of batch
+    normalisation are unchanged. A warning is logged if the tolerance is not met.
 
     Args:
         loss_of_arch: Architecture parameters, in the structure of `arch`, → scalar loss of one fixed batch.
         arch: Architecture parameters: by choice, in a sequence, or a single tensor; they need not require gradients.
-        module: The network in the loss: its batch normalisation moves no buffer; its train or evaluation mode is
-            taken as it is.
-        exact: Take the dense Hessian instead of Lanczos.
+        module: The network in the loss: its batch normalisation updates no buffer; its train or evaluation mode is
+            kept.
+        exact: Use the dense Hessian instead of Lanczos.
         weight_decay: Added to every eigenvalue.
         rtol: Tolerance of the estimated error, relative to the eigenvalue.
-        max_products: Products at most.
-        seed: Of the start vector.
+        max_products: Maximum number of products.
+        seed: Seed of the start vector.
         chunk: For `exact`, rows of the Hessian in one backward pass.
-        reduce: Averages tensors over the processes of a distributed run: the loss is the mean of theirs.
+        reduce: Averages tensors over the processes of a distributed run: the loss is the mean over the processes.
 
     Raises:
-        ValueError: There are no architecture parameters, or a number is out of its range.
+        ValueError: There are no architecture parameters, or an argument is out of its range.
     """
     if not exact:
         found = _lanczos(loss_of_arch, arch, module, weight_decay, 1, rtol, max_products, seed, reduce)
@@ -103,7 +104,7 @@ def dominant_eigenvalue(
     seed: int = 0,
     chunk: int = CHUNK,
 ) -> float:
-    """The value of `measure`."""
+    """Return the value of `measure`, whose arguments these are."""
     return measure(loss_of_arch, arch, module, exact, weight_decay, rtol, max_products, seed, chunk).value
 
 
@@ -117,23 +118,23 @@ def top_eigenvalues(
     max_products: int = 200,
     seed: int = 0,
 ) -> Tensor:
-    """The k largest algebraic eigenvalues, largest first, [k] in float64.
+    """Return the k largest algebraic eigenvalues, largest first, [k] in float64.
 
-    As in `measure`, from a block of k start vectors; repeated eigenvalues are repeated. The tolerance of all is
-    relative to the largest. More than a few are cheaper from `spectrum`.
+    As `measure`, from a block of k start vectors; repeated eigenvalues are repeated. The tolerance of all is relative
+    to the largest. For more than a few, `spectrum` is cheaper.
 
     Args:
         loss_of_arch: As in `measure`, as are the others.
         arch: Architecture parameters.
-        k: How many, from 1 to their number.
+        k: Number of eigenvalues, from 1 to P.
         module: The network in the loss.
         weight_decay: Added to every eigenvalue.
         rtol: Tolerance of the estimated errors, relative to the largest eigenvalue.
-        max_products: Products at most, but at least k.
-        seed: Of the start vectors.
+        max_products: Maximum number of products, raised to k if it is smaller.
+        seed: Seed of the start vectors.
 
     Raises:
-        ValueError: There are not so many eigenvalues, or a number is out of its range.
+        ValueError: There are fewer than k eigenvalues, or an argument is out of its range.
     """
     found = _lanczos(loss_of_arch, arch, module, weight_decay, k, rtol, max_products, seed)
     return torch.from_numpy(found.values.copy()) + weight_decay
@@ -147,14 +148,14 @@ def hessian(
     chunk: int = CHUNK,
     reduce: Reduce = lambda tensors: tensors,
 ) -> Tensor:
-    """∇²_α L + weight_decay·I over all architecture parameters.
+    """Return ∇²_α L + weight_decay·I over all architecture parameters.
 
     Args:
         loss_of_arch: As in `measure`, as are the others.
         arch: Architecture parameters.
         module: The network in the loss.
         weight_decay: Added to the diagonal.
-        chunk: Rows in one backward pass; 1 goes row by row, as do the rows after an operator that cannot be batched.
+        chunk: Rows in one backward pass; falls back to 1 if an operator cannot be batched or memory runs out.
         reduce: As in `measure`.
 
     Returns:
@@ -167,6 +168,7 @@ def hessian(
         raise ValueError(f"chunk={chunk}: at least one row at a time")
     with hessian_products(loss_of_arch, arch, module, reduce) as products:
         rows = products.rows(chunk)
+    # Rounding leaves the rows slightly asymmetric, which `eigh` would resolve by reading one triangle only.
     return (rows + rows.T) / 2 + weight_decay * torch.eye(len(rows), dtype=rows.dtype)
 
 
@@ -177,7 +179,7 @@ def spectrum(
     weight_decay: float = 0.0,
     chunk: int = CHUNK,
 ) -> Tensor:
-    """All eigenvalues of `hessian`, ascending, [P] in float64 on the CPU; nan where the Hessian is not finite.
+    """Return all eigenvalues of `hessian`, ascending, [P] in float64 on the CPU; nan if the Hessian is not finite.
 
     Args:
         loss_of_arch: As in `hessian`, as are the others.
@@ -194,12 +196,12 @@ def spectrum(
 
 
 def density(eigenvalues: Tensor, width: float, grid: Tensor | int = 512) -> tuple[Tensor, Tensor]:
-    """Spectral density smoothed by a Gaussian; it integrates to 1.
+    """Return the spectral density, smoothed by a Gaussian; it integrates to 1.
 
     Args:
         eigenvalues: [P].
         width: Standard deviation of the Gaussian, in units of the eigenvalues.
-        grid: Points [G] at which it is wanted, or how many, from six widths below the spectrum to six above.
+        grid: Points [G], or their number G, from six widths below the spectrum to six above.
 
     Returns:
         Points and densities, each [G] in float64.

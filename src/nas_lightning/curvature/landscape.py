@@ -1,9 +1,9 @@
-"""The loss around the architecture parameters that a search found, over a plane of two random directions.
+"""The loss landscape around the architecture parameters that a search found, over a plane of two random directions.
 
 Source: Chu et al., NoisyDARTS (2020), figure 2; its code has no such tool. Chu et al., DARTS- (ICLR 2021) released one,
-which this follows with what is wrong there mended: the directions are orthonormal over all architecture parameters (the
-released Gram-Schmidt divides by a norm instead of its square, and rescales each table afterwards), and they depend on
-a seed alone, so that two methods are looked at along the same ones.
+which this follows with two fixes: the directions are orthonormal over all architecture parameters (the released
+Gram-Schmidt divides by a norm instead of its square, and rescales each table afterwards), and they depend on a seed
+alone, so that methods are compared along the same directions.
 Shapes: R rows and O options of a choice; P architecture parameters in all. Distances are L2 norms of changes of the
 architecture parameters, in their own unit (for a softmax logits).
 """
@@ -22,25 +22,25 @@ from nas_lightning.core.draws import seeded_generator
 Tensors = Mapping[str, Tensor]
 Value = TypeVar("Value")
 FLAT = 1e-12
-"""A change over the plane that is so small a share of the largest value is a rounding error, no curvature."""
+"""Largest change over the plane, relative to the largest value, that counts as rounding error and not as curvature."""
 
 
 def directions(
     shapes: Mapping[str, Sequence[int]], seed: int = 0, masks: Tensors | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Two random orthonormal directions over the architecture parameters of all choices together.
+    """Draw two random orthonormal directions over the architecture parameters of all choices together.
 
-    Standard normal numbers, then Gram-Schmidt on the concatenation. A choice's numbers depend on the seed, its name and
-    its shape alone.
+    Standard normal numbers, then Gram-Schmidt on the concatenation. The numbers of a choice depend on the seed, its
+    name and its shape alone.
 
     Args:
         shapes: Shape [R, O] of the architecture parameters by choice.
-        seed: Of the directions.
-        masks: Boolean [R, O] by choice: parameters that there are; the directions are 0 at the others. Choices that are
-            not named have all of theirs.
+        seed: Seed of the directions.
+        masks: Boolean [R, O] by choice, true for the parameters that exist; the directions are 0 elsewhere. A choice
+            that is not named has no mask.
 
     Returns:
-        By choice, each [R, O] in float64 on the CPU.
+        The two directions by choice, each [R, O] in float64 on the CPU.
 
     Raises:
         ValueError: There are fewer than two architecture parameters.
@@ -58,7 +58,7 @@ def directions(
             for name, shape in shapes.items()
         }
         vector = _flat(drawn) * known
-        for _ in found * 2:  # a second time takes out what rounding has left
+        for _ in found * 2:  # twice: the second pass removes the rounding error of the first
             vector = vector - (vector @ found[0]) * found[0]
         found.append(vector / torch.linalg.vector_norm(vector))
     first, second = (
@@ -69,28 +69,28 @@ def directions(
 
 
 def _flat(tensors: Tensors) -> Tensor:
-    """All of them one after the other, [P]."""
+    """Concatenate all tensors, [P]."""
     return torch.cat([tensor.flatten() for tensor in tensors.values()] or [torch.zeros(0)])
 
 
 def grid(steps: int, radius: float) -> list[tuple[float, float]]:
-    """The points (x, y) of a square grid around the origin, row by row; mirror images are exact.
+    """List the points (x, y) of a square grid around the origin, row by row; mirror images are exact.
 
     Args:
         steps: Points along a side: odd, so that the origin is one of them, and at least 3.
-        radius: Half of a side.
+        radius: Half the length of a side.
 
     Raises:
-        ValueError: Such a grid has no centre, no extent or no radius.
+        ValueError: `steps` is even or below 3, or `radius` is not positive.
     """
     if steps < 3 or steps % 2 == 0 or not radius > 0:
-        raise ValueError(f"steps={steps}, radius={radius}: takes an odd number of at least 3, and a positive radius")
+        raise ValueError(f"steps={steps}, radius={radius}: steps must be odd and at least 3, and the radius positive")
     line = [radius * (2 * index - (steps - 1)) / (steps - 1) for index in range(steps)]
     return [(x, y) for y in line for x in line]
 
 
 def moved(arch: Tensors, plane: tuple[Tensors, Tensors], x: float, y: float) -> dict[str, Tensor]:
-    """The point arch + x·d1 + y·d2, computed in float64 and rounded to the type of `arch`."""
+    """Return the point arch + x·d1 + y·d2, computed in float64 and rounded to the type of `arch`."""
     first, second = plane
     found: dict[str, Tensor] = {}
     for name, a in arch.items():
@@ -105,7 +105,7 @@ def over_plane(
     plane: tuple[Tensors, Tensors],
     points: Iterable[tuple[float, float]],
 ) -> Iterator[tuple[float, float, Value]]:
-    """The values of a function of the architecture parameters over a plane, one point after the other.
+    """Evaluate a function of the architecture parameters over a plane, point by point.
 
     Args:
         function: Architecture parameters by choice → value.
@@ -114,7 +114,7 @@ def over_plane(
         points: Coordinates (x, y) along them.
 
     Yields:
-        x, y and the value there.
+        x, y and the value at that point.
     """
     for x, y in points:
         yield x, y, function(moved(arch, plane, x, y))
@@ -122,19 +122,19 @@ def over_plane(
 
 @dataclass(frozen=True)
 class Anisotropy:
-    """How curved the values over a plane are, from their least-squares quadratic c + g·z + ½ zᵀHz, z = (x, y).
+    """Principal curvatures over a plane, from the least-squares quadratic c + g·z + ½ zᵀHz, z = (x, y).
 
     Args:
-        curvatures: Eigenvalues of H, the larger one by size first: change of the slope by unit of distance, in the
-            unit of the value by unit of distance squared.
-        ratio: Size of the first curvature over that of the second: 1 is round, much more is a valley or a ridge; None
-            where the second is zero.
-        saddle: Whether the two differ in sign, so that contours are no ellipses; otherwise their axes are as
-            1 : √ratio.
+        curvatures: Eigenvalues of H, the one of larger magnitude first, in the unit of the value per unit of distance
+            squared.
+        ratio: Magnitude of the first curvature over that of the second: 1 is round, much more is a valley or a ridge;
+            None if the second is zero.
+        saddle: True if the two differ in sign, so that contours are hyperbolas; else they are ellipses, whose axes
+            relate as 1 : √ratio.
         angle: Direction of the first curvature, degrees from the x axis, in (−90, 90].
-        slope: ‖g‖ at the origin, in the unit of the value by unit of distance.
-        explained: Share of the values' variance that the quadratic explains (R²), from 0 to 1: where it is small, the
-            curvatures say little; None where the values are all equal.
+        slope: ‖g‖ at the origin, in the unit of the value per unit of distance.
+        explained: Share of the variance of the values that the quadratic explains (R²), from 0 to 1: if it is small,
+            the curvatures mean little; None if the values are all equal.
     """
 
     curvatures: tuple[float, float]
@@ -146,15 +146,16 @@ class Anisotropy:
 
 
 def anisotropy(x: Sequence[float], y: Sequence[float], values: Sequence[float]) -> Anisotropy:
-    """Principal curvatures in a plane, from all of its points [N] alike.
+    """Fit a quadratic to values at points of a plane, each [N] and of equal weight, and return its curvatures.
 
     Raises:
         ValueError: A value is not finite, or the points do not determine a quadratic: six coefficients.
     """
     first, second, found = (np.asarray(list(numbers), dtype=np.float64) for numbers in (x, y, values))
     if not np.isfinite(found).all():
-        raise ValueError("the landscape has values that are no finite numbers")
-    scale = float(max(np.abs(first).max(), np.abs(second).max()))  # so that all columns are of order one
+        raise ValueError("the landscape has non-finite values")
+    # Columns of order one keep the least squares well conditioned; the scale is divided out of the results.
+    scale = float(max(np.abs(first).max(), np.abs(second).max()))
     a, b = first / scale, second / scale
     columns = np.stack([np.ones_like(a), a, b, a * a / 2, a * b, b * b / 2], axis=1)
     coefficients, _, rank, _ = np.linalg.lstsq(columns, found, rcond=None)
@@ -164,26 +165,27 @@ def anisotropy(x: Sequence[float], y: Sequence[float], values: Sequence[float]) 
     eigenvalues, vectors = np.linalg.eigh(np.array([[hxx, hxy], [hxy, hyy]]))
     order = np.argsort(-np.abs(eigenvalues), kind="stable")
     largest, smallest = (float(value) for value in eigenvalues[order])
+    # A flat landscape has curvatures of pure rounding error, whose ratio and sign would be arbitrary.
     noise = FLAT * float(np.abs(found).max())
     largest, smallest = (0.0 if abs(value) <= noise else value for value in (largest, smallest))
     along = vectors[:, order[0]]
     angle = math.degrees(math.atan2(float(along[1]), float(along[0])))
     spread = float(((found - found.mean()) ** 2).sum()) if np.ptp(found) > 0 else 0.0
-    left = float(((found - columns @ coefficients) ** 2).sum())
+    residual = float(((found - columns @ coefficients) ** 2).sum())
     return Anisotropy(
         curvatures=(largest / scale**2, smallest / scale**2),
         ratio=abs(largest / smallest) if smallest else None,
         saddle=largest * smallest < 0,
         angle=angle - 180 if angle > 90 else angle + 180 if angle <= -90 else angle,
         slope=float(np.hypot(gx, gy)) / scale,
-        explained=1 - left / spread if spread > 0 else None,
+        explained=1 - residual / spread if spread > 0 else None,
     )
 
 
 def at_distance(
     x: Sequence[float], y: Sequence[float], values: Sequence[float], distance: float, width: float
 ) -> float:
-    """Mean of the values at a distance from the origin, over the points that are at most width/2 nearer or farther.
+    """Average the values at a distance from the origin, over the points within ± width/2 of it.
 
     Raises:
         ValueError: There is no such point.
@@ -191,7 +193,7 @@ def at_distance(
     near = [
         value
         for a, b, value in zip(x, y, values, strict=True)
-        if abs(math.hypot(a, b) - distance) <= width / 2 * (1 + 1e-9)
+        if abs(math.hypot(a, b) - distance) <= width / 2 * (1 + 1e-9)  # points on the edge count despite rounding
     ]
     if not near:
         raise ValueError(f"no point at distance {distance} ± {width / 2}")

@@ -1,6 +1,6 @@
 """Hessian-vector products in the architecture parameters, all through one gradient graph.
 
-Shapes: P architecture parameters in all, every tensor of them row-major, one after the other.
+Shapes: P architecture parameters in all, their tensors flattened row-major and concatenated.
 """
 
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 Arch = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 """Architecture parameters: by choice, or in a sequence, or a single tensor."""
 LossOfArch = Callable[[Any], Tensor]
-"""Architecture parameters in the structure that they were given in → scalar loss of one fixed batch."""
+"""Architecture parameters, in the structure in which they were passed, → scalar loss of one fixed batch."""
 
 
 def _tensors(arch: Arch) -> list[Tensor]:
@@ -44,8 +44,8 @@ class HessianProducts:
     """The Hessian as an operator: each product is one backward pass through the same gradient.
 
     Args:
-        gradients: Gradient by the tensors of `leaves`, with its graph; None where the loss does not depend on one.
-        leaves: Architecture parameters that it was taken with respect to.
+        gradients: Gradient with respect to each of `leaves`, with its graph; None if the loss does not depend on it.
+        leaves: Architecture parameters.
         reduce: Averages tensors over the processes of a distributed run.
     """
 
@@ -55,9 +55,10 @@ class HessianProducts:
         self.leaves = leaves
         self.reduce = reduce
         self.size = sum(leaf.numel() for leaf in leaves)
-        """Architecture parameters P."""
+        """Number P of architecture parameters."""
         self.count = 0
-        """Products so far; a row of the Hessian is one."""
+        """Products so far; each row of the Hessian counts as one."""
+        # The mean over the processes commutes with differentiation: averaging each product gives H of the mean loss.
         found = [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(gradients, leaves, strict=True)]
         self.gradient = torch.cat([_flat(g) for g in reduce([g.detach() for g in found])])
         """∇_α L, [P] in float64 on the CPU."""
@@ -67,15 +68,15 @@ class HessianProducts:
 
     @property
     def epsilon(self) -> float:
-        """Relative rounding error of the least precise architecture parameter."""
+        """Return the relative rounding error of the least precise architecture parameter."""
         return max(torch.finfo(leaf.dtype).eps for leaf in self.leaves)
 
     def __call__(self, vector: Tensor) -> Tensor:
-        """H·v for v [P]; both in float64 on the CPU."""
+        """Return H·v for v [P]; both in float64 on the CPU."""
         return self._rows(vector[None], batched=False)[0]
 
     def rows(self, chunk: int) -> Tensor:
-        """H row by row, [P, P] in float64 on the CPU, `chunk` rows in one backward pass where operators allow it."""
+        """Return H, [P, P] in float64 on the CPU, from `chunk` rows in one backward pass if the operators allow it."""
         identity = torch.eye(self.size, dtype=torch.float64)
         found: list[Tensor] = []
         done = 0
@@ -86,14 +87,14 @@ class HessianProducts:
             except RuntimeError as error:  # some operators cannot be batched, or the memory is too small for it
                 if chunk == 1:
                     raise
-                log.debug("the Hessian goes on row by row: %s", error)
+                log.debug("the Hessian is computed row by row from here on: %s", error)
                 chunk = 1
             else:
                 done += len(part)
         return torch.cat(found)
 
     def _rows(self, vectors: Tensor, batched: bool) -> Tensor:
-        """[N, P] → [N, P]; only a batched backward pass takes more than one."""
+        """Return N products, [N, P] → [N, P]; N is 1 unless the backward pass is batched."""
         parts = vectors.split([leaf.numel() for leaf in self.leaves], dim=1)
         seeds = []
         for i in self._curved:
@@ -115,8 +116,11 @@ class HessianProducts:
         return torch.cat(rows, dim=1).to("cpu").double()
 
 
-def _put_back(buffers: list[tuple[Tensor, Tensor]]) -> None:
-    """Of other layers than batch normalisation, which is frozen: only what changed is written."""
+def _restore(buffers: list[tuple[Tensor, Tensor]]) -> None:
+    """Restore buffers that the loss changed; batch normalisation is frozen, so they belong to other layers.
+
+    Unchanged buffers are not written: autograd would take a write for a modification.
+    """
     with torch.no_grad():
         for buffer, before in buffers:
             if not torch.equal(buffer, before):
@@ -127,11 +131,11 @@ def _put_back(buffers: list[tuple[Tensor, Tensor]]) -> None:
 def hessian_products(
     loss_of_arch: LossOfArch, arch: Arch, module: nn.Module | None, reduce: Reduce = lambda tensors: tensors
 ) -> Iterator[HessianProducts]:
-    """Within the block the Hessian at `arch` is an operator; afterwards its graph is freed.
+    """Provide the Hessian at `arch` as an operator within the block; its graph is freed at the end.
 
     The loss is evaluated once, in its own precision (no autocast, no TF32) and at copies of the architecture
     parameters, so all products see the same random draws. The buffers of `module`, torch's global random numbers and
-    the architecture parameters are afterwards as they were. With `reduce` it is the Hessian of the mean loss over the
+    the architecture parameters are restored at the end. With `reduce` it is the Hessian of the mean loss over the
     processes of a distributed run.
 
     Raises:
@@ -143,6 +147,7 @@ def hessian_products(
     states = [*given, *(module.parameters() if module else ()), *(module.buffers() if module else ())]
     devices = sorted({t.device.index for t in states if t.is_cuda})
     with ExitStack() as stack:
+        # The loss may draw random numbers: a search that is measured must continue with the draws of one that is not.
         stack.enter_context(torch.random.fork_rng(devices=devices))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
@@ -150,7 +155,8 @@ def hessian_products(
         stack.enter_context(full_precision(*{a.device.type for a in given}))
         if module is not None:
             stack.enter_context(frozen_batch_stats(module))
-            stack.callback(_put_back, [(buffer, buffer.clone()) for buffer in module.buffers()])
+            stack.callback(_restore, [(buffer, buffer.clone()) for buffer in module.buffers()])
+        # Copies, so that the caller's tensors get neither a graph nor a gradient, and may be frozen.
         leaves = [a.detach().clone().requires_grad_() for a in given]
         loss = loss_of_arch(_in_structure_of(arch, leaves))
         gradients: list[Tensor | None] = [None] * len(leaves)

@@ -1,4 +1,7 @@
-"""When the dominant eigenvalue has grown too fast (DARTS-ES: Zela et al., RobustDARTS, ICLR 2020, section 4)."""
+"""Early stopping when the dominant eigenvalue grows too fast.
+
+Source: DARTS-ES of Zela et al., RobustDARTS (ICLR 2020), section 4, and the released code.
+"""
 
 from typing import Annotated, Any, ClassVar
 
@@ -6,25 +9,25 @@ from pydantic import ConfigDict, Field, validate_call
 
 
 class EigenvalueStopping:
-    """Stops once the smoothed eigenvalue exceeds `factor` times what it was `delta` averages before.
+    """Stops once the smoothed eigenvalue exceeds `factor` times its value `delta` averages before.
 
-    The defaults are the released code's, measured every 2 epochs: an average of 5 measurements is that of its centre,
-    4 epochs before the latest; it is compared with the one 8 epochs before, and the search goes back 8 epochs from
-    the centre. So the first epoch at which it can stop is 22, which returns epoch 10. Averages begin where the centre
-    has been measured, and until the window is full they are over all values. The paper has other numbers: see `RULES`.
-    Measurements must lie on a regular grid of epochs; the released code leaves out the one after the last epoch, which
-    does not.
+    The defaults are the released code's, measured every 2 epochs: an average of 5 measurements belongs to its centre,
+    4 epochs before the latest; it is compared with the one 8 epochs before, and the search returns to the epoch 8
+    before the centre. So the first epoch at which it can stop is 22, which returns epoch 10. Averages begin when the
+    centre has been measured; until the window is full they are over all values. The paper has other numbers: see
+    `RULES`. Measurements must lie on a regular grid of epochs; the released code leaves out the one after the last
+    epoch, which does not.
 
-    Growth is a ratio only between positive averages. Where the earlier one is not positive, the eigenvalue has not
-    "grown by a factor" of anything: the loss was not convex in any direction, and the comparison waits for the next
-    measurement (the released code divides, which stops on two negative averages that fall). A nan never stops.
+    Growth is a ratio only between positive averages. If the earlier one is not positive, the loss was not convex in
+    any direction and "growth by a factor" is undefined: the comparison waits for the next measurement (the released
+    code divides, which stops on two negative averages that fall). A nan never stops the search.
 
     Args:
-        window: Measurements in an average.
+        window: Measurements per average.
         delta: Averages between the two that are compared.
-        factor: Growth that stops.
+        factor: Ratio of the two averages above which the search stops.
         start_epoch: First epoch that may be returned.
-        offset: Epochs from the window's centre back to the epoch that is returned.
+        offset: Epochs from the centre of the window back to the epoch that is returned.
 
     Raises:
         ValueError: An argument is out of its range (pydantic's ValidationError).
@@ -57,7 +60,7 @@ class EigenvalueStopping:
 
     @classmethod
     def rule(cls, name: str) -> "EigenvalueStopping":
-        """The criterion by the name of a published rule.
+        """Build the criterion of a published rule, a key of `RULES`.
 
         Raises:
             ValueError: There is no such rule.
@@ -68,14 +71,14 @@ class EigenvalueStopping:
 
     @property
     def smoothed(self) -> list[tuple[int, float]]:
-        """Centre epoch and average of each window so far."""
+        """Return the centre epoch and the average of each window so far."""
         return list(self._smoothed)
 
     def update(self, epoch: int, value: float) -> int | None:
-        """Take the measurement at the end of an epoch.
+        """Add the measurement at the end of an epoch.
 
         Returns:
-            The epoch to go back to, or None to go on.
+            The epoch to return to, or None to continue.
 
         Raises:
             ValueError: The epoch does not come after the latest one.
@@ -84,20 +87,21 @@ class EigenvalueStopping:
             raise ValueError(f"epoch {epoch} was measured after epoch {self._epochs[-1]}: epochs must increase")
         self._epochs.append(int(epoch))
         self._values.append(float(value))
-        if len(self._values) <= self.window // 2:  # the centre of the window is not measured yet
+        if len(self._values) <= self.window // 2:  # the centre of the window has not been measured
             return None
         latest = self._values[-self.window :]
         centre = self._epochs[-1 - self.window // 2]
         self._smoothed.append((centre, sum(latest) / len(latest)))
         if centre - self.offset < self.start_epoch or len(self._smoothed) <= self.delta:
             return None
+        # A division would stop on two negative averages that fall, so the sign is tested first.
         earlier, now = self._smoothed[-1 - self.delta][1], self._smoothed[-1][1]
         if earlier > 0 and now / earlier > self.factor:
             return centre - self.offset
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """All measurements and averages so far, in plain lists."""
+        """Return all measurements and averages so far, as plain lists."""
         return {
             "epochs": list(self._epochs),
             "values": list(self._values),
@@ -105,7 +109,7 @@ class EigenvalueStopping:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from such a state, or go back to it."""
+        """Restore the measurements and averages of `state_dict`."""
         self._epochs = [int(epoch) for epoch in state["epochs"]]
         self._values = [float(value) for value in state["values"]]
         self._smoothed = [(int(epoch), float(average)) for epoch, average in state["smoothed"]]

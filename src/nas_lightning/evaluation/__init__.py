@@ -1,4 +1,4 @@
-"""How good a genotype is: a complete evaluator each, retraining from scratch or looking up in a table."""
+"""Evaluators of a genotype: retraining from scratch, and look-up in a table."""
 
 from nas_lightning.core.evaluator import Evaluator
 from nas_lightning.evaluation.recipe import Recipe

@@ -1,4 +1,4 @@
-"""Training a discrete network from scratch, with every setting of the published recipes."""
+"""The Lightning module that trains a discrete network from scratch, with every setting of the published recipes."""
 
 from typing import Any
 
@@ -19,20 +19,20 @@ Batch = tuple[Tensor, Tensor]
 
 
 class EvaluationModule(PhaseModule):
-    """Trains one network.
+    """Trains and measures one network by a recipe.
 
     Args:
         network: The discrete network; it may return (logits, auxiliary logits) in train mode.
         objective: Loss and metric.
         recipe: Epochs, rates and regularisation.
         seed: Keys the draws of drop-path.
-        genotype: What the network was built from; kept in the checkpoint.
+        genotype: Genotype of the network as a dictionary; kept in the checkpoint.
 
     Attributes:
-        step: What is computed in a step.
-        best: Best held-out metric of any epoch so far. It is logged, never reported as the result.
-        metric_name: `test_accuracy`, or `val_accuracy` where the recipe trains on the search halves.
-        in_epoch: Whether an epoch has begun and not ended.
+        step: The computation of one training step.
+        best: Best held-out metric of any epoch so far, in percent; logged, never reported as the result.
+        metric_name: `test_accuracy`, or `val_accuracy` if the recipe trains on the search halves.
+        in_epoch: True between the start and the end of an epoch.
     """
 
     def __init__(
@@ -55,49 +55,52 @@ class EvaluationModule(PhaseModule):
         self.num_steps = 0
         self.train_metric = objective.new_metric()
         self.test_metric = objective.new_metric()
-        self.train_loss = MeanMetric(nan_strategy="disable")  # what Lightning sums up itself is in no checkpoint
+        self.train_loss = MeanMetric(nan_strategy="disable")  # a checkpoint lacks Lightning's own sums
         self.in_epoch = False
         self._finite = FiniteLoss()
         self._batch_idx = 0
 
     @property
     def running(self) -> dict[str, Any]:
-        """What is summed up in an epoch."""
+        """Return the metrics that accumulate over an epoch; a checkpoint within an epoch keeps them."""
         return {"train_metric": self.train_metric, "train_loss": self.train_loss}
 
     def setup(self, stage: str) -> None:
-        """Make the network ready for the device that it trains on."""
+        """Prepare the network for its device."""
         if stage == "fit":
             self.step.prepare(self.trainer.strategy.root_device)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """SGD with momentum on all weights."""
+        """Build SGD with momentum on all weights."""
         return self.step.optimizer()
 
     def on_train_start(self) -> None:
-        """The optimizer's state is restored by now, perhaps from another device or an older version."""
+        """Adapt the restored optimizer, whose state may come from another device or an older version."""
         lay_out_like_weights(self.optimizers(use_pl_optimizer=False))  # type: ignore[arg-type]
-        if self.in_epoch:  # training goes on between two batches: the epoch has no start
+        if self.in_epoch:  # resumed within an epoch: Lightning calls no on_train_epoch_start
             self._follow_schedules()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Refuse a step that a loss of NaN or infinity leads to."""
+        """Refuse the step of a non-finite loss; count the others.
+
+        The count keys the draws, so it is saved and restored.
+        """
         self._finite.check(self, "training", "train", self._batch_idx)
         self.num_steps += 1
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """Clip by the recipe's norm; Lightning's own clipping refuses fused optimizers under bf16-mixed."""
+        """Clip to the recipe's norm; Lightning's own clipping refuses fused optimizers under bf16-mixed."""
         self.step.clip()
 
     def on_train_epoch_start(self) -> None:
-        """Set learning rate and drop-path from the epoch."""
+        """Set learning rate and drop-path for the epoch."""
         self.in_epoch = True
         self._follow_schedules()
 
     def on_train_epoch_end(self) -> None:
-        """The checkpoint is written after this."""
+        """Mark the epoch as ended, before its checkpoint is written."""
         self.in_epoch = False
 
     def _follow_schedules(self) -> None:
@@ -109,7 +112,7 @@ class EvaluationModule(PhaseModule):
         self.log("lr", lr, sync_dist=True)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of the main head plus the weighted loss of the auxiliary head."""
+        """Return the loss of the main head plus the weighted loss of the auxiliary head."""
         images, targets = batch
         with draws.keyed(self.seed, self.num_steps, "evaluation", self.global_rank):
             loss, logits = self.step.loss(images, targets)
@@ -121,14 +124,14 @@ class EvaluationModule(PhaseModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Watch the held-out images after each epoch."""
+        """Update the metric with a batch of held-out images."""
         images, targets = batch
         with draws.keyed(self.seed, self.num_steps, f"test {batch_idx}", self.global_rank):
             outputs = self.step.outputs(images)
         self.test_metric.update(outputs, targets)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metric and remember the best."""
+        """Log the metric of the epoch and update the best."""
         value = 100 * self.test_metric.compute()
         self.test_metric.reset()
         better = max if self.objective.direction == "max" else min
@@ -136,7 +139,7 @@ class EvaluationModule(PhaseModule):
         self.log(self.metric_name, value, sync_dist=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """The final measurement."""
+        """Update the final metric with a batch."""
         self.validation_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
@@ -145,11 +148,11 @@ class EvaluationModule(PhaseModule):
         self.test_metric.reset()
 
     def on_validation_epoch_start(self) -> None:
-        """DDP hands the first process's running statistics on at the start of a training step only."""
+        """Broadcast the running statistics of rank 0, which DDP does only at the start of a training step."""
         ranks.take_over(list(self.network.buffers()))
 
     def epoch_metrics(self) -> dict[str, float]:
-        """Accuracy on train, measured while training, and the probability of drop-path."""
+        """Return the accuracy on train, measured during training, and the probability of drop-path."""
         value = {"train_accuracy": 100 * float(self.train_metric.compute())}
         self.train_metric.reset()
         if self.recipe.drop_path > 0:
@@ -157,7 +160,7 @@ class EvaluationModule(PhaseModule):
         return value
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the best value and the step count."""
+        """Save the best value, the step count, the genotype and, within an epoch, the metrics so far."""
         checkpoint["evaluation"] = {
             "best": self.best,
             "num_steps": self.num_steps,
@@ -166,7 +169,7 @@ class EvaluationModule(PhaseModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore them."""
+        """Restore what `on_save_checkpoint` saved, except the genotype."""
         saved = checkpoint["evaluation"]
         self.best = saved["best"]
         self.num_steps = saved["num_steps"]

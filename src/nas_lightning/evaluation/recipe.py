@@ -1,4 +1,4 @@
-"""A recipe: how a genotype is trained from scratch."""
+"""The settings with which a genotype is trained from scratch."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -11,37 +11,35 @@ from nas_lightning.core.evaluator import Evaluator
 
 @dataclass(frozen=True)
 class Recipe(Evaluator):
-    """Settings of the retraining; published values are in conf/evaluation.
+    """Settings of retraining; the published values are in conf/evaluation.
 
     Args:
         name: Name of the recipe, as reports show it.
         epochs: Training epochs; the last one is the result.
-        batch_size: Images a step.
+        batch_size: Images per step.
         init_channels: Channels C of the first cells; even.
-        layers: Cells.
+        layers: Number of cells.
         stem: `cifar` or `imagenet`.
         lr: Learning rate of the first epoch (after warm-up).
-        lr_min: Learning rate that the schedule ends at.
-        schedule: `cosine`, `exponential` (×0.97 an epoch) or `linear`.
+        lr_min: Learning rate at the end of the schedule.
+        schedule: `cosine`, `exponential` (×0.97 per epoch) or `linear`.
         warmup_epochs: Epochs of linear learning-rate warm-up.
         momentum: Momentum of SGD.
         nesterov: Nesterov momentum.
         weight_decay: L2 coefficient.
         clip: Largest global L2 norm of the gradient; None for no clipping.
         auxiliary: Weight of the auxiliary head's loss; 0 builds no head.
-        drop_path: Largest chance of dropping a path; it grows as e/E.
+        drop_path: Largest probability of dropping a path; in epoch e of E it is e/E of this.
         cutout: Side of the square that cutout blanks, in pixels; 0 for none.
         label_smoothing: Label smoothing of the training loss.
-        images: `full` trains on all training images and measures on the test images. `search_halves` is for choosing
-            among candidates: it trains on the train half of the search, measures on `val` and never sees the test
-            images.
-        channels_last: Whether images and weights lie in memory channel by channel within a pixel; None is yes on the
-            CPU and on CUDA, unless the network has convolutions that cannot be computed so. Results are the same up to
+        images: `full` trains on all training images and measures on the test images. `search_halves` selects among
+            candidates: it trains on the train half of the search, measures on `val` and never reads the test images.
+        channels_last: Whether images and weights use the memory format channels_last; None is yes on the CPU and on
+            CUDA, unless the network has convolutions with wrong gradients in that format. Results are the same up to
             rounding.
-        checkpoint_minutes: Save between two batches, too, when the last save is so long ago; None saves after epochs
-            only.
-        compile: Whether training steps go through `torch.compile`: minutes of preparation, for long trainings on a
-            GPU. Results are the same up to rounding.
+        checkpoint_minutes: Save between two batches if the last save is older than this; None saves after epochs only.
+        compile: Whether to compile training steps with `torch.compile`, which takes minutes and pays off in long
+            trainings on a GPU. Results are the same up to rounding.
 
     Raises:
         ConfigError: Values that contradict each other.
@@ -72,7 +70,7 @@ class Recipe(Evaluator):
 
     @property
     def measured_on(self) -> str:
-        """The part of the images that accuracies are of: `test` or `val`."""
+        """Return the split on which accuracies are measured: `test` or `val`."""
         return "test" if self.images == "full" else "val"
 
     def __post_init__(self) -> None:

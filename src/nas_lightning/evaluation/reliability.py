@@ -1,4 +1,4 @@
-"""Whether a table can tell architectures apart: the spread between them against the spread between seeds.
+"""Reliability of a table of accuracies: its spread between architectures against that between seeds.
 
 Sources: Spearman (1904) for the correlation of ranks; Spearman (1910) and Brown (1910) for the reliability of a mean of
 S measurements of which two correlate by r: S·r / (1 + (S − 1)·r).
@@ -14,14 +14,14 @@ from scipy.stats import spearmanr
 
 @dataclass(frozen=True)
 class Reliability:
-    """How much of a table is the architectures and how much is chance.
+    """Spread of a table due to the architectures, and spread due to the seeds.
 
     Args:
-        between: Standard deviation between the means of the architectures, percentage points.
-        within: Standard deviation between the seeds of an architecture, pooled over the architectures: root of
-            the mean variance, which is unbiased with few seeds, as the mean of deviations is not.
-        rank_correlation: Spearman's between two seeds, averaged over all pairs of seeds.
-        of_the_mean: Spearman and Brown's for the mean over all seeds.
+        between: Standard deviation between the means of the architectures, in percentage points.
+        within: Standard deviation between the seeds of an architecture, in percentage points, pooled over the
+            architectures as the root of the mean variance: with few seeds the mean of the deviations is biased.
+        rank_correlation: Spearman's correlation between two seeds, averaged over all pairs of seeds.
+        of_the_mean: Spearman and Brown's reliability of the mean over all seeds.
     """
 
     between: float
@@ -30,13 +30,13 @@ class Reliability:
     of_the_mean: float
 
     @property
-    def tells_apart(self) -> bool:
-        """Whether architectures differ at least twice as much as seeds."""
+    def separates_architectures(self) -> bool:
+        """Return True if the spread between architectures is at least twice that between seeds."""
         return self.between >= 2 * self.within
 
 
 def reliability(accuracies: np.ndarray) -> Reliability | None:
-    """What [N, S] accuracies in percent say; None with fewer than three architectures or two seeds."""
+    """Return the reliability of accuracies [N, S] in percent; None for fewer than three architectures or two seeds."""
     architectures, seeds = accuracies.shape
     if architectures < 3 or seeds < 2:
         return None

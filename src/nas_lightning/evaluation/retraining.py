@@ -1,9 +1,11 @@
-"""Retraining: the evaluator that trains the discrete network from scratch and measures it on the test images."""
+"""The evaluator that trains the discrete network from scratch and measures it on the test images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
+from torch import nn
 
 from nas_lightning.callbacks import (
     Cost,
@@ -28,16 +30,16 @@ from nas_lightning.training.workbench import Workbench, callback_of
 
 @dataclass(frozen=True)
 class Retraining(Recipe):
-    """Trains with a recipe. The last epoch is the result; the best epoch is logged and never reported as such."""
+    """Trains by a recipe; the last epoch is the result, the best epoch is logged and never reported as such."""
 
     trains_briefly = True
 
     def check(self, bench: Workbench) -> None:
-        """Refuse what cannot be trained before anything is written.
+        """Refuse what cannot be trained, before anything is written.
 
         Raises:
-            ConfigError: The image size or the recipe do not fit the network or the images, or nothing can be compiled
-                here.
+            ConfigError: The image size or the recipe does not fit the network or the images, or `torch.compile` does
+                not work on this machine.
         """
         bench.space.check_image_size(bench.data.image_size, self.layers, self.stem)
         images = self.training_data(bench)
@@ -47,7 +49,7 @@ class Retraining(Recipe):
             check_compiler(bench.probe.strategy.root_device)
 
     def training_data(self, bench: Workbench) -> EvaluationData:
-        """The images of the training."""
+        """Build the data module of the training."""
         return EvaluationData(
             bench.data,
             self.batch_size,
@@ -58,7 +60,7 @@ class Retraining(Recipe):
         )
 
     def described(self, genotype: Genotype, bench: Workbench) -> TrainedNetwork:
-        """What is trained here, for those who load it later: without the images, which may be gone then."""
+        """Describe the network so that it can be loaded without the images, which may be gone by then."""
         data = bench.data
         return TrainedNetwork(
             space=bench.config.space,
@@ -77,7 +79,7 @@ class Retraining(Recipe):
         )
 
     def __call__(self, genotype: Genotype, bench: Workbench) -> dict[str, Any]:
-        """Train, or go on training from the run folder's checkpoint, and test.
+        """Train, or resume from the run folder's checkpoint, and test.
 
         Args:
             genotype: The architecture.
@@ -87,15 +89,11 @@ class Retraining(Recipe):
             The `evaluation` section of the summary.
 
         Raises:
-            ConfigError: The genotype, the image size or the recipe do not fit each other.
-            Interrupted: The user stopped the training; the folder can be resumed.
+            ConfigError: The genotype, the image size and the recipe do not fit each other, or the checkpoint belongs to
+                another genotype.
+            Interrupted: The training was stopped; the folder can be resumed.
         """
-        data, seed = bench.data, bench.config.seed
-        auxiliary = self.auxiliary > 0 and auxiliary_fits(data.image_size, self.stem)
-        L.seed_everything(seed, workers=True, verbose=False)
-        network = bench.space.network(
-            genotype, data.num_classes, data.in_channels, self.init_channels, self.layers, auxiliary, self.stem
-        )
+        network = self._network(genotype, bench)
         cost = Cost()
         checkpoints = bench.folder.checkpoints / "evaluation"
         trainer = bench.trainer(
@@ -107,7 +105,8 @@ class Retraining(Recipe):
             extra=[cost],
         )
         images = self.training_data(bench)
-        module = EvaluationModule(network, bench.objective, self, seed, genotype.to_dict())
+        module = EvaluationModule(network, bench.objective, self, bench.config.seed, genotype.to_dict())
+        # The networks of two genotypes can have equal shapes, so that loading alone would not notice the mistake.
         path, saved = bench.folder.resumable("evaluation") or (None, None)
         if saved is not None and saved["evaluation"]["genotype"] != genotype.to_dict():
             raise ConfigError(
@@ -118,16 +117,36 @@ class Retraining(Recipe):
         with interrupt.listening(), callback_of(trainer, Preemption).listening():
             trainer.fit(module, datamodule=images, ckpt_path=path)
             epochs = trainer.current_epoch
-            cut_off = trainer.strategy.reduce_boolean_decision(interrupt.requested or out_of_time(trainer), all=False)
-            if not cut_off:
+            # Ranks must agree: one that entered the test alone would wait for the others.
+            stopped = trainer.strategy.reduce_boolean_decision(interrupt.requested or out_of_time(trainer), all=False)
+            if not stopped:
                 (result,) = trainer.test(module, datamodule=images, verbose=False) or [{}]
-        if cut_off or interrupt.requested:
+        if stopped or interrupt.requested:  # Ctrl-C during the test, too
             raise Interrupted(f"stopped after epoch {epochs}; continue with resume={bench.folder}")
         bench.folder.save_network(self.described(genotype, bench).to_json())
+        return {
+            **self._results(module, result, bench, epochs),
+            **cost.report(),
+            **hardware(bench.config.trainer),
+        }
+
+    def _network(self, genotype: Genotype, bench: Workbench) -> nn.Module:
+        """Build the network, its weights drawn from the run's seed."""
+        data = bench.data
+        auxiliary = self.auxiliary > 0 and auxiliary_fits(data.image_size, self.stem)
+        L.seed_everything(bench.config.seed, workers=True, verbose=False)
+        return bench.space.network(
+            genotype, data.num_classes, data.in_channels, self.init_channels, self.layers, auxiliary, self.stem
+        )
+
+    def _results(
+        self, module: EvaluationModule, result: Mapping[str, float], bench: Workbench, epochs: int
+    ) -> dict[str, Any]:
+        """Return accuracies in percent, sizes and settings, for the section `evaluation` of the summary."""
         accuracy = result.get(module.metric_name)
         accuracy = None if accuracy is None else round(accuracy, 4)
         tested = accuracy if self.measured_on == "test" else None
-        macs = count_macs(network, data.in_channels, data.image_size)
+        network, data = module.network, bench.data
         return {
             "recipe": self.name,
             "test_accuracy": tested,
@@ -136,10 +155,8 @@ class Retraining(Recipe):
             "best_epoch_accuracy": round(module.best, 4) if abs(module.best) != float("inf") else None,
             "params": count_parameters(network),
             "params_auxiliary": count_parameters(network, auxiliary=True) - count_parameters(network),
-            "macs": macs,
+            "macs": count_macs(network, data.in_channels, data.image_size),
             "epochs": epochs,
             "init_channels": self.init_channels,
             "layers": self.layers,
-            **cost.report(),
-            **hardware(bench.config.trainer),
         }

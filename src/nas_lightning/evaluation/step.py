@@ -1,4 +1,4 @@
-"""The training step of a recipe, in pure torch: what is computed, and how it is made fast on a device."""
+"""The training step of a recipe in pure torch, with its memory format and compilation."""
 
 import time
 
@@ -12,18 +12,18 @@ from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.spaces.operations import Pointwise
 
 FAST_DEVICES = ("cpu", "cuda")
-"""Where channels_last and the fused optimizer are known to work and to be faster."""
+"""Device types on which channels_last and the fused optimizer are known to work and to be faster."""
 
 
 class TrainingStep:
-    """One step after the other: loss, gradients, clipping, SGD.
+    """Computes training steps: loss, gradients, clipping, SGD.
 
-    Whoever draws random numbers by name (drop-path, noise) opens `draws.keyed` around a step.
+    The caller opens `draws.keyed` around a step if the network draws random numbers by name (drop-path, noise).
 
     Args:
-        network: It maps images [B, C, H, W] to logits [B, classes], or to (logits, auxiliary logits) in train mode.
+        network: Maps images [B, C, H, W] to logits [B, classes], or to (logits, auxiliary logits) in train mode.
         objective: The loss.
-        recipe: Rates, regularisation, and how to compute.
+        recipe: Rates, regularisation, memory format and compilation.
     """
 
     def __init__(self, network: nn.Module, objective: Objective, recipe: Recipe) -> None:
@@ -33,12 +33,12 @@ class TrainingStep:
         self.channels_last = False
 
     def prepare(self, device: torch.device | str) -> None:
-        """Lay the weights out for a device, and compile if asked for; in place, before the optimizer is made.
+        """Set the memory format for a device and compile if the recipe does, in place, before `optimizer`.
 
-        Keys of the network's state_dict stay as they are.
+        The keys of the network's state_dict are unchanged.
 
         Raises:
-            ConfigError: The network cannot be computed in channels_last here.
+            ConfigError: channels_last is requested, and the network would get wrong gradients on this device.
         """
         kind, wanted = torch.device(device).type, self.recipe.channels_last
         unsafe = kind == "cpu" and _strides_over_pixels(self.network)
@@ -54,7 +54,7 @@ class TrainingStep:
             self.network.compile(dynamic=False)
 
     def optimizer(self) -> torch.optim.SGD:
-        """SGD on all weights, fused where their device has that."""
+        """Build SGD on all weights, fused if their device supports it."""
         recipe, weights = self.recipe, list(self.network.parameters())
         return torch.optim.SGD(
             weights,
@@ -66,17 +66,17 @@ class TrainingStep:
         )
 
     def outputs(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """What the network makes of [B, C, H, W].
+        """Return the network's outputs for images [B, C, H, W].
 
-        Compiled is only what is computed often, whole batches in train mode: every other size would be compiled anew.
+        Only whole batches in train mode are compiled: every other shape would need a compilation of its own.
         """
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        often = self.network.training and len(images) == self.recipe.batch_size
-        return self.network(images) if often or not self.recipe.compile else self.network.forward(images)
+        frequent = self.network.training and len(images) == self.recipe.batch_size
+        return self.network(images) if frequent or not self.recipe.compile else self.network.forward(images)
 
     def loss(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """(loss of the main head plus the weighted loss of the auxiliary head, logits [B, classes])."""
+        """Return the loss of the main head plus the weighted one of the auxiliary head, and the logits [B, classes]."""
         outputs = self.outputs(images)
         logits, auxiliary = outputs if isinstance(outputs, tuple) else (outputs, None)
         loss = self.objective.loss(logits, targets, self.recipe.label_smoothing)
@@ -85,12 +85,12 @@ class TrainingStep:
         return loss, logits
 
     def clip(self) -> None:
-        """Scale the gradient down to the recipe's norm."""
+        """Clip the global L2 norm of the gradient to the recipe's."""
         if self.recipe.clip is not None:
             clip_grad_norm_(self.network.parameters(), self.recipe.clip)
 
     def __call__(self, optimizer: torch.optim.Optimizer, images: Tensor, targets: Tensor) -> Tensor:
-        """A whole step; returns the loss, detached."""
+        """Carry out one step; return the detached loss."""
         optimizer.zero_grad()
         loss, _ = self.loss(images, targets)
         loss.backward()
@@ -103,8 +103,8 @@ class TrainingStep:
 def lay_out_like_weights(optimizer: torch.optim.Optimizer) -> None:
     """Give restored momentum the memory format of its weight.
 
-    The fused step on the CPU reads weight and momentum in the order of memory: in two formats it would silently mix
-    elements up.
+    The fused step on the CPU reads weight and momentum in memory order: if their formats differ, it silently pairs
+    the wrong elements.
     """
     for weight, state in optimizer.state.items():
         for name, value in state.items():
@@ -113,9 +113,9 @@ def lay_out_like_weights(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _strides_over_pixels(network: nn.Module) -> bool:
-    """Whether there is a convolution whose backward pass writes out of bounds in channels_last on the CPU.
+    """Return True if a convolution's backward pass writes out of bounds in channels_last on the CPU.
 
-    Those of our operations slice the image first.
+    These are the strided 1×1 ones; `Pointwise` slices the image first, so it is safe.
     """
     return any(
         isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.stride != (1, 1)
@@ -125,15 +125,15 @@ def _strides_over_pixels(network: nn.Module) -> bool:
 
 
 def check_compiler(device: torch.device | str) -> None:
-    """Compile something small.
+    """Compile a small function as a test.
 
     Raises:
-        ConfigError: `torch.compile` does not work here.
+        ConfigError: `torch.compile` does not work on this machine.
     """
-    now = time.time()  # a number that is in no cache: something is really compiled
+    now = time.time()  # a constant that no compilation cache can hold
     try:
         torch.compile(lambda x: x.sin() + now, dynamic=False)(torch.ones(2, device=device))
-    except Exception as error:  # of any kind: no C++ compiler, no Triton, an operating system without support
+    except Exception as error:  # its type depends on the cause: no C++ compiler, no Triton, an unsupported system
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(
             f"evaluation.compile=true: torch.compile does not work on this machine ({reason}); use"

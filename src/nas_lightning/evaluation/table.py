@@ -1,19 +1,19 @@
-"""Tables of trained architectures: one row an architecture, found by what its space calls it.
+"""Tables of accuracies: one row per trained architecture, looked up by its name.
 
 The compact format is a CSV file, gzipped or not, with a header. One column is the key: `arch_str` for NAS-Bench-201,
 `architecture` (`Genotype.architecture`) for the tables of `task=convert convert=runs`. The others are named
 `<dataset>_<part>_<epochs>` and hold accuracies in percent, averaged over the seeds of training, for instance
 `cifar10_test_200`:
 
-- dataset: of NAS-Bench-201 `cifar10`, `cifar100`, `in16_120` (ImageNet16-120); elsewhere the name of the data;
-- part: `test`, or `valid`. For CIFAR-10 of NAS-Bench-201 these come from two trainings, on all 50,000 images and on
-  25,000 of them; for its other sets from one, the official test images being halved;
-- epochs: of NAS-Bench-201 `200`, or `12`, whose schedule ends after 12 epochs.
+- dataset: for NAS-Bench-201 `cifar10`, `cifar100` or `in16_120` (ImageNet16-120); otherwise the name of the data;
+- part: `test` or `valid`. For CIFAR-10 in NAS-Bench-201 these come from two trainings, on all 50,000 images and on
+  25,000 of them; for its other sets from one training, with the official test images halved;
+- epochs: for NAS-Bench-201 `200`, or `12`, whose schedule ends after 12 epochs.
 
-Lines that begin with `#` may stand before the column names: YAML that says what the table is of (`Contents`). Without
-them it is one of NAS-Bench-201. A table need not have all columns, cells may be empty, further columns are ignored
-(those of single seeds, `digits_test_8_seed0`, among them). `task=convert convert=nasbench201` makes such a table from
-the official files, `task=convert convert=runs` from one's own runs.
+Lines that begin with `#` may precede the column names: YAML that describes the table (`Contents`). Without them it is a
+table of NAS-Bench-201. Columns may be missing, cells may be empty, and other columns are ignored (for instance those of
+single seeds, `digits_test_8_seed0`). `task=convert convert=nasbench201` makes such a table from the official files,
+`task=convert convert=runs` from one's own runs.
 """
 
 import gzip
@@ -34,8 +34,8 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 
 SHIPPED = Path(__file__).parent / "tables"
-"""Tables that come with the package, found by their names without the ending."""
-HOW = (
+"""Folder of the tables that come with the package; their names are given without the extension."""
+HINT = (
     "make one with task=convert convert=nasbench201 convert.source=FILE convert.target=TABLE.csv.gz, or of your own"
     " runs with convert=runs"
 )
@@ -43,16 +43,16 @@ HOW = (
 
 @dataclass(frozen=True)
 class Trained:
-    """The networks of a table on one data set.
+    """The trained networks of a table on one data set.
 
     Args:
-        column: What the names of its columns begin with.
-        epochs: Of its trainings, the one that is meant where nothing is said first.
+        column: Prefix of the names of its columns.
+        epochs: Epochs of each training in the table, the default first.
         num_classes: Classes of the images.
-        in_channels: Their channels.
-        image_size: Their side in pixels.
+        in_channels: Channels of the images.
+        image_size: Side of the images in pixels.
         init_channels: Channels of the first cells.
-        layers: Cells, as the space counts them.
+        layers: Number of cells, as the space counts them.
         stem: `cifar` or `imagenet`.
     """
 
@@ -66,7 +66,7 @@ class Trained:
     stem: str = "cifar"
 
     def name(self, part: str, epochs: int) -> str:
-        """Name of a column of `test` or `valid`."""
+        """Return the name of the column of a part, `test` or `valid`."""
         return f"{self.column}_{part}_{epochs}"
 
 
@@ -76,14 +76,14 @@ def _nasbench201(column: str, num_classes: int, image_size: int) -> Trained:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a table is of; by default NAS-Bench-201.
+    """The description of a table; by default that of NAS-Bench-201.
 
     Args:
-        datasets: By the names of the group `data`.
-        key: The column that names the architectures.
-        space: Whose architectures they are; None where the key alone tells.
-        recipe: The evaluator that trained them.
-        about: Whatever else there is to say: the training, seeds, spread.
+        datasets: The trained networks, by the name of the data in the group `data`.
+        key: Column that names the architectures.
+        space: Name of the search space; None if the key implies it.
+        recipe: Name of the evaluator that trained the networks.
+        about: Further information, such as the training, the seeds and the spread; it is not read.
     """
 
     datasets: Mapping[str, Trained] = field(
@@ -100,7 +100,7 @@ class Contents:
 
 
 def name_of(genotype: Genotype, key: str) -> str | None:
-    """What a table with that key calls a genotype; None where it has no such name."""
+    """Return the name of a genotype in a table with that key; None if it has none."""
     name = genotype.architecture if key == "architecture" else genotype.to_dict().get(key)
     return name if isinstance(name, str) else None
 
@@ -111,9 +111,9 @@ class Table:
 
     Args:
         path: The file, as messages name it.
-        rows: Row of each architecture, by its key.
-        columns: Accuracies in percent by the name of the column, each [N]; nan where a cell is empty.
-        contents: What it is of.
+        rows: Index of the row of each architecture, by its name.
+        columns: Accuracies in percent by the name of the column, each [N]; nan for an empty cell.
+        contents: Its description.
     """
 
     path: str
@@ -122,10 +122,10 @@ class Table:
     contents: Contents = field(default_factory=Contents)
 
     def value(self, architecture: str, name: str) -> float | None:
-        """The accuracy of an architecture, None where the cell is empty or there is no such column.
+        """Return the accuracy of an architecture in percent; None if the cell is empty or the column missing.
 
         Raises:
-            ConfigError: The table does not have the architecture.
+            ConfigError: The table lacks the architecture.
         """
         if architecture not in self.rows:
             raise ConfigError(
@@ -138,41 +138,44 @@ class Table:
         return None if np.isnan(found) else found
 
     def best(self, name: str) -> float:
-        """The highest accuracy of a column."""
+        """Return the highest accuracy of a column, in percent."""
         return float(np.nanmax(self.columns[name]))
 
     def regret(self, architecture: str, name: str) -> float | None:
-        """How far an architecture is below the best of the table, in percentage points; None as for `value`."""
+        """Return the best accuracy minus that of an architecture, in percentage points; None as `value`."""
         value = self.value(architecture, name)
         return None if value is None else round(self.best(name) - value, 4)
 
 
 def shipped() -> list[str]:
-    """Names of the tables that come with the package."""
+    """Return the names of the tables that come with the package."""
     return sorted(path.stem for path in SHIPPED.glob("*.csv"))
 
 
 def load(path: str | None, key: str | None = None) -> Table:
-    """Read a table, or return it if it was read already and the file is the same.
+    """Read a table, or return the cached one if the file has not changed.
 
     Args:
         path: The CSV file, gzipped or not, or the name of one that comes with the package.
-        key: The column that names the architectures; None is what the table says.
+        key: Column that names the architectures; None is that of the table's description.
 
     Raises:
-        ConfigError: The file is missing, is no such table, or lists an architecture twice.
+        ConfigError: The file is missing, is not such a table, or contains duplicates.
     """
     if path is None:
-        raise ConfigError(f"evaluation.path=null: names no table; give one with evaluation.path=FILE.csv.gz, or {HOW}")
+        raise ConfigError(
+            f"evaluation.path=null: no table is given; give one with evaluation.path=FILE.csv.gz, or {HINT}"
+        )
     file = SHIPPED / f"{path}.csv" if path in shipped() else Path(path).expanduser()
     if not file.is_file():
         raise ConfigError(
             f"evaluation.path={path}: there is no such file; give a table of accuracies, one that comes with the"
-            f" package ({', '.join(shipped())}), or {HOW}"
+            f" package ({', '.join(shipped())}), or {HINT}"
         )
     return _load(path, file.resolve(), file.stat().st_mtime_ns, key)
 
 
+# The time of change is part of the key of the cache, so that a rewritten file is read anew.
 @lru_cache(maxsize=4)
 def _load(path: str, file: Path, changed: int, key: str | None) -> Table:
     try:
@@ -181,19 +184,19 @@ def _load(path: str, file: Path, changed: int, key: str | None) -> Table:
         lines = text.splitlines(keepends=True)
         above = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
         frame = pd.read_csv(StringIO("".join(lines[above:])))
-    except (OSError, ValueError, EOFError, zlib.error) as error:  # pandas' own are ValueErrors
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # pandas raises ValueErrors
         reason = " ".join(str(error).split())
-        raise ConfigError(f"evaluation.path={path}: is no readable CSV file ({reason}); {HOW}") from error
+        raise ConfigError(f"evaluation.path={path}: is not a readable CSV file ({reason}); {HINT}") from error
     contents = _contents(path, [line[1:].removeprefix(" ") for line in lines[:above]])
     key = key or contents.key
     if key not in frame:
         raise ConfigError(
-            f"evaluation.path={path}: has no column {key}, only {', '.join(map(str, frame.columns[:8]))}; {HOW}"
+            f"evaluation.path={path}: has no column {key}, only {', '.join(map(str, frame.columns[:8]))}; {HINT}"
         )
     names = frame[key].astype(str)
     if names.duplicated().any():
         raise ConfigError(
-            f"evaluation.path={path}: lists {names[names.duplicated()].iloc[0]} twice; remove all rows but one"
+            f"evaluation.path={path}: {names[names.duplicated()].iloc[0]} is duplicated; remove all of its rows but one"
         )
     known = {
         trained.name(part, epochs)
@@ -210,7 +213,11 @@ def _load(path: str, file: Path, changed: int, key: str | None) -> Table:
 
 
 def _contents(path: str, lines: list[str]) -> Contents:
-    """What the lines above the column names say."""
+    """Parse the lines above the column names.
+
+    Raises:
+        ConfigError: They are not a valid description.
+    """
     if not lines:
         return Contents()
     try:
@@ -218,11 +225,11 @@ def _contents(path: str, lines: list[str]) -> Contents:
     except (yaml.YAMLError, ValidationError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"evaluation.path={path}: the lines above its column names do not say what it is of ({reason}); {HOW}"
+            f"evaluation.path={path}: the lines above its column names do not describe the table ({reason}); {HINT}"
         ) from error
 
 
 def header(contents: Mapping[str, Any]) -> str:
-    """The lines above the column names, of the fields of `Contents`."""
+    """Format the lines above the column names from the fields of `Contents`."""
     text = yaml.safe_dump(dict(contents), sort_keys=False, allow_unicode=True, width=110)
     return "".join(f"# {line}\n" for line in text.splitlines())

@@ -1,9 +1,9 @@
-"""Looking a genotype up instead of training it: the tabular benchmarks.
+"""The evaluator that looks a genotype up in a table instead of training it: tabular benchmarks.
 
 Sources: Dong & Yang, NAS-Bench-201 (ICLR 2020): the accuracies of all 15,625 cells, each trained with several seeds;
-Zela et al., RobustDARTS (ICLR 2020), section 4: the 81 of S5, and the regret of what a search would have returned. The
-average over the seeds is reported. Left out: the accuracy of one random seed, which the benchmark gives as the feedback
-of a search, and simulated training times.
+Zela et al., RobustDARTS (ICLR 2020), section 4: the 81 architectures of S5, and the regret of the genotype after each
+epoch. The average over the seeds is reported. Left out: the accuracy of one random seed, which the benchmark provides
+as the feedback of a search, and simulated training times.
 """
 
 import time
@@ -19,13 +19,13 @@ from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.objective import Objective
 from nas_lightning.core.space import SearchSpace
 from nas_lightning.data.base import ImageData
-from nas_lightning.evaluation.table import HOW, Table, Trained, load, name_of
+from nas_lightning.evaluation.table import HINT, Table, Trained, load, name_of
 from nas_lightning.reports.trajectory import save_trajectory
 from nas_lightning.runs.folder import RunFolder
 
 
 class Bench(Protocol):
-    """What of a run is needed here."""
+    """The parts of a run that the look-up needs."""
 
     @property
     def space(self) -> SearchSpace:
@@ -37,7 +37,7 @@ class Bench(Protocol):
 
     @property
     def objective(self) -> Objective:
-        """What is reported."""
+        """The loss and the metric."""
 
     folder: RunFolder
 
@@ -48,10 +48,10 @@ class Tabular(Evaluator):
     Args:
         path: The table, a file or the name of one that comes with the package; `nas_lightning.evaluation.table`
             describes the format.
-        dataset: Whose accuracies; None takes the data set of the run.
-        epochs: Of which training; None is the table's main one. NAS-Bench-201: 200, its results, or 12, its cheap
-            stand-in.
-        key: The column that names the architectures; None is what the table says.
+        dataset: Data set of the accuracies; None is that of the run.
+        epochs: Epochs of the training; None is the table's default. NAS-Bench-201 has 200, its results, and 12, its
+            cheap proxy.
+        key: Column that names the architectures; None is that of the table's description.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class Tabular(Evaluator):
         self.column = key
 
     def check(self, bench: Bench) -> None:
-        """Refuse what cannot be looked up before anything is written.
+        """Refuse what cannot be looked up, before anything is written.
 
         Raises:
-            ConfigError: The table cannot be read, lacks the data set, or does not list architectures of this space, or
-                the objective is not the accuracy.
+            ConfigError: The table cannot be read, lacks the data set or the architectures of this space, or the
+                objective is not the accuracy.
         """
         table = load(self.path, self.column)
         self._trained(table, bench)
@@ -77,6 +77,7 @@ class Tabular(Evaluator):
                 f"evaluation.path={self.path}: lists architectures of space {listed}, not of {bench.space.name}; use"
                 f" space={listed}, or an evaluation that trains"
             )
+        # Any genotype of the space shows whether the table's key can name its genotypes.
         self._name(table, bench.space.genotype_of(bench.space.sample(torch.Generator().manual_seed(0))))
         if bench.objective.metric != "accuracy":
             raise ConfigError(
@@ -84,10 +85,10 @@ class Tabular(Evaluator):
             )
 
     def __call__(self, genotype: Genotype, bench: Bench) -> dict[str, Any]:
-        """Look the genotype up, and those of all epochs of the search.
+        """Look up the genotype, and those of all epochs of the search.
 
-        Writes `trajectory.csv` and `plots/trajectory.svg` where the run folder has a search: test accuracy and regret
-        of the genotype after every epoch, beside the error of the one-shot model on `val` where that was measured.
+        Writes `trajectory.csv` and `plots/trajectory.svg` if the run folder has a search: test accuracy and regret of
+        the genotype after every epoch, and the error of the one-shot model on `val` if it was measured.
 
         Args:
             genotype: The architecture.
@@ -95,10 +96,10 @@ class Tabular(Evaluator):
 
         Returns:
             The `evaluation` section of the summary. `regret` is the best test accuracy of the table minus this one, in
-            percentage points. Parameters and multiply-accumulates are those of the networks that the table tells of.
+            percentage points. Parameters and multiply-accumulates are those of the networks in the table.
 
         Raises:
-            ConfigError: The table does not have the architecture, or no test accuracy of it.
+            ConfigError: The table lacks the architecture or its test accuracy.
         """
         start = time.perf_counter()
         table = load(self.path, self.column)
@@ -107,7 +108,9 @@ class Tabular(Evaluator):
         name = self._name(table, genotype)
         accuracy = table.value(name, test)
         if accuracy is None:
-            raise ConfigError(f"evaluation.path={self.path}: {test} is empty for {name}; give a table that has it")
+            raise ConfigError(
+                f"evaluation.path={self.path}: {test} is empty for {name}; give a table with this accuracy"
+            )
         self._follow(table, test, name, bench)
         network = bench.space.network(
             genotype,
@@ -133,11 +136,15 @@ class Tabular(Evaluator):
             "init_channels": trained.init_channels,
             "layers": trained.layers,
             "seconds": round(time.perf_counter() - start, 3),
-            **dict.fromkeys(("images_per_second", "peak_memory_mib", "device", "precision")),  # of a training
+            **dict.fromkeys(("images_per_second", "peak_memory_mib", "device", "precision")),  # nothing was trained
         }
 
     def _trained(self, table: Table, bench: Bench) -> tuple[str, Trained, int]:
-        """The data set, its networks in the table, and the epochs of their training."""
+        """Return the data set, its networks in the table, and the epochs of their training.
+
+        Raises:
+            ConfigError: The table lacks the data set, or the column of its test accuracies.
+        """
         datasets = table.contents.datasets
         dataset = self.dataset or bench.data.name
         if dataset not in datasets:
@@ -151,11 +158,15 @@ class Tabular(Evaluator):
         needed = trained.name("test", epochs)
         if needed not in table.columns:
             has = ", ".join(table.columns) or "no accuracies"
-            raise ConfigError(f"evaluation.path={self.path}: has no column {needed}, only {has}; {HOW}")
+            raise ConfigError(f"evaluation.path={self.path}: has no column {needed}, only {has}; {HINT}")
         return dataset, trained, epochs
 
     def _name(self, table: Table, genotype: Genotype) -> str:
-        """What the table calls a genotype."""
+        """Return the name of a genotype in the table.
+
+        Raises:
+            ConfigError: The genotypes of this space have no such name.
+        """
         key = self.column or table.contents.key
         name = name_of(genotype, key)
         if name is None:
@@ -166,7 +177,7 @@ class Tabular(Evaluator):
         return name
 
     def _follow(self, table: Table, test: str, chosen: str, bench: Bench) -> None:
-        """Write what the genotype after every epoch of the search is worth."""
+        """Write the accuracy and the regret of the genotype after every epoch of the search."""
         errors = _validation_errors(bench.folder)
         rows: list[dict[str, Any]] = []
         for row in bench.folder.read_genotypes():
@@ -190,7 +201,7 @@ class Tabular(Evaluator):
 
 
 def _validation_errors(folder: RunFolder) -> dict[int, float]:
-    """Error of the one-shot model on `val` in percent, by epoch, of those after which it was measured."""
+    """Return the error of the one-shot model on `val` in percent, by the epochs after which it was measured."""
     return {
         int(row["epoch"]): round(100 - float(row["val_accuracy"]), 4)
         for row in folder.read_metrics()
