@@ -2,9 +2,9 @@
 
 from collections import Counter
 
+import lightning as L
 import pytest
 
-import lightning as L
 import nas_lightning as nl
 from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.config.compose import checked

@@ -169,8 +169,8 @@ class Workbench:
         if kinds and not inspect.isclass(target) and not ours:
             group, kind = path.partition(".")[0], next(iter(kinds.values())).__name__
             raise ConfigError(
-                f"{path}._target_={part['_target_']}: {group} consists of {kind}s, but this is a function; name a class,"
-                " or allow its package with trusted=[PACKAGE]"
+                f"{path}._target_={part['_target_']}: {group} consists of {kind}s, but this is a function; name a"
+                " class, or allow its package with trusted=[PACKAGE]"
             )
 
     def _argument(self, path: str, value: Any, fill: Mapping[str, Any] | None) -> Any:
