@@ -91,11 +91,13 @@ class _Start:
 
 
 def _start_of(bench: Workbench) -> _Start:
+    """Find the checkpoint to start from: of this run, else, with `task=select`, of the other one."""
     folder = bench.folder
     path, saved = folder.resumable() or (folder.checkpoints / layout.LAST, None)
     if bench.config.task == "select":
         # A selection that was cut off has a checkpoint of its own, which comes before that of the other run.
         saved = saved or origin_checkpoint(bench)
+        # A checkpoint of a selector's stage lies one after the last stage that was searched.
         until = saved["search"]["stage"] - (saved["search"]["phase"] == "selection")
         return _Start(path, saved, RunFolder(bench.config.run or "", "run"), until)
     if saved is None and folder.read_metrics():
@@ -149,6 +151,7 @@ def _train(bench: Workbench, start: _Start, costs: Costs) -> _Trained:
             if saved is not None:
                 # Lightning restores the module only after it has asked for the loaders, which `fit` sets to this pass.
                 module.progress.epoch_offset = saved["search"]["epoch_offset"]
+            # Only on entering the selection: a resumed one has overwritten last.ckpt already.
             if planned.phase == "selection" and saved is None:
                 _keep_searched(path, module.search_epoch)
             state = fit(bench_of(bench, planned), module, costs, path if saved is not None else None, trained.state)

@@ -97,12 +97,14 @@ def transfer(old: SearchState, new: SearchModule, supernet: torch.nn.Module | No
     """
     weights, (sgd, adam) = old.weights, old.optimizers
     if supernet is not None and shapes_of(supernet) != shapes_of(new.supernet):
+        # Which channels are duplicated is drawn by seed and stage, so a repeated transfer grows the same network.
         plan = plan_widening(supernet, new.supernet, draws.seeded_generator(new.seed, "widening", new.progress.stage))
         grown = widen(_without_prefix(weights), plan)
         weights = {name: value for name, value in weights.items() if not name.startswith(_PREFIX)}
         weights |= {f"{_PREFIX}{name}": value for name, value in grown.items()}
         sgd = _widened_moments(sgd, supernet, plan)
     new.load_state_dict(weights)
+    # Cloned: the state stays what the stage before ended with, while the new optimizer steps these tensors in place.
     new.arch = {name: a.clone() for name, a in old.arch.items()}
     new.optimizer_states = [{**sgd, "state": {}} if new.progress.phase == "selection" else sgd, adam]
     new.progress = old.progress.entering(new.progress)
@@ -126,6 +128,7 @@ def _without_prefix(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
 
 def _widened_moments(state: Mapping[str, Any], supernet: torch.nn.Module, plan: Any) -> dict[str, Any]:
     """Return the state of the weight optimizer with momentum buffers grown like their weights."""
+    # torch numbers an optimizer's parameters by position, and widening knows them by name.
     names = [name for name, _ in supernet.named_parameters()]
     buffers = {
         names[index]: entry["momentum_buffer"]

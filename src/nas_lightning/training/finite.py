@@ -62,6 +62,7 @@ class FiniteLoss:
         loss, finite = self._loss, bool(self._finite)
         self._loss = self._finite = None
         trainer = module.trainer
+        # Collective: the other processes would wait for ever in the next communication.
         if trainer.strategy.reduce_boolean_decision(not finite, all=False):
             mine = None if finite else _message(module, trainer, name, float(loss), stream, batch_idx)
             raise NonFiniteError(next(line for line in ranks.gathered(mine) if line is not None))

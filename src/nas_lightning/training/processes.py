@@ -80,6 +80,7 @@ def number_of_processes(trainer: Mapping[str, Any]) -> int:
     asked: dict[str, Any] = {key: trainer[key] for key in ("accelerator", "devices") if trainer.get(key) is not None}
     if asked.get("devices", 1) in (1, "1") and trainer.get("num_nodes", 1) == 1:
         return 1
+    # Lightning alone knows what devices=-1, "auto" or a list come to on this machine, so a bare Trainer is asked.
     try:
         probe = L.Trainer(
             **asked, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
@@ -183,6 +184,7 @@ def start_here(run: Callable[[dict[str, Any], Path], None], config: Mapping[str,
     trainer = config["trainer"]
     count = number_of_processes(trainer)
     config = {**config, "trainer": {**trainer, "strategy": "ddp", "devices": count}}
+    # Exceptions of spawned processes arrive as text with a traceback; the queue carries kind and message instead.
     failures = multiprocessing.get_context("spawn").SimpleQueue()
     arguments = (run, config, folder, _free_port(), count, failures)
     context = multiprocessing.start_processes(_rank, arguments, count, join=False, start_method="spawn")
@@ -232,7 +234,7 @@ def _rank(
         logging.getLogger(__name__).info("process %d failed", number, exc_info=True)
         failures.put(("RuntimeError", f"{type(error).__name__}: {' '.join(str(error).split())}"))
         os._exit(1)
-    ranks.wait()
+    ranks.wait()  # none may leave while another still communicates
 
 
 def _free_port() -> int:

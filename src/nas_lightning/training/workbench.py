@@ -206,7 +206,7 @@ class Workbench:
 
     @cached_property
     def loaders(self) -> LoaderConfig:
-        """How images are loaded and split."""
+        """Settings of loaders and splits, from the section `data`."""
         keys = {key: value for key, value in self.config.data.items() if key in LoaderConfig.model_fields}
         return LoaderConfig(**keys)
 
