@@ -147,7 +147,7 @@ class GreedyDecisions(Control, L.Callback):
         told = ", ".join(f"{choice.options[row][o]} {sign * w:.6g}" for o, w in zip(options, worth, strict=True))
         decisions.decide(name, row, best, epoch=epoch, measured=told)
         edge = f"{choice.sources[row]} → {choice.nodes[row]}"
-        one_shot.tell(f"decided: {name}, {edge} is {choice.options[row][best]} (score {score:.4f}; {told})")
+        one_shot.print_line(f"decided: {name}, {edge} is {choice.options[row][best]} (score {score:.4f}; {told})")
         rows = choice.rows_of_node[choice.nodes[row]]
         settled = [r for r in rows if decisions.decided[name][r] and decisions.kept[name][r].any()]
         if choice.keep is not None and len(settled) == choice.keep:
