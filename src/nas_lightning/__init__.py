@@ -6,7 +6,11 @@
 's2'
 """
 
+import ast
 import importlib
+import inspect
+import sys
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,37 +64,27 @@ __all__ = [
     "select",
 ]
 
-_HOMES = {
-    "api": (
-        "EvaluationResult",
-        "SearchResult",
-        "analyse",
-        "build_space",
-        "evaluate",
-        "export",
-        "landscape",
-        "predict",
-        "search",
-        "select",
-    ),
-    "config.compose": ("compose",),
-    "curvature": ("EigenvalueStopping",),
-    "deployment": ("TrainedNetwork",),
-    "core.errors": ("ConfigError", "DataError", "GenotypeError", "NasLightningError"),
-    "core.functional": ("count_parameters",),
-    "tasks.resume": ("resume",),
-    "spaces": ("Choice", "Genotype", "genotype"),
-}
-
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used: `--help` must not wait for torch and Lightning."""
-    if name in ("curvature", "hypergradients"):
+    """Import a public name on first use: `--help` must not wait for torch and Lightning."""
+    if name not in __all__:
+        raise AttributeError(f"module 'nas_lightning' has no attribute '{name}'")
+    home = _homes()[name]
+    if home == "nas_lightning":
         return importlib.import_module(f"nas_lightning.{name}")
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"nas_lightning.{home}"), name)
-    raise AttributeError(f"module 'nas_lightning' has no attribute '{name}'")
+    return getattr(importlib.import_module(home), name)
+
+
+@cache
+def _homes() -> dict[str, str]:
+    """Return the module of each public name, from the imports above: type checkers and `__getattr__` share them."""
+    tree = ast.parse(inspect.getsource(sys.modules[__name__]))
+    return {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+        for alias in node.names
+    }
 
 
 def __dir__() -> list[str]:
