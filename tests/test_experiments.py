@@ -115,7 +115,7 @@ def test_part_of_a_sweep_is_cut_to_its_first_values():
     }  # fmt: skip
     assert len(swept(*words, "space=s1,s2,s3")["space"]) == 3  # the command line is never cut
     assert limited(["seed=1,2"]) == ["seed=1,2"]
-    with pytest.raises(nl.ConfigError, match=r"sweep_limit\.sed: nothing sweeps over it; allowed: method, space"):
+    with pytest.raises(nl.ConfigError, match=r"sweep_limit\.sed: this key is not swept; allowed: method, space"):
         limited(rewrite(["experiment=robustdarts/table1", "sweep_limit.sed=1"]))
 
 

@@ -60,31 +60,25 @@ __all__ = [
     "select",
 ]
 
+
 _HOMES = {
     "api": (
-        "EvaluationResult",
-        "SearchResult",
-        "analyse",
-        "build_space",
-        "evaluate",
-        "export",
-        "landscape",
-        "predict",
-        "search",
-        "select",
+        *("EvaluationResult", "SearchResult", "analyse", "build_space", "evaluate"),
+        *("export", "landscape", "predict", "search", "select"),
     ),
     "config.compose": ("compose",),
-    "curvature": ("EigenvalueStopping",),
-    "deployment": ("TrainedNetwork",),
     "core.errors": ("ConfigError", "DataError", "GenotypeError", "NasLightningError"),
     "core.functional": ("count_parameters",),
-    "tasks.resume": ("resume",),
+    "curvature": ("EigenvalueStopping",),
+    "deployment": ("TrainedNetwork",),
     "spaces": ("Choice", "Genotype", "genotype"),
+    "tasks.resume": ("resume",),
 }
+"""Public names by the module that holds them; a test holds them to the imports above, which type checkers read."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used: `--help` must not wait for torch and Lightning."""
+    """Import a public name on first use: `--help` must not wait for torch and Lightning."""
     if name in ("curvature", "hypergradients"):
         return importlib.import_module(f"nas_lightning.{name}")
     for home, names in _HOMES.items():

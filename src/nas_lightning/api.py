@@ -29,7 +29,13 @@ Config = DictConfig | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search ends with."""
+    """The result of a search.
+
+    Attributes:
+        genotype: The architecture found.
+        summary: Content of summary.json.
+        run_dir: Run folder.
+    """
 
     genotype: Genotype
     summary: dict[str, Any]
@@ -38,7 +44,13 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation ends with; `test_accuracy` in percent."""
+    """The result of an evaluation.
+
+    Attributes:
+        test_accuracy: Accuracy on the test images in percent; None where it was not measured.
+        summary: Content of summary.json.
+        run_dir: Run folder.
+    """
 
     test_accuracy: float | None
     summary: dict[str, Any]
@@ -46,7 +58,7 @@ class EvaluationResult:
 
 
 def build_space(cfg: Config) -> SearchSpace:
-    """The search space of a configuration.
+    """Build the search space of a configuration.
 
     Raises:
         ConfigError: The configuration is not valid.
@@ -93,7 +105,7 @@ def select(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
 def evaluate(
     cfg: Config, genotype: Genotype | str | None = None, run_dir: str | Path | None = None
 ) -> EvaluationResult:
-    """Judge a genotype with the configured evaluator.
+    """Evaluate a genotype with the configured evaluator.
 
     Args:
         cfg: A configuration from `compose`.
@@ -115,7 +127,7 @@ def evaluate(
 
 
 def analyse(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
-    """Look at finished searches; returns the section `analysis` of the summary.
+    """Analyse finished searches; return the section `analysis` of the summary.
 
     Args:
         cfg: A configuration from `compose(["task=analyse", "analysis=strength", "run=FOLDER", …])`.
@@ -128,7 +140,7 @@ def analyse(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
 
 
 def landscape(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
-    """Measure supernets around the architecture parameters found; returns the section `landscape` of the summary.
+    """Measure supernets around their final architecture parameters; return the section `landscape` of the summary.
 
     Args:
         cfg: A configuration from `compose(["task=landscape", "run=FOLDER", "landscape.steps=11", …])`.
@@ -141,7 +153,7 @@ def landscape(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
 
 
 def export(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
-    """Write the trained network of a finished run for other programs; returns what export.json holds.
+    """Export the trained network of a finished run for other programs; return the content of export.json.
 
     Args:
         cfg: A configuration from `compose(["task=export", "run=FOLDER"])`.
@@ -154,7 +166,7 @@ def export(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
 
 
 def predict(cfg: Config, run_dir: str | Path | None = None) -> list[Prediction]:
-    """Label image files with the trained network of a finished run, or of an export.
+    """Label image files with the trained network of a finished run or of an export; return a prediction for each.
 
     Args:
         cfg: A configuration from `compose(["task=predict", "run=FOLDER", "images=FOLDER"])`.
@@ -167,7 +179,7 @@ def predict(cfg: Config, run_dir: str | Path | None = None) -> list[Prediction]:
 
 
 def _checked(cfg: Config, task: str | None = None) -> RootConfig:
-    """Check a configuration, which a script may have changed since it was composed, for a task."""
+    """Validate a configuration, which a script may have changed since `compose`, with another task if one is given."""
     plain: Mapping[str, Any] = as_dict(cfg) if isinstance(cfg, DictConfig) else cfg
     return validate(plain if task is None else {**plain, "task": task})
 
@@ -178,11 +190,11 @@ def _new_folder() -> RunFolder:
 
 
 def _folder_for(cfg: Config, run_dir: str | Path | None) -> RunFolder:
-    """The folder that is named, or a new one; several processes that run the same script need a name."""
+    """Return the given folder, or a new one; refuse a new one where several processes run the same script."""
     trainer = (as_dict(cfg) if isinstance(cfg, DictConfig) else cfg)["trainer"]
     if run_dir is None and number_of_processes(trainer) > 1 and trainer.get("strategy") not in SPAWNED:
         raise ConfigError(
-            f"run_dir=None: {number_of_processes(trainer)} processes run this script and need one folder; give run_dir,"
-            " or start them from here with trainer=ddp_spawn"
+            f"run_dir=None: {number_of_processes(trainer)} processes run this script and need the same folder; give"
+            " run_dir, or let this process start them with trainer=ddp_spawn"
         )
     return _new_folder() if run_dir is None else RunFolder(run_dir)

@@ -84,20 +84,20 @@ def test_print_shows_the_string():
 
 
 WRONG = {
-    "": "do not stand between bars",
-    "|": "do not stand between bars",
-    "nor_conv_3x3~0": "do not stand between bars",
-    SKIP[:-1]: "do not stand between bars",
+    "": "are not enclosed in bars",
+    "|": "are not enclosed in bars",
+    "nor_conv_3x3~0": "are not enclosed in bars",
+    SKIP[:-1]: "are not enclosed in bars",
     SKIP.replace("skip_connect~2", "skip_conect~2"): "did you mean skip_connect",
-    SKIP.replace("skip_connect~2", "sep_conv_3x3~2"): "no operation~source",
+    SKIP.replace("skip_connect~2", "sep_conv_3x3~2"): "is not operation~source",
     SKIP.replace("skip_connect~2", "skip_connect"): "operations: none, skip_connect",
-    SKIP.replace("skip_connect~2", "skip_connect~3"): "no node that it could come from",
-    SKIP.replace("skip_connect~2", "skip_connect~-1"): "no node that it could come from",
-    SKIP.replace("skip_connect~2", "skip_connect~"): "no node that it could come from",
+    SKIP.replace("skip_connect~2", "skip_connect~3"): "has no source node",
+    SKIP.replace("skip_connect~2", "skip_connect~-1"): "has no source node",
+    SKIP.replace("skip_connect~2", "skip_connect~"): "has no source node",
     SKIP.replace("skip_connect~2", "skip_connect~1"): "need the sources",
     SKIP.rpartition("+")[0]: "need the sources",
     SKIP + "+|none~0|": "need the sources",
-    SKIP.replace("|+|", "|\n|"): "no operation~source",
+    SKIP.replace("|+|", "|\n|"): "is not operation~source",
 }
 
 

@@ -37,7 +37,7 @@ class Shot:
         self.decisions = Decisions(space.choices)
         self.calls, self.told = [], []
         self.one_shot = OneShot(
-            space, self.relaxation, arch, seed, self.accuracy, self.loss, self.decisions, tell=self.told.append
+            space, self.relaxation, arch, seed, self.accuracy, self.loss, self.decisions, print_line=self.told.append
         )
 
     def accuracy(self, mixing, active=None, batches=None, batch_norm="eval"):

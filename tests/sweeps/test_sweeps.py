@@ -373,7 +373,7 @@ def test_ctrl_c_stops_the_whole_sweep(option, everybody, tiny, tmp_path, environ
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     # Not always the last line: submitit's own processes tell that they were interrupted, too, when they come to it.
-    assert "of 2 members are finished; the same command goes on with the rest" in err
+    assert "of 2 members are finished; repeat the command to run the rest" in err
     assert {row["status"] for row in table()} <= {"finished", "interrupted"}
     unfinished = [path for path in Path("multirun/sweep").glob("*seed*") if not (path / "genotype.json").exists()]
     assert unfinished

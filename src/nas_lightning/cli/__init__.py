@@ -1,1 +1,1 @@
-"""The command line: from words to a task, from errors to exit codes, and what a newcomer sees."""
+"""The command line: words to tasks, errors to exit codes, `--help`."""

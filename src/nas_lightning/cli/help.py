@@ -1,57 +1,84 @@
-"""What a newcomer sees: `--help` and `task=list`."""
+"""`--help` and `task=list`."""
 
 from rich.console import Console
 from rich.table import Table
 
 from nas_lightning.config import compose as composing
 
-EXAMPLES = (
-    ("run.py", "search and evaluate with the built-in digits, in under two minutes"),
-    ("run.py task=list", "the options of every group"),
-    ("run.py space=s2 seed=1", "another space, another seed"),
-    ("run.py method=darts data=cifar10 data.download=true trainer=gpu", "the published CIFAR-10 search"),
-    ("run.py method=sdarts_rs +regularizer=drop_path", "another method, and a part that it does not have"),
-    ("run.py method=darts candidates.key=seed candidates.values=[1,2,3,4]", "the best of four searches"),
-    ("run.py task=evaluate genotype=darts_v2 space=darts data=cifar10", "train a published genotype"),
-    ("run.py task=select run=outputs/DATE/TIME selector=perturbation", "another selector on that supernet"),
-    ("run.py task=export run=outputs/DATE/TIME", "the trained network for other programs: PyTorch, ONNX, weights"),
-    ("run.py task=predict run=outputs/DATE/TIME images=PHOTOS", "label images with it"),
-    ("run.py data=image_folder data.path=PHOTOS", "your own photos, one folder a class"),
-    ("run.py -m seed=0,1,2", "a sweep; then: run.py task=report runs='multirun/**'"),
-    ("run.py -m experiment=sweep_digits hydra/launcher=joblib", "two methods with two seeds, several runs at once"),
-    ("run.py trainer=ddp logger=wandb", "all GPUs; told to Weights & Biases, offline where there is no key"),
-    ("run.py task=plan experiment=robustdarts/table1", "runs, steps and hours of a paper's sweep; nothing is trained"),
-    ("run.py resume=outputs/DATE/TIME", "continue a run where it was cut off"),
-    ("run.py --cfg job", "the whole configuration, without running"),
-)
+EXAMPLES = {
+    "first steps": (
+        ("run.py", "search and evaluate on the built-in digits, in under two minutes on a CPU"),
+        ("run.py task=list", "describe every option of every group"),
+        ("run.py space=s2 seed=1", "choose another search space and seed"),
+        ("run.py data=image_folder data.path=PHOTOS", "search on your own photos, a folder for each class"),
+        ("run.py method=darts --cfg job", "print the whole configuration without running it"),
+    ),
+    "searches": (
+        ("run.py method=darts data=cifar10 data.download=true trainer=gpu", "run the published CIFAR-10 search"),
+        ("run.py method=sdarts_rs +regularizer=drop_path", "choose another method and add a regularizer"),
+        ("run.py method=darts candidates.key=seed candidates.values=[1,2,3,4]", "keep the best of four searches"),
+        ("run.py trainer=ddp logger=wandb", "use all GPUs and log to Weights & Biases (offline without a key)"),
+        ("run.py resume=outputs/DATE/TIME", "resume an interrupted run"),
+    ),
+    "finished runs and published genotypes": (
+        ("run.py task=evaluate genotype=darts_v2 space=darts data=cifar10", "train a published genotype from scratch"),
+        ("run.py task=select run=outputs/DATE/TIME selector=perturbation", "apply another selector to a supernet"),
+        ("run.py task=export run=outputs/DATE/TIME", "export the trained network: PyTorch, ONNX, weights"),
+        ("run.py task=predict run=outputs/DATE/TIME images=PHOTOS", "label images with the trained network"),
+    ),
+    "sweeps": (
+        ("run.py -m seed=0,1,2", "run three seeds"),
+        ("run.py task=report runs='multirun/**'", "compare the runs of a sweep: tables, figures, a page"),
+        ("run.py -m experiment=sweep_digits hydra/launcher=joblib", "run two methods with two seeds in parallel"),
+        ("run.py task=plan experiment=robustdarts/table1", "estimate runs, steps and hours without training"),
+    ),
+}
+"""Commands and their effects, by section."""
 
 
 def show_help(config_dir: str | None = None) -> None:
-    """Usage, groups, frozen keys, examples."""
+    """Print usage, examples, groups with their options, values and exit codes."""
     console = Console()
     console.print("[bold]nas_lightning[/bold]: differentiable neural architecture search\n")
-    console.print("usage: python run.py \\[-m] \\[--config-dir DIR] \\[KEY=VALUE …]\n", highlight=False)
+    console.print(
+        "usage: python run.py \\[GROUP=OPTION …] \\[KEY=VALUE …] \\[-m] \\[--config-dir DIR]\n", highlight=False
+    )
+    console.print(
+        "  GROUP=OPTION      choose a part, such as method=darts; groups: see below"
+        "\n  KEY=VALUE         set one value, such as search.epochs=20"
+        "\n  -m                run a sweep over comma-separated values, such as seed=0,1,2"
+        "\n  --config-dir DIR  add a folder with configurations of your own"
+        "\n  --cfg job         print the configuration, every key with its value, and stop"
+        "\n\nResults are written to outputs/DATE/TIME, those of a sweep to multirun/.\n",
+        highlight=False,
+        markup=False,
+    )
+    _examples(console)
     table = Table(title="groups: GROUP=OPTION", title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("group")
     table.add_column("options", overflow="fold")
     for group in composing.groups():
         options = composing.options(group, config_dir)
         if options:
-            table.add_row(group, ", ".join(options))
+            # Experiments have folders: one word for each, or a hundred names would hide the other groups.
+            words = dict.fromkeys(f"{name.partition('/')[0]}/…" if "/" in name else name for name in options)
+            table.add_row(group, ", ".join(words))
     console.print(table)
     console.print(
-        "\nvalues: KEY=VALUE, for instance seed=1 search.epochs=20 search.weights.lr=0.05 evaluation.epochs=100"
-        "\n        trainer.ARGUMENT=VALUE passes any argument of Lightning's Trainer"
-        "\n        +regularizer=NAME, +callbacks=NAME, … add a named part; `--cfg job` shows every key\n",
+        "\n`python run.py task=list` describes them all."
+        "\n\nvalues: KEY=VALUE"
+        "\n  search.epochs=20 search.weights.lr=0.05   settings of the search"
+        "\n  evaluation.epochs=100                     settings of the final training"
+        "\n  trainer.ARGUMENT=VALUE                    any argument of Lightning's Trainer"
+        "\n  +regularizer=NAME, +callbacks=NAME        add a part to a list of parts"
+        "\n\nexit codes: 0 done, 1 a fault, 2 a mistake in the command, 130 interrupted",
         highlight=False,
         markup=False,
     )
-    _examples(console)
-    console.print("\nexit codes: 0 done, 2 a mistake in the command, 130 interrupted, 1 a fault", highlight=False)
 
 
 def show_list(config_dir: str | None = None) -> None:
-    """Every option of every group, with one line each."""
+    """Print every option of every group, each with its description in one line, and examples."""
     console = Console()
     for group in composing.groups():
         options = composing.options(group, config_dir)
@@ -68,9 +95,9 @@ def show_list(config_dir: str | None = None) -> None:
 
 
 def _examples(console: Console) -> None:
-    table = Table(title="examples", title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(overflow="fold")
-    table.add_column(overflow="fold")
-    for command, meaning in EXAMPLES:
-        table.add_row(f"python {command}", meaning)
-    console.print(table)
+    for section, examples in EXAMPLES.items():
+        console.print(f"examples: {section}", style="italic", highlight=False)
+        for command, effect in examples:
+            # A line each, not broken by the width of the terminal, so that commands can be copied.
+            console.print(f"  # {effect}\n  python {command}", highlight=False, markup=False, soft_wrap=True)
+        console.print()

@@ -1,4 +1,4 @@
-"""The command line: from the words to a task, and from errors to exit codes."""
+"""The command line: words to tasks, errors to exit codes."""
 
 import logging
 import os
@@ -31,12 +31,12 @@ log = logging.getLogger(__name__)
 
 
 HYDRA_FLAGS = ("--help", "--multirun", "--hydra-help", "--resolve", "--run", "--info", "--shell-completion")
-"""Flags without a value that are ours or go to Hydra as they are."""
+"""Flags without a value: ours, and those passed on to Hydra."""
 
 
 @dataclass
 class Arguments:
-    """The command line, taken apart."""
+    """The parsed command line."""
 
     overrides: list[str]
     flags: list[str]
@@ -87,9 +87,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _leave(code: int, line: str) -> None:
-    if ranks.is_first() or code == 1:  # all processes of a run find the same mistake
+    if ranks.is_first() or code == 1:  # all ranks of a run find the same mistake
         print(f"nas-lightning: {line}", file=sys.stderr)
-    # Lightning kills the first process, still at work, when one that it has started leaves with another code than 0.
+    # Lightning kills rank 0, which may still be writing, when a process that it has started exits with a code other
+    # than 0.
     raise SystemExit(0 if code != 1 and ranks.started_by_lightning() else code)
 
 
@@ -104,7 +105,9 @@ def _main(arguments: Arguments) -> None:
         _plan(arguments)
     elif resumed:
         if arguments.multirun or arguments.flags:
-            raise ConfigError(f"{resumed[-1]}: goes alone, without {' '.join(arguments.flags) or '-m'}")
+            raise ConfigError(
+                f"{resumed[-1]}: cannot be combined with {' '.join(arguments.flags) or '-m'}; leave it out"
+            )
         others = [word for word in arguments.overrides if word not in resumed]
         _resume(resumed[-1].partition("=")[2], others)
     else:
@@ -112,7 +115,7 @@ def _main(arguments: Arguments) -> None:
 
 
 def _plan(arguments: Arguments) -> None:
-    """Plan what the command would run; it is not one of Hydra's jobs, which each have a folder."""
+    """Plan the command; not as a job of Hydra, which would make a folder."""
     from nas_lightning.planning import run_plan  # here: the help must not wait for torch
     from nas_lightning.runs.logs import quiet
 
@@ -122,7 +125,7 @@ def _plan(arguments: Arguments) -> None:
 
 
 def _resume(path: str, overrides: Sequence[str]) -> None:
-    """Continue a run, logging to its folder as Hydra's configuration does for a new one."""
+    """Resume a run, with its log in its folder, as Hydra's configuration has it for a new run."""
     from nas_lightning.runs.folder import RunFolder  # here: the help must not wait for torch
     from nas_lightning.runs.logs import log_to
     from nas_lightning.tasks.resume import resume
@@ -137,13 +140,13 @@ def _resume(path: str, overrides: Sequence[str]) -> None:
 
 
 def _run_hydra(arguments: Arguments) -> None:
-    """Validate, then let Hydra make the folders and run the job or the sweep."""
+    """Validate the command, then let Hydra make the folders and run the job or the sweep."""
     overrides = composing.rewrite(arguments.overrides)
     composing.check_overrides_of_another_run(arguments.overrides)
     folder_given = any(word.lstrip("+").startswith("hydra.run.dir=") for word in overrides)
     if ranks.ranks_are_given() and not arguments.multirun and not folder_given:
         raise ConfigError(
-            f"hydra.run.dir: process {ranks.rank()} of several was started from outside, and all need one folder; give"
+            f"hydra.run.dir: rank {ranks.rank()} was started by a launcher, and all ranks need the same folder; give"
             " hydra.run.dir=outputs/NAME"
         )
     if arguments.config_dir is not None:
@@ -158,8 +161,8 @@ def _run_hydra(arguments: Arguments) -> None:
         check_read(checked)
     if not arguments.flags:
         check_single(overrides)
-    # Hydra reports a failing job in its own words and leaves by itself. So a failure is kept here; with full errors
-    # Hydra's own are raised, and only `main` leaves.
+    # Hydra prints the error of a failing job in its own words and exits. So a job does not raise but leaves its error
+    # here; Hydra's own errors are raised, by HYDRA_FULL_ERROR, and only `main` exits.
     failures: list[Exception] = []
 
     def job(config: DictConfig) -> None:
@@ -170,21 +173,21 @@ def _run_hydra(arguments: Arguments) -> None:
 
     try:
         _hydra_main(job, [*arguments.flags, *(["-m"] if arguments.multirun else []), *overrides])
-    except OSError as error:  # jobs do not raise, so this is Hydra making the folder
+    except OSError as error:  # jobs do not raise, so Hydra's mkdir failed
         raise ConfigError(f"hydra.run.dir={error.filename}: cannot be written ({error.strerror})") from error
     if failures:
         raise failures[0]
 
 
 def _hydra_main(job: Callable[[DictConfig], Any], words: Sequence[str]) -> None:
-    """Hydra's own main, with these words for a command line."""
+    """Run Hydra's main with these words as its command line."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [sys.argv[0], *words]
     hydra.main(config_path=str(composing.conf_dir()), config_name="config", version_base="1.3")(job)()
 
 
 def _job(config: RootConfig) -> None:
-    """One run, in the folder that Hydra made for it."""
+    """Run one task in the folder that Hydra made for it."""
     from nas_lightning.runs.folder import RunFolder  # here: the help must not wait for torch
     from nas_lightning.runs.logs import quiet
     from nas_lightning.tasks.resume import is_requeued, resume
@@ -200,7 +203,7 @@ def _job(config: RootConfig) -> None:
 
 
 def _member(config: DictConfig) -> tuple[dict[str, Any] | None, bool]:
-    """One run of a sweep, or what is left of it; returns its summary and whether it had been finished before."""
+    """Run or resume a member of a sweep; return its summary and True where it had been finished before."""
     from nas_lightning.runs.folder import RunFolder  # here: the help must not wait for torch
     from nas_lightning.runs.logs import quiet
     from nas_lightning.tasks.resume import continue_task
@@ -213,10 +216,10 @@ def _member(config: DictConfig) -> tuple[dict[str, Any] | None, bool]:
 
 @contextmanager
 def _traceback_in_log(folder: "RunFolder") -> Iterator[None]:
-    """Leave the traceback of a fault in run.log; the terminal gets one line, from `main`.
+    """Write the traceback of an error within the block to run.log; `main` prints one line in the terminal.
 
     Raises:
-        FaultError: An exception that says nothing to a user by itself; it names the part and hook that raised it.
+        FaultError: An exception that is not an error of this package; it names the part and hook that raised it.
     """
     try:
         yield
@@ -224,7 +227,7 @@ def _traceback_in_log(folder: "RunFolder") -> Iterator[None]:
         log.info("%s", error)
         raise
     except Exception as error:
-        log.info("%s", traceback.format_exc())  # as information: the terminal shows warnings and above
+        log.info("%s", traceback.format_exc())  # at level INFO: the terminal shows warnings and above
         code, line = exit_code(error)
         if code != 1 or isinstance(error, NasLightningError):
             raise

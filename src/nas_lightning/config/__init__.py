@@ -1,1 +1,1 @@
-"""From words to one checked configuration: composing, schema, parts and their signatures, secrets."""
+"""Configurations: composition with Hydra, schema, signatures of parts, secrets."""

@@ -1,4 +1,4 @@
-"""Names of targets before: run folders keep naming a part as it was called when they were made."""
+"""Aliases of moved targets: a run folder keeps the names that targets had when it was made."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ _MOVED = {
     "loggers": ("lightning.loggers", ("MLflow", "TensorBoard", "Wandb")),
     "analyses": ("lightning.analyses", ("Discretization", "Shuffling", "SkipGap", "Spectrum", "Strength")),
 }
-"""By room: where its public classes stood before."""
+"""By package: the former module of its public classes."""
 
 ALIASES = {
     f"nas_lightning.{before}.{name}": f"nas_lightning.{room}.{name}"
     for room, (before, names) in _MOVED.items()
     for name in names
 }
-"""Targets of before and what they are called now."""
+"""Current target by former target."""
 _FIRST = {now: before for before, now in ALIASES.items()}
 
 
 def current(value: Any) -> Any:
-    """Return a target, or a whole configuration, with every target under its name of today.
+    """Return a target, or a whole configuration, with every target under its current name.
 
     >>> current("nas_lightning.lightning.retraining.Retraining")
     'nas_lightning.evaluation.Retraining'
@@ -35,8 +35,8 @@ def current(value: Any) -> Any:
 def identity(value: Any) -> Any:
     """Return a configuration with every target under its first name, for hashes that must not change.
 
-    The folder of a sweep's member and `config_hash` in a summary are such hashes: a sweep that was begun before a part
-    moved finds its members again, and its runs are averaged with new ones.
+    The folder of a sweep's member and `config_hash` in a summary are such hashes: so a sweep begun before a part moved
+    finds its finished members, and its runs are averaged with new ones.
     """
     return _renamed(value, _FIRST)
 

@@ -1,4 +1,4 @@
-"""From the command line to a validated configuration, with Hydra; every mistake becomes one line."""
+"""Composition of a validated configuration from overrides, with Hydra; every mistake becomes one line."""
 
 import contextlib
 import difflib
@@ -21,7 +21,7 @@ from nas_lightning.core.errors import ConfigError
 
 
 def conf_dir() -> Path:
-    """The configuration tree: inside the installed package, or at the top of the checkout."""
+    """Return the folder of the configuration tree: inside the installed package, or at the top of the checkout."""
     package = Path(__file__).parents[1]
     return package / "conf" if (package / "conf").is_dir() else package.parents[1] / "conf"
 
@@ -30,11 +30,11 @@ PLUGINS = {
     "hydra/launcher": {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"},
     "hydra/sweeper": {"optuna": "optuna"},
 }
-"""Options that come with Hydra's plugins, and the extra of this package that installs each."""
+"""Options of Hydra's plugins, and the extra of this package that installs each."""
 
 
 def rewrite(overrides: Sequence[str]) -> list[str]:
-    """Conveniences that plain Hydra does not have.
+    """Translate our shorthands into overrides that plain Hydra understands.
 
     `trainer.X=…` passes every Trainer argument, also those that YAML does not list, and `sweep_limit.KEY=…` any key;
     `+callbacks=mine` adds a named part to a list (`callbacks`, `regularizer`, `control`, `logger`) without dropping the
@@ -76,14 +76,14 @@ KEYS_OF_TASKS = {
     "export": ("task", "run", "export", "trusted", "sweep", "skip_finished", "hydra"),
     "predict": ("task", "run", "images", "predict", "trainer", "trusted", "sweep", "skip_finished", "hydra"),
 }
-"""What may be said to a task that looks at another run: everything else is what that run was made with."""
+"""Keys that may be given to a task on another run; everything else comes from that run's configuration."""
 
 
 def check_overrides_of_another_run(overrides: Sequence[str]) -> None:
-    """Refuse what a task that looks at another run would not listen to.
+    """Refuse overrides that a task on another run would ignore.
 
     Raises:
-        ConfigError: Such an override.
+        ConfigError: There is such an override.
     """
     for task, allowed in KEYS_OF_TASKS.items():
         if f"task={task}" not in overrides:
@@ -92,8 +92,7 @@ def check_overrides_of_another_run(overrides: Sequence[str]) -> None:
             key = re.split(r"[.=@]", override.lstrip("+~"))[0]
             if key not in allowed:
                 raise ConfigError(
-                    f"{override}: task={task} keeps the configuration of the run that it looks at; only"
-                    f" {', '.join(allowed)} may be given"
+                    f"{override}: task={task} uses the configuration of its run; allowed: {', '.join(allowed)}"
                 )
 
 
@@ -102,13 +101,13 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
 
     Args:
         overrides: As on the command line, for instance `["method=darts", "space=s2", "seed=3"]`.
-        config_dir: A folder with further configurations of one's own, like `--config-dir`.
+        config_dir: Folder with configurations of your own, like `--config-dir`.
 
     Returns:
         The resolved configuration.
 
     Raises:
-        ConfigError: Anything that does not exist, has the wrong type or is out of range.
+        ConfigError: A key or option does not exist, or a value has the wrong type or is out of range.
     """
     return OmegaConf.create(checked(overrides, config_dir).to_dict())
 
@@ -122,35 +121,37 @@ def checked(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     overrides = rewrite(overrides)
     if config_dir is not None:
         overrides = [*overrides, search_path(config_dir)]
-    with _hydra(), explaining(overrides):
+    with _hydra(), one_line_errors(overrides):
         return validate(as_dict(hydra.compose("config", overrides=overrides)))
 
 
 def hydra_settings(overrides: Sequence[str]) -> DictConfig:
-    """Hydra's own node of a configuration: where and how jobs run.
+    """Return Hydra's own node of a configuration: where and how jobs run.
 
     Raises:
-        ConfigError: Anything that does not exist.
+        ConfigError: A key or option does not exist.
     """
-    with _hydra(), explaining(overrides):
+    with _hydra(), one_line_errors(overrides):
         settings = hydra.compose("config", overrides=list(overrides), return_hydra_config=True).hydra
-        settings.sweep.dir = str(settings.sweep.dir)  # resolved here, where the rest of the configuration is at hand
+        settings.sweep.dir = str(
+            settings.sweep.dir
+        )  # resolved here, while it is attached to the rest of the configuration
         return settings
 
 
 @contextlib.contextmanager
-def explaining(overrides: Sequence[str]) -> Iterator[None]:
-    """Hydra's and OmegaConf's errors become one line."""
+def one_line_errors(overrides: Sequence[str]) -> Iterator[None]:
+    """Raise the errors of Hydra and OmegaConf within the block as a ConfigError of one line."""
     try:
         yield
     except ConfigError:
         raise
     except (HydraException, OmegaConfBaseException, TypeError, ValueError, yaml.YAMLError) as error:
-        raise explained(error, overrides) from error
+        raise as_config_error(error, overrides) from error
 
 
 def as_dict(config: DictConfig) -> dict[str, Any]:
-    """Plain dictionaries and lists with interpolations resolved, without Hydra's own node.
+    """Return plain dictionaries and lists with interpolations resolved, without Hydra's own node.
 
     Raises:
         ConfigError: A required value is missing.
@@ -159,12 +160,12 @@ def as_dict(config: DictConfig) -> dict[str, Any]:
     try:
         plain: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise explained(error, ()) from error
+        raise as_config_error(error, ()) from error
     return plain
 
 
 def search_path(config_dir: str | Path) -> str:
-    """The override that adds a folder of the user's configurations.
+    """Return the override that adds a folder of the user's configurations.
 
     Raises:
         ConfigError: There is no such folder.
@@ -173,13 +174,13 @@ def search_path(config_dir: str | Path) -> str:
     if not folder.is_dir():
         raise ConfigError(f"--config-dir={config_dir}: no such folder")
     for table in ("method_data", "method_scale", "paper_data", "space_data"):
-        if (folder / table).is_dir():  # Hydra would ignore the old place in silence
+        if (folder / table).is_dir():  # Hydra would ignore the former place without a word
             raise ConfigError(f"--config-dir={config_dir}: {table} is read from when/{table}; move the folder there")
     return f"hydra.searchpath=['file://{folder}']"
 
 
 def options(group: str, config_dir: str | Path | None = None) -> dict[str, str]:
-    """The options of a group and what each is, from the first line of its file.
+    """Return the options of a group, each with the first line of its file as its description.
 
     Names that begin with `_` are parts that options share, not options.
     """
@@ -196,16 +197,16 @@ def options(group: str, config_dir: str | Path | None = None) -> dict[str, str]:
 
 
 def groups() -> list[str]:
-    """Names of the groups that users choose from, in alphabetical order.
+    """Return the names of the groups that users choose from, in alphabetical order.
 
-    Left out: Hydra's own, and `when`, whose files are found by what else is chosen.
+    Left out are Hydra's own, and `when`, whose files are chosen by other choices.
     """
     return sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name not in ("hydra", "when"))
 
 
 @contextlib.contextmanager
 def _hydra() -> Iterator[None]:
-    """Hydra's compose context, also inside a running Hydra job, whose own state is put back."""
+    """Open Hydra's compose context, also inside a running Hydra job, whose own state is restored afterwards."""
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
@@ -216,8 +217,11 @@ def _hydra() -> Iterator[None]:
         GlobalHydra.instance().hydra = outer
 
 
-def explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
-    """Hydra's and OmegaConf's errors in one line that says what to write instead."""
+def as_config_error(error: Exception, overrides: Sequence[str]) -> ConfigError:
+    """Return an error of Hydra or OmegaConf as one line with the override that fixes it.
+
+    Their errors carry no data, so the kind of mistake is recognised by the text.
+    """
     text = " ".join(str(error).split())
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, name = _as_given(str(error.missing_cfg_file), overrides)
@@ -233,12 +237,14 @@ def explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
             name = next((o.partition("=")[2] for o in overrides if o.lstrip("+~").startswith(f"{key}=")), "")
             return _no_such_option(key, name, list(options(key)))
         given = next((o for o in overrides if o.lstrip("+~").startswith(key)), key)
-        near = difflib.get_close_matches(key, _keys_beside(key, overrides), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`task=list` shows what there is"
+        near = difflib.get_close_matches(key, _suggestable_keys(key, overrides), n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else "task=list shows the options, --cfg job all keys"
         return ConfigError(f"{given}: there is no such key; {hint}")
-    twice = re.search(r"\w+@(\w+\.\w+) appears more than once", text)
-    if twice:
-        return ConfigError(f"{twice.group(1)} is in the list already; change its values: {twice.group(1)}.KEY=VALUE")
+    duplicate = re.search(r"\w+@(\w+\.\w+) appears more than once", text)
+    if duplicate:
+        return ConfigError(
+            f"{duplicate.group(1)} is in the list already; change its values: {duplicate.group(1)}.KEY=VALUE"
+        )
     grammar = re.match(r"(no viable alternative|mismatched|extraneous|token recognition|missing)", text)
     if grammar:
         given = next((o for o in overrides if not _parses(o)), "")
@@ -259,7 +265,10 @@ def _parses(override: str) -> bool:
 
 
 def _as_given(path: str, overrides: Sequence[str]) -> tuple[str, str]:
-    """Group and option of a file by the words that chose it: `experiment=PAPER/TABLE`, which Hydra splits elsewhere."""
+    """Return group and option of a file as the override names them.
+
+    Hydra splits `experiment=PAPER/TABLE` into the group `experiment/PAPER` and the option `TABLE`.
+    """
     for override in overrides:
         group, _, name = override.lstrip("+").partition("=")
         if path == f"{group}/{name}":
@@ -269,7 +278,7 @@ def _as_given(path: str, overrides: Sequence[str]) -> tuple[str, str]:
 
 
 def _no_such_option(group: str, name: str, allowed: Sequence[str]) -> ConfigError:
-    """Words for an option that does not exist: the nearest ones, then all."""
+    """Return the error for an option that does not exist: the nearest options, then all."""
     if group == "protocol":  # chosen by the name of the data
         return ConfigError(
             f"data={name} has no protocol/{name}.yaml with its epochs and sizes; take another's: protocol=arrays"
@@ -285,16 +294,16 @@ def _no_such_option(group: str, name: str, allowed: Sequence[str]) -> ConfigErro
             f" 'nas-lightning[{PLUGINS[group][name]}]'"
         )
     own = f", or your own, +{group}.{name}._target_=PACKAGE.CLASS" if group in PART_LISTS else ""
-    beside = [option for option in allowed if "/" in name and option.startswith(name.partition("/")[0] + "/")]
-    near = difflib.get_close_matches(name, beside or allowed, n=3, cutoff=0.3)
+    siblings = [option for option in allowed if "/" in name and option.startswith(name.partition("/")[0] + "/")]
+    near = difflib.get_close_matches(name, siblings or allowed, n=3, cutoff=0.3)
     nearest = f"nearest: {', '.join(near)}; " if near else ""
-    # Of a folder only a word, unless one of its options is meant.
-    told = beside or {f"{option.partition('/')[0]}/…" if "/" in option else option for option in allowed}
-    return ConfigError(f"{group}={name}: no such option; {nearest}allowed: {', '.join(sorted(told))}{own}")
+    # A folder of options is abbreviated to FOLDER/…, unless one of its options is meant.
+    listed = siblings or {f"{option.partition('/')[0]}/…" if "/" in option else option for option in allowed}
+    return ConfigError(f"{group}={name}: no such option; {nearest}allowed: {', '.join(sorted(listed))}{own}")
 
 
 def known_keys(overrides: Sequence[str] = ()) -> list[str]:
-    """Dotted keys of the default configuration, or under these choices, for suggestions."""
+    """Return the dotted keys of the default configuration, or of the one under these overrides, and the groups."""
     keys: list[str] = []
 
     def walk(node: Any, prefix: str) -> None:
@@ -308,8 +317,8 @@ def known_keys(overrides: Sequence[str] = ()) -> list[str]:
     return list(dict.fromkeys([*keys, *groups()]))
 
 
-def _keys_beside(key: str, overrides: Sequence[str]) -> list[str]:
-    """What a wrong key may have meant: in Hydra's own sections what is there, elsewhere all keys."""
+def _suggestable_keys(key: str, overrides: Sequence[str]) -> list[str]:
+    """Return the keys to suggest for a wrong one: in Hydra's own sections its siblings, elsewhere all keys."""
     section, _, _ = key.rpartition(".")
     if not key.startswith("hydra."):
         return known_keys([word for word in overrides if word.startswith("task=")])

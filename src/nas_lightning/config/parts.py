@@ -1,6 +1,6 @@
-"""Binding parts to the signatures of what they build, and problems in words.
+"""Checks of parts against the signatures of their targets, and problems as messages.
 
-A part (anything with a `_target_`) is described by its own constructor: the annotations and `Field` ranges are read
+A part (any section with a `_target_`) is described by its own constructor: the annotations and `Field` ranges are read
 from it, so that users' own parts are checked exactly as ours are.
 """
 
@@ -23,7 +23,7 @@ from nas_lightning.config.aliases import current
 from nas_lightning.core.errors import ConfigError
 
 TRUSTED = ("nas_lightning", "torch", "torchvision", "torchmetrics", "lightning")
-"""Packages from which targets may come without being named in `trusted`."""
+"""Packages whose targets are allowed without being named in `trusted`."""
 CODE_LOADERS = (
     "torch.hub",
     "torch.serialization",
@@ -36,21 +36,21 @@ CODE_LOADERS = (
     "torch.multiprocessing",
     "torch._inductor",
 )
-"""Modules of trusted packages whose functions run what a file, an address or a word holds."""
+"""Modules of trusted packages whose functions run code from a file, an address or a string."""
 
 
 def target_of(path: str, part: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Callable[..., Any]:
-    """The object that `_target_` names.
+    """Import the object that `_target_` names.
 
     Raises:
         ConfigError: There is no target, it comes from a package that is not trusted, or it does not exist.
     """
     target = part.get("_target_")
     if not isinstance(target, str):
-        raise ConfigError(f"{path} names nothing to build: it needs {path}._target_=package.Class")
+        raise ConfigError(f"{path}: has no _target_, the class to build; write {path}._target_=package.Class")
     target = current(target)
     if "__" in target:
-        raise ConfigError(f"{path}._target_={target}: targets are classes and functions, not what Python hides in them")
+        raise ConfigError(f"{path}._target_={target}: names with __ are not allowed; give a class or function")
     _require_trust(path, target, target, trusted)
     module: str = target
     names: list[str] = []
@@ -65,7 +65,7 @@ def target_of(path: str, part: Mapping[str, Any], trusted: tuple[str, ...] = ())
             raise ConfigError(f"{path}._target_={target}: importing it failed ({error})") from error
         for name in names:
             found = getattr(found, name, None)
-            if inspect.ismodule(found):  # one that a trusted module has imported for itself
+            if inspect.ismodule(found):  # possibly an untrusted module that a trusted one imports
                 _require_trust(path, target, found.__name__, trusted)
         if callable(found):
             if inspect.isclass(found) or inspect.isroutine(found):
@@ -77,10 +77,10 @@ def target_of(path: str, part: Mapping[str, Any], trusted: tuple[str, ...] = ())
 
 
 def _require_trust(path: str, target: str, place: str, trusted: tuple[str, ...]) -> None:
-    """Refuse what is defined elsewhere than in a trusted package, however its name begins.
+    """Refuse a target that is not defined in a trusted package, under whatever name it is imported.
 
     Raises:
-        ConfigError: It is, or it loads code.
+        ConfigError: It is defined elsewhere, or it loads code.
     """
     package = place.split(".", 1)[0]
     where = "" if target == place else f" (it is part of {place})"
@@ -97,7 +97,7 @@ def _require_trust(path: str, target: str, place: str, trusted: tuple[str, ...])
 def check_part(
     path: str, part: Mapping[str, Any], trusted: tuple[str, ...] = (), shared: type[BaseModel] | None = None
 ) -> list[str]:
-    """Bind a part to the signature of its target; returns the problems found."""
+    """Bind a part to the signature of its target; return the problems."""
     try:
         target = target_of(path, part, trusted)
     except ConfigError as error:
@@ -111,7 +111,7 @@ def check_part(
 
 
 def _check_nested(path: str, value: Any, trusted: tuple[str, ...]) -> list[str]:
-    """Check every part inside a value, also inside lists and plain sections."""
+    """Check every part inside a value, also inside lists and plain sections; return the problems."""
     if isinstance(value, Mapping):
         if "_target_" in value:
             return check_part(path, value, trusted)
@@ -123,11 +123,11 @@ def _check_nested(path: str, value: Any, trusted: tuple[str, ...]) -> list[str]:
 
 @cache
 def signature_model(target: Callable[..., Any], shared: type[BaseModel] | None = None) -> type[BaseModel]:
-    """A pydantic model with one field an argument of `target`, types and ranges from its annotations.
+    """Return a pydantic model with a field for each argument of `target`, types and ranges from its annotations.
 
     Args:
         target: Class or function.
-        shared: Further fields that the section may have whatever the target.
+        shared: Model of further fields, allowed for every target of the section.
     """
     init = target.__init__ if inspect.isclass(target) else target
     try:
@@ -153,7 +153,7 @@ def signature_model(target: Callable[..., Any], shared: type[BaseModel] | None =
 
 
 def _is_section(value: Any) -> Any:
-    """What becomes an object is a part, a list of parts or a section of named ones, never a bare value."""
+    """Refuse a bare value for an object, which needs a part, a list of parts or a section of named ones."""
     if not isinstance(value, Mapping | list):
         raise PydanticCustomError("part_type", "must be a part, with a _target_ of its own")
     return value
@@ -163,7 +163,7 @@ _Built = Annotated[Any, BeforeValidator(_is_section)]
 
 
 def _checkable(annotation: Any) -> Any:
-    """The annotation, with what JSON cannot be checked against (a nested part, a class of the user's) as `_Built`."""
+    """Return the annotation with `_Built` for types that JSON cannot express (a nested part, a user's class)."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return functools.reduce(operator.or_, map(_checkable, typing.get_args(annotation)))
     try:
@@ -180,12 +180,12 @@ def _checkable(annotation: Any) -> Any:
 
 
 def problems_of(model: type[BaseModel], values: Mapping[str, Any], path: str = "") -> list[str]:
-    """Check values against a model; every problem as `key=value: what is wrong or allowed`.
+    """Check values against a model; return problems as `key=value: problem; fix`.
 
     Args:
-        model: What the values must be.
+        model: Schema of the values.
         values: Plain lists, dictionaries and scalars.
-        path: Where the values stand in the configuration.
+        path: Dotted key of the values in the configuration.
     """
     try:
         model.model_validate_json(json.dumps(values))
@@ -194,13 +194,13 @@ def problems_of(model: type[BaseModel], values: Mapping[str, Any], path: str = "
         for problem in error.errors():
             key, text, hint = _describe(problem, values, model, f"{path}." if path else "")
             found.setdefault((key, hint), []).append(text)
-        # The branches of a union complain one by one: one sentence for all of them.
+        # pydantic reports each branch of a union by itself: join them into one sentence.
         return [f"{key}: {' or '.join(dict.fromkeys(texts))}{hint}" for (key, hint), texts in found.items()]
     return []
 
 
 def _describe(problem: Any, values: Mapping[str, Any], model: type[BaseModel], prefix: str) -> tuple[str, str, str]:
-    """(key=value, what is wrong or allowed, what to write)."""
+    """Return (key=value, problem or allowed values, fix)."""
     kind, context = problem["type"], problem.get("ctx", {})
     location, value = _locate(problem["loc"], values, absent=kind == "missing")
     key = prefix + ".".join(location)
@@ -238,14 +238,14 @@ def _describe(problem: Any, values: Mapping[str, Any], model: type[BaseModel], p
 
 
 def _locate(loc: Sequence[int | str], values: Mapping[str, Any], absent: bool) -> tuple[list[str], Any]:
-    """The key that a problem is about, without pydantic's own words for the branches of a union, and its value."""
+    """Return the path of a problem, without pydantic's names for the branches of a union, and the value there."""
     location: list[str] = []
     node: Any = values
     for part in loc:
         if isinstance(node, Mapping) and (part in node or (absent and part == loc[-1])):
             node = node.get(str(part))
         elif isinstance(node, list):
-            break  # the whole list is what the command line can mend
+            break  # the command line can only replace the whole list
         else:
             continue
         location.append(str(part))

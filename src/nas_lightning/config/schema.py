@@ -1,7 +1,7 @@
 """Schemas of the configuration: every field has a type, a range and a unit.
 
-Plain sections (`search`, …) are pydantic models, parts are bound to what they build (`binding.py`). All problems are
-found before anything is built, and reported together.
+Plain sections (`search`, …) are pydantic models, parts are bound to the signatures of their targets (`parts.py`). All
+problems are found before anything is built, and reported together.
 """
 
 import copy
@@ -25,7 +25,7 @@ EvenCount = Annotated[int, Field(ge=2, multiple_of=2)]
 Schedule = Literal["cosine", "exponential", "linear", "constant"]
 
 Part = dict[str, Any]
-"""A section with a `_target_`; checked against the signature of the target."""
+"""A section with a `_target_`, checked against the signature of the target."""
 
 REFUSED_TRAINER_KEYS = {
     "gradient_clip_val": "use search.weights.clip and evaluation.clip",
@@ -99,7 +99,7 @@ class SearchConfig(Section):
     checkpoint_minutes: Positive | None = Field(
         default=None, description="save between two batches, too, when the last save is so long ago; null: after epochs"
     )
-    stages: list[StageConfig] | None = Field(description="stages in their order; null: one of all epochs")
+    stages: list[StageConfig] | None = Field(description="stages in their order; null: a single stage")
     weights: WeightsConfig
     arch: ArchConfig
 
@@ -107,23 +107,26 @@ class SearchConfig(Section):
 class CandidatesConfig(Section):
     """Several searches, of which the best is kept."""
 
-    key: str | list[str] | None = Field(description="what differs: seed or any key, or several that go together")
+    key: str | list[str] | None = Field(
+        description="key that differs: seed or any other, or a list of keys varied together"
+    )
     values: Count | list[Any] | None = Field(
         description="a value a member, or a list a member where keys are several; a number n is 0 to n-1"
     )
     epochs: Count = Field(description="epochs of the brief retraining that compares the members")
-    evaluation: Part | None = Field(default=None, description="what retrains them; null: the run's own evaluation")
+    evaluation: Part | None = Field(default=None, description="evaluator that retrains them; null: that of the run")
 
     def members(self) -> list[dict[str, Any]]:
-        """Each member's keys and values.
+        """Return the overrides of each member, values by dotted key; empty without candidates.
 
         Raises:
-            ConfigError: Keys and values do not fit each other.
+            ConfigError: Keys and values do not match.
         """
         if self.key is None:
             if self.values is not None:
                 raise ConfigError(
-                    f"candidates.values={json.dumps(self.values)}: of which key? write candidates.key=seed"
+                    f"candidates.values={json.dumps(self.values)}: needs the key that they are values of;"
+                    " write candidates.key=seed"
                 )
             return []
         keys = [self.key] if isinstance(self.key, str) else self.key
@@ -144,44 +147,44 @@ class CandidatesConfig(Section):
                 )
             rows.append(row)
         if any(row in rows[:index] for index, row in enumerate(rows)):
-            raise ConfigError(f"candidates.values={json.dumps(values)}: a value stands there twice")
+            raise ConfigError(f"candidates.values={json.dumps(values)}: contains duplicates; give each value once")
         return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
 class ExportConfig(Section):
-    """What task=export writes."""
+    """The files that task=export writes."""
 
     onnx: bool | None = Field(default=None, description="write network.onnx; null: where its packages are installed")
 
 
 class PredictConfig(Section):
-    """How task=predict reads images and what it tells."""
+    """The images that task=predict reads and the labels that it reports."""
 
     batch_size: Count = Field(default=256, description="images at a time")
-    num_workers: CountOrZero = Field(default=0, description="processes that read images; 0: the task's own")
-    top: Count = Field(default=5, description="likeliest classes told of each image")
+    num_workers: CountOrZero = Field(default=0, description="processes that read images; 0: the main process")
+    top: Count = Field(default=5, description="most likely classes reported for each image")
 
 
 class PlanConfig(Section):
-    """What task=plan measures."""
+    """The measurements of task=plan."""
 
     measure: bool = Field(default=True, description="time a few steps; false: only count")
-    seconds: Positive = Field(default=3.0, description="for how long each kind of step is timed")
+    seconds: Positive = Field(default=3.0, description="time for which each kind of step is measured")
     step_seconds: str | None = Field(default=None, description="steps.csv of a plan made on another machine")
 
 
 def _number_as_text(value: Any) -> Any:
-    """A number is a name, too: of an architecture in the order of its space."""
+    """Accept a number as a name: an architecture by its index in its space."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class LandscapeConfig(Section):
-    """The plane that task=landscape measures, and on what."""
+    """The plane that task=landscape measures, and the images that it measures on."""
 
     steps: Annotated[int, Field(ge=3)] = Field(default=15, description="points along a side of the grid, odd")
     radius: Positive = Field(default=5.0, description="half of a side: L2 distance between architecture parameters")
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(default=0, description="of the two directions")
-    images: Count | None = Field(default=5000, description="of val, that each point is measured on; null: all")
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(default=0, description="seed of the two directions")
+    images: Count | None = Field(default=5000, description="images of val that each point is measured on; null: all")
     batch_size: Count = Field(default=512, description="images a batch")
 
 
@@ -203,19 +206,19 @@ class RootConfig(Section):
         "list",
     ]
     method: str
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(description="everything random")
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(description="seed of everything random")
     engine: Literal["auto", "fast", "reference"]
-    threads: Count | None = Field(description="CPU threads of one operation; null: as many as torch takes")
+    threads: Count | None = Field(description="CPU threads of one operation; null: torch's default")
     sweep: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(description="folder of a sweep's members")
     sweep_limit: dict[str, Count] = Field(
-        default={}, description="of an experiment's values of a swept key, only the first so many"
+        default={}, description="by swept key of an experiment, the number of its values to run, the first ones"
     )
     skip_finished: bool = Field(default=True, description="a sweep skips members that are finished")
     genotype: Annotated[str | None, BeforeValidator(_number_as_text)] = Field(
-        description="what task=evaluate judges: its name, file, run folder, string or number, or random"
+        description="architecture of task=evaluate: its name, file, run folder, string or number, or random"
     )
-    run: str | None = Field(description="run folder that task=select, analyse, landscape, export or predict looks at")
-    epoch: Annotated[int, Field(ge=0)] | None = Field(description="its search epoch; null: the last one")
+    run: str | None = Field(description="run folder for task=select, analyse, landscape, export or predict")
+    epoch: Annotated[int, Field(ge=0)] | None = Field(description="search epoch of that run; null: the last one")
     runs: str | list[str] | None = Field(description="glob of run folders, for task=report, analyse or landscape")
     baseline: str | None = Field(default=None, description="method that task=report compares the others with")
     tags: list[Word] = Field(default=[], description="words to find the run by, for loggers")
@@ -234,27 +237,27 @@ class RootConfig(Section):
     candidates: CandidatesConfig
     data: Part
     evaluation: Part
-    convert: Part | None = Field(default=None, description="what task=convert does")
-    analysis: Part | None = Field(default=None, description="what task=analyse does")
-    landscape: LandscapeConfig | None = Field(default=None, description="what task=landscape measures")
-    export: ExportConfig | None = Field(default=None, description="what task=export writes")
+    convert: Part | None = Field(default=None, description="converter of task=convert")
+    analysis: Part | None = Field(default=None, description="analysis of task=analyse")
+    landscape: LandscapeConfig | None = Field(default=None, description="settings of task=landscape")
+    export: ExportConfig | None = Field(default=None, description="settings of task=export")
     images: str | None = Field(default=None, description="photo or folder of photos that task=predict labels")
-    predict: PredictConfig | None = Field(default=None, description="how task=predict labels them")
-    plan: PlanConfig | None = Field(default=None, description="how task=plan measures")
+    predict: PredictConfig | None = Field(default=None, description="settings of task=predict")
+    plan: PlanConfig | None = Field(default=None, description="settings of task=plan")
     trainer: Part
     _source: dict[str, Any] = PrivateAttr()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the configuration as plain lists and dictionaries: what config.yaml holds, in its order."""
+        """Return the configuration as plain lists and dictionaries, in the order of config.yaml."""
         return copy.deepcopy(self._source)
 
     def with_values(self, values: Mapping[str, Any], who: str, where: str = "") -> "RootConfig":
-        """Return the configuration with other values for dotted keys; itself where there are none.
+        """Return the configuration with new values for dotted keys; itself where there are none.
 
         Args:
             values: Values by dotted key.
-            who: What gives them, for messages about keys: `search.stages: stage NAME overrides`.
-            where: Added to messages about values: `in stage NAME`.
+            who: Source of the values, for messages about keys: `search.stages: stage NAME overrides`.
+            where: Suffix of messages about values: `in stage NAME`.
 
         Raises:
             ConfigError: There is no such key, or the value is not allowed for it.
@@ -270,7 +273,7 @@ class RootConfig(Section):
             raise ConfigError(f"{error} ({where})" if where else str(error)) from error
 
     def with_sections(self, **sections: Any) -> "RootConfig":
-        """Return the configuration with other top-level sections.
+        """Return the configuration with new top-level sections.
 
         Raises:
             ConfigError: A section is not valid.
@@ -279,7 +282,7 @@ class RootConfig(Section):
 
 
 def assign(config: dict[str, Any], key: str, value: Any, who: str) -> Any:
-    """Give a dotted key of a configuration another value, in place; return the old one.
+    """Set a dotted key of a configuration in place; return its former value.
 
     Raises:
         ConfigError: There is no such key.
@@ -300,38 +303,38 @@ PART_LISTS = ("regularizer", "control", "callbacks", "logger")
 """Sections that are lists of named parts."""
 
 
-BESIDE_THE_EXPERIMENT = (
+IGNORED_IN_COMPARISONS = (
     *("seed", "threads", "task", "genotype", "run", "runs", "baseline", "analysis", "landscape"),
     *("sweep", "sweep_limit", "tags", "skip_finished", "trusted", "trainer", "logger", "callbacks"),
 )
-"""What two runs may differ in and still be averaged over; of the Trainer's arguments some decide a result."""
+"""Keys in which runs may differ and still be averaged; callers compare the Trainer's few that decide a result."""
 LOADING_KEYS = ("num_workers", "prefetch_factor", "augment_on")
-"""Keys of `data` that say how images are loaded; they change no image."""
+"""Keys of `data` about the loading of images; they change no image."""
 
 
 class LoaderConfig(Section):
-    """Keys of `data` that the loaders read, whatever the source."""
+    """Keys of `data` that the loaders read, for every source."""
 
     num_workers: CountOrZero = Field(default=0, description="processes that load images")
     prefetch_factor: Count = Field(default=4, description="batches that each of them prepares ahead")
     augment_on: Literal["auto", "loader", "device"] = Field(
-        default="auto", description="where images in memory are augmented, with the same result; auto: on a GPU"
+        default="auto", description="place where images in memory are augmented, with equal results; auto: on a GPU"
     )
     split: Literal["halves_by_order", "stratified", "benchmark"] = Field(
-        default="stratified", description="how the search halves are cut"
+        default="stratified", description="method of cutting the search halves"
     )
     split_file: str | None = Field(default=None, description="JSON file with the images of each half, for benchmark")
     val_fraction: Fraction = Field(
         default=0.0, description="share of the training images that becomes a validation split of its own"
     )
-    augment_val: bool = Field(default=True, description="whether val is augmented like arch, as published")
+    augment_val: bool = Field(default=True, description="augment val like arch, as published")
 
 
 def validate(config: "Mapping[str, Any] | RootConfig") -> RootConfig:
-    """Check a resolved configuration, all of it, and return it typed; one that is typed already is returned as it is.
+    """Check a resolved configuration, all of it, and return it typed; a typed one is returned as it is.
 
     Raises:
-        ConfigError: One line with every problem: the key, its value, what is allowed, the override that mends it.
+        ConfigError: One line with every problem: the key, its value, what is allowed, the override that fixes it.
     """
     if isinstance(config, RootConfig):
         return config
@@ -370,7 +373,7 @@ def validate(config: "Mapping[str, Any] | RootConfig") -> RootConfig:
     return root
 
 
-READ_BY = {
+TASKS_THAT_READ = {
     "genotype": ("evaluate",),
     "run": ("select", "analyse", "landscape", "export", "predict"),
     "epoch": ("select", "analyse", "landscape"),
@@ -380,28 +383,25 @@ READ_BY = {
     "analysis": ("analyse",),
     "convert": ("convert",),
 }
-"""What only some tasks read."""
+"""Keys that only some tasks read, with those tasks."""
 
 
 def check_read(config: RootConfig) -> None:
-    """Refuse a command that trains and gives what only other tasks read: it was meant for one of those.
-
-    Args:
-        config: The configuration.
+    """Refuse a task that trains with a key that it does not read: another task was probably meant.
 
     Raises:
-        ConfigError: Such a key.
+        ConfigError: There is such a key.
     """
     task = config.task
-    for key, tasks in READ_BY.items():
+    for key, tasks in TASKS_THAT_READ.items():
         value = getattr(config, key)
         if value is not None and task in ("pipeline", "search", "evaluate") and task not in tasks:
-            told = value if isinstance(value, str | int) else "…"
-            raise ConfigError(f"{key}={told}: task={task} does not read it; use task={' or task='.join(tasks)}")
+            shown = value if isinstance(value, str | int) else "…"
+            raise ConfigError(f"{key}={shown}: task={task} does not read it; use task={' or task='.join(tasks)}")
 
 
 def _check_fields_together(root: RootConfig) -> None:
-    """Rules over several fields."""
+    """Check rules over several fields."""
     weights = root.search.weights
     if weights.nesterov and weights.momentum == 0:
         raise ConfigError("search.weights.nesterov=true: needs momentum; use search.weights.momentum=0.9")

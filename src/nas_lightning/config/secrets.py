@@ -1,4 +1,4 @@
-"""Secrets stay out of the run folder: a configuration that holds one is refused, and the secret is not repeated."""
+"""Detection of secrets: a configuration that holds one is refused, without repeating the secret."""
 
 import os
 import re
@@ -14,14 +14,14 @@ _VALUES = re.compile(r"\b(gh[pousr]_|github_pat_|glpat-|hf_|xox[abp]-|sk-|AKIA)[
 _VARIABLES = re.compile(r"(TOKEN|API_?KEY|ACCESS_KEY|SECRET|PASSWORD|PASSWD)$", re.I)
 _IN_URL = re.compile(r"\w://[^/\s@]+@|[?&](token|key|password)=")
 SHORTEST = 8
-"""Characters from which on the value of an environment variable is looked for; shorter ones stand in many words."""
+"""Characters in the shortest value of an environment variable that is searched; shorter ones occur by chance."""
 
 
 def secrets_in(config: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What in a configuration looks like a secret, as problems that do not repeat it.
+    """Find probable secrets in a configuration; return problems that do not repeat them.
 
-    A value whose key says so (`api_key`, `password`, …), a URL with a password, and the value of an environment
-    variable whose name says so.
+    A secret is a value whose key is named like one (`api_key`, `password`, …), a URL with a password, a string in the
+    format of a known service, and the value of an environment variable named like a secret.
     """
     found = []
     hidden = _of_environment()
@@ -30,7 +30,7 @@ def secrets_in(config: Mapping[str, Any], prefix: str = "") -> list[str]:
             continue
         reason = next((f"it is the value of {name}" for name, secret in hidden.items() if secret in value), None)
         if _NAMES.search(key.rpartition(".")[2]):
-            reason = reason or "its name says that it is a secret"
+            reason = reason or "its name is that of a secret"
         elif _IN_URL.search(value):
             reason = reason or "the address holds a password"
         elif _VALUES.search(value):
@@ -45,10 +45,10 @@ def secrets_in(config: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def refuse_secrets(overrides: Iterable[str]) -> None:
-    """Refuse an override that looks like a secret, before Hydra notes it anywhere.
+    """Refuse an override that looks like a secret, before Hydra writes it anywhere.
 
     Raises:
-        ConfigError: Such an override.
+        ConfigError: There is such an override.
     """
     for override in overrides:
         key, _, value = override.partition("=")

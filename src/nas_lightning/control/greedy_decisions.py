@@ -147,7 +147,7 @@ class GreedyDecisions(Control, L.Callback):
         measured = ", ".join(f"{choice.options[row][o]} {sign * w:.6g}" for o, w in zip(options, worth, strict=True))
         decisions.decide(name, row, best, epoch=epoch, measured=measured)
         edge = f"{choice.sources[row]} → {choice.nodes[row]}"
-        one_shot.tell(f"decided: {name}, {edge} is {choice.options[row][best]} (score {score:.4f}; {measured})")
+        one_shot.print_line(f"decided: {name}, {edge} is {choice.options[row][best]} (score {score:.4f}; {measured})")
         # A genotype keeps so many edges of a node: once these are decided, the others can no longer be in it.
         rows = choice.rows_of_node[choice.nodes[row]]
         settled = [r for r in rows if decisions.decided[name][r] and decisions.kept[name][r].any()]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.one_shot import plainly
+from nas_lightning.core.one_shot import untracked
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 """Shows progress over a sequence: track(items, title)."""
@@ -28,7 +28,7 @@ class Converter:
         self.target = target
         self.overwrite = overwrite
 
-    def __call__(self, track: Track = plainly) -> Path:
+    def __call__(self, track: Track = untracked) -> Path:
         """Convert the source to the target.
 
         Args:

@@ -13,7 +13,7 @@ import numpy as np
 from nas_lightning.convert.base import Converter, Track
 from nas_lightning.convert.restricted import load_plain
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.one_shot import plainly
+from nas_lightning.core.one_shot import untracked
 
 CLASSES = 120
 SIDE = 16
@@ -32,7 +32,7 @@ class ImageNet16Files(Converter):
 
     ending = (".npz",)
 
-    def __call__(self, track: Track = plainly) -> Path:
+    def __call__(self, track: Track = untracked) -> Path:
         """Convert the source to the target; see `Converter`.
 
         Raises:

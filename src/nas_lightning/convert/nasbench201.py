@@ -24,7 +24,7 @@ import torch
 from nas_lightning.convert.base import Converter, Track
 from nas_lightning.convert.restricted import load_plain
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.one_shot import plainly
+from nas_lightning.core.one_shot import untracked
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class NasBench201File(Converter):
         super().__init__(source, target, overwrite)
         self.unsafe_pickle = unsafe_pickle
 
-    def __call__(self, track: Track = plainly) -> Path:
+    def __call__(self, track: Track = untracked) -> Path:
         """Convert the source to the target; see `Converter`.
 
         Raises:

@@ -17,7 +17,7 @@ from nas_lightning.config.parts import check_part, target_of
 from nas_lightning.convert.base import Converter, Track
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.one_shot import plainly
+from nas_lightning.core.one_shot import untracked
 from nas_lightning.core.space import SearchSpace
 from nas_lightning.deployment.description import TrainedNetwork
 from nas_lightning.evaluation.reliability import reliability
@@ -71,7 +71,7 @@ class Runs(Converter):
 
     ending = (".csv", ".csv.gz")
 
-    def __call__(self, track: Track = plainly) -> Path:
+    def __call__(self, track: Track = untracked) -> Path:
         """Convert the source to the target; see `Converter`.
 
         Raises:

@@ -19,31 +19,31 @@ EXAMPLE = "|skip_connect~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|avg_pool_3x3
 
 
 def parse(text: str, where: str = "genotype") -> tuple[Edge, ...]:
-    """The six edges (node, operation, source) of a string.
+    """Return the six edges (node, operation, source) of a string.
 
     >>> parse(EXAMPLE)[1]
     (2, 'none', 0)
 
     Args:
         text: The string.
-        where: What the message of an error begins with.
+        where: Beginning of an error's message.
 
     Raises:
-        GenotypeError: It is no cell of NAS-Bench-201.
+        GenotypeError: The string is not a cell of NAS-Bench-201.
     """
     groups = text.split("+")
     edges: list[Edge] = []
     for node, group in enumerate(groups, start=1):
         if len(group) < 2 or group[0] != "|" or group[-1] != "|":
-            raise _malformed(text, where, f"the edges of node {node} do not stand between bars")
+            raise _malformed(text, where, f"the edges of node {node} are not enclosed in bars")
         for edge in group[1:-1].split("|"):
             op, mark, source = edge.partition("~")
             if op not in OPERATIONS or not mark:
                 near = difflib.get_close_matches(op, OPERATIONS, n=1)
                 hint = f", did you mean {near[0]}?" if near and mark else f"; operations: {', '.join(OPERATIONS)}"
-                raise _malformed(text, where, f"{edge!r} is no operation~source{hint}")
+                raise _malformed(text, where, f"{edge!r} is not operation~source{hint}")
             if source not in ("0", "1", "2"):
-                raise _malformed(text, where, f"{edge!r} has no node that it could come from")
+                raise _malformed(text, where, f"{edge!r} has no source node 0, 1 or 2")
             edges.append((node, op, int(source)))
     if tuple((node, source) for node, _, source in edges) != EDGES:
         raise _malformed(text, where, "nodes 1, 2 and 3 need the sources 0; 0, 1; and 0, 1, 2")
@@ -51,7 +51,7 @@ def parse(text: str, where: str = "genotype") -> tuple[Edge, ...]:
 
 
 def render(cells: dict[str, tuple[Edge, ...]], concat: dict[str, tuple[int, ...]]) -> str | None:
-    """The string of a genotype's cells, whatever the order of the edges; None if they are no such cell."""
+    """Return the string of a genotype's cells, in whatever order their edges are; None if they are not such a cell."""
     edges = sorted((node, source, op) for node, op, source in cells.get(CELL, ()))
     fits = (
         cells.keys() == concat.keys() == {CELL}

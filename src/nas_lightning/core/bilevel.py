@@ -1,4 +1,4 @@
-"""The bilevel problem of one step, and what estimates the gradient of its outer loss.
+"""The bilevel problem of one step, and the contract of estimators of its outer gradient.
 
     min_α L_arch(w*(α), α)   such that   w*(α) = argmin_w L_train(w, α)
 
@@ -18,7 +18,7 @@ Tensors = dict[str, Tensor]
 Loss = Callable[[Tensors, Tensors], Tensor]
 """(weights, architecture parameters) → scalar loss of one fixed batch with fixed draws; moves no buffer."""
 Reduce = Callable[[list[Tensor]], list[Tensor]]
-"""Average over processes; the identity in a single process."""
+"""Average over the processes; the identity in a single process."""
 
 
 class InnerStep(Protocol):
@@ -30,7 +30,7 @@ class InnerStep(Protocol):
         ...
 
     def __call__(self, weights: Tensors, gradients: list[Tensor]) -> Tensors:
-        """W − lr·(momentum buffer + gradient + weight decay·w), in the order of `weights`."""
+        """Return w − lr·(momentum buffer + gradient + weight decay·w), by the names and in the order of `weights`."""
         ...
 
 
@@ -56,11 +56,11 @@ class Bilevel:
 
 
 class Hypergradient(Part):
-    """Estimates the gradient of the outer problem.
+    """Estimator of the gradient of the outer loss.
 
     Attributes:
-        second_order: Whether it differentiates through the inner step: then it runs in float32.
-        learns: Whether there is an architecture step at all.
+        second_order: It differentiates through the inner step, and therefore runs in float32.
+        learns: False where there is no architecture step at all.
     """
 
     key = "hypergradient"
@@ -70,6 +70,6 @@ class Hypergradient(Part):
     def __call__(self, problem: Bilevel) -> tuple[Tensors, Tensor]:
         """Return gradients by the names of `arch`, and the outer loss; leave weights and buffers as they were.
 
-        `problem.reduce` acts on whatever is averaged over processes before it enters a norm or leaves.
+        Apply `problem.reduce` to every gradient before it enters a norm or is returned.
         """
         raise NotImplementedError

@@ -11,7 +11,7 @@ ChoiceKind = Literal["op", "edge", "input", "output"]
 Mixing = dict[str, Tensor]
 """Mixing weights by the name of the choice, each [rows, options]."""
 Active = dict[str, Tensor]
-"""Which options are computed at all, by the name of the choice, each boolean [rows, options]."""
+"""Options that are computed, by the name of the choice, each boolean [rows, options]."""
 
 _EDGE_SUFFIX = "_edge"
 
@@ -26,7 +26,7 @@ def edge_key(name: str) -> str:
 
 
 def operation_key(name: str) -> str:
-    """Return the name of the choice of operations that a choice of edges belongs to: the way back from `edge_key`.
+    """Return the name of the choice of operations that a choice of edges belongs to: the inverse of `edge_key`.
 
     >>> operation_key("normal_edge")
     'normal'
@@ -54,9 +54,9 @@ class Choice:
         sources: For each row, the node that the edge leaves.
         nodes: For each row, the node that the edge enters; rows of one node compete where `keep` is set.
         keep: How many rows each node keeps when a genotype is derived; None keeps all.
-        none_selectable: Whether a genotype may hold the option `none` (NAS-Bench-201), or it only takes part in the
-            search (DARTS).
-        open: For each row, which of its O options are open; None opens all that the row has. See `restricted`.
+        none_selectable: True where a genotype may hold the option `none` (NAS-Bench-201); False where it takes part in
+            the search only (DARTS).
+        open: For each row, O flags of the open options; None opens all that the row has. See `restricted`.
     """
 
     name: str
@@ -98,12 +98,12 @@ class Choice:
         return torch.tensor(padded)
 
     def restricted(self, kept: Tensor) -> "Choice":
-        """Return the same choice with only those of its open options that are kept, boolean [R, O]."""
+        """Return this choice with its open options reduced to those in `kept`, boolean [R, O]."""
         mask = self.mask & kept.cpu()
         return self if torch.equal(mask, self.mask) else replace(self, open=tuple(map(tuple, mask.tolist())))
 
     def where(self, op: str) -> Tensor:
-        """Boolean [R, O]: True where the row offers that operation at that place."""
+        """Return a boolean [R, O]: True where the option is that operation."""
         rows = [[option == op for option in options] for options in self.options]
         return torch.tensor([row + [False] * (self.num_options - len(row)) for row in rows])
 
@@ -116,10 +116,10 @@ class Choice:
         return rows
 
     def uniform(self, kept: Tensor | None = None) -> Tensor:
-        """Equal weights over the options of each row, or over the kept ones, [R, O]; zeros where none is kept."""
+        """Return equal weights over the (kept) options of each row, [R, O]; zeros where none is kept."""
         mask = (self.mask if kept is None else self.mask & kept).float()
         return mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
 
     def one_hot(self, indices: list[int]) -> Tensor:
-        """Weight one on option `indices[r]` of row r, [R, O]."""
+        """Return weight 1 on option `indices[r]` of row r and 0 elsewhere, [R, O]."""
         return torch.nn.functional.one_hot(torch.tensor(indices), self.num_options).float()

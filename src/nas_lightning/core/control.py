@@ -1,4 +1,4 @@
-"""The contract of controls: what steers a search."""
+"""The contract of controls, which steer a search."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,16 +8,16 @@ from nas_lightning.core.space import SearchSpace
 
 
 class Control(Part):
-    """Steers a search from what the watching callbacks measured; does nothing by itself.
+    """Controller of a search, driven by the measurements of callbacks; the base class does nothing.
 
     A control is a Lightning callback as well, `class Mine(Control, L.Callback)`: it runs after the callbacks that only
-    watch, before tables and checkpoints are written, and its `state_dict` goes back with the search. To go back, it
-    sets `pl_module.rollback`; to decide, it acts on `pl_module.decisions` and calls `pl_module.settle()`.
+    measure and before tables and checkpoints are written, and its `state_dict` is rolled back with the search. To roll
+    back, it sets `pl_module.rollback`; to decide, it acts on `pl_module.decisions` and calls `pl_module.settle()`.
 
     Attributes:
-        goes_back: Whether it may set `rollback`; one control of a search at most.
-        decides: Whether it makes decisions for good; not beside one that goes back.
-        shrinks: Whether `at_stage_start` changes what a step of the stage costs.
+        goes_back: It may set `rollback`; at most one control of a search may.
+        decides: It makes decisions that are final; cannot be combined with a control that goes back.
+        shrinks: `at_stage_start` changes the cost of the stage's steps.
     """
 
     key = "control"
@@ -26,23 +26,29 @@ class Control(Part):
     shrinks: bool = False
 
     def check(self, module: Any, callbacks: Sequence[Any]) -> None:
-        """Refuse what the control cannot steer, before anything is trained.
+        """Refuse a search that the control cannot steer, before anything is trained.
 
         Args:
             module: The search module of a stage.
-            callbacks: The callbacks that watch.
+            callbacks: The callbacks that measure.
 
         Raises:
-            ConfigError: Such a search.
+            ConfigError: The control cannot steer this search.
         """
 
     def at_stage_start(self, module: Any) -> None:
-        """Act at the start of a stage; not called where one is resumed."""
+        """Act at the start of a stage; not called when a stage is resumed."""
 
     def reach(self, module: Any, callbacks: Sequence[Any]) -> int:
-        """Return how many search epochs must be kept, so that the control can go back to them."""
+        """Return the number of search epochs whose state must be kept for rollbacks."""
         return 0
 
     def val_batches(self, space: SearchSpace, number: int, epochs: int) -> int:
-        """Return how many batches of `val`, of `number` in all, it evaluates in a search of so many epochs."""
+        """Return the number of batches of `val` that it evaluates in all.
+
+        Args:
+            space: The search space.
+            number: Batches in `val`.
+            epochs: Search epochs.
+        """
         return 0

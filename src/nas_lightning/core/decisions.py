@@ -1,8 +1,8 @@
-"""What a search has settled before its end: options that are out, rows that are decided, edges that are gone.
+"""Decisions that a search has made before its end: dropped options, decided rows, pruned edges.
 
 Decisions stand between the relaxation and the supernet. Progressive shrinking (DrNAS) drops options; greedy search
 (SGAS) and perturbation-based selection (DARTS-PT) decide one row after the other and prune the edges that a node does
-not keep. All of them say it here; relaxations, perturbations and supernets only read it.
+not keep. All of them write it here; relaxations, perturbations and supernets only read it.
 Shapes: R rows and O options of a choice.
 """
 
@@ -19,16 +19,16 @@ from nas_lightning.core.choices import Active, Choice, Mixing, operation_key
 class Decisions:
     """The options that are still open, by choice of kind `op`; other choices are never decided.
 
-    Where edges have weights, those of pruned edges go to the edges that are left.
+    Where edges have weights, the weights of pruned edges are redistributed to the remaining edges.
 
     Args:
         choices: The choices of the space.
 
     Attributes:
         kept: Boolean [R, O]: options that are still open. A decided row has one, a pruned row none.
-        offered: Boolean [R, O]: options that shrinking has left, whatever is decided among them.
-        decided: Boolean [R]: rows that are settled, pruned ones included.
-        history: What was decided, in order: plain dictionaries, the rows of decisions.csv.
+        offered: Boolean [R, O]: options that shrinking has kept, whatever is decided among them.
+        decided: Boolean [R]: settled rows, pruned ones included.
+        history: Decisions in order, as plain dictionaries: the rows of decisions.csv.
     """
 
     def __init__(self, choices: Mapping[str, Choice]) -> None:
@@ -41,56 +41,56 @@ class Decisions:
 
     # Deciding -------------------------------------------------------------------------------------------------
 
-    def decide(self, name: str, row: int, option: int, **told: Any) -> None:
-        """Settle a row on one option; `told` goes to the history."""
+    def decide(self, name: str, row: int, option: int, **details: Any) -> None:
+        """Settle a row on one option; `details` become columns of its row in `history`."""
         assert self.kept[name][row, option]
         self.kept[name][row] = False
         self.kept[name][row, option] = True
         self.decided[name][row] = True
-        self._note("operation", name, row, self.choices[name].options[row][option], told)
+        self._note("operation", name, row, self.choices[name].options[row][option], details)
 
-    def prune(self, name: str, row: int, **told: Any) -> None:
-        """Remove an edge."""
+    def prune(self, name: str, row: int, **details: Any) -> None:
+        """Remove an edge; `details` become columns of its row in `history`."""
         self.kept[name][row] = False
         self.decided[name][row] = True
-        self._note("pruned", name, row, "", told)
+        self._note("pruned", name, row, "", details)
 
     def shrink(self, name: str, keep: Tensor) -> None:
-        """Drop options from undecided rows: those outside of `keep`, boolean [R, O]."""
+        """Drop the options outside `keep`, boolean [R, O], from undecided rows."""
         settled = self.decided[name][:, None]
         narrowed = self.kept[name] & keep
         assert (narrowed.any(dim=1, keepdim=True) | settled).all()
         self.kept[name] = torch.where(settled, self.kept[name], narrowed)
         self.offered[name] = torch.where(settled, self.offered[name], self.offered[name] & keep)
 
-    def _note(self, kind: str, name: str, row: int, option: str, told: dict[str, Any]) -> None:
+    def _note(self, kind: str, name: str, row: int, option: str, details: dict[str, Any]) -> None:
         choice = self.choices[name]
         edge = {"choice": name, "row": row, "source": choice.sources[row], "node": choice.nodes[row]}
-        self.history.append({"kind": kind, **edge, "option": option, **told})
+        self.history.append({"kind": kind, **edge, "option": option, **details})
 
     # Reading --------------------------------------------------------------------------------------------------
 
     @property
     def open(self) -> bool:
-        """Whether nothing was decided at all: then a search is what it is without decisions, bit for bit."""
+        """True while nothing is decided: the search is then bitwise the one without decisions."""
         return all(torch.equal(self.kept[name], choice.mask) for name, choice in self.choices.items())
 
     @property
     def settled(self) -> bool:
-        """Whether every row is decided."""
+        """True where every row is decided."""
         return all(bool(rows.all()) for rows in self.decided.values())
 
     def undecided(self, name: str) -> list[int]:
-        """Rows of a choice that are not settled, in index order."""
+        """Return the rows of a choice that are not settled, in index order."""
         return [row for row, settled in enumerate(self.decided[name].tolist()) if not settled]
 
     def present(self, name: str, node: int) -> list[int]:
-        """Rows that enter a node and are not pruned, in index order."""
+        """Return the rows that enter a node and are not pruned, in index order."""
         rows = self.choices[name].rows_of_node[node]
         return [row for row in rows if self.kept[name][row].any()]
 
     def selectable(self, name: str) -> Tensor:
-        """Boolean [R, O]: options that are open and that a genotype may hold."""
+        """Return a boolean [R, O]: options that are open and that a genotype may hold."""
         return self.kept[name] & self.choices[name].selectable
 
     @property
@@ -100,7 +100,7 @@ class Decisions:
 
     @property
     def restriction(self) -> dict[str, Tensor]:
-        """What a relaxation may give weight to, boolean [R, O] by choice: the open options, and the edges present."""
+        """Boolean [R, O] by choice: open options and present edges, the only ones that a relaxation may give weight."""
         restriction = dict(self.kept)
         for name, choice in self.edges.items():
             rows_of_node = self.choices[operation_key(name)].rows_of_node
@@ -112,9 +112,9 @@ class Decisions:
         return restriction
 
     def fixed(self, mixing: Mixing) -> Mixing:
-        """Mixing weights with what was decided: 0 for what is out, 1 for the option of a decided row.
+        """Return the mixing weights with decisions applied: 0 for a dropped option, 1 for the option of a decided row.
 
-        No gradient reaches a decided row.
+        No gradient reaches a decided row. Open rows are not renormalised here: the relaxation does that.
         """
         if self.open:
             return mixing
@@ -127,7 +127,7 @@ class Decisions:
         return fixed
 
     def active(self, active: Active | None = None) -> Active | None:
-        """Which options are computed: the given ones, or all, as far as they are open; None for all there are."""
+        """Return the options to compute, boolean [R, O]: those of `active` (None: all) that are open; None for all."""
         if self.open:
             return active
         if active is None:
@@ -135,7 +135,7 @@ class Decisions:
         return active | {name: active[name] & kept.to(active[name].device) for name, kept in self.kept.items()}
 
     def narrowed(self, choices: Mapping[str, Choice]) -> Mapping[str, Choice]:
-        """The choices with masks of the open options only; a pruned row shows its first option."""
+        """Return the choices with masks of the open options only; a pruned row keeps its first option."""
         if self.open:
             return choices
         narrowed = dict(choices)
@@ -148,7 +148,7 @@ class Decisions:
     # State ----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain tensors, dictionaries and numbers."""
+        """Return plain tensors, dictionaries and numbers."""
         return {
             "kept": {name: kept.clone() for name, kept in self.kept.items()},
             "offered": {name: offered.clone() for name, offered in self.offered.items()},
@@ -157,7 +157,7 @@ class Decisions:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         self.kept = {name: kept.clone() for name, kept in state["kept"].items()}
         self.offered = {name: offered.clone() for name, offered in state["offered"].items()}
         self.decided = {name: rows.clone() for name, rows in state["decided"].items()}
@@ -166,11 +166,11 @@ class Decisions:
 
 @contextmanager
 def held_entries(optimizer: torch.optim.Optimizer, entries: Mapping[Tensor, Tensor]) -> Iterator[None]:
-    """Within the block the optimizer may step: the given entries and their state stay as they are, to the bit.
+    """Hold entries, and their optimizer state, bitwise while the optimizer steps within the block.
 
     Args:
-        optimizer: Whose state by parameter has tensors of the parameter's shape (moments) among others.
-        entries: Boolean [R, O] by parameter [R, O], or [R] for whole rows: what to hold.
+        optimizer: Its state by parameter may hold tensors of the parameter's shape (moments) among others.
+        entries: Boolean [R, O] by parameter [R, O], or [R] for whole rows: True where held.
     """
     held = [(tensor, mask.to(tensor.device)) for tensor, mask in entries.items() if mask.any()]
     values = [tensor.detach()[mask].clone() for tensor, mask in held]
@@ -178,6 +178,8 @@ def held_entries(optimizer: torch.optim.Optimizer, entries: Mapping[Tensor, Tens
         {key: moment[mask].clone() for key, moment in _moments(optimizer, tensor).items()} for tensor, mask in held
     ]
     yield
+    # Restored rather than masked out of the gradient: Adam moves an entry without a gradient too, by its momentum and
+    # weight decay.
     with torch.no_grad():
         for (tensor, mask), value, before in zip(held, values, moments, strict=True):
             tensor[mask] = value
@@ -186,6 +188,6 @@ def held_entries(optimizer: torch.optim.Optimizer, entries: Mapping[Tensor, Tens
 
 
 def _moments(optimizer: torch.optim.Optimizer, tensor: Tensor) -> dict[str, Tensor]:
-    """What the optimizer keeps for a parameter, entry by entry."""
+    """Return the optimizer state of a parameter that has one number for each of its entries."""
     state = optimizer.state.get(tensor, {})
     return {key: value for key, value in state.items() if isinstance(value, Tensor) and value.shape == tensor.shape}

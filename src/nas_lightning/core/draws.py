@@ -1,6 +1,6 @@
-"""Random draws named by what they are for, so that they can be shared or fresh on purpose.
+"""Random draws by key, so that they are shared or fresh on purpose.
 
-Every stochastic part (noise operation, drop-path, sampled mixing) asks for a generator by its own key, for instance
+Every stochastic part (noise operation, drop-path, sampled mixing) requests a generator by its own key, for instance
 (cell, edge, operation). While a `keyed` block is open, the generator is seeded by a hash of
 (seed, step, pass, key): the two evaluations of a finite difference open the same block and so see the same masks,
 the architecture step and the weight step open different ones and so see fresh masks, and nothing depends on the
@@ -21,13 +21,13 @@ Key = int | str
 
 def hashed_seed(*key: Key) -> int:
     """Mix a key into a seed of 63 bits: equal keys give equal seeds on every machine and in every process."""
-    plain = tuple(part if isinstance(part, str) else int(part) for part in key)  # numpy's integers print otherwise
+    plain = tuple(part if isinstance(part, str) else int(part) for part in key)  # numpy's integers have another repr
     digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def seeded_generator(*key: Key, device: torch.device | str = "cpu") -> Generator:
-    """A new generator on `device`, seeded by `key`."""
+    """Return a new generator on `device`, seeded by `key`."""
     return Generator(device=device).manual_seed(hashed_seed(*key))
 
 
@@ -42,12 +42,12 @@ _scope: ContextVar[_Scope | None] = ContextVar("draws", default=None)
 
 @contextmanager
 def keyed(seed: int, step: int, pass_name: str, rank: int = 0) -> Iterator[None]:
-    """Within the block, draws are functions of (seed, step, pass_name) and of the key that each part adds.
+    """Make draws within the block functions of (seed, step, pass_name) and of the key that each part adds.
 
     Args:
         seed: The run's seed.
         step: Optimizer steps of the weights taken so far.
-        pass_name: Which forward pass of the step this is: equal names share their draws.
+        pass_name: Name of the forward pass within the step; equal names share their draws.
         rank: Process rank; it enters only the draws that are made per sample.
     """
     token = _scope.set(_Scope((seed, step, pass_name), rank))
@@ -58,11 +58,11 @@ def keyed(seed: int, step: int, pass_name: str, rank: int = 0) -> Iterator[None]
 
 
 def generator(*key: Key, device: torch.device | str = "cpu", per_sample: bool = False) -> Generator | None:
-    """The generator for one stochastic part, or None (torch's global generator) outside a `keyed` block.
+    """Return the generator for one stochastic part, or None (torch's global generator) outside a `keyed` block.
 
     Args:
-        key: What the draw is for, within the pass.
-        device: Where the numbers are drawn.
+        key: Identity of the draw within the pass.
+        device: Device of the draw; the CPU and a GPU draw different numbers.
         per_sample: True where each image has its own draw, which must then differ between ranks.
     """
     scope = _scope.get()
@@ -72,13 +72,13 @@ def generator(*key: Key, device: torch.device | str = "cpu", per_sample: bool = 
 
 
 def normal_like(x: Tensor, *key: Key) -> Tensor:
-    """Standard normal numbers of the shape, type and device of `x`, one draw a sample."""
+    """Return standard normal numbers of the shape, type and device of `x`, independent for each sample."""
     rng = generator(*key, device=x.device, per_sample=True)
     return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=rng)
 
 
 def keep_mask(x: Tensor, keep: float, *key: Key) -> Tensor:
-    """Bernoulli(keep) mask of shape [B, 1, 1, 1] for the images of `x` [B, C, H, W]."""
+    """Return a Bernoulli(keep) mask of shape [B, 1, 1, 1] for the images of `x` [B, C, H, W]."""
     rng = generator(*key, device=x.device, per_sample=True)
     uniform = torch.rand((x.shape[0], 1, 1, 1), dtype=x.dtype, device=x.device, generator=rng)
     return (uniform < keep).to(x.dtype)

@@ -1,12 +1,12 @@
-"""One family of errors. Each carries one line that a user can act on.
+"""The hierarchy of errors. Each carries one line that a user can act on.
 
-A user's mistake says what is wrong, the value, what is allowed and the override that mends it; the command
-line prints that line and leaves with exit code 2. All else is a fault of ours or of the machine (exit code 1).
+The line about a user's mistake names the problem, the value, the allowed values and the override that fixes it; the
+command line prints it and exits with code 2. Everything else is a fault of ours or of the machine (exit code 1).
 """
 
 
 class NasLightningError(Exception):
-    """Root of the family."""
+    """Base class of all errors of this package."""
 
 
 class ConfigError(NasLightningError, ValueError):
@@ -22,7 +22,7 @@ class GenotypeError(ConfigError):
 
 
 class DamagedCheckpointError(ConfigError):
-    """A checkpoint that is not whole, or of another run; the one before it may do."""
+    """A checkpoint that is incomplete, or of another run; the previous one may be usable."""
 
 
 class MachineError(NasLightningError):
@@ -30,7 +30,7 @@ class MachineError(NasLightningError):
 
 
 class NonFiniteError(NasLightningError, ArithmeticError):
-    """A loss that is no number; the run stopped before the step that would have followed."""
+    """A non-finite loss; the run stopped before the step that it would have entered."""
 
 
 class FaultError(NasLightningError):
@@ -42,7 +42,10 @@ class SweepError(NasLightningError):
 
 
 class Interrupted(BaseException):
-    """The user asked twice to stop, or once where nothing is lost; not an Exception, so no handler swallows it."""
+    """The user asked twice to stop, or once where nothing is lost.
+
+    Not an Exception, so that no handler for errors swallows it.
+    """
 
 
 def in_one_line(error: BaseException) -> str:
@@ -51,18 +54,18 @@ def in_one_line(error: BaseException) -> str:
 
 
 def exit_code(error: Exception) -> tuple[int, str]:
-    """What the command line makes of an error.
+    """Map an error to the exit code and the message of the command line.
 
     Returns:
         2 for a user's mistake, 1 for a fault; and one line about it.
     """
     line = in_one_line(error)
-    # Hydra and Lightning by name: this module must wait for neither.
+    # Hydra's and Lightning's errors are matched by name: importing either here would slow down `--help`.
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, ConfigError) or "HydraException" in kinds:
         return 2, line
-    if "MisconfigurationException" in kinds:  # Lightning's word for arguments that do not fit
+    if "MisconfigurationException" in kinds:  # Lightning's error for arguments of the Trainer that do not fit
         return 2, f"trainer: {line}"
-    if isinstance(error, NasLightningError):  # it says all that is to be said
+    if isinstance(error, NasLightningError):  # its message is complete without the name of the class
         return 1, line
     return 1, f"{type(error).__name__}: {line}"

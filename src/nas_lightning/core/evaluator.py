@@ -1,4 +1,4 @@
-"""The contract of evaluators: how good a genotype is."""
+"""The contract of evaluators, which measure the quality of a genotype."""
 
 from typing import Any
 
@@ -7,24 +7,24 @@ from nas_lightning.core.part import Part
 
 
 class Evaluator(Part):
-    """Judges a genotype.
+    """Evaluator of a genotype.
 
     Attributes:
-        trains_briefly: Whether its arguments `images` and `epochs` can be set, so that members of `candidates` are
-            compared by brief retraining on the search halves.
+        trains_briefly: Its arguments `images` and `epochs` can be set, so that members of `candidates` are compared by
+            brief retraining on the search halves.
     """
 
     key = "evaluation"
     trains_briefly: bool = False
 
     def check(self, bench: Any) -> None:
-        """Refuse what cannot be evaluated before anything is written.
+        """Refuse an evaluation that is not possible, before anything is written.
 
         Args:
             bench: The parts of the run.
 
         Raises:
-            ConfigError: Such an evaluation.
+            ConfigError: The evaluation is not possible.
         """
 
     def __call__(self, genotype: Genotype, bench: Any) -> dict[str, Any]:

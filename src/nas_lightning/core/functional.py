@@ -15,9 +15,9 @@ _plain: ContextVar[bool] = ContextVar("plain_autograd", default=False)
 
 @contextmanager
 def plain_autograd() -> Iterator[None]:
-    """Within the block forward passes use torch's own operators only, for who differentiates their gradients again.
+    """Use torch's own operators only in forward passes within the block, for callers that differentiate twice.
 
-    Gradients by hand can be differentiated, too, but the plain formula is then computed a second time.
+    Hand-written gradients can be differentiated, too, but the plain formula is then computed a second time.
     """
     token = _plain.set(True)
     try:
@@ -27,19 +27,19 @@ def plain_autograd() -> Iterator[None]:
 
 
 def autograd_is_plain() -> bool:
-    """Whether such a block is open."""
+    """Return whether a block of `plain_autograd` is open."""
     return _plain.get()
 
 
 @contextmanager
 def full_precision(*kinds: str) -> Iterator[None]:
-    """Within the block numbers keep their own precision: no autocast and, on a GPU, no TF32.
+    """Compute in the precision of the tensors within the block: no autocast and, on a GPU, no TF32.
 
-    TF32, which torch takes for the convolutions of a GPU, rounds to 1e-3: what second derivatives are differences of.
-    Torch's older spelling, `allow_tf32`, cannot be read within the block.
+    TF32, torch's default for convolutions on a GPU, rounds to 1e-3; second derivatives, as differences of gradients,
+    drown in that error. Torch's older flag, `allow_tf32`, cannot be read within the block.
 
     Args:
-        kinds: Kinds of devices whose autocast is left, such as "cuda".
+        kinds: Device types whose autocast is disabled, such as "cuda".
     """
     cudnn: Any = torch.backends.cudnn
     operators: list[Any] = [cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul]
@@ -58,7 +58,7 @@ def full_precision(*kinds: str) -> Iterator[None]:
 
 @contextmanager
 def frozen_batch_stats(module: nn.Module) -> Iterator[None]:
-    """Within the block, train-mode batch normalisation uses batch statistics and moves no buffer.
+    """Let train-mode batch normalisation use batch statistics without moving a buffer within the block.
 
     The running statistics are not even handed to the kernel, so they stay bit-identical and the forward pass is a
     pure function: it can be repeated, differentiated twice and put under torch.func transforms.
@@ -75,7 +75,7 @@ def frozen_batch_stats(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Within the block the module is in evaluation mode; afterwards each part is in the mode it was in."""
+    """Put the module in evaluation mode within the block; restore the mode of each submodule afterwards."""
     training = [m for m in module.modules() if m.training]
     module.eval()
     try:
@@ -87,10 +87,10 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def batch_statistics(module: nn.Module) -> Iterator[None]:
-    """Within the block the module is in evaluation mode, but batch normalisation takes the statistics of the batch.
+    """Put the module in evaluation mode within the block, but normalise by the statistics of the batch.
 
-    For a supernet with other mixing weights than it was trained with, whose running statistics do not fit (as in the
-    released DARTS-PT code, which moves them, too). No buffer moves.
+    For a supernet whose mixing weights differ from those it was trained with, so that its running statistics do not fit
+    (as in the released DARTS-PT code, which moves them, too). No buffer moves.
     """
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     with evaluating(module):
@@ -104,13 +104,13 @@ def batch_statistics(module: nn.Module) -> Iterator[None]:
 
 
 def count_parameters(module: nn.Module, auxiliary: bool = False) -> int:
-    """Number of weights, without the auxiliary head unless asked for; architecture parameters are never inside."""
+    """Return the number of weights, with the auxiliary head only on request; architecture parameters do not count."""
     return sum(p.numel() for name, p in module.named_parameters() if auxiliary or not name.startswith("auxiliary"))
 
 
 @torch.no_grad()
 def count_macs(network: nn.Module, in_channels: int, image_size: int) -> int:
-    """Multiply-accumulates of one image through convolutions and linear layers, in evaluation mode."""
+    """Count the multiply-accumulates of one image in convolutions and linear layers, in evaluation mode."""
     device = next(network.parameters()).device
     mode = network.training
     network.eval()

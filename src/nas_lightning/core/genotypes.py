@@ -13,14 +13,14 @@ FILE = "genotype.json"
 """A genotype in a run folder; `runs/layout.py` takes the name from here."""
 
 NASBENCH201 = "nasbench201"
-"""Name of the space that a string form belongs to where nothing else is said."""
+"""Default name of the space that a string form belongs to."""
 Edge = tuple[int, str, int]
 """(node, operation, source): the operation's output is added to `node`, its input is `source`."""
 
 
 @dataclass(frozen=True)
 class Genotype:
-    """Cells as lists of edges. Nodes are numbered from the cell's inputs (0, 1, or 0 alone) on.
+    """A discrete architecture: cells as lists of edges, their nodes numbered from the inputs (0, 1, or 0 alone) on.
 
     Args:
         space: Name of the space that it belongs to.
@@ -69,10 +69,10 @@ class Genotype:
         Args:
             text: The string.
             space: Name of the space that the genotype belongs to.
-            where: What the message of an error begins with.
+            where: Beginning of an error's message.
 
         Raises:
-            GenotypeError: It is no such cell.
+            GenotypeError: The string is not such a cell.
         """
         edges = arch_strings.parse(text.strip(), where)
         return cls(space, {arch_strings.CELL: edges}, {arch_strings.CELL: arch_strings.CONCAT})
@@ -93,22 +93,22 @@ class Genotype:
 
     @property
     def arch_str(self) -> str:
-        """The string form of a cell of NAS-Bench-201, under which tables of accuracies know it.
+        """The string form of a cell of NAS-Bench-201, its key in tables of accuracies.
 
         Raises:
-            GenotypeError: It is no such cell.
+            GenotypeError: The genotype is not such a cell.
         """
         text = arch_strings.render(self.cells, self.concat)
         if text is None:
             raise GenotypeError(
-                f"genotype of space '{self.space}' has no arch_str: it is no cell of NAS-Bench-201; use"
+                f"genotype of space '{self.space}' has no arch_str: it is not a cell of NAS-Bench-201; use"
                 " space=nasbench201"
             )
         return text
 
     @property
     def architecture(self) -> str | None:
-        """One line that two genotypes share if their edges are the same, in whatever order these stand; None without.
+        """One line that is equal for genotypes with the same edges in whatever order; None without cells.
 
         Cell by cell `normal |sep_conv_3x3~0|skip_connect~1|`, `operation~source` of the edges into one node between
         bars, the nodes joined by `+`, as NAS-Bench-201 writes its cells.
@@ -121,7 +121,7 @@ class Genotype:
         return " ".join(cells) or None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists and dictionaries, as written to `genotype.json`; NAS-Bench-201 adds `arch_str`."""
+        """Return plain lists and dictionaries, as written to `genotype.json`; cells of NAS-Bench-201 add `arch_str`."""
         plain: dict[str, Any] = {"space": self.space}
         if self.cells:
             plain["cells"] = {name: [list(edge) for edge in edges] for name, edges in self.cells.items()}
@@ -151,7 +151,7 @@ class Genotype:
 
 
 def _node(value: Any) -> int:
-    """A node's number, as it stands: a fraction must not become another architecture."""
+    """Return a node's number, without conversion: a fraction must not become another architecture."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{value!r} is not the number of a node")
     return value

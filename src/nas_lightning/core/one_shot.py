@@ -1,4 +1,4 @@
-"""The trained supernet as selectors, controls and analyses see it.
+"""The contract of one-shot models: a trained supernet for selectors, controls and analyses.
 
 Shapes: R rows and O options of a choice.
 """
@@ -16,13 +16,13 @@ from nas_lightning.core.space import SearchSpace
 Item = TypeVar("Item")
 
 
-def plainly(items: Sequence[Item], title: str) -> Iterable[Item]:
-    """The items, without showing progress."""
+def untracked(items: Sequence[Item], title: str) -> Iterable[Item]:
+    """Return the items, without showing progress."""
     return items
 
 
-def silently(line: str) -> None:
-    """Shows nothing."""
+def discard(line: str) -> None:
+    """Print nothing."""
 
 
 BatchNormMode = Literal["eval", "train"]
@@ -30,10 +30,10 @@ BatchNormMode = Literal["eval", "train"]
 
 
 class Measure(Protocol):
-    """What the one-shot model does on `val` for any mixing weights: the same images for all of them, no gradients.
+    """Measurement of the one-shot model on `val`: the same images for all mixing weights, without gradients.
 
     Raises:
-        GenotypeError: Its outputs are not numbers.
+        GenotypeError: The outputs are not finite.
     """
 
     def __call__(
@@ -43,24 +43,27 @@ class Measure(Protocol):
         batches: int | range | None = None,
         batch_norm: BatchNormMode = "eval",
     ) -> float:
-        """A number for all of `val`, for its first `batches` batches, or for those of a range (modulo how many)."""
+        """Return the value on all of `val`, on its first `batches` batches, or on those of a range.
+
+        Indices of a range are taken modulo the number of batches.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class OneShot:
-    """A trained supernet as a selector sees it.
+    """A trained supernet with its measurements on `val`, as selectors see it.
 
     Args:
-        space: What was searched.
-        relaxation: How `arch` becomes mixing weights.
+        space: Its search space.
+        relaxation: Maps `arch` to mixing weights.
         arch: Architecture parameters by choice, each [R, O].
         seed: The run's seed; a selector keys its own draws by it.
         accuracy: The metric of the objective; larger is better.
-        loss: Its loss; smaller is better.
-        decisions: What is settled already; a selector may settle more.
+        loss: The objective's loss; smaller is better.
+        decisions: Decisions made so far; a selector may add to them.
         track: Shows progress over a sequence: track(items, title).
-        tell: Shows a line.
+        print_line: Prints a line in the terminal.
     """
 
     space: SearchSpace
@@ -70,15 +73,15 @@ class OneShot:
     accuracy: Measure
     loss: Measure | None = None
     decisions: Decisions | None = None
-    track: Callable[[Sequence[Any], str], Iterable[Any]] = plainly
-    tell: Callable[[str], None] = silently
+    track: Callable[[Sequence[Any], str], Iterable[Any]] = untracked
+    print_line: Callable[[str], None] = discard
 
     def mean(self) -> Mixing:
-        """Return the relaxation's mean with what is decided, each [R, O]: what the supernet is run with."""
+        """Return the relaxation's mean with decisions applied, each [R, O]: the mixing weights of the supernet."""
         mean = self.relaxation.mean(self.arch)
         return mean if self.decisions is None else self.decisions.fixed(mean)
 
     def strengths(self) -> Mixing:
-        """Return by what options and edges are compared, with what is decided, each [R, O]."""
+        """Return the strengths that options and edges are compared by, with decisions applied, each [R, O]."""
         strengths = self.relaxation.strengths(self.arch)
         return strengths if self.decisions is None else self.decisions.fixed(strengths)

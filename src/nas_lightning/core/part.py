@@ -1,4 +1,4 @@
-"""What a configuration builds: a part, which knows the key that it stands under."""
+"""The base class of parts: objects that a configuration builds and that know their key in it."""
 
 import traceback
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any, Self
 from weakref import WeakValueDictionary
 
 _BUILT: WeakValueDictionary[str, Any] = WeakValueDictionary()
-"""What a configuration has built last at each of its keys, also of classes that are no `Part`."""
+"""Last object built at each key of a configuration, also of classes that are not a `Part`."""
 OURS = ("nas_lightning", "torch", "torchvision", "torchmetrics", "lightning", "hydra", "omegaconf", "pydantic")
 """Packages whose frames in a traceback are not those of a user's part."""
 
@@ -15,7 +15,7 @@ class Part:
     """A part of a method: relaxation, hypergradient, perturbation, regularizer, selector, control, evaluator.
 
     Attributes:
-        key: Where the part stands in the configuration, such as `regularizer.NAME`; its messages begin with it. A part
+        key: Key of the part in the configuration, such as `regularizer.NAME`; its messages begin with it. A part
             that no configuration builds has the key of its class.
     """
 
@@ -31,15 +31,15 @@ class Part:
 
 
 def note_built(key: str, part: Any) -> None:
-    """Remember what stands at a key, so that a fault in it can be named."""
+    """Record the object built at a key, so that a fault in it can be located."""
     _BUILT[key] = part
 
 
 def place_of_fault(error: BaseException) -> str | None:
     """Return the part and the hook that an exception passed through, `regularizer.mine.on_op`; None where none did.
 
-    A part that is not one of this package counts before one that is: it is what called, or was called, in error. Of
-    several the outermost counts, whose hook was called first.
+    A user's part takes precedence over one of this package, because the fault is likelier there. Of several the
+    outermost is returned, whose hook was called first.
     """
     ours: str | None = None
     for frame, _ in traceback.walk_tb(error.__traceback__):

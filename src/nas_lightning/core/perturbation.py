@@ -1,4 +1,4 @@
-"""The contract of perturbations: what is done to the mixing weights in the weight step."""
+"""The contract of perturbations, which change the mixing weights in the weight step."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -11,12 +11,12 @@ from nas_lightning.core.part import Part
 
 
 class Perturbation(Part):
-    """Changes the mixing weights of the weight step; leaves them alone by itself.
+    """Perturbation of the mixing weights in the weight step; the base class is the identity.
 
     Attributes:
-        bn_mode: Mode of the supernet in which `loss_of_mixing` is evaluated: `eval` takes running statistics and
-            switches off what acts in training only. In either mode no buffer moves.
-        simplex: Whether it returns rows of operations to the simplex: then it takes relaxations on the simplex only.
+        bn_mode: Mode of the supernet in which `loss_of_mixing` is evaluated: `eval` uses running statistics and
+            disables parts that act in training only. In either mode no buffer moves.
+        simplex: It projects rows of operations onto the simplex, and therefore needs a relaxation on the simplex.
     """
 
     key = "perturbation"

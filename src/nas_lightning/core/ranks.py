@@ -1,4 +1,4 @@
-"""The processes of a distributed run: which of them this is, and what they agree on.
+"""Ranks and collectives of a distributed run.
 
 Works before `torch.distributed` is initialised, from the environment that torchrun, SLURM and Lightning set, and in a
 run of a single process.
@@ -18,13 +18,13 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 STARTED_HERE = "NAS_LIGHTNING_STARTED_HERE"
-"""Set in the environment of processes of `trainer=ddp_spawn`, of which SLURM's variables of the job say nothing."""
+"""Set in the environment of processes of `trainer=ddp_spawn`, which SLURM's variables of the job do not describe."""
 _RANKS = ("RANK", "SLURM_PROCID")
-"""Names of a process among all, as torchrun and SLURM set them; Lightning's own launcher sets one a machine."""
+"""Variables of the global rank that torchrun and SLURM set; Lightning's own launcher sets a local rank only."""
 
 
 def rank() -> int:
-    """Number of this process among all of the run."""
+    """Return the global rank of this process."""
     if _initialised():
         from torch import distributed
 
@@ -35,11 +35,11 @@ def rank() -> int:
         if name in os.environ and ranks_are_given():
             return int(os.environ[name])
     local, node = (int(os.environ.get(name) or 0) for name in ("LOCAL_RANK", "NODE_RANK"))
-    return local + node * int(os.environ.get("WORLD_SIZE") or 1)  # not 0 on the other machines, which is all it is for
+    return local + node * int(os.environ.get("WORLD_SIZE") or 1)  # enough to distinguish rank 0 from the others
 
 
 def count() -> int:
-    """How many processes communicate; 1 before they do."""
+    """Return the number of processes that communicate (world size); 1 before they do."""
     if not _initialised():
         return 1
     from torch import distributed
@@ -48,7 +48,7 @@ def count() -> int:
 
 
 def ranks_are_given() -> bool:
-    """Whether somebody else has started the processes: torchrun, SLURM (not its interactive shell), or a parent."""
+    """Return whether torchrun, SLURM (not its interactive shell) or a parent process has started the processes."""
     if "LOCAL_RANK" in os.environ:
         return True
     return int(os.environ.get("SLURM_NTASKS") or 1) > 1 and os.environ.get("SLURM_JOB_NAME") not in (
@@ -58,18 +58,18 @@ def ranks_are_given() -> bool:
 
 
 def started_by_lightning() -> bool:
-    """Whether Lightning has started this process beside the first one."""
+    """Return whether Lightning, in the process of rank 0, has started this process."""
     others = ("RANK", "SLURM_PROCID", STARTED_HERE)
     return int(os.environ.get("LOCAL_RANK") or 0) > 0 and not any(name in os.environ for name in others)
 
 
 def is_first() -> bool:
-    """Whether this process writes the run folder and talks to the user."""
+    """Return whether this process has rank 0, the one that writes the run folder and the terminal."""
     return rank() == 0
 
 
 def first_only(function: Callable[P, None]) -> Callable[P, None]:
-    """Let only the first process do it."""
+    """Run the function on rank 0 only."""
 
     @wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -80,7 +80,7 @@ def first_only(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def agreed(value: T) -> T:
-    """What the first process found, in all of them; they wait for it."""
+    """Return rank 0's value on every rank (a broadcast); the others wait for it."""
     if count() == 1:
         return value
     from torch import distributed
@@ -91,7 +91,7 @@ def agreed(value: T) -> T:
 
 
 def gathered(value: T) -> list[T]:
-    """What each process found, in all of them."""
+    """Return every rank's value, in the order of the ranks, on every rank (an all-gather)."""
     values = [value] * count()
     if count() > 1:
         from torch import distributed
@@ -101,10 +101,10 @@ def gathered(value: T) -> list[T]:
 
 
 def averaged(tensors: "Sequence[Tensor]") -> "list[Tensor]":
-    """Means over the processes, in one communication for each type of number.
+    """Return means over the processes, in one all-reduce for each type and device.
 
     Args:
-        tensors: Of the same shapes and in the same order in all processes.
+        tensors: Of the same shapes and in the same order on all ranks.
     """
     found = list(tensors)
     if count() == 1:
@@ -112,7 +112,7 @@ def averaged(tensors: "Sequence[Tensor]") -> "list[Tensor]":
     import torch
     from torch import distributed
 
-    for kind in dict.fromkeys((t.dtype, t.device) for t in tensors):  # in the same order in all processes
+    for kind in dict.fromkeys((t.dtype, t.device) for t in tensors):  # the same order on all ranks, or they deadlock
         alike = [i for i, t in enumerate(tensors) if (t.dtype, t.device) == kind]
         flat = torch.cat([tensors[i].detach().flatten() for i in alike])
         distributed.all_reduce(flat)
@@ -123,7 +123,7 @@ def averaged(tensors: "Sequence[Tensor]") -> "list[Tensor]":
 
 
 def take_over(tensors: "Sequence[Tensor]") -> None:
-    """Give every process the first one's numbers, in place."""
+    """Copy the tensors of rank 0 to every rank, in place."""
     if count() > 1:
         from torch import distributed
 
@@ -132,7 +132,7 @@ def take_over(tensors: "Sequence[Tensor]") -> None:
 
 
 def wait() -> None:
-    """Let all processes come as far as this."""
+    """Wait until all ranks have come here (a barrier)."""
     if count() > 1:
         from torch import distributed
 
@@ -140,7 +140,7 @@ def wait() -> None:
 
 
 def average_statistics(module: "nn.Module") -> None:
-    """Give every process the mean of all running statistics: each moved its own by the images that it saw."""
+    """Average the running statistics over all ranks, in place: each rank updated its own by its own images."""
     if count() > 1:
         buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
         for buffer, mean in zip(buffers, averaged(buffers), strict=True):
@@ -149,7 +149,7 @@ def average_statistics(module: "nn.Module") -> None:
 
 @contextmanager
 def local_normalisation(module: "nn.Module") -> Iterator[None]:
-    """Within the block, SyncBatchNorm normalises by the images of this process: it has no second derivative."""
+    """Let SyncBatchNorm normalise by the images of this rank within the block: it has no second derivative."""
     from torch import nn
 
     synced = [m for m in module.modules() if isinstance(m, nn.SyncBatchNorm)]
@@ -167,7 +167,7 @@ _groups: dict[int, Any] = {}
 
 
 def _alone() -> Any:
-    """The group of this process alone; the first call is made by all together."""
+    """Return the process group of this rank alone; the first call is collective."""
     if not _initialised():
         return None
     from torch import distributed

@@ -1,4 +1,4 @@
-"""The contract of regularizers, with the neutral version of every hook: a part writes only what it changes."""
+"""The contract of regularizers: hooks inside the supernet, neutral by default, so that a part overrides only some."""
 
 from collections.abc import Iterator
 from typing import ClassVar, Protocol
@@ -11,7 +11,7 @@ from nas_lightning.core.space import EdgeInfo, SearchSpace
 
 
 class Regularizer(Part):
-    """Acts inside the supernet; changes nothing by itself.
+    """Hooks inside the supernet; the base class changes nothing.
 
     A part with learnable parameters is a module as well: `class Mine(Regularizer, nn.Module)`.
 
@@ -35,11 +35,11 @@ class Regularizer(Part):
         return y
 
     def acts_on(self, op: str) -> bool:
-        """Return whether `on_op` may now change, or wants to see, the output of this operation."""
+        """Return whether `on_op` must now be called for this operation, to change or to read its output."""
         return type(self).on_op is not Regularizer.on_op
 
     def acts_on_edges(self) -> bool:
-        """Return whether `on_edge` may now change, or wants to see, the outputs of edges."""
+        """Return whether `on_edge` must now be called, to change or to read the outputs of edges."""
         return type(self).on_edge is not Regularizer.on_edge
 
     def on_images(self, images: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class Regularizer(Part):
         """Follow schedules from the absolute search epoch; called before each epoch, also after a rollback."""
 
     def metrics(self) -> dict[str, float]:
-        """Return what is worth a column of metrics.csv at the end of an epoch."""
+        """Return further columns of metrics.csv and their values at the end of an epoch."""
         return {}
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
@@ -62,7 +62,7 @@ class Supernet(Protocol):
     """All architectures of a space at once, an nn.Module; it holds no architecture parameters."""
 
     def attach(self, regularizers: tuple[Regularizer, ...]) -> None:
-        """Let these parts see every operation's and every edge's output; learnable ones join the weights."""
+        """Call the hooks of these parts on every operation and edge; learnable ones are trained with the weights."""
         ...
 
     def __call__(self, inputs: Tensor, mixing: Mixing, active: Active | None = None) -> Tensor:

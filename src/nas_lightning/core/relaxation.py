@@ -1,4 +1,4 @@
-"""The contract of relaxations: how architecture parameters become mixing weights.
+"""The contract of relaxations, which map architecture parameters to mixing weights.
 
 Shapes: R rows and O options of a choice.
 """
@@ -14,15 +14,15 @@ from nas_lightning.core.part import Part
 
 
 class Relaxation(Part):
-    """Maps architecture parameters to mixing weights, and keeps track of the options that take part.
+    """Map from architecture parameters to mixing weights, with the options that take part.
 
-    A relaxation writes `init`, `__call__` and `mean`; everything else is neutral. `init` calls `remember`; `mask` then
-    says which options of a row exist and are still open, and every other option weighs exactly 0.
+    A relaxation implements `init`, `__call__` and `mean`; everything else is neutral. `init` calls `remember`; `mask`
+    then returns the options of a row that exist and are still open, and every other option weighs exactly 0.
 
     Attributes:
-        simplex: Whether the mixing weights of each row of operations sum to 1. What renormalises rows, such as
-            SDARTS' perturbations, is refused where they do not.
-        none: Whether drawn paths may hold the operation `none`.
+        simplex: The mixing weights of each row of operations sum to 1. Parts that renormalise rows, such as SDARTS'
+            perturbations, are refused where they do not.
+        none: Drawn paths may hold the operation `none`.
         choices: The choices that `init` was given.
         kept: Boolean [R, O] by choice, on the CPU: the options that take part.
     """
@@ -53,11 +53,11 @@ class Relaxation(Part):
         return self(arch, epoch, generator)
 
     def strengths(self, arch: Tensors) -> Mixing:
-        """Return what genotypes are derived from, by default the mean."""
+        """Return the strengths that genotypes are derived from, each [R, O]; by default the mean."""
         return self.mean(arch)
 
     def active(self, mixing: Mixing) -> Active | None:
-        """Return which options are computed; None for all. Hard relaxations return the sampled ones."""
+        """Return the options to compute, boolean [R, O] by choice; None for all. Hard relaxations sample them."""
         return None
 
     def penalty(self, arch: Tensors) -> Tensor | None:
@@ -65,18 +65,18 @@ class Relaxation(Part):
         return None
 
     def metrics(self, epoch: int) -> dict[str, float]:
-        """Return what is worth a column of metrics.csv, such as a temperature."""
+        """Return further columns of metrics.csv and their values, such as a temperature."""
         return {}
 
     # Options that take part --------------------------------------------------------------------------------------
 
     def remember(self, choices: Mapping[str, Choice]) -> None:
-        """Begin with these choices, unrestricted."""
+        """Start with these choices, unrestricted."""
         self.choices = dict(choices)
         self.restrict({})
 
     def restrict(self, kept: Mapping[str, Tensor]) -> None:
-        """Let only these options take part from now on, in place of an earlier restriction.
+        """Restrict the relaxation to these options, in place of an earlier restriction.
 
         The others weigh exactly 0. On the simplex the kept ones of a row sum to 1; a row of which nothing is kept is
         all zeros.
@@ -92,8 +92,8 @@ class Relaxation(Part):
         self._placed = {}
 
     def mask(self, name: str, device: torch.device) -> Tensor | None:
-        """Return which options of a choice take part, boolean [R, O] on a device; None where all do."""
+        """Return the options of a choice that take part, boolean [R, O] on a device; None where all do."""
         if (name, device) not in self._placed:
-            kept = self.kept.get(name)  # without `init` nothing is known of the choice
+            kept = self.kept.get(name)  # None without `init`, which sets the choices
             self._placed[name, device] = None if kept is None or kept.all() else kept.to(device)
         return self._placed[name, device]

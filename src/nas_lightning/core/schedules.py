@@ -1,6 +1,6 @@
 """Schedules as functions of the absolute epoch, so that a resumed or rolled-back run sees the same values.
 
-Epochs count from 0; a schedule over E epochs is asked for e = 0 … E−1.
+Epochs count from 0; a schedule over E epochs is evaluated at e = 0 … E−1.
 """
 
 import math
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def cosine(epoch: int, epochs: int, start: float, end: float = 0.0) -> float:
-    """Half a cosine from `start` at epoch 0 towards `end`, which epoch E would reach.
+    """Return half a cosine from `start` at epoch 0 towards `end`, which epoch E would reach.
 
     >>> round(cosine(25, 50, 0.025, 0.001), 6)
     0.013
@@ -17,12 +17,12 @@ def cosine(epoch: int, epochs: int, start: float, end: float = 0.0) -> float:
 
 
 def exponential(epoch: int, epochs: int, start: float, end: float = 0.0, factor: float = 0.97) -> float:
-    """`start` times 0.97 to the power of the epoch: the ImageNet recipe of the DARTS code."""
+    """Return `start`·`factor`^epoch, at least `end`: the ImageNet recipe of the released DARTS code."""
     return max(end, start * factor**epoch)
 
 
 def linear(epoch: int, epochs: int, start: float, end: float = 0.0, tail: int = 5) -> float:
-    """Straight down over E−5 epochs, then over the last five from a fifth of one step's height to 0.
+    """Return a linear decay over E−5 epochs, then over the last five one from a fifth of one step's height to 0.
 
     The ImageNet recipe that PC-DARTS, SGAS and SDARTS share (released code).
     """
@@ -34,7 +34,7 @@ def linear(epoch: int, epochs: int, start: float, end: float = 0.0, tail: int = 
 
 
 def constant(epoch: int, epochs: int, start: float, end: float = 0.0) -> float:
-    """`start` at every epoch (fine-tuning in DARTS-PT)."""
+    """Return `start` at every epoch (fine-tuning in DARTS-PT)."""
     return start
 
 
@@ -47,23 +47,23 @@ SCHEDULES: dict[str, Callable[..., float]] = {
 
 
 def learning_rate(name: str, epoch: int, epochs: int, start: float, end: float = 0.0, warmup_epochs: int = 0) -> float:
-    """The learning rate of an epoch: a linear warm-up start·(e+1)/warmup, then the named schedule."""
+    """Return the learning rate of an epoch: a linear warm-up start·(e+1)/warmup, then the named schedule."""
     if epoch < warmup_epochs:
         return start * (epoch + 1) / warmup_epochs
     return SCHEDULES[name](epoch, epochs, start, end)
 
 
 def restarted(rate: float, at_restart: float, start: float, end: float = 0.0) -> float:
-    """A rate of a falling schedule when the rest of the curve is stretched to begin at `start` again.
+    """Return the rate of a decaying schedule whose remaining curve is rescaled to start at `start`.
 
-    That is what the second stage of the released DrNAS code does on today's PyTorch, whose cosine is a recursion: the
-    new optimizer begins at the full rate and falls by the factors of the old curve.
+    The second stage of the released DrNAS code does so on today's PyTorch, whose cosine is a recursion: the new
+    optimizer starts at the full rate and decays by the factors of the old curve.
 
     Args:
-        rate: What the schedule says now.
-        at_restart: What it said in the first epoch of the stage.
-        start: Rate that the stage begins at.
-        end: Rate that the schedule runs towards.
+        rate: Value of the schedule at this epoch.
+        at_restart: Value of the schedule at the first epoch of the stage.
+        start: Rate at the first epoch of the stage.
+        end: Rate at the end of the schedule.
 
     >>> round(restarted(cosine(26, 50, 0.1), cosine(25, 50, 0.1), 0.1), 4)
     0.0937
@@ -72,17 +72,17 @@ def restarted(rate: float, at_restart: float, start: float, end: float = 0.0) ->
 
 
 def drop_path_in_search(epoch: int, epochs: int, maximum: float) -> float:
-    """maximum·e/(E−1): reaches the maximum in the last epoch (RobustDARTS, search phase)."""
+    """Return maximum·e/(E−1), which reaches the maximum in the last epoch (RobustDARTS, search phase)."""
     return maximum * epoch / max(1, epochs - 1)
 
 
 def drop_path_in_evaluation(epoch: int, epochs: int, maximum: float) -> float:
-    """maximum·e/E: never quite reaches the maximum (DARTS, evaluation phase)."""
+    """Return maximum·e/E, which never quite reaches the maximum (DARTS, evaluation phase)."""
     return maximum * epoch / epochs
 
 
 def perturbation_radius(epoch: int, epochs: int, start: float, maximum: float) -> float:
-    """From `start` straight towards `maximum`, which epoch E would reach (SDARTS, paper and released code).
+    """Return the radius, linear from `start` to `maximum` at epoch E (SDARTS, paper and released code).
 
     >>> [round(perturbation_radius(epoch, 50, 0.03, 0.3), 4) for epoch in (0, 25, 49)]
     [0.03, 0.165, 0.2946]

@@ -1,4 +1,4 @@
-"""The contract of selectors: how a genotype is derived from a trained supernet."""
+"""The contract of selectors, which derive a genotype from a trained supernet."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from nas_lightning.core.space import SearchSpace
 
 @dataclass(frozen=True)
 class Tuning:
-    """The stage of a selector that trains: the search goes on between its decisions.
+    """The stage of a selector that trains: the search continues between its decisions.
 
     Args:
         epochs: Epochs of the stage.
@@ -26,11 +26,11 @@ class Tuning:
 
 
 def tuning_overrides(lr: float, train_arch: bool = True) -> dict[str, Any]:
-    """What differs from the search while its supernet is fine-tuned: a constant rate, no warm-ups, no controls.
+    """Return the overrides for fine-tuning a supernet: a constant rate, no warm-ups, no controls.
 
     Args:
         lr: Learning rate of the weights.
-        train_arch: Whether the architecture parameters go on learning.
+        train_arch: Train the architecture parameters, too.
     """
     overrides: dict[str, Any] = {
         "search.stages": None,
@@ -48,24 +48,24 @@ def tuning_overrides(lr: float, train_arch: bool = True) -> dict[str, Any]:
 
 
 class Selector(Part):
-    """Derives the genotype that a search ends with.
+    """Derivation of the final genotype of a search.
 
-    A selector writes `__call__`, `select` or both. One that trains returns a `Tuning` from `tuning`: it then has a
+    A selector implements `__call__`, `select` or both. One that trains returns a `Tuning` from `tuning`: it then has a
     stage of its own after those of the search, and `decide` is called before each of its epochs.
 
     Attributes:
-        needs_supernet: Whether a supernet is trained for it at all.
+        needs_supernet: False where no supernet has to be trained for it.
     """
 
     key = "selector"
     needs_supernet: bool = True
 
     def __call__(self, space: SearchSpace, strengths: Mixing) -> Genotype | None:
-        """Return the genotype of the strengths alone, noted after every epoch; None if they do not determine it."""
+        """Return the genotype of the strengths alone, recorded after every epoch; None if they do not determine it."""
         return None
 
     def select(self, one_shot: OneShot) -> Genotype:
-        """Return the genotype that the search ends with, by default that of the strengths.
+        """Return the final genotype of the search, by default that of the strengths.
 
         Raises:
             ConfigError: The strengths do not determine it.
@@ -79,16 +79,16 @@ class Selector(Part):
         """Return the stage in which the selector trains, or None.
 
         Args:
-            space: What is searched.
+            space: The search space.
             search: The section `search` of the configuration.
-            decisions: What is settled already; None for nothing.
+            decisions: Decisions made so far; None for none.
         """
         return None
 
     def decide(self, one_shot: OneShot, epoch: int) -> bool:
-        """Make the decisions that are due before an epoch (from 0) of its stage; return whether there was one."""
+        """Make the decisions due before an epoch (from 0) of its stage; return True if there was one."""
         return False
 
     def val_batches(self, space: SearchSpace, number: int) -> int:
-        """Return how many batches of `val`, of `number` in all, it evaluates where nothing is settled before."""
+        """Return the number of batches of `val`, which has `number`, that it evaluates if nothing is decided before."""
         return 0

@@ -1,4 +1,4 @@
-"""What may be searched: the contract of search spaces.
+"""The contract of search spaces.
 
 Shapes: R rows and O options of a choice.
 """
@@ -15,7 +15,17 @@ from nas_lightning.core.genotypes import Genotype
 
 @dataclass(frozen=True)
 class EdgeInfo:
-    """Where a mixed operation stands: what the hooks of a regularizer may know of it."""
+    """The place of a mixed operation in the supernet, for the hooks of regularizers.
+
+    Attributes:
+        choice: Name of the choice of operations.
+        cell: Index of the cell.
+        row: Row of the choice.
+        source: Node that the edge leaves.
+        node: Node that the edge enters.
+        stride: Stride of the operations.
+        channels: Channels that the operations compute.
+    """
 
     choice: str
     cell: int
@@ -27,7 +37,7 @@ class EdgeInfo:
 
 
 class SearchSpace(Protocol):
-    """What may be searched."""
+    """A search space: its choices, its supernet and its discrete networks."""
 
     name: str
     choices: dict[str, Choice]
@@ -41,7 +51,7 @@ class SearchSpace(Protocol):
         stem: str = "cifar",
         engine: str = "auto",
     ) -> nn.Module:
-        """The supernet: `supernet(inputs, mixing, active=None)` → outputs."""
+        """Build the supernet: `supernet(inputs, mixing, active=None)` → outputs."""
         ...
 
     def network(
@@ -54,19 +64,19 @@ class SearchSpace(Protocol):
         auxiliary: bool = False,
         stem: str = "cifar",
     ) -> nn.Module:
-        """The discrete network of a genotype."""
+        """Build the discrete network of a genotype."""
         ...
 
     def genotype(self, scores: Mapping[str, Tensor], keep: int | None = None) -> Genotype:
-        """Discretise option strengths, each [R, O]."""
+        """Discretise option strengths, each [R, O]; `keep` edges a node replace the number of the space."""
         ...
 
     def sample(self, generator: Generator | None = None, none: bool = True) -> Mixing:
-        """A uniformly drawn path, zeros and ones by choice, each [R, O]; `none=False` leaves that operation out."""
+        """Draw a path uniformly: zeros and ones by choice, each [R, O]; `none=False` leaves that operation out."""
         ...
 
     def genotype_of(self, path: Mixing) -> Genotype:
-        """The genotype of a drawn path, edge by edge as it was drawn."""
+        """Return the genotype of a drawn path, edge by edge as it was drawn."""
         ...
 
     def validate(self, genotype: Genotype) -> None:
@@ -78,5 +88,5 @@ class SearchSpace(Protocol):
         ...
 
     def variant(self, **changes: Any) -> "SearchSpace":
-        """A copy with other attributes: `partial_channels`, `edge_weights`."""
+        """Return a copy with other attributes: `partial_channels`, `edge_weights`."""
         ...

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from nas_lightning.config.schema import BESIDE_THE_EXPERIMENT, LOADING_KEYS
+from nas_lightning.config.schema import IGNORED_IN_COMPARISONS, LOADING_KEYS
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.runs import documents, layout
 
@@ -53,7 +53,7 @@ _NORMAL_CELL = ("genotype", "cells", "normal")  # lists of node, operation and s
 
 # Keys of config.yaml, with all below them, that do not change what is compared.
 _IGNORED = (
-    *BESIDE_THE_EXPERIMENT,
+    *IGNORED_IN_COMPARISONS,
     *(f"data.{key}" for key in (*LOADING_KEYS, "root", "path", "download")),
 )
 

@@ -169,7 +169,7 @@ class Perturbation(Selector):
         measured = self._told([options[o] for o in candidates], scores)
         decisions.decide(name, row, candidates[best], **told, measured=measured)
         where = f"{name}, {decisions.choices[name].sources[row]} → {decisions.choices[name].nodes[row]}"
-        one_shot.tell(f"selection: {where} is {options[candidates[best]]} ({self._measured}: {measured})")
+        one_shot.print_line(f"selection: {where} is {options[candidates[best]]} ({self._measured}: {measured})")
 
     def _decide_edges(self, one_shot: OneShot, name: str, node: int, told: dict[str, Any]) -> None:
         decisions = one_shot.decisions
@@ -183,7 +183,9 @@ class Perturbation(Selector):
             for index in sorted(dropped):
                 decisions.prune(name, rows[index], **told, measured=measured)
             kept = ", ".join(str(choice.sources[row]) for row in decisions.present(name, node))
-            one_shot.tell(f"selection: {name}, node {node} keeps its edges from {kept} ({self._measured}: {measured})")
+            one_shot.print_line(
+                f"selection: {name}, node {node} keeps its edges from {kept} ({self._measured}: {measured})"
+            )
 
     @property
     def _measured(self) -> str:

@@ -1,1 +1,1 @@
-"""Sweeps: the grammar of their command, their members in whatever process, their table and exit code."""
+"""Sweeps: the grammar of their command, their members in any process, their table and exit code."""

@@ -1,4 +1,4 @@
-"""What a sweep runs, read from the words of its command: the values of each key, and how many members they make."""
+"""The grammar of a sweep's command: the values of each key, and the number of members."""
 
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -7,19 +7,19 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep
 from omegaconf import DictConfig
 
-from nas_lightning.config.compose import compose, explaining, hydra_settings
+from nas_lightning.config.compose import compose, hydra_settings, one_line_errors
 from nas_lightning.core.errors import ConfigError
 
 
 def sweep_choices(overrides: Sequence[str]) -> dict[str, list[str] | None]:
-    """What a sweep gives each key, the last override of a key alone, as Hydra does.
+    """Parse the values of each key of a sweep; the last override of a key counts, as in Hydra.
 
     Returns:
-        By key, the overrides of which each member takes one; None where only Hydra knows them (a glob). Of an interval
-        its ends.
+        By key, the overrides of which each member takes one: of an interval its ends; None for a glob, which only
+        Hydra can expand.
     """
     choices: dict[str, list[str] | None] = {}
-    with explaining(overrides):
+    with one_line_errors(overrides):
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     for override in parsed:
         key = override.get_key_element()
@@ -36,7 +36,7 @@ def sweep_choices(overrides: Sequence[str]) -> dict[str, list[str] | None]:
 
 
 def sweep_members(overrides: Sequence[str]) -> list[list[str]]:
-    """Overrides of single runs that together show every value of a sweep once.
+    """Return the overrides of single runs that together contain every value of a sweep.
 
     Varying one key at a time finds each wrong value without composing the whole product.
     """
@@ -49,20 +49,20 @@ def sweep_members(overrides: Sequence[str]) -> list[list[str]]:
 
 
 def params_of(settings: DictConfig) -> list[str]:
-    """Overrides that a sweep has from its configuration, `hydra.sweeper.params`."""
+    """Return the overrides in the configuration of a sweep, `hydra.sweeper.params`."""
     return [f"{key}={value}" for key, value in (settings.sweeper.get("params") or {}).items()]
 
 
 def limited(overrides: Sequence[str]) -> list[str]:
-    """The command with `sweep_limit` in it: of an experiment's values of a swept key, only the first so many.
+    """Apply `sweep_limit` to a command: keep the first values only of the keys that its experiment sweeps.
 
-    What the command line itself sweeps over stays whole.
+    Keys that the command line itself sweeps are not limited.
 
     Raises:
-        ConfigError: A key to limit, of the command, that is not swept; or a sweep over sweeps.
+        ConfigError: A key with a limit on the command line is not swept, or the command sweeps over sweeps.
     """
     first = sweep_members(overrides)[0]
-    for key in ("experiment", "scale"):  # Hydra would take the first one's keys and folder for all
+    for key in ("experiment", "scale"):  # Hydra would use the keys and the folder of the first for all
         words = sweep_choices(overrides).get(key) or ()
         if len(words) > 1 and any(params_of(hydra_settings([*first, word])) for word in words):
             raise ConfigError(f"{key}: {' and '.join(words)} are sweeps of their own; give one at a time")
@@ -71,16 +71,16 @@ def limited(overrides: Sequence[str]) -> list[str]:
         return list(overrides)
     given = sweep_choices(overrides)
     swept = sweep_choices(params_of(hydra_settings(first)))
-    for word in given:  # those of a file, as of scale=smoke, are for whatever the experiment sweeps
+    for word in given:  # limits in a file, as in scale=smoke, may name keys that this experiment does not sweep
         section, _, key = word.lstrip("+").partition(".")
         if section == "sweep_limit" and key and key not in {**swept, **given}:
-            raise ConfigError(f"sweep_limit.{key}: nothing sweeps over it; allowed: {', '.join(swept) or 'none here'}")
+            raise ConfigError(f"sweep_limit.{key}: this key is not swept; allowed: {', '.join(swept) or 'none here'}")
     cut = {key: values[: limits[key]] for key, values in swept.items() if values and key in limits and key not in given}
     return [*overrides, *(f"{key}={','.join(v.partition('=')[2] for v in values)}" for key, values in cut.items())]
 
 
 def check_single(overrides: Sequence[str]) -> None:
-    """Refuse an experiment that is a sweep without -m: with what its keys are by default it is none of its members.
+    """Refuse an experiment that is a sweep without -m: with the defaults of its keys it is none of its members.
 
     Raises:
         ConfigError: A key that it sweeps over, other than the seed, has no value on the command line.
@@ -100,7 +100,7 @@ def check_single(overrides: Sequence[str]) -> None:
 
 
 def size_of(swept: Mapping[str, list[str] | None], settings: DictConfig) -> int | None:
-    """How many members a sweep has; None where only its sweeper knows."""
+    """Return the number of members of a sweep; None where only its sweeper knows it."""
     trials = settings.sweeper.get("n_trials")
     if trials is not None:
         return int(trials)

@@ -1,7 +1,7 @@
-"""One member of a sweep, in whatever process a launcher runs it.
+"""One member of a sweep, in any process that a launcher starts.
 
-Members may run in other processes and on other machines, and of one that raises Hydra tells nothing but its exception.
-So members do not raise: each leaves a record.
+Members may run in other processes and on other machines, and Hydra reports nothing but the exception of one that
+raises. So members do not raise: each leaves a record.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ from nas_lightning.core.errors import Interrupted, exit_code
 from nas_lightning.sweeps.records import Record, ended
 from nas_lightning.sweeps.resolvers import register_resolvers
 
-register_resolvers()  # here: a launcher's own process imports this module, and nothing else of ours, to find `Member`
+register_resolvers()  # on import: to unpickle `Member`, a launcher's process imports this module and no other of ours
 
 Run = Callable[[DictConfig], tuple[dict[str, Any] | None, bool]]
-"""Runs a member; returns its summary and whether it had been finished before."""
+"""Function that runs a member; returns its summary and True where it had been finished before."""
 
 
 def validation_accuracy(summary: Mapping[str, Any]) -> float | None:
-    """What members are compared by: of the retrained network on `val`, else of the search; never on test."""
+    """Return the accuracy on `val` of the retrained network, else of the search, in percent; never that on test."""
     for part in ("evaluation", "search"):
         value = (summary.get(part) or {}).get("val_accuracy")
         if value is not None:
@@ -37,13 +37,13 @@ def validation_accuracy(summary: Mapping[str, Any]) -> float | None:
 
 @dataclass(frozen=True)
 class Member:
-    """What Hydra calls for each member, wherever a launcher sends it.
+    """Callable that Hydra runs for each member, pickled to the process that a launcher chooses.
 
     Attributes:
-        run: What does the work.
-        records: Folder of the records; it is gone when the sweep has ended.
-        size: Members in all, where that is known.
-        home: Process of the sweep. In others the terminal is not touched: several members would write over each other.
+        run: Function that runs the member.
+        records: Folder of the records; it is removed when the sweep ends.
+        size: Number of members; None where it is unknown.
+        home: Process id of the sweep. Other processes print nothing: several members would write over each other.
     """
 
     run: Run
@@ -62,7 +62,7 @@ class Member:
         """
         settings = HydraConfig.get()
         record = Record(int(settings.job.num), str(settings.runtime.output_dir), list(settings.overrides.task))
-        if not self.records.is_dir():  # queued while the sweep was stopped
+        if not self.records.is_dir():  # still queued when the sweep was stopped
             raise Interrupted("the sweep that this run belongs to has ended")
         self._write(record)
         at_home = os.getpid() == self.home
@@ -83,7 +83,7 @@ class Member:
         return record.val_accuracy
 
     def _write(self, record: Record) -> None:
-        if ranks.is_first():  # one record for all of them
+        if ranks.is_first():  # one record for all ranks; renamed into place, because the sweep reads it meanwhile
             file = self.records / f"{record.number}.json"
             file.with_suffix(".tmp").write_text(json.dumps(asdict(record)))
             file.with_suffix(".tmp").replace(file)

@@ -1,4 +1,4 @@
-"""Which trainers a sweep can run: none whose processes would each run the whole sweep again."""
+"""Check of distributed trainers in a sweep: ranks that repeat the command would each run the whole sweep."""
 
 import os
 from collections.abc import Mapping
@@ -7,20 +7,20 @@ from typing import Any
 from nas_lightning.core.errors import ConfigError
 
 OWN_PROCESSES = ("spawn", "fork", "notebook")
-"""Words in the names of strategies whose ranks are made by this process, not by running the command again."""
+"""Words in the names of strategies whose ranks this process starts itself, without repeating the command."""
 
 
 def check_ranks(trainer: Mapping[str, Any], launcher: Mapping[str, Any]) -> None:
-    """Refuse ranks that Lightning makes by running the command again: each would run the whole sweep.
+    """Refuse ranks that Lightning starts by repeating the command: each would run the whole sweep.
 
-    Only the words are read: the machine that a sweep is sent from may not have the devices of its members.
+    Only the configuration is read: the machine that a sweep is sent from may not have the devices of its members.
 
     Args:
         trainer: Section `trainer` of a member.
         launcher: Hydra's launcher.
 
     Raises:
-        ConfigError: Such a trainer, and no ranks from outside.
+        ConfigError: The trainer would start such ranks, and no launcher has started them.
     """
     strategy, devices = str(trainer.get("strategy") or "auto"), trainer.get("devices", 1)
     several = {"devices": _several(devices, trainer), "num_nodes": int(trainer.get("num_nodes") or 1) > 1}
@@ -38,7 +38,7 @@ def check_ranks(trainer: Mapping[str, Any], launcher: Mapping[str, Any]) -> None
 
 
 def _several(devices: Any, trainer: Mapping[str, Any]) -> bool:
-    """Whether `trainer.devices` means more than one, or may: all that there are, where these are no CPUs."""
+    """Return whether `trainer.devices` is, or may be, more than one: `auto` may on anything but a CPU."""
     if isinstance(devices, str) and "," in devices:
         devices = [word for word in devices.split(",") if word.strip()]
     if not isinstance(devices, (int, str)):

@@ -1,4 +1,4 @@
-"""What is known of each member of a sweep: a file each while it runs, then a table and sweep.csv."""
+"""Records of the members of a sweep: a file each while it runs, then a table and sweep.csv."""
 
 import os
 import socket
@@ -15,17 +15,17 @@ from nas_lightning.runs import documents, tables
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a member.
+    """The state of a member of a sweep.
 
     Attributes:
-        number: Its place in the sweep.
-        folder: Its run folder.
-        overrides: Its part of the command.
-        status: How far it is.
-        reason: Why it failed, in one line.
-        mistake: Whether that is the user's mistake, not a fault.
-        val_accuracy: What it is compared by, in percent; null where it measured none.
-        process: Machine and process id that it runs in.
+        number: Index in the sweep.
+        folder: Run folder.
+        overrides: Overrides of this member.
+        status: Progress or outcome.
+        reason: Reason of a failure, in one line.
+        mistake: True where the failure is the user's mistake, not a fault.
+        val_accuracy: Accuracy on `val` in percent, by which members are compared; None where none was measured.
+        process: Host name and process id.
     """
 
     number: int
@@ -38,20 +38,25 @@ class Record:
     process: list[Any] = field(default_factory=lambda: [socket.gethostname(), os.getpid()])
 
     def line(self, ended: int, size: int | None) -> str:
-        """One line about a member that has ended."""
+        """Return one line about a member that has ended.
+
+        Args:
+            ended: Number of members that have ended.
+            size: Number of members in all; None where it is unknown.
+        """
         words = {"skipped": "skipped, finished before", "failed": f"failed ({self.reason})"}
-        said, of = words.get(self.status, self.status), "" if size is None else f" of {size}"
-        return f"sweep: {ended}{of} ended: {short(self.folder)}: {said}"
+        outcome, of = words.get(self.status, self.status), "" if size is None else f" of {size}"
+        return f"sweep: {ended}{of} ended: {short(self.folder)}: {outcome}"
 
 
 def read_records(records: Path) -> list[Record]:
-    """All records of a sweep, by number."""
+    """Read all records of a sweep, sorted by number."""
     found = [Record(**documents.read_json(file)) for file in records.glob("*.json")]
     return sorted(found, key=lambda record: record.number)
 
 
 def ended(records: Path) -> list[Record]:
-    """Those of members that have ended, not by interruption."""
+    """Read the records of members that have ended other than by interruption."""
     return [record for record in read_records(records) if record.status not in ("running", "interrupted")]
 
 
@@ -59,8 +64,8 @@ def show(members: Sequence[Record], path: Path) -> None:
     """Write sweep.csv and print the same as a table.
 
     Args:
-        members: All of them.
-        path: The file.
+        members: All records.
+        path: Path of sweep.csv.
     """
     rows = [
         {
@@ -82,7 +87,7 @@ def show(members: Sequence[Record], path: Path) -> None:
 
 
 def _differing(members: Sequence[Record]) -> list[dict[str, str]]:
-    """Of each member, the overrides that are not the same in all; of a single one, all."""
+    """Return, for each member, the overrides that differ between members; all for a single member."""
     given = [dict(override.lstrip("+").split("=", 1) for override in m.overrides if "=" in override) for m in members]
     keys = list(dict.fromkeys(key for one in given for key in one))
     kept = [key for key in keys if len({one.get(key) for one in given}) > 1] or (keys if len(given) == 1 else [])
@@ -90,5 +95,5 @@ def _differing(members: Sequence[Record]) -> list[dict[str, str]]:
 
 
 def short(path: str) -> str:
-    """A path as the user would write it from here."""
+    """Return a path relative to the current folder where it lies inside, else unchanged."""
     return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path

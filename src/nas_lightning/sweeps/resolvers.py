@@ -1,4 +1,4 @@
-"""Interpolations that the configuration uses."""
+"""Resolvers of the interpolations in the configuration."""
 
 import hashlib
 import json
@@ -13,23 +13,22 @@ from nas_lightning.runs.layout import log_name
 
 
 def member_folder(_: str = "", *, _root_: DictConfig) -> str:
-    """Folder of a sweep's member: a slug and a hash of its resolved configuration, so that it is found again."""
-    config = as_dict(_root_)
-    return member_name(config)
+    """Return the folder of a sweep's member, a function of its resolved configuration, so that a rerun finds it."""
+    return member_name(as_dict(_root_))
 
 
 def member_name(config: dict[str, Any]) -> str:
-    """`<method>-<space>-<data>-<seed>-<hash>`, only `[A-Za-z0-9_.-]`."""
+    """Return `<method>-<space>-<data>-<seed>-<hash>` of a configuration, only `[A-Za-z0-9_.-]`."""
     data = str(config["data"]["_target_"]).rsplit(".", 1)[-1].lower()
     words = (config["method"], config["space"].get("name", "space"), data, f"seed{config['seed']}")
     slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(map(str, words)))
-    # Whether finished members are skipped, how many there are, and how runs are labelled, makes no other member.
-    told = {key: value for key, value in config.items() if key not in ("skip_finished", "tags", "sweep_limit")}
-    text = json.dumps(identity(told), sort_keys=True)
+    # These keys change neither a member nor its result, so they do not enter its name.
+    hashed = {key: value for key, value in config.items() if key not in ("skip_finished", "tags", "sweep_limit")}
+    text = json.dumps(identity(hashed), sort_keys=True)
     return f"{slug}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 
 def register_resolvers() -> None:
-    """Make the interpolations known; repeating it does no harm."""
+    """Register the resolvers with OmegaConf; repeated calls are harmless."""
     OmegaConf.register_new_resolver("member_folder", member_folder, replace=True)
     OmegaConf.register_new_resolver("log_name", lambda _="": log_name(), replace=True)

@@ -1,7 +1,6 @@
 """Sweeps: many runs of one command, by any of Hydra's launchers.
 
-Members leave records (`members.py`); the process that was called makes the progress, the table and the exit code of
-them.
+Members leave records (`members.py`), from which the process of the command derives progress, table and exit code.
 """
 
 import contextlib
@@ -28,15 +27,15 @@ from nas_lightning.sweeps.records import Record, ended, read_records, short, sho
 
 
 def run_sweep(overrides: Sequence[str], run: Run, launch: Callable[[Member], None]) -> None:
-    """Check every value of a sweep, run it, and tell of all members in a table and in sweep.csv.
+    """Check every value of a sweep, run it, and report all members in a table and in sweep.csv.
 
     Args:
-        overrides: The command.
-        run: Runs a member.
-        launch: Has Hydra call the member for each of the sweep's runs.
+        overrides: The overrides of the command.
+        run: Function that runs a member.
+        launch: Function that lets Hydra call a `Member` for each run of the sweep.
 
     Raises:
-        ConfigError: A value is refused, before anything is written; or members failed, all by such mistakes.
+        ConfigError: A value is refused, before anything is written; or members failed, all by the user's mistakes.
         SweepError: Members failed.
         Interrupted: The user stopped the sweep.
     """
@@ -69,20 +68,18 @@ def run_sweep(overrides: Sequence[str], run: Run, launch: Callable[[Member], Non
 
 
 def _end(members: list[Record], folder: Path, size: int | None, ending: BaseException | None) -> None:
-    """Table, sweep.csv, and what the command ends with."""
+    """Write table and sweep.csv, and raise the error that the command ends with, if any."""
     stopped = isinstance(ending, (Interrupted, KeyboardInterrupt)) or any(m.status == "interrupted" for m in members)
     if stopped:
         _stop([member for member in members if member.status == "running"])
-    told = "" if ending is None or stopped else f" ({type(ending).__name__}: {' '.join(str(ending).split())[:200]})"
-    fate = {"status": "interrupted"} if stopped else {"status": "failed", "reason": f"its process ended{told}"}
+    cause = "" if ending is None or stopped else f" ({type(ending).__name__}: {' '.join(str(ending).split())[:200]})"
+    fate = {"status": "interrupted"} if stopped else {"status": "failed", "reason": f"its process ended{cause}"}
     members = [replace(m, **fate) if m.status == "running" else m for m in members]  # type: ignore[arg-type]
     table = folder / layout.SWEEP
     show(members, table)
     if stopped:
         done, of = sum(m.status in ("finished", "skipped") for m in members), "" if size is None else f" of {size}"
-        raise Interrupted(
-            f"the sweep was stopped, {done}{of} members are finished; the same command goes on with the rest"
-        )
+        raise Interrupted(f"the sweep was stopped, {done}{of} members are finished; repeat the command to run the rest")
     failed = [member for member in members if member.status == "failed"]
     if failed:
         kind = ConfigError if all(member.mistake for member in failed) else SweepError
@@ -96,20 +93,20 @@ def _end(members: list[Record], folder: Path, size: int | None, ending: BaseExce
 
 @contextlib.contextmanager
 def _announcing(records: Path, size: int | None, settings: DictConfig) -> Iterator[None]:
-    """A line as each member ends, where members run in processes of their own; in this one they tell themselves."""
+    """Print a line as each member ends, where members run in other processes; in this one they print it themselves."""
     if "basic" in str(settings.launcher.get("_target_")):
         yield
         return
     over = threading.Event()
 
     def watch() -> None:
-        told: set[int] = set()
+        announced: set[int] = set()
         while True:
-            last = over.wait(0.5)
+            last = over.wait(0.5)  # read once more after the end: a member may have ended since
             for record in ended(records):
-                if record.number not in told:
-                    told.add(record.number)
-                    print(record.line(len(told), size), flush=True)
+                if record.number not in announced:
+                    announced.add(record.number)
+                    print(record.line(len(announced), size), flush=True)
             if last:
                 return
 
@@ -123,7 +120,7 @@ def _announcing(records: Path, size: int | None, settings: DictConfig) -> Iterat
 
 
 def _stop(running: Sequence[Record]) -> None:
-    """Interrupt members on this machine: a launcher whose own process is stopped may leave them behind."""
+    """Interrupt members on this machine: a launcher that is stopped may leave them running."""
     for machine, process in (record.process for record in running):
         if machine == socket.gethostname() and process != os.getpid():
             with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_lightning.config.aliases import identity
-from nas_lightning.config.schema import BESIDE_THE_EXPERIMENT, LOADING_KEYS
+from nas_lightning.config.schema import IGNORED_IN_COMPARISONS, LOADING_KEYS
 from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.runs.versions import git_commit, versions
@@ -55,7 +55,7 @@ DECISIVE = (
 
 def comparable_hash(plain: Mapping[str, Any]) -> str:
     """Hash what runs must share in their configuration to be averaged: all that affects results, without the seed."""
-    shared = {key: value for key, value in plain.items() if key not in BESIDE_THE_EXPERIMENT}
+    shared = {key: value for key, value in plain.items() if key not in IGNORED_IN_COMPARISONS}
     trainer = plain["trainer"]
     decisive = {key: trainer[key] for key in DECISIVE if trainer.get(key) not in (None, False, 0, 1.0, "32-true", "32")}
     count = number_of_processes(trainer)
