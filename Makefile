@@ -34,7 +34,7 @@ lint: .venv/.installed-dev ## check style and formatting (ruff)
 types: .venv/.installed-dev ## check types (mypy)
 	$(BIN)/mypy
 
-format: .venv/.installed-dev ## mend style and formatting (ruff)
+format: .venv/.installed-dev ## fix style and formatting (ruff)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

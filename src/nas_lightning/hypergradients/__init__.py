@@ -1,4 +1,4 @@
-"""Hypergradients: how the gradient of the outer problem is estimated. One idea a file, one signature for all."""
+"""Hypergradients estimate the gradient of the outer problem. One idea a file, one signature for all."""
 
 from nas_lightning.core.bilevel import Bilevel, Hypergradient
 from nas_lightning.hypergradients.first_order import FirstOrder, first_order

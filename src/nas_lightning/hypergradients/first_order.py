@@ -1,4 +1,4 @@
-"""First-order hypergradient: the weights are taken as they are (DARTS with ξ = 0, Liu et al., ICLR 2019)."""
+"""First-order hypergradient: treat the weights as constant (DARTS with ξ = 0, Liu et al., ICLR 2019)."""
 
 from torch import Tensor
 
@@ -7,13 +7,13 @@ from nas_lightning.hypergradients.inner import gradients
 
 
 def first_order(problem: Bilevel) -> tuple[Tensors, Tensor]:
-    """∇_α L_arch(w, α), for the architecture parameters only: no gradient of a weight is computed.
+    """Return ∇_α L_arch(w, α); no gradient of a weight is computed.
 
     Args:
-        problem: The bilevel problem; its inner loss and step are not used.
+        problem: The bilevel problem; inner loss and inner step are not used.
 
     Returns:
-        Gradients by the names of `arch`, and the outer loss (detached).
+        Gradients by the names of `arch`, each [R, O] and reduced over ranks, and the outer loss (detached).
     """
     frozen = {name: weight.detach() for name, weight in problem.weights.items()}
     loss = problem.arch_loss(frozen, problem.arch)
@@ -22,8 +22,8 @@ def first_order(problem: Bilevel) -> tuple[Tensors, Tensor]:
 
 
 class FirstOrder(Hypergradient):
-    """`first_order` as a part."""
+    """Estimates the hypergradient by `first_order`."""
 
     def __call__(self, problem: Bilevel) -> tuple[Tensors, Tensor]:
-        """See `first_order`."""
+        """Return gradients by the names of `arch`, each [R, O], and the outer loss; see `first_order`."""
         return first_order(problem)

@@ -1,4 +1,4 @@
-"""The inner step of the unrolled objective, and gradients that allow for unused tensors."""
+"""Inner step of the unrolled objective, and gradients of losses that may not use every tensor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from nas_lightning.core.bilevel import Tensors
 
 @dataclass(frozen=True)
 class SGDStep:
-    """One step of SGD as a function: w' = w − lr·(momentum·buffer + g + weight_decay·w), or Nesterov's.
+    """Computes one step of SGD as a function: w' = w − lr·(momentum·buffer + g + weight_decay·w), or Nesterov's.
 
-    That is what the released DARTS code unrolls: momentum buffer and weight decay enter, clipping does not.
+    The released DARTS code unrolls the same: momentum buffer and weight decay enter, clipping does not.
 
     Args:
         lr: Learning rate of the step (ξ).
@@ -30,7 +30,7 @@ class SGDStep:
     nesterov: bool = False
 
     def __call__(self, weights: Tensors, gradients: list[Tensor]) -> Tensors:
-        """The weights after the step; differentiable in weights and gradients."""
+        """Return the weights after the step, by the same names; differentiable in weights and gradients."""
         values = list(weights.values())
         decayed = list(torch._foreach_add(gradients, values, alpha=self.weight_decay))
         direction = decayed
@@ -51,6 +51,6 @@ def gradients(
     create_graph: bool = False,
     grad_outputs: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
-    """Gradients of a scalar (or a vector-Jacobian product), zeros where an input does not enter."""
+    """Return gradients of a scalar, or a vector-Jacobian product; zeros for unused inputs."""
     found = torch.autograd.grad(loss, inputs, grad_outputs=grad_outputs, create_graph=create_graph, allow_unused=True)
     return [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)]

@@ -1,4 +1,4 @@
-"""Unrolled hypergradient: the outer loss after one inner step, differentiated through that step.
+"""Unrolled hypergradient: differentiate the outer loss after one inner step through that step.
 
 With w' = w − ξ·(m + ∇_w L_train(w, α) + λ·w), momentum m and weight decay λ constant in α:
 
@@ -6,7 +6,7 @@ With w' = w − ξ·(m + ∇_w L_train(w, α) + λ·w), momentum m and weight de
 
 Source: Liu et al., DARTS (ICLR 2019), equations 7 and 8, and the released code, whose finite difference with radius
 0.01 / ‖v‖ is the default. In a network of ReLUs such a difference also crosses kinks, whose jumps the exact product
-does not see, so the two can differ by tens of percent; with a radius too small to cross any they agree.
+ignores, so the two can differ by tens of percent; with a radius too small to cross any they agree.
 Left out: the dependence through clipping, which the released code does not unroll either.
 """
 
@@ -23,19 +23,19 @@ from nas_lightning.hypergradients.inner import gradients
 
 
 def unrolled(problem: Bilevel, exact: bool = False, radius: float = 0.01) -> tuple[Tensors, Tensor]:
-    """The unrolled hypergradient.
+    """Return the unrolled hypergradient.
 
     The inner loss is evaluated up to three times and must repeat its random draws each time: a finite difference of
-    losses with fresh masks is mask noise divided by a tiny radius.
+    losses with fresh masks is mask noise divided by the small radius.
 
     Args:
-        problem: The bilevel problem. Its weights are not changed; `reduce` is applied to the inner gradient, to v
+        problem: The bilevel problem. Its weights do not change; `reduce` is applied to the inner gradient, to v
             before its norm, and to the result.
-        exact: Take h by double backward instead of the finite difference.
+        exact: Compute h by double backward instead of the finite difference.
         radius: ‖w± − w‖ of the finite difference.
 
     Returns:
-        Gradients by the names of `arch`, and the outer loss at w' (detached).
+        Gradients by the names of `arch`, each [R, O], and the outer loss at w' (detached).
     """
     arch, reduce = problem.arch, problem.reduce
     names = list(problem.weights)
@@ -66,7 +66,7 @@ def unrolled(problem: Bilevel, exact: bool = False, radius: float = 0.01) -> tup
         if norm == 0:  # the outer loss does not depend on the weights: nothing flows through the inner step
             mixed = [torch.zeros_like(a) for a in alpha]
         else:
-            # Around a copy of w, never in place: adding and subtracting again would not restore its bits.
+            # On copies of w, never in place: adding and subtracting does not restore its bits.
             step = float(radius / norm)
             base = [leaf.detach() for leaf in leaves.values()]
             sides = []
@@ -80,11 +80,11 @@ def unrolled(problem: Bilevel, exact: bool = False, radius: float = 0.01) -> tup
 
 
 class Unrolled(Hypergradient):
-    """`unrolled` as a part.
+    """Estimates the hypergradient by `unrolled`.
 
     Args:
-        exact: Double backward instead of the finite difference.
-        radius: Radius of the finite difference.
+        exact: Use double backward instead of the finite difference.
+        radius: Radius ‖w± − w‖ of the finite difference.
     """
 
     second_order = True
@@ -94,5 +94,5 @@ class Unrolled(Hypergradient):
         self.radius = radius
 
     def __call__(self, problem: Bilevel) -> tuple[Tensors, Tensor]:
-        """See `unrolled`."""
+        """Return gradients by the names of `arch`, each [R, O], and the outer loss; see `unrolled`."""
         return unrolled(problem, self.exact, self.radius)

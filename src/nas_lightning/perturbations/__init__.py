@@ -1,4 +1,4 @@
-"""Perturbations of the mixing weights in the weight step. One idea a file."""
+"""Perturbations change the mixing weights in the weight step. One idea a file."""
 
 from nas_lightning.core.perturbation import Perturbation
 from nas_lightning.perturbations.adversarial import Adversarial

@@ -1,4 +1,4 @@
-"""Adversarial perturbation (SDARTS-ADV): the weights train where the train loss is highest near the mixing weights."""
+"""Adversarial perturbation (SDARTS-ADV): train the weights at the mixing weights of locally highest train loss."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
@@ -16,21 +16,21 @@ from nas_lightning.perturbations.simplex import onto_simplex
 
 
 class Adversarial(Perturbation):
-    """Projected sign ascent on the loss of the train batch within an L∞ ball of radius ε, from a random start.
+    """Ascends the train loss by projected sign gradients within an L∞ ball of radius ε, from a random start.
 
-    A weight step costs `steps` more forward and backward passes and two more forward passes. The clean weights are
-    kept where the attack ends at a lower loss, or at none (NaN).
+    Each weight step costs `steps` additional forward and backward passes and two more forward passes. The clean
+    mixing weights are kept where the attack ends at a lower or NaN loss.
 
-    Source: Chen & Hsieh, SmoothDARTS (ICML 2020), with step size 2ε/steps and the way back to the simplex of
-    the released code, which follows each step, so that a result can lie farther than ε from the clean weights.
+    Source: Chen & Hsieh, SmoothDARTS (ICML 2020), with step size 2ε/steps and the simplex heuristic of the
+    released code after each step, so that a result can lie farther than ε from the clean weights.
     Left out: as for `Random`.
 
     Args:
         steps: Ascent steps.
-        start: ε of the first epoch, in units of a mixing weight.
-        maximum: ε that the schedule runs towards and one more epoch would reach.
-        pgd_bn_mode: Mode of the supernet during the attack: `eval` (as released) takes running statistics, which are
-            poor in the first epochs; `train` takes those of the batch.
+        start: ε of the first epoch, in units of mixing weights.
+        maximum: Limit of the schedule of ε, reached one epoch after the last.
+        pgd_bn_mode: Mode of the supernet during the attack: `eval` (as released) uses running statistics, which are
+            poor in the first epochs; `train` uses those of the batch.
 
     Raises:
         ConfigError: `maximum` is smaller than `start`.
@@ -58,9 +58,9 @@ class Adversarial(Perturbation):
         generator: Generator | None,
         reduce: Reduce,
     ) -> Mixing:
-        """Perturbed mixing weights, each [R, O] and detached; `mixing` itself where epsilon is 0 or the attack fails.
+        """Return perturbed mixing weights, each [R, O], detached; `mixing` itself if epsilon is 0 or the attack fails.
 
-        Losses and gradients are averaged by `reduce` before they decide anything, so all processes decide alike.
+        Losses and gradients are averaged by `reduce` before any decision, so that all ranks decide alike.
         """
         if epsilon == 0:
             return mixing
@@ -80,9 +80,9 @@ class Adversarial(Perturbation):
                 stepped = point[name] + 2 * epsilon / self.steps * direction.sign()
                 change = (stepped - weights).clamp(-epsilon, epsilon)
                 point[name] = onto_simplex(weights + change, masks[name])
-        # Written so that a NaN on either side keeps the clean weights.
+        # In this form a NaN on either side keeps the clean weights.
         return point if loss_at(point) >= before else mixing
 
     def epsilon(self, epoch: int, epochs: int) -> float:
-        """See `perturbation_radius`."""
+        """Return ε of the epoch; see `perturbation_radius`."""
         return self.random_start.epsilon(epoch, epochs)

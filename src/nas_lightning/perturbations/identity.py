@@ -1,7 +1,7 @@
-"""No perturbation: the weights train on the mixing weights as they are."""
+"""No perturbation: the weights train at the unchanged mixing weights."""
 
 from nas_lightning.core.perturbation import Perturbation
 
 
 class Identity(Perturbation):
-    """Leaves the mixing weights alone."""
+    """Leaves the mixing weights unchanged."""

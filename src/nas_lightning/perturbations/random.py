@@ -1,4 +1,4 @@
-"""Random smoothing (SDARTS-RS): the weights train at a random point near the mixing weights."""
+"""Random smoothing (SDARTS-RS): train the weights at a random point near the mixing weights."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated
@@ -15,15 +15,15 @@ from nas_lightning.perturbations.simplex import jittered
 
 
 class Random(Perturbation):
-    """Adds U(−ε, ε) to every operation weight, anew in each weight step, and returns to the simplex.
+    """Adds fresh U(−ε, ε) to every operation weight in each weight step, then returns to the simplex.
 
-    Source: Chen & Hsieh, SmoothDARTS (ICML 2020), with the schedule and the way back to the simplex of the
-    released code. Left out: the weights of edges, inputs and outputs stay as they are (the NAS-Bench-1Shot1 code
+    Source: Chen & Hsieh, SmoothDARTS (ICML 2020), with the schedule and the simplex heuristic of the
+    released code. Left out: the weights of edges, inputs and outputs are not perturbed (the NAS-Bench-1Shot1 code
     perturbs inputs and outputs too).
 
     Args:
-        start: ε of the first epoch, in units of a mixing weight.
-        maximum: ε that the schedule runs towards and one more epoch would reach.
+        start: ε of the first epoch, in units of mixing weights.
+        maximum: Limit of the schedule of ε, reached one epoch after the last.
 
     Raises:
         ConfigError: `maximum` is smaller than `start`.
@@ -51,7 +51,7 @@ class Random(Perturbation):
         generator: Generator | None,
         reduce: Reduce,
     ) -> Mixing:
-        """Perturbed mixing weights, each [R, O] and detached; `mixing` itself where epsilon is 0."""
+        """Return perturbed mixing weights, each [R, O] and detached; `mixing` itself if epsilon is 0."""
         if epsilon == 0:
             return mixing
         return {
@@ -62,5 +62,5 @@ class Random(Perturbation):
         }
 
     def epsilon(self, epoch: int, epochs: int) -> float:
-        """See `perturbation_radius`."""
+        """Return ε of the epoch; see `perturbation_radius`."""
         return perturbation_radius(epoch, epochs, self.start, self.maximum)

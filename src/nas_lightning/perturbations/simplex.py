@@ -1,4 +1,4 @@
-"""Back to the simplex after a change of the mixing weights: the heuristic of the released SDARTS code.
+"""Return perturbed mixing weights to the simplex by the heuristic of the released SDARTS code.
 
 Shapes: R rows and O options of a choice.
 """
@@ -10,14 +10,14 @@ from nas_lightning.core.choices import Choice
 
 
 def onto_simplex(rows: Tensor, mask: Tensor) -> Tensor:
-    """Clamp each row to [0, 1] and divide it by its sum; a row of which nothing is left gets 1 at its largest entry.
+    """Clamp each row to [0, 1] and divide it by its sum; a row clamped to zeros gets 1 at its largest entry.
 
-    No Euclidean projection: the result may lie farther from where the rows came from than they did themselves, and
-    clamping makes small weights larger on average.
+    This is no Euclidean projection: the result may lie farther from the clean rows than the perturbed rows did, and
+    clamping increases small weights on average.
     Source: Chen & Hsieh, SmoothDARTS (ICML 2020), released code (`clip`).
 
     Args:
-        rows: Changed weights [R, O].
+        rows: Perturbed weights [R, O].
         mask: Boolean [R, O], True where the row has that option; every row has one.
 
     Returns:
@@ -38,7 +38,7 @@ def onto_simplex(rows: Tensor, mask: Tensor) -> Tensor:
 def jittered(weights: Tensor, choice: Choice, epsilon: float, generator: Generator | None) -> Tensor:
     """Add U(−ε, ε) to each of the weights [R, O] of a choice and return to the simplex.
 
-    The numbers are drawn on the device of `generator`; None takes torch's global generator of the weights' device.
+    Draw on the device of `generator`; None uses torch's global generator of the weights' device.
     """
     device = weights.device if generator is None else generator.device
     uniform = torch.rand(weights.shape, dtype=weights.dtype, device=device, generator=generator).to(weights.device)

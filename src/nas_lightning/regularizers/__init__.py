@@ -1,4 +1,4 @@
-"""Regularizers reach inside the supernet by hooks. One idea a file."""
+"""Regularizers act inside the supernet by hooks. One idea a file."""
 
 from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.regularizers.cutout import Cutout
@@ -20,4 +20,4 @@ __all__ = [
 ]
 
 Hooks = Regularizer
-"""The name of the base class before, for parts of users that old run folders name."""
+"""Former name of the base class, for users' parts in old run folders."""

@@ -1,4 +1,4 @@
-"""Cutout in the search: a blank square in the images of a batch, drawn on their device."""
+"""Cutout in the search: blank a square of each image of a batch on its device."""
 
 from typing import Annotated, Literal
 
@@ -13,23 +13,23 @@ from nas_lightning.regularizers.drop_path import known_epochs
 
 
 class Cutout(Regularizer):
-    """Blanks one square of each image, all images at once; 0 is then the mean colour.
+    """Blanks one square of each image, vectorised over the batch; the fill value 0 is the mean colour.
 
-    The centre falls on any pixel with equal chance and the square is clipped at the border: rows c − length // 2 to
+    The centre is uniform over the pixels, and the square is clipped at the border: rows c − length // 2 to
     c + length // 2 − 1, columns likewise, as in `nas_lightning.data.Cutout` (Devries and Taylor 2017,
     arXiv 1708.04552; DARTS' released code). An odd length covers one pixel less.
 
-    The RobustDARTS paper lets the probability grow linearly over the search; its released code never reads the
-    scheduled value, so that the published tables come from Cutout on every image from the first epoch on.
+    In the RobustDARTS paper the probability grows linearly over the search; its released code never reads the
+    scheduled value, so the published tables come from Cutout on every image from the first epoch on.
 
-    It acts in either mode of the supernet: the caller decides which images it sees.
+    It acts in both modes of the supernet: the caller decides which images it receives.
 
     Args:
-        length: Side of the square in pixels; None is half the image, 16 on CIFAR as published. 0 is off.
-        probability: Chance that an image gets a square, in the last epoch where the schedule is linear. 0 is off.
+        length: Side of the square in pixels; None is half the image, 16 on CIFAR as published. 0 disables it.
+        probability: Probability that an image gets a square, in the last epoch if linear. 0 disables it.
         schedule: `constant`, or `linear`: p(e) = probability·e/(E−1).
-        epochs: Search epochs E in all; needed by the linear schedule.
-        image_size: Side of the images in pixels; None is learnt from the images themselves.
+        epochs: Total search epochs E; required by the linear schedule.
+        image_size: Side of the images in pixels; None reads it from the images.
 
     Raises:
         ConfigError: The square is larger than the image.
@@ -54,7 +54,7 @@ class Cutout(Regularizer):
         self._fraction = 1.0 if schedule == "constant" else 0.0
 
     def _length_on(self, side: int) -> int:
-        """Side of the square on images whose shorter side is `side`."""
+        """Return the side of the square on images whose shorter side is `side` pixels."""
         if self.length is None:
             return side // 2
         if self.length > side:
@@ -68,13 +68,13 @@ class Cutout(Regularizer):
         """Follow the schedule.
 
         Raises:
-            ConfigError: The schedule is linear and the number of epochs is not known.
+            ConfigError: The schedule is linear and `epochs` is None.
         """
         if self.schedule == "linear":
             self._fraction = min(1.0, search_epoch / max(1, known_epochs(self.epochs, self.key) - 1))
 
     def on_images(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] → a new tensor with the squares blanked, or the images themselves where it is off.
+        """Return images [B, C, H, W] with blanked squares in a new tensor, or the images themselves if it is disabled.
 
         Raises:
             ConfigError: The square is larger than the image.
@@ -92,11 +92,11 @@ class Cutout(Regularizer):
 
     @staticmethod
     def _covered(side: int, batch: int, half: int, device: torch.device, rng: torch.Generator | None) -> Tensor:
-        """Boolean [B, side]: which of the rows (or columns) the square of each image covers."""
+        """Return boolean [B, side]: the rows (or columns) that the square of each image covers."""
         centre = torch.randint(side, (batch, 1), generator=rng, device=device)
         offset = torch.arange(side, device=device) - centre
         return (offset >= -half) & (offset < half)
 
     def metrics(self) -> dict[str, float]:
-        """The probability of the epoch, where it changes."""
+        """Return the probability of the epoch, if it changes."""
         return {"cutout": self.probability * self._fraction} if self.schedule == "linear" else {}

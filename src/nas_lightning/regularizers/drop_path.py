@@ -1,4 +1,4 @@
-"""Drop-path in the search: whole edges of the supernet, more of them as the search goes on."""
+"""Drop-path in the search: drop whole edges of the supernet, with increasing probability."""
 
 from typing import Annotated, ClassVar
 
@@ -16,11 +16,11 @@ def known_epochs(epochs: int | None, part: str) -> int:
     """Return the length of a schedule in search epochs.
 
     Args:
-        epochs: It, where it is known.
+        epochs: The length, or None where it is unknown.
         part: Key of the part in the configuration.
 
     Raises:
-        ConfigError: It is not known.
+        ConfigError: The length is None.
     """
     if epochs is None:
         key = f"{part}.epochs"
@@ -29,16 +29,16 @@ def known_epochs(epochs: int | None, part: str) -> int:
 
 
 class DropPath(Regularizer, nn.Module):
-    """Drops the mixed output of an edge, the identity included, for each image by itself, and scales the others up.
+    """Drops the mixed output of an edge, the identity included, independently for each image; scales up the others.
 
-    The probability is p(e) = maximum·e/(E−1): it reaches the maximum in the last search epoch. Active in training
+    The probability is p(e) = maximum·e/(E−1): the maximum is reached in the last search epoch. Active in training
     mode only, hence in the architecture step and in every pass of an unrolled step as well as in the weight step.
     Source: Zela et al., RobustDARTS (ICLR 2020), section 5 and released code; there the mask is applied in place.
-    The released code turns Cutout on together with drop-path; here it is a part of its own.
+    The released code enables Cutout together with drop-path; here it is a separate part.
 
     Args:
-        maximum: Probability in the last epoch. A control may change it between epochs; `at_epoch` then follows.
-        epochs: Search epochs E in all.
+        maximum: Probability in the last epoch. A control may change it between epochs; `at_epoch` follows it.
+        epochs: Total search epochs E.
 
     Attributes:
         probability: Probability of the current epoch.
@@ -61,7 +61,7 @@ class DropPath(Regularizer, nn.Module):
         """Follow the schedule.
 
         Raises:
-            ConfigError: The number of epochs is not known, or the maximum is no probability below 1.
+            ConfigError: `epochs` is None, or the maximum is no probability below 1.
         """
         if not 0 <= self.maximum < 1:
             raise ConfigError(
@@ -71,15 +71,15 @@ class DropPath(Regularizer, nn.Module):
         self.probability = drop_path_in_search(min(search_epoch, epochs - 1), epochs, self.maximum)
 
     def acts_on_edges(self) -> bool:
-        """In training, once some are dropped."""
+        """Return True in training mode at a positive probability."""
         return self.training and self.probability > 0
 
     def on_edge(self, y: Tensor, x: Tensor, edge: EdgeInfo) -> Tensor:
-        """[B, C, H, W] → the same, zero for the dropped images, out of place."""
+        """Return `y` [B, C, H, W] with zeros for the dropped images; never in place."""
         if not self.acts_on_edges():
             return y
         return drop_path(y, self.probability, "drop path", edge.cell, edge.row)
 
     def metrics(self) -> dict[str, float]:
-        """The probability of the epoch."""
+        """Return the probability of the epoch."""
         return {"drop_path": self.probability}

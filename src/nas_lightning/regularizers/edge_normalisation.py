@@ -1,4 +1,4 @@
-"""Edge normalisation: the edges into a node are weighted against each other (PC-DARTS)."""
+"""Edge normalisation: weight the edges into a node against each other (PC-DARTS)."""
 
 import logging
 
@@ -10,21 +10,21 @@ log = logging.getLogger(__name__)
 
 
 class EdgeNormalisation(Regularizer):
-    """A node is the sum of its edges by weights of their own, one set a cell type, and these choose its edges.
+    """Weights the sum of the edges into a node, one set of weights per cell type, and selects edges by these weights.
 
-    The space gets choices of kind `edge`. With the softmax relaxation the weights of the edges into a node are
-    softmax(β), and β starts and learns as the logits of the operations do. In a genotype the strength of an edge is
-    then its weight times that of its best operation.
+    It adds choices of kind `edge` to the space. With the softmax relaxation the weights of the edges into a node are
+    softmax(β), and β is initialised and trained like the logits of the operations. For a genotype the strength of an
+    edge is its weight times that of its best operation.
 
     Source: Xu et al., PC-DARTS (ICLR 2020), section 3.3 and released code. It counters the noise that
-    `PartialChannels` brings into the choice of edges, and works without it too. In a space whose nodes keep all of
-    their edges (NAS-Bench-201) there is nothing to weigh: the part does nothing there and says so.
+    `PartialChannels` adds to the choice of edges, and works without it too. In a space whose nodes keep all of their
+    edges (NAS-Bench-201) it does nothing and logs a warning.
     """
 
     key = "regularizer.edge_normalisation"
 
     def build(self, space: SearchSpace) -> SearchSpace:
-        """The space with weighted edges; the same one, with a warning, where no node chooses among its edges."""
+        """Return the space with weighted edges; the same space, with a warning, if no node chooses among its edges."""
         if not any(_chooses_edges(choice) for choice in space.choices.values()):
             log.warning(
                 "%s does nothing: nodes of space '%s' keep all of their edges; remove it with ~%s",
@@ -37,6 +37,6 @@ class EdgeNormalisation(Regularizer):
 
 
 def _chooses_edges(choice: Choice) -> bool:
-    """Whether a genotype has fewer edges than the choice offers."""
+    """Return True if a genotype has fewer edges than the choice offers."""
     keep = choice.keep
     return choice.kind == "op" and keep is not None and any(len(rows) > keep for rows in choice.rows_of_node.values())

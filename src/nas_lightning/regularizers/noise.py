@@ -17,15 +17,15 @@ from nas_lightning.regularizers.drop_path import known_epochs
 
 
 def require_skip_connect(space: SearchSpace, part: str, instead: str) -> None:
-    """Refuse a space in which a part that acts on skip connections would do nothing.
+    """Refuse a space without skip connections for a part that acts on them.
 
     Args:
         space: The space.
         part: Key of the part in the configuration.
-        instead: What to add in its place.
+        instead: Override that replaces the part.
 
     Raises:
-        ConfigError: No edge offers skip_connect; `instead` says what to use.
+        ConfigError: No edge offers skip_connect.
     """
     choices = [choice for choice in space.choices.values() if choice.kind == "op"]
     if not any("skip_connect" in row for choice in choices for row in choice.options):
@@ -35,34 +35,34 @@ def require_skip_connect(space: SearchSpace, part: str, instead: str) -> None:
 
 
 class Noise(Regularizer, nn.Module):
-    """Fresh noise on operation outputs in training mode, in the weight step and in the architecture step.
+    """Adds fresh noise to operation outputs in training mode, in weight and architecture steps.
 
-    Additive: y + d·(mean + n), with n elementwise
+    Additive: y + d·(mean + n), n elementwise
         gaussian          std·sg[std(y)]·N(0, 1): relative to the deviation of the whole tensor y (unbiased);
-        uniform           U(−a, a), a = √(3·std): absolute, and std is in truth its variance (as released);
-        uniform_matched   U(−a, a), a = √3·std·sg[std(y)]: the deviation that Gaussian noise has.
+        uniform           U(−a, a), a = √(3·std): absolute; `std` is its variance (as released);
+        uniform_matched   U(−a, a), a = √3·std·sg[std(y)]: the standard deviation of the Gaussian noise.
     Multiplicative: y·(1 + d·(ξ − 1)), ξ ~ N(mean, std) elementwise, absolute.
-    sg stops the gradient; the decay d is 1, or ½(1 + cos(πe/E)). The operation `none` stays zero.
+    sg stops the gradient; the decay d is 1, or ½(1 + cos(πe/E)). The operation `none` remains zero.
 
-    Source: Chu et al., NoisyDARTS, and its released code. Where they differ: noise stands after the operation (as
-    released; the paper's eq. 7 has it before, which is the same for the identity), and its deviation is relative
-    (as released; the paper reads as absolute). Noise on every operation (NFA) is not in the released code. Left out:
-    a decay of the whole multiplicative product, which takes the skip connections to zero by the end (released
-    code), and its fixed 50 epochs of decay. The learnable deviation has no published details; this is our reading.
+    Source: Chu et al., NoisyDARTS, and its released code. Where they differ: noise is added after the operation (as
+    released; before it in the paper's eq. 7, which is the same for the identity), and its deviation is relative
+    (as released; apparently absolute in the paper). Noise on every operation (NFA) is not in the released code.
+    Left out: a decay of the whole multiplicative product, which ends with zero skips (released code), and its fixed
+    50 epochs of decay. No details of the learnable deviation are published; this is our interpretation.
 
     Args:
         operations: `skip_connect` (OFS, the default of the paper) or `all` (NFA, for spaces without skip_connect).
-        std: Strength of the noise as said above; the initial one where it is learnable.
-        mean: Mean, absolute; None is the unbiased one, 0 for additive and 1 for multiplicative noise.
-        distribution: Of additive noise, as said above; multiplicative noise is Gaussian.
+        std: Strength of the noise as above; its initial value if learnable.
+        mean: Absolute mean; None is unbiased, 0 for additive and 1 for multiplicative noise.
+        distribution: Distribution of additive noise, as above; multiplicative noise is Gaussian.
         form: `additive` or `multiplicative`.
-        decay: Let the noise fade, the mean with it.
-        epochs: Search epochs E in all; needed by the decay.
-        learnable: One λ = softplus(ρ₀ + ρ) for each row of a choice takes the place of `std`, at which it starts. It
-            learns with the weights, whose decay pulls ρ towards 0 and so λ towards `std`.
+        decay: Let the noise decay, including its mean.
+        epochs: Total search epochs E; required by the decay.
+        learnable: Replace `std` by one λ = softplus(ρ₀ + ρ) for each row of a choice, initially `std`. It is trained
+            with the weights, whose decay pulls ρ towards 0 and so λ towards `std`.
 
     Attributes:
-        rho: ρ by choice, each [R]; empty unless learnable. Made by `build`.
+        rho: ρ by choice, each [R]; empty unless learnable. Created by `build`.
 
     Raises:
         ConfigError: Uniform multiplicative noise, or a learnable strength that starts at 0.
@@ -105,27 +105,27 @@ class Noise(Regularizer, nn.Module):
         self._start = 0.0
 
     def _strength(self, choice: str) -> Tensor:
-        """λ of the rows of a choice, [R]."""
+        """Return λ of the rows of a choice, [R]."""
         return softplus(self._start + self.rho[choice])
 
     def _is_noisy(self, op: str) -> bool:
         return op == "skip_connect" if self.operations == "skip_connect" else op != "none"
 
     def acts_on(self, op: str) -> bool:
-        """In training, on the operations that are noisy."""
+        """Return True in training mode for operations with noise."""
         return self.training and self._is_noisy(op)
 
     def build(self, space: SearchSpace) -> SearchSpace:
-        """The same space; makes the learnable parameters of its choices.
+        """Create the learnable parameters of the choices; return the same space.
 
         Raises:
-            ConfigError: Noise on skip connections in a space that has none.
+            ConfigError: Noise on skip connections in a space without any.
         """
         if self.operations == "skip_connect":
             instead = "+regularizer=op_noise (noise on every operation), or method=noisy_darts_nfa"
             require_skip_connect(space, self.key, instead)
         if self.learnable:
-            self._start = self.std + math.log(-math.expm1(-self.std))  # softplus of this is std
+            self._start = self.std + math.log(-math.expm1(-self.std))  # inverse of softplus: softplus(start) = std
             for name, choice in space.choices.items():
                 rows = [row for row, options in enumerate(choice.options) if any(map(self._is_noisy, options))]
                 if choice.kind == "op" and rows:
@@ -137,14 +137,14 @@ class Noise(Regularizer, nn.Module):
         """Follow the decay.
 
         Raises:
-            ConfigError: The number of epochs is not known.
+            ConfigError: The noise decays and `epochs` is None.
         """
         if self.decay:
             epochs = known_epochs(self.epochs, self.key)
             self._remaining = cosine(min(search_epoch, epochs), epochs, 1.0)
 
     def on_op(self, y: Tensor, op: str, edge: EdgeInfo) -> Tensor:
-        """[B, C, H, W] → the same with noise, out of place."""
+        """Return `y` [B, C, H, W] with noise; never in place."""
         if not self.acts_on(op):
             return y
         key = ("output noise", edge.cell, edge.row, op)
@@ -160,7 +160,7 @@ class Noise(Regularizer, nn.Module):
         return y + self._remaining * (self.mean + noise)
 
     def metrics(self) -> dict[str, float]:
-        """Learnt strengths, averaged over the rows that have noise, by choice; what is left where the noise fades."""
+        """Return learnt strengths by choice, averaged over rows with noise, and the factor of the decay, if any."""
         learnt = {
             f"noise_std/{name}": float(self._strength(name).detach()[rows].mean()) for name, rows in self._rows.items()
         }
@@ -168,6 +168,6 @@ class Noise(Regularizer, nn.Module):
 
 
 def _symmetric_like(y: Tensor, *key: int | str) -> Tensor:
-    """U(−1, 1) of the shape, type and device of `y`, one draw a sample."""
+    """Draw U(−1, 1) of the shape, type and device of `y`, separately on each rank."""
     rng = draws.generator(*key, device=y.device, per_sample=True)
     return 2 * torch.rand(y.shape, dtype=y.dtype, device=y.device, generator=rng) - 1

@@ -1,4 +1,4 @@
-"""Partial channels: a fraction of the channels goes through the operations (PC-DARTS, DrNAS)."""
+"""Partial channels: send a fraction of the channels through the operations (PC-DARTS, DrNAS)."""
 
 from typing import Annotated
 
@@ -9,18 +9,17 @@ from nas_lightning.core.space import SearchSpace
 
 
 class PartialChannels(Regularizer):
-    """On every edge the first C/K channels go through the mixture and the others bypass it.
+    """Sends the first C/K channels of every edge through the mixture; the others bypass it.
 
-    The operations become K times narrower, so that a supernet of K times the batch size, or of more channels, fits into
-    the same memory; and an operation's share in what leaves the edge shrinks, which evens out the advantage of those
-    without weights. What happens on an edge is told in `nas_lightning.spaces.partial`. The discrete network is as wide
-    as without.
+    Operations are K times narrower, so a supernet with K times the batch size, or with more channels, fits into the
+    same memory; and the share of an operation in the output of the edge shrinks, which reduces the advantage of
+    operations without weights. `nas_lightning.spaces.partial` computes the edge. The discrete network has full width.
 
     Source: Xu et al., PC-DARTS (ICLR 2020), K = 4 on CIFAR and K = 2 in the released code for ImageNet, together with
     `EdgeNormalisation`; Chen et al., DrNAS (ICLR 2021), without it.
 
     Args:
-        divisor: K; 1 leaves the supernet as it is. It must divide `search.init_channels`.
+        divisor: K; 1 leaves the supernet unchanged. It must divide `search.init_channels`.
     """
 
     key = "regularizer.partial_channels"
@@ -29,5 +28,5 @@ class PartialChannels(Regularizer):
         self.divisor = divisor
 
     def build(self, space: SearchSpace) -> SearchSpace:
-        """The space with narrower operations in its supernet."""
+        """Return the space with narrower operations in its supernet."""
         return space.variant(partial_channels=self.divisor)

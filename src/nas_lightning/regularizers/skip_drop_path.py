@@ -12,17 +12,17 @@ from nas_lightning.spaces.operations import drop_path
 
 
 class SkipDropPath(Regularizer, nn.Module):
-    """Drops the output of skip_connect for each image by itself and scales the others up, out of place.
+    """Drops the output of skip_connect independently for each image and scales up the others, never in place.
 
-    The released code of NoisyDARTS (Chu et al.) does so at 0.3 in every search, its plain DARTS included, and in
+    The released code of NoisyDARTS (Chu et al.) applies it at 0.3 in every search, plain DARTS included, and in
     validation too; the paper does not mention it. Without noise, at 0.1 or 0.2, it is the drop-path baseline of the
-    paper's Table 5. It acts on what the parts listed before it leave: list it after the noise to drop noisy outputs.
+    paper's Table 5. Parts act in their order in the configuration: list it after the noise to drop noisy outputs.
 
-    Left out: the released code works in place, and where the skip connection is the identity so blanks the node
-    itself for all later edges.
+    Left out: the released code works in place, which zeros the node itself for all later edges wherever the skip
+    connection is the identity.
 
     Args:
-        probability: Chance that an image's skip connection is dropped.
+        probability: Probability that the skip connection of an image is dropped.
         in_validation: Act in evaluation mode as well (as released).
     """
 
@@ -35,7 +35,7 @@ class SkipDropPath(Regularizer, nn.Module):
         self.in_validation = in_validation
 
     def build(self, space: SearchSpace) -> SearchSpace:
-        """The same space.
+        """Return the same space, if it has skip connections.
 
         Raises:
             ConfigError: No edge of the space offers skip_connect.
@@ -44,11 +44,11 @@ class SkipDropPath(Regularizer, nn.Module):
         return space
 
     def acts_on(self, op: str) -> bool:
-        """On skip connections, in evaluation mode only as released."""
+        """Return True for skip connections in training mode, and in evaluation mode if `in_validation`."""
         return op == "skip_connect" and (self.training or self.in_validation)
 
     def on_op(self, y: Tensor, op: str, edge: EdgeInfo) -> Tensor:
-        """[B, C, H, W] → the same, zero for the dropped images where `op` is skip_connect."""
+        """Return `y` [B, C, H, W] with zeros for the dropped images if `op` is skip_connect."""
         if not self.acts_on(op):
             return y
         return drop_path(y, self.probability, "skip drop path", edge.cell, edge.row)

@@ -1,4 +1,4 @@
-"""Relaxations: architecture parameters → mixing weights. One idea a file."""
+"""Relaxations map architecture parameters to mixing weights. One idea a file."""
 
 from nas_lightning.core.relaxation import Relaxation
 from nas_lightning.relaxations.decoupled import Decoupled

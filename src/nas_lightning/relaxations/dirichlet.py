@@ -1,4 +1,4 @@
-"""Dirichlet relaxation: the mixing weights of each row are a sample from the simplex (DrNAS).
+"""Dirichlet relaxation: the mixing weights of each row are sampled from the simplex (DrNAS).
 
 Shapes: R rows and O options of a choice.
 """
@@ -20,42 +20,42 @@ SMALLEST = 1e-4
 
 
 def concentration(logits: Tensor) -> Tensor:
-    """β = elu(α) + 1, that is 1 + α above 0 and e^α below, not less than `SMALLEST`; at least single precision.
+    """Return β = elu(α) + 1, that is 1 + α above 0 and e^α below, at least `SMALLEST`; in single precision or better.
 
-    Written as an exponential, because elu(α) + 1 cancels: in single precision it is 0 below α = −17.
+    Computed as an exponential because elu(α) + 1 cancels: in single precision it is 0 below α = −17.
 
     >>> concentration(torch.tensor([-30.0, -1.0, 0.0, 2.0]))
     tensor([1.0000e-04, 3.6788e-01, 1.0000e+00, 3.0000e+00])
     """
     alpha = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    below = torch.where(alpha > 0, 0, alpha)  # no clamp: its gradient at 0 would be 0
+    below = torch.where(alpha > 0, 0, alpha)  # no clamp: its gradient at 0 is 0
     return torch.where(alpha > 0, 1 + alpha, below.exp()).clamp(min=SMALLEST)
 
 
 class Dirichlet(Logits):
-    """mixing = θ ~ Dir(β), one sample a row and pass, shared by all cells of a type; β = elu(α) + 1.
+    """Samples mixing = θ ~ Dir(β), β = elu(α) + 1, once for each row and pass, shared by all cells of a type.
 
-    The gradient is that of the sample's path (implicit reparameterisation), without temperature or bias. Options
-    that do not take part are not sampled: the others are Dirichlet again, with the same concentrations.
+    The gradient is pathwise (implicit reparameterisation): unbiased, without a temperature. Options that do not take
+    part are not sampled; the others are Dirichlet with the same concentrations.
 
-    The anchor holds β near 1, the uniform distribution on the simplex, which keeps the curvature in check:
+    The anchor keeps β near 1, the uniform distribution on the simplex, which limits the curvature:
         l2     no term here: it is search.arch.weight_decay, which acts on α as in the released code (for α < 0 that
                penalises log β, not β − 1);
         kl     strength·Σ_rows KL(Dir(β) ‖ Dir(1)) over the options that take part, added to the architecture loss
-               alone; it goes with search.arch.weight_decay=0;
-        none   nothing; set search.arch.weight_decay=0 as well.
+               alone; use it with search.arch.weight_decay=0;
+        none   no term; set search.arch.weight_decay=0 as well.
 
     Genotypes are derived from softmax(α), as in the released code: its order of options is that of the mean, its order
-    of edges is not. A choice of another kind than `op` (edge weights) is drawn, too.
+    of edges is not. Choices of other kinds than `op` (edge weights) are sampled, too.
 
-    Source: Chen et al., DrNAS (ICLR 2021), and its released code. Unlike there, validation takes the mean of the
-    distribution instead of one sample a batch, and the concentrations have a lower bound, below which
+    Source: Chen et al., DrNAS (ICLR 2021), and its released code. Unlike there, validation uses the mean of the
+    distribution instead of one sample per batch, and the concentrations have a lower bound, below which
     the gradient of α is 0: without it they become exactly 0. Where all of a row are that small, the sampler returns
-    equal weights more often than it should. Samples are drawn on the CPU in double precision, whatever the device.
+    equal weights more often than it should. Samples are drawn on the CPU in double precision for every device.
 
     Args:
-        init_std: Standard deviation of the first α.
-        anchor: `l2`, `kl` or `none`, as said above.
+        init_std: Standard deviation of the initial α.
+        anchor: `l2`, `kl` or `none`, as above.
         strength: λ of the anchor `kl`.
     """
 
@@ -70,51 +70,51 @@ class Dirichlet(Logits):
         self.strength = strength
 
     def __call__(self, arch: Tensors, epoch: int = 0, generator: Generator | None = None) -> Mixing:
-        """A sample by choice, each [R, O]: at least the smallest normal number for what takes part, otherwise 0."""
-        with _drawing_from(generator):
+        """Return a sample by choice, each [R, O]: options that take part are positive (normal numbers), others 0."""
+        with _seeded_from(generator):
             return {name: self._sample(name, logits) for name, logits in arch.items()}
 
     def _sample(self, name: str, logits: Tensor) -> Tensor:
         with torch.autocast(logits.device.type, enabled=False), torch.autocast("cpu", enabled=False):
             beta, kept = self._concentration(name, logits)
             sample = _sample_rows(beta.cpu().double(), self.kept[name]).to(beta)
-            # Small ones may have vanished in single precision.
-            return _over_its_sum(torch.where(kept, sample.clamp(min=torch.finfo(beta.dtype).tiny), 0))
+            # Small samples underflow in single precision; 0 is reserved for options that do not take part.
+            return _normalised(torch.where(kept, sample.clamp(min=torch.finfo(beta.dtype).tiny), 0))
 
     def mean(self, arch: Tensors) -> Mixing:
-        """β / Σβ by choice, each [R, O], over the options that take part; can be differentiated twice."""
+        """Return β / Σβ by choice, each [R, O], over the options that take part; twice differentiable."""
         mixing: Mixing = {}
         for name, logits in arch.items():
             beta, kept = self._concentration(name, logits)
-            mixing[name] = _over_its_sum(torch.where(kept, beta, 0))
+            mixing[name] = _normalised(torch.where(kept, beta, 0))
         return mixing
 
     def strengths(self, arch: Tensors) -> Mixing:
-        """softmax(α) by choice, each [R, O], over the options that take part: what genotypes are derived from."""
+        """Return softmax(α) by choice, each [R, O], over the options that take part, to derive genotypes from."""
         return {name: masked_softmax(logits, self.mask(name, logits.device)) for name, logits in arch.items()}
 
     def penalty(self, arch: Tensors) -> Tensor | None:
-        """The anchor's term where it is `kl`, a scalar; otherwise None."""
+        """Return the anchor term `kl`, a scalar; None for other anchors."""
         if self.anchor != "kl":
             return None
         rows = [_divergence_from_uniform(*self._concentration(name, logits)) for name, logits in arch.items()]
         return self.strength * torch.stack([divergence.sum() for divergence in rows]).sum()
 
     def _concentration(self, name: str, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """β [R, O], 1 without gradient for what does not take part, and what does, boolean [R, O]."""
+        """Return β [R, O], 1 without gradient for options that do not take part, and the boolean mask [R, O]."""
         kept = self.kept[name].to(logits.device)
         return concentration(torch.where(kept, logits, 0)), kept
 
 
-def _over_its_sum(rows: Tensor) -> Tensor:
-    """Each row [R, O] divided by its sum; rows of zeros stay zeros."""
+def _normalised(rows: Tensor) -> Tensor:
+    """Divide each row [R, O] by its sum; rows of zeros stay zeros."""
     total = rows.sum(dim=-1, keepdim=True)
     return rows / torch.where(total == 0, 1, total)
 
 
 def _sample_rows(beta: Tensor, kept: Tensor) -> Tensor:
-    """A sample of each row [R, O] of concentrations on the CPU, over its kept options; 0 for the others."""
-    # Of a search that diverged: nan goes on to who reports it, the sampler does not see it.
+    """Sample each row [R, O] of concentrations on the CPU over its kept options; 0 for the others."""
+    # A diverged search: NaN bypasses the sampler, which would raise, and reaches the guard that reports it.
     finite = beta.isfinite().all(dim=-1, keepdim=True)
     usable = torch.where(finite, beta, 1)
     sample = torch.zeros_like(beta)
@@ -125,14 +125,14 @@ def _sample_rows(beta: Tensor, kept: Tensor) -> Tensor:
         rows = (counts == count).nonzero()  # [n, 1]
         columns = kept[rows[:, 0]].nonzero()[:, 1].view(-1, count)
         some = usable[rows, columns]
-        # One option: exactly 1, with a gradient of exactly 0.
+        # A single option: exactly 1, with a gradient of exactly 0; the softmax has both.
         drawn = torch.distributions.Dirichlet(some).rsample() if count > 1 else torch.softmax(some, dim=-1)
         sample = sample.index_put((rows, columns), drawn)
     return torch.where(finite | ~kept, sample, torch.nan)
 
 
 def _divergence_from_uniform(beta: Tensor, kept: Tensor) -> Tensor:
-    """KL(Dir(β) ‖ Dir(1)) of each row over its k kept options, [R].
+    """Return KL(Dir(β) ‖ Dir(1)) of each row over its k kept options, [R].
 
     lnΓ(Σβ) − Σ lnΓ(β) − lnΓ(k) + Σ (β − 1)(ψ(β) − ψ(Σβ))
 
@@ -148,10 +148,10 @@ def _divergence_from_uniform(beta: Tensor, kept: Tensor) -> Tensor:
 
 
 @contextmanager
-def _drawing_from(generator: Generator | None) -> Iterator[None]:
-    """Within the block the CPU's global generator continues from a number drawn from `generator`.
+def _seeded_from(generator: Generator | None) -> Iterator[None]:
+    """Seed the CPU's global generator from `generator` within the block, and restore it afterwards.
 
-    Afterwards it is as it was. torch's distributions take no generator of their own. Nothing happens for None.
+    torch's distributions accept no generator. None leaves the global generator as it is.
     """
     if generator is None:
         yield

@@ -1,4 +1,4 @@
-"""Gumbel-softmax relaxation: sampled mixing weights under a temperature that falls (SNAS, GDAS).
+"""Gumbel-softmax relaxation: sampled mixing weights with a decreasing temperature (SNAS, GDAS).
 
 Shapes: R rows and O options of a choice.
 """
@@ -15,11 +15,11 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.relaxations.masks import Logits, masked_softmax
 
 TRIES = 10
-"""How often noise that is not finite is drawn again."""
+"""Attempts to draw finite noise."""
 
 
 class Gumbel(Logits):
-    """p = softmax((log softmax(α) + G)/τ), G standard Gumbel noise: one sample a row and pass, for all cells of a type.
+    """Samples p = softmax((log softmax(α) + G)/τ), G standard Gumbel noise: one sample per row, pass and cell type.
 
     Soft: the mixing weights are p. Hard: they are exactly one-hot, h = 1 at the largest p, which is option j with
     probability softmax(α)_j, and their gradient is that of p (straight through), in one of three forms:
@@ -27,22 +27,21 @@ class Gumbel(Logits):
         selected   only the selected option k is computed, and logits learn from ⟨dL/dy, o_k⟩·∇p_k (the paper's);
         released   the same, plus the sum of the other weights, which is 0, added to every element of the edge's
                    output: the others enter by Σ(dL/dy)·∇p_j instead of ⟨dL/dy, o_j⟩·∇p_j (released code).
-    The temperature falls by the search epoch: τ(e) = start − (start − end)·e/(E − 1).
+    The temperature decreases with the search epoch: τ(e) = start − (start − end)·e/(E − 1).
 
     Source, hard: Dong & Yang, GDAS (CVPR 2019), and its released code for NAS-Bench-201, τ from 10 to 0.1. Soft:
-    Xie et al., SNAS (ICLR 2019), as DrNAS' released code has it for NAS-Bench-201, τ from 10 to 1. Edges are
-    weighted, not chosen: a choice of another kind than `op` is soft also where operations are hard. Noise that is
-    not finite is drawn again, as released. Operations that are not drawn have no gradient, so that SGD leaves them
-    alone, where the released code lets them decay and drift on with their momentum. Left out: SNAS' resource
-    regulariser.
+    Xie et al., SNAS (ICLR 2019), as in DrNAS' released code for NAS-Bench-201, τ from 10 to 1. Edges are
+    weighted, not sampled: choices of other kinds than `op` are soft also where operations are hard. Non-finite noise
+    is redrawn, as released. Operations that are not sampled have no gradient, so SGD leaves them unchanged; in the
+    released code weight decay and momentum keep changing them. Left out: SNAS' resource regulariser.
 
     Args:
-        hard: One option a row instead of a mixture.
+        hard: Sample one option per row instead of a mixture.
         start: Temperature of the first epoch.
         end: Temperature of the last epoch.
-        epochs: Search epochs E in all; needed where the temperature changes.
-        gradient: Of hard samples, as said above.
-        init_std: Standard deviation of the first logits.
+        epochs: Total search epochs E; required where the temperature changes.
+        gradient: Gradient of hard samples, `all`, `selected` or `released` as above.
+        init_std: Standard deviation of the initial logits.
     """
 
     def __init__(
@@ -62,10 +61,10 @@ class Gumbel(Logits):
         self.gradient = gradient
 
     def temperature(self, epoch: int) -> float:
-        """τ at a search epoch.
+        """Return τ at a search epoch.
 
         Raises:
-            ConfigError: The number of epochs is not known.
+            ConfigError: `epochs` is None and the temperature changes.
 
         >>> gumbel = Gumbel(epochs=250)
         >>> gumbel.temperature(0), round(gumbel.temperature(249), 9)
@@ -82,20 +81,20 @@ class Gumbel(Logits):
         return self.start - (self.start - self.end) * min(epoch, last) / max(1, last)
 
     def metrics(self, epoch: int) -> dict[str, float]:
-        """The temperature of the epoch."""
+        """Return the temperature of the epoch."""
         return {"temperature": self.temperature(epoch)}
 
     def __call__(self, arch: Tensors, epoch: int = 0, generator: Generator | None = None) -> Mixing:
-        """A sample by choice, each [R, O].
+        """Return a sample by choice, each [R, O].
 
-        With the gradient `released`, and only where there is one, also "<choice>.offset" [R]: what is added to every
-        element of an edge's output, in value 0.
+        With the gradient `released`, and only where gradients are recorded, also return "<choice>.offset" [R], which
+        is added to every element of an edge's output; its value is 0.
         """
         tau = self.temperature(epoch)
         mixing: Mixing = {}
         for name, logits in arch.items():
             kept = self.mask(name, logits.device)
-            # Not normalised first: log softmax(α) is α less a constant of the row.
+            # No log softmax: it subtracts a constant of the row, which softmax and argmax ignore.
             noisy = (logits + gumbel_like(logits, generator)) / tau
             p = masked_softmax(noisy, kept)
             if not self.hard or self.choices[name].kind != "op":
@@ -109,26 +108,27 @@ class Gumbel(Logits):
         return mixing
 
     def active(self, mixing: Mixing) -> Active | None:
-        """The selected options, each boolean [R, O]; None where every option is computed, as with `mean`."""
+        """Return the selected options, each boolean [R, O]; None where every option is computed, as with `mean`."""
         if not self.hard or self.gradient == "all":
             return None
         active: Active = {}
         for name, choice in self.choices.items():
             weights = mixing[name]
+            # Not `> 0`: NaN counts as active, so that it reaches the loss.
             active[name] = ~(weights <= 0) if choice.kind == "op" else self.kept[name].to(weights.device)
             if choice.kind == "op" and (active[name].sum(dim=-1) > 1).any():
                 return None  # a mixture
         return active
 
     def mean(self, arch: Tensors) -> Mixing:
-        """softmax(α) by choice, each [R, O]: the probabilities of the options."""
+        """Return softmax(α) by choice, each [R, O]: the probabilities of the options."""
         return {name: masked_softmax(logits, self.mask(name, logits.device)) for name, logits in arch.items()}
 
 
 def gumbel_like(logits: Tensor, generator: Generator | None) -> Tensor:
-    """Standard Gumbel noise of the shape and on the device of `logits`, at least single precision.
+    """Return standard Gumbel noise of the shape and on the device of `logits`, in single precision or better.
 
-    The numbers are drawn on the device of `generator`; None takes torch's global generator of the logits' device.
+    Draw on the device of `generator`; None uses torch's global generator of the logits' device.
     """
     device = logits.device if generator is None else generator.device
     dtype = torch.promote_types(logits.dtype, torch.float32)
@@ -140,7 +140,7 @@ def gumbel_like(logits: Tensor, generator: Generator | None) -> Tensor:
 
 
 def _one_hot_of_largest(rows: Tensor, kept: Tensor | None) -> Tensor:
-    """1 at the largest kept entry of each row [R, O], at the first of equals; zeros for a row with none kept."""
+    """Return 1 at the largest kept entry of each row [R, O], at the first of equals; zeros where none is kept."""
     if kept is None:
         return torch.zeros_like(rows).scatter(-1, rows.argmax(dim=-1, keepdim=True), 1)
     largest = rows.masked_fill(~kept, -torch.inf).argmax(dim=-1, keepdim=True)

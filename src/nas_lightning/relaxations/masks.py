@@ -1,4 +1,4 @@
-"""What relaxations share: a softmax over the options that take part, and logits that start as small noise.
+"""Softmax over the options that take part, and relaxations whose logits start as small noise.
 
 Shapes: R rows and O options of a choice.
 """
@@ -14,14 +14,14 @@ from nas_lightning.core.relaxation import Relaxation
 
 
 def masked_softmax(logits: Tensor, kept: Tensor | None) -> Tensor:
-    """Softmax over the kept options of each row.
+    """Return the softmax over the kept options of each row.
 
     Args:
-        logits: [R, O]; whatever stands outside of `kept` enters neither the result nor its gradient.
+        logits: [R, O]; entries outside of `kept` affect neither the result nor its gradient.
         kept: Boolean [R, O]; None keeps everything.
 
     Returns:
-        Weights [R, O], exactly 0 outside of `kept`; a row of which nothing is kept is all zeros, also in its gradient.
+        Weights [R, O], exactly 0 outside of `kept`; a row without kept options is all zeros, also in its gradient.
 
     >>> kept = torch.tensor([[True, True, False], [False, False, False]])
     >>> masked_softmax(torch.zeros(2, 3), kept)
@@ -30,16 +30,16 @@ def masked_softmax(logits: Tensor, kept: Tensor | None) -> Tensor:
     """
     if kept is None:
         return torch.softmax(logits, dim=-1)
-    # A row of minus infinities would be nan: where nothing is kept, the softmax is of zeros and then taken out.
+    # A row of minus infinities gives NaN: rows without kept options are filled with 0 and masked afterwards.
     filling = torch.where(kept.any(dim=-1, keepdim=True), -torch.inf, 0.0).to(logits.dtype)
     return torch.softmax(torch.where(kept, logits, filling), dim=-1).masked_fill(~kept, 0)
 
 
 class Logits(Relaxation):
-    """Architecture parameters that start as small Gaussian noise.
+    """Initialises the architecture parameters as small Gaussian noise.
 
     Args:
-        init_std: Standard deviation of the first parameters.
+        init_std: Standard deviation of the initial parameters.
     """
 
     def __init__(self, init_std: float) -> None:
@@ -47,7 +47,7 @@ class Logits(Relaxation):
         self.init_std = init_std
 
     def init(self, choices: Mapping[str, Choice], generator: Generator | None = None) -> Tensors:
-        """Parameters init_std·N(0, 1) by choice, each [R, O]; an earlier restriction is forgotten."""
+        """Return parameters init_std·N(0, 1) by choice, each [R, O]; forget an earlier restriction."""
         self.remember(choices)
         return {
             name: self.init_std * torch.randn(choice.num_rows, choice.num_options, generator=generator)

@@ -11,21 +11,21 @@ from nas_lightning.relaxations.masks import Logits, masked_softmax
 
 
 class Softmax(Logits):
-    """mixing = softmax(arch) over the options of each row, as far as they take part.
+    """Computes mixing = softmax(α) over the options of each row that take part.
 
-    The logits start as small Gaussian noise, as in the released code (the paper says zero, which leaves ties).
+    The logits start as small Gaussian noise, as in the released code (zeros in the paper, which leave ties).
 
     Args:
-        init_std: Standard deviation of the first logits.
+        init_std: Standard deviation of the initial logits.
     """
 
     def __init__(self, init_std: Annotated[float, Field(ge=0)] = 1e-3) -> None:
         super().__init__(init_std)
 
     def __call__(self, arch: Tensors, epoch: int = 0, generator: Generator | None = None) -> Mixing:
-        """Weights by choice, each [R, O]; options that do not take part get exactly 0."""
+        """Return weights by choice, each [R, O]; exactly 0 for options that do not take part."""
         return {name: masked_softmax(logits, self.mask(name, logits.device)) for name, logits in arch.items()}
 
     def mean(self, arch: Tensors) -> Mixing:
-        """The same weights: nothing is sampled."""
+        """Return the same weights: nothing is sampled."""
         return self(arch)

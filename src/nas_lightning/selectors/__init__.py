@@ -1,4 +1,4 @@
-"""Selectors: how a genotype is derived from a trained supernet. One idea a file."""
+"""Selectors derive a genotype from a trained supernet. One idea a file."""
 
 from nas_lightning.core.selector import Selector
 from nas_lightning.selectors.likeliest import Likeliest

@@ -1,8 +1,8 @@
-"""How sure a search is of an edge: the scores of SGAS.
+"""Certainty of a search about each edge: the scores of SGAS.
 
 Source: Li et al., SGAS (CVPR 2020), section 3.3, and its released code. Each score is scaled to [0, 1] over the rows of
-a choice. Where a score is the same for all rows it is left out; the released code has zeros then, so that in a space
-without `none`, where every edge is equally important, it would take the first edge.
+a choice. A score that is equal for all rows is left out; the released code sets it to zeros, so that in a space without
+`none`, where all edges are equally important, it would decide the first edge.
 Shapes: R rows and O options of a choice.
 """
 
@@ -18,14 +18,14 @@ Criterion = Literal["importance_certainty", "importance_certainty_stability"]
 
 
 def operations_of(weights: Tensor, choice: Choice) -> tuple[Tensor, Tensor]:
-    """Importance of each edge, and the distribution over its operations without `none`.
+    """Return the importance of each edge, and the distribution over its operations without `none`.
 
     Args:
         weights: Mixing weights [R, O] of undecided rows; rows sum to 1.
         choice: The choice.
 
     Returns:
-        EI [R], the weight that is not on `none`, and q [R, O], 0 on `none`.
+        EI [R], the weight on operations other than `none`, and q [R, O], 0 on `none`.
     """
     real = torch.tensor(
         [[op != "none" for op in row] + [False] * (choice.num_options - len(row)) for row in choice.options]
@@ -33,12 +33,13 @@ def operations_of(weights: Tensor, choice: Choice) -> tuple[Tensor, Tensor]:
     weights = weights.detach().cpu().double()
     importance = (weights * real).sum(dim=1)
     offers_none = torch.tensor(["none" in row for row in choice.options])
-    importance = torch.where(offers_none, importance, torch.ones_like(importance))  # exactly, not up to rounding
+    # Exactly 1 without `none`, not up to rounding: equal scores must be recognised as equal.
+    importance = torch.where(offers_none, importance, torch.ones_like(importance))
     return importance, weights * real / importance.clamp(min=1e-30)[:, None]
 
 
 def certainty(q: Tensor, choice: Choice) -> Tensor:
-    """SC = 1 − H(q) / log n, with n operations other than `none`; 1 for an edge that offers one.
+    """Return SC [R] = 1 − H(q) / log n with n operations other than `none`; 1 for an edge that offers only one.
 
     Args:
         q: Distributions [R, O].
@@ -50,11 +51,11 @@ def certainty(q: Tensor, choice: Choice) -> Tensor:
 
 
 def stability(q: Tensor, history: Sequence[Tensor]) -> Tensor:
-    """SS = mean over the last distributions of Σ_o min(q_o, q'_o); 0 where there is none yet.
+    """Return SS [R], the mean over earlier distributions q' of Σ_o min(q_o, q'_o); 0 without any.
 
     Args:
         q: Distributions [R, O].
-        history: Earlier ones, each [R, O].
+        history: Distributions q' of earlier epochs, each [R, O].
     """
     if not history:
         return torch.zeros(len(q), dtype=q.dtype)
@@ -62,7 +63,7 @@ def stability(q: Tensor, history: Sequence[Tensor]) -> Tensor:
 
 
 def scaled(scores: Tensor, rows: Sequence[int]) -> Tensor:
-    """Scores [R] scaled so that they are 0 … 1 over the given rows; ones where they do not differ."""
+    """Scale scores [R] to 0 … 1 over the given rows; return ones if they do not differ there."""
     low, high = scores[list(rows)].min(), scores[list(rows)].max()
     if high - low < 1e-9:
         return torch.ones_like(scores)
@@ -76,14 +77,14 @@ def edge_scores(
     criterion: Criterion,
     rows: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
-    """How ready each edge is to be decided, and the distributions over its operations.
+    """Return the decision score of each edge, larger is earlier, and the distributions over its operations.
 
     Args:
-        weights: Mixing weights [R, O] as if nothing were decided.
+        weights: Mixing weights [R, O] without any decisions.
         choice: The choice.
         history: Distributions of earlier epochs, for the stability.
         criterion: Criterion 1 is importance × certainty, criterion 2 also × stability.
-        rows: Rows over which scores are scaled.
+        rows: Rows over which the scores are scaled.
 
     Returns:
         Scores [R] and q [R, O].

@@ -1,7 +1,7 @@
-"""The likeliest paths compared with the supernet's weights (SETN).
+"""Compare the likeliest paths by their one-shot accuracy (SETN).
 
 Source: Dong & Yang, SETN (ICCV 2019), and its released code for NAS-Bench-201, which lists all 15,625 architectures.
-Here the k likeliest are found without listing any others, so that any space will do.
+Here the k likeliest are found without enumerating the others, so that any space can be searched.
 Shapes: R rows and O options of a choice.
 """
 
@@ -27,13 +27,14 @@ Edges = tuple[tuple[int, int], ...]
 
 
 def best_sums(lists: Sequence[Sequence[float]]) -> Iterator[tuple[float, tuple[int, ...]]]:
-    """Sums of one number of each list, largest first, with the places of the numbers; of equals the first places.
+    """Yield sums of one number of each list, largest first, with the places of the numbers; of equals the first places.
 
-    Lazy: the next sum costs a heap operation a list, however many there are. A place tuple is reached from just one
-    other, the one whose last place that is not 0 is one less; its sum is at least as large.
+    Lazy: each sum costs one heap operation per list, however many sums exist. Every tuple of places has exactly one
+    predecessor, in which its last non-zero place is one less and whose sum is at least as large; so none is pushed
+    twice and the heap always holds the next largest sum.
 
     Args:
-        lists: Numbers, largest first in each; minus infinity is one.
+        lists: Numbers, largest first in each; minus infinity is allowed.
 
     >>> [(round(total, 1), places) for total, places in best_sums([[0.0, -0.5], [0.0, -0.3, -0.4]])][:4]
     [(0.0, (0, 0)), (-0.3, (0, 1)), (-0.4, (0, 2)), (-0.5, (1, 0))]
@@ -53,31 +54,31 @@ def best_sums(lists: Sequence[Sequence[float]]) -> Iterator[tuple[float, tuple[i
 
 
 def _sum(numbers: Iterator[float]) -> float:
-    """The exact sum, rounded once: it never grows where a number shrinks."""
+    """Return the exact sum, rounded once, so that it is monotone in every number despite rounding."""
     return math.fsum(numbers)
 
 
 def likeliest_edges(
     choice: Choice, strengths: Sequence[Sequence[float]], limit: int
 ) -> list[list[tuple[float, Edges]]]:
-    """What can be chosen independently of each other in a choice: for each, the likeliest alternatives first.
+    """Return the independent decisions of a choice, each as its alternatives, likeliest first.
 
-    A node that keeps fewer edges than can enter it chooses distinct edges and an option of each at once; elsewhere
-    every edge chooses for itself.
+    A node that keeps fewer edges than can enter it decides its edges and their options jointly; elsewhere every edge
+    is decided separately.
 
     Args:
-        choice: The table.
-        strengths: Probability of each option, R rows of O; options of probability 0 are out.
-        limit: How many alternatives are of interest.
+        choice: The choice.
+        strengths: Probability of each option, R rows of O; options of probability 0 are excluded.
+        limit: Largest number of alternatives of a decision.
 
     Returns:
-        For each group its alternatives (Σ log p, edges), at most `limit`.
+        For each decision its alternatives (Σ log p, edges), at most `limit`.
     """
     allowed = choice.selectable.tolist()
-    ranked: dict[int, list[tuple[float, int]]] = {}  # by row, the options that it can take
+    ranked: dict[int, list[tuple[float, int]]] = {}  # by row: (log p, option), likeliest first
     for row, probabilities in enumerate(strengths):
         options = [(math.log(p), o) for o, p in enumerate(probabilities) if p > 0 and allowed[row][o]]
-        ranked[row] = sorted(options, key=lambda option: -option[0])  # stable: the first of equals
+        ranked[row] = sorted(options, key=lambda option: -option[0])  # stable: the first of equals stays first
     groups: list[list[tuple[float, Edges]]] = []
     for rows in choice.rows_of_node.values():
         eligible = [row for row in rows if ranked[row]]
@@ -92,28 +93,28 @@ def likeliest_edges(
 
 
 def _alternatives(rows: Sequence[int], ranked: dict[int, list[tuple[float, int]]]) -> Iterator[tuple[float, Edges]]:
-    """An option of each of these rows, likeliest first."""
+    """Yield combinations of one option of each of these rows, likeliest first."""
     for total, places in best_sums([[p for p, _ in ranked[row]] for row in rows]):
         yield total, tuple((row, ranked[row][place][1]) for row, place in zip(rows, places, strict=True))
 
 
 def likeliest_paths(space: SearchSpace, strengths: Mixing, count: int) -> list[Mixing]:
-    """The likeliest architectures of a space, likeliest first.
+    """Return the likeliest architectures of a space, likeliest first.
 
-    The probability of an architecture is the product of those of its operations; which edges a node keeps is no
-    choice of its own.
+    The probability of an architecture is the product of those of its operations; the selection of edges has no
+    probability of its own.
 
     Args:
         space: The space.
-        strengths: Probabilities of the options by choice, each [R, O]; 0 for what is out.
-        count: How many.
+        strengths: Probabilities of the options by choice, each [R, O]; 0 excludes an option.
+        count: Number of architectures.
 
     Returns:
         Paths by choice, each [R, O] on the CPU: zeros and ones for operations, the strengths themselves for choices
-        of another kind. Fewer than `count` where there are no more.
+        of another kind. Fewer than `count` if the space has no more.
 
     Raises:
-        GenotypeError: A strength is not a number.
+        GenotypeError: A strength is NaN.
     """
     groups: list[tuple[str, list[tuple[float, Edges]]]] = []
     for name, choice in space.choices.items():
@@ -141,18 +142,18 @@ def likeliest_paths(space: SearchSpace, strengths: Mixing, count: int) -> list[M
 
 
 class Likeliest(Selector):
-    """The best by the metric of the supernet on `val` among the likeliest architectures.
+    """Selects the likely architecture with the best one-shot metric on `val`.
 
     Args:
-        candidates: How many architectures are compared.
-        batches: Batches of `val` that each is scored on; null is all of it.
-        fresh_batches: Score each on batches of its own, one after the other in the order of `val`, as released,
-            instead of all on the first ones.
-        batch_norm: Statistics of batch normalisation while scoring: `eval`, the running ones, or `train`, those of the
-            batch (the benchmark's code without tracked statistics).
+        candidates: Number of architectures compared, the likeliest ones.
+        batches: Batches of `val` to score each; null is all of `val`.
+        fresh_batches: Score each on different batches, consecutive in the order of `val`, as released, instead of all
+            on the first ones.
+        batch_norm: Statistics of batch normalisation while scoring: `eval`, running, or `train`, of the batch (the
+            code of the benchmark without tracked statistics).
 
     Raises:
-        ConfigError: Fresh batches where each is scored on all of `val`.
+        ConfigError: Fresh batches although each is scored on all of `val`.
     """
 
     def __init__(
@@ -173,22 +174,22 @@ class Likeliest(Selector):
         self.batch_norm: BatchNormMode = batch_norm
 
     def __call__(self, space: SearchSpace, strengths: Mixing) -> Genotype:
-        """The genotype of the likeliest architecture.
+        """Return the genotype of the likeliest architecture.
 
         Raises:
-            GenotypeError: A strength is not a number.
+            GenotypeError: A strength is NaN.
         """
         return space.genotype_of(likeliest_paths(space, strengths, 1)[0])
 
     def val_batches(self, space: SearchSpace, number: int) -> int:
-        """Batches of `val`, of `number` in all, that are scored at most."""
+        """Return the largest number of batches evaluated; `val` has `number`."""
         return self.candidates * min(self.batches or number, number)
 
     def select(self, one_shot: OneShot) -> Genotype:
-        """The genotype of the best candidate, of equals the likelier one.
+        """Return the genotype of the best candidate; of equals the likelier one.
 
         Raises:
-            GenotypeError: A strength is not a number.
+            GenotypeError: A strength is NaN.
         """
         paths = likeliest_paths(one_shot.space, one_shot.strengths(), self.candidates)
         scores = [

@@ -1,4 +1,4 @@
-"""Magnitude selection: the options with the largest mixing weights (Liu et al., DARTS, ICLR 2019, section 2.4)."""
+"""Magnitude selection: keep the options with the largest mixing weights (Liu et al., DARTS, ICLR 2019, section 2.4)."""
 
 from nas_lightning.core.choices import Mixing
 from nas_lightning.core.genotypes import Genotype
@@ -7,8 +7,8 @@ from nas_lightning.core.space import SearchSpace
 
 
 class Magnitude(Selector):
-    """Of each edge the best option that a genotype may hold; of each node the strongest edges by that option."""
+    """Keeps the strongest option of each edge that a genotype may hold, and of each node the strongest edges by it."""
 
     def __call__(self, space: SearchSpace, strengths: Mixing) -> Genotype:
-        """The genotype of the mean mixing weights."""
+        """Return the genotype of the strengths."""
         return space.genotype(strengths)

@@ -1,4 +1,4 @@
-"""Paths through a trained supernet, scored one by one: what selectors that compare architectures share."""
+"""Score single paths through a trained supernet, for selectors that compare architectures."""
 
 from nas_lightning.core.choices import Mixing
 from nas_lightning.core.one_shot import BatchNormMode, OneShot
@@ -7,13 +7,13 @@ from nas_lightning.core.one_shot import BatchNormMode, OneShot
 def score_path(
     one_shot: OneShot, path: Mixing, batches: int | range | None, batch_norm: BatchNormMode = "eval"
 ) -> float:
-    """Metric of a path on batches of `val`, with nothing computed but what is on the path.
+    """Return the metric of a path on batches of `val`; only operations on the path are computed.
 
     Args:
         one_shot: The trained supernet.
-        path: By choice [R, O], on any device; what is zero is not computed.
-        batches: The first so many batches, those of a range, or all for None.
-        batch_norm: Statistics: the running ones, which average over all paths and fit none, or those of the batch.
+        path: Mixing weights by choice, each [R, O], on any device; options of weight 0 are not computed.
+        batches: Number of first batches, a range of batches, or None for all.
+        batch_norm: Statistics: `eval`, running, which average over all paths and fit none, or `train`, of the batch.
     """
     device = next(iter(one_shot.arch.values())).device
     path = {name: weights.to(device) for name, weights in path.items()}
@@ -21,7 +21,7 @@ def score_path(
 
 
 def batches_of(index: int, batches: int, fresh: bool) -> int | range:
-    """Batches that candidate number `index` is scored on: the first ones for all, or fresh ones for each.
+    """Return the batches to score candidate `index` on: the first ones for all, or different ones for each.
 
     >>> batches_of(3, 2, fresh=False), batches_of(3, 2, fresh=True)
     (2, range(6, 8))

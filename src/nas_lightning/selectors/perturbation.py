@@ -1,16 +1,16 @@
-"""Perturbation-based selection (DARTS-PT): what an operation is worth is what the supernet loses without it.
+"""Perturbation-based selection (DARTS-PT): rank operations by the accuracy that the supernet loses without each.
 
 Source: Wang et al., Rethinking architecture selection in differentiable NAS (ICLR 2021), Algorithm 1, and its released
 code. One decision of each cell type is made every few epochs, in random order; in between the supernet is fine-tuned
-with what is decided. First every edge gets its operation: each is masked in turn, the weights of the others staying as
-they are, and the one whose absence hurts most is kept. Then every node gets its edges in the same way.
+with the decisions made so far. First every edge is decided: each operation is masked in turn, with the weights of the
+others unchanged, and the one whose absence costs most is kept. Then the edges of every node are decided alike.
 
-Where paper and released code differ: removed edges are compared with all edges in place (one-shot, as both print and do
-it); `topology=greedy` removes them one after the other. Batch normalisation takes the statistics of the batch as in the
-code, whose running statistics also move; here none move. The released search over S3 may choose `none`, and its parser
-then takes another operation with weight zero: here `none` is a candidate only where a genotype may hold it
-(NAS-Bench-201). `val` comes in one fixed order. The released code trains one epoch more after the last decision, of
-which nothing is used; here the last decision ends the stage.
+Where paper and released code differ: edges are compared with all other edges in place (one-shot, in paper and code);
+`topology=greedy` removes them one after the other. Batch normalisation uses the statistics of the batch as released
+and, unlike there, leaves the running statistics unchanged. The released search over S3 may choose `none`, which its
+parser replaces by another operation of weight zero: here `none` is a candidate only where a genotype may hold it
+(NAS-Bench-201). `val` has one fixed order. The released code trains one more epoch after the last decision, without
+effect; here the last decision ends the stage.
 Shapes: R rows and O options of a choice.
 """
 
@@ -33,22 +33,22 @@ Criterion = Literal["accuracy", "loss"]
 
 
 class Perturbation(Selector):
-    """Decides operations, then edges, by masking; the supernet trains on between the decisions.
+    """Decides operations, then edges, by masking; fine-tunes the supernet between the decisions.
 
     Args:
         strength: `perturbation`, or `magnitude`: the same tuning with decisions by the mean mixing weights (PT-Mag, the
             ablation of the paper).
-        criterion: What is measured on `val`: the metric, or the loss.
+        criterion: Quantity measured on `val`: the metric, or the loss.
         tune_epochs: Epochs of fine-tuning between two decisions.
-        epochs: Epochs of fine-tuning in all, at most; None is what the decisions need. With fewer the last decisions
-            come in the last epoch or after it: the released code for NAS-Bench-201 has its sixth after 24 epochs.
+        epochs: Fine-tuning epochs in total, at most; None is what the decisions need. With fewer, the last decisions
+            are made in the last epoch or after it: the released code for NAS-Bench-201 makes its sixth after 24.
         lr: Constant learning rate of the weights; None is a tenth of the search's.
-        train_arch: Whether the architecture parameters go on learning (not for `hypergradient=none`).
+        train_arch: Keep training the architecture parameters (not for `hypergradient=none`).
         batch_norm: Statistics while masking: `train` (of the batch, as released) or `eval` (running).
-        topology: `one_shot` or `greedy`, as said above.
-        none: Whether `none` is a candidate where a genotype may hold it.
+        topology: `one_shot` or `greedy`, as above.
+        none: Make `none` a candidate where a genotype may hold it.
         batches: Batches of `val` for each mask; None is all of it, as published.
-        seed: Of the order of the edges; None is the run's.
+        seed: Seed of the order of the edges; None is that of the run.
     """
 
     def __init__(
@@ -78,25 +78,25 @@ class Perturbation(Selector):
         self.seed = seed
 
     def __call__(self, space: SearchSpace, strengths: Mixing) -> None:
-        """None: the mixing weights do not tell."""
+        """Return None: the strengths determine no genotype."""
         return
 
     def tuning(self, space: SearchSpace, search: Any, decisions: Decisions | None = None) -> Tuning | None:
-        """The stage: constant rate, new momentum, warm-ups and controls over; None where nothing is tuned.
+        """Return the fine-tuning stage: constant rate, fresh momentum, no warm-ups or controls; None for no epochs.
 
         Args:
-            space: What is searched.
-            search: The section of the configuration.
-            decisions: What is settled already; None for nothing.
+            space: The search space.
+            search: The section `search` of the configuration.
+            decisions: Decisions made already; None for none.
         """
         left = _num_left(Decisions(space.choices) if decisions is None else decisions)
         needed = self.tune_epochs * max(0, left - 1)
-        epochs = needed if self.epochs is None else min(self.epochs, needed)  # more would tune for nothing
+        epochs = needed if self.epochs is None else min(self.epochs, needed)  # more has no effect
         overrides = tuning_overrides(self.lr or search.weights.lr / 10, self.train_arch)
         return Tuning(epochs, overrides) if epochs else None
 
     def val_batches(self, space: SearchSpace, number: int) -> int:
-        """Batches of `val`, of `number` in all, that its decisions measure where nothing is settled before."""
+        """Return the number of batches evaluated for all decisions, of `number` in `val`, if none is made before."""
         if self.strength == "magnitude":
             return 0
         decisions, masks = Decisions(space.choices), 0
@@ -109,11 +109,11 @@ class Perturbation(Selector):
         return masks * min(self.batches or number, number)
 
     def decide(self, one_shot: OneShot, epoch: int) -> bool:
-        """Make the decisions that are due before this epoch of the stage; says whether there was one.
+        """Make the decisions that are due before an epoch of the stage; return True if there was one.
 
         Args:
-            one_shot: The supernet as it is.
-            epoch: Of the stage, from 0.
+            one_shot: The supernet in its present state.
+            epoch: Epoch of the stage, from 0.
         """
         assert one_shot.decisions is not None
         before = len(one_shot.decisions.history)
@@ -123,7 +123,11 @@ class Perturbation(Selector):
         return len(one_shot.decisions.history) > before
 
     def select(self, one_shot: OneShot) -> Genotype:
-        """What is left to decide, then the genotype."""
+        """Make the remaining decisions and return the genotype.
+
+        Raises:
+            GenotypeError: A strength is NaN.
+        """
         assert one_shot.decisions is not None
         for strengths in one_shot.strengths().values():
             if strengths.isnan().any():
@@ -138,13 +142,13 @@ class Perturbation(Selector):
     # One decision ---------------------------------------------------------------------------------------------
 
     def _decide_once(self, one_shot: OneShot, epoch: int | None = None) -> None:
-        """One operation of every choice, or, once they are all decided, the edges of one node of every choice."""
+        """Decide one operation of every choice or, once all are decided, the edges of one node of every choice."""
         decisions = one_shot.decisions
         assert decisions is not None
         operations = any(map(decisions.undecided, decisions.choices))
-        told = {"epoch": epoch, "round": _next_round(decisions)}
+        context = {"epoch": epoch, "round": _next_round(decisions)}
         for name in decisions.choices:
-            # Draws depend on what is decided already, so that a resumed epoch repeats them.
+            # Draws are keyed by the number of decisions, so that a resumed epoch repeats them.
             seed = one_shot.seed if self.seed is None else self.seed
             rng = draws.seeded_generator(seed, "order of decisions", name, len(decisions.history))
             open_ = decisions.undecided(name) if operations else _crowded(decisions, name)
@@ -152,57 +156,57 @@ class Perturbation(Selector):
                 continue
             chosen = open_[int(torch.randint(len(open_), (), generator=rng))]
             if operations:
-                self._decide_operation(one_shot, name, chosen, told)
+                self._decide_operation(one_shot, name, chosen, context)
             else:
-                self._decide_edges(one_shot, name, chosen, told)
+                self._decide_edges(one_shot, name, chosen, context)
 
-    def _decide_operation(self, one_shot: OneShot, name: str, row: int, told: dict[str, Any]) -> None:
+    def _decide_operation(self, one_shot: OneShot, name: str, row: int, context: dict[str, Any]) -> None:
         decisions = one_shot.decisions
         assert decisions is not None
         options = decisions.choices[name].options[row]
         candidates = selectable_options(decisions, name, row, self.none)
-        if not candidates:  # an edge that offers nothing but `none`, where no genotype may hold that
-            decisions.prune(name, row, **told, measured="")
+        if not candidates:  # the edge offers only `none`, which no genotype may hold
+            decisions.prune(name, row, **context, measured="")
             return
-        scores = self._worth(one_shot, name, [(row, option) for option in candidates])
+        scores = self._importance(one_shot, name, [(row, option) for option in candidates])
         best = max(range(len(candidates)), key=scores.__getitem__)  # max keeps the first of equals
-        measured = self._told([options[o] for o in candidates], scores)
-        decisions.decide(name, row, candidates[best], **told, measured=measured)
+        measured = self._measurements([options[o] for o in candidates], scores)
+        decisions.decide(name, row, candidates[best], **context, measured=measured)
         where = f"{name}, {decisions.choices[name].sources[row]} → {decisions.choices[name].nodes[row]}"
-        one_shot.print_line(f"selection: {where} is {options[candidates[best]]} ({self._measured}: {measured})")
+        one_shot.print_line(f"selection: {where} is {options[candidates[best]]} ({self._quantity}: {measured})")
 
-    def _decide_edges(self, one_shot: OneShot, name: str, node: int, told: dict[str, Any]) -> None:
+    def _decide_edges(self, one_shot: OneShot, name: str, node: int, context: dict[str, Any]) -> None:
         decisions = one_shot.decisions
         assert decisions is not None
         choice = decisions.choices[name]
         while len(rows := decisions.present(name, node)) > (choice.keep or len(rows)):
-            scores = self._worth(one_shot, name, [(row, None) for row in rows])
+            scores = self._importance(one_shot, name, [(row, None) for row in rows])
             ranked = sorted(range(len(rows)), key=lambda i: -scores[i])  # stable: the lower source wins among equals
             dropped = ranked[choice.keep :] if self.topology == "one_shot" else ranked[-1:]
-            measured = self._told([str(choice.sources[row]) for row in rows], scores)
+            measured = self._measurements([str(choice.sources[row]) for row in rows], scores)
             for index in sorted(dropped):
-                decisions.prune(name, rows[index], **told, measured=measured)
+                decisions.prune(name, rows[index], **context, measured=measured)
             kept = ", ".join(str(choice.sources[row]) for row in decisions.present(name, node))
             one_shot.print_line(
-                f"selection: {name}, node {node} keeps its edges from {kept} ({self._measured}: {measured})"
+                f"selection: {name}, node {node} keeps its edges from {kept} ({self._quantity}: {measured})"
             )
 
     @property
-    def _measured(self) -> str:
+    def _quantity(self) -> str:
         return "weight" if self.strength == "magnitude" else f"{self.criterion} without"
 
-    def _told(self, names: list[str], scores: list[float]) -> str:
-        """What was measured, as it was measured."""
+    def _measurements(self, names: list[str], scores: list[float]) -> str:
+        """Return the measured values by name, in their original sign."""
         sign = -1 if self.strength == "perturbation" and self.criterion == "accuracy" else 1
         return ", ".join(f"{name} {sign * score:.6g}" for name, score in zip(names, scores, strict=True))
 
-    def _worth(self, one_shot: OneShot, name: str, masks: list[tuple[int, int | None]]) -> list[float]:
-        """What each option (or each edge, for None) is worth; larger is more."""
+    def _importance(self, one_shot: OneShot, name: str, masks: list[tuple[int, int | None]]) -> list[float]:
+        """Return the importance of each option (row, option) or edge (row, None); larger is more important."""
         if self.strength == "magnitude":
             assert one_shot.decisions is not None
             mean, kept = undecided_mean(one_shot), one_shot.decisions.kept[name]
             weights = mean[name].detach().cpu()
-            # Of an edge what the magnitude genotype takes: the weight of its operation times that of the edge.
+            # As in a magnitude genotype: the strength of an edge is its weight times that of its best operation.
             edges = edge_strengths(one_shot.decisions.choices[name], mean.get(edge_key(name)))
             return [
                 float(weights[row][kept[row]].max() * edges[row] if option is None else weights[row, option])
@@ -219,13 +223,13 @@ def worth_by_masking(
     batch_norm: BatchNormMode = "train",
     batches: int | None = None,
 ) -> list[float]:
-    """What the one-shot model loses without an option (row, option), or without a whole edge (row, None).
+    """Return the importance of options (row, option) or whole edges (row, None): the cost of masking each.
 
-    The other weights stay as they are: nothing is renormalised. What is masked is not computed; with partial channels
-    an edge without any operation loses its bypass, too.
+    The other weights do not change: nothing is renormalised. Masked options are not computed; with partial channels an
+    edge without any operation loses its bypass, too.
 
     Returns:
-        −(metric without it), or its loss without it: larger is more important.
+        Minus the metric, or the loss, without each: larger is more important.
     """
     decisions = one_shot.decisions
     assert decisions is not None
@@ -247,7 +251,7 @@ def worth_by_masking(
 
 
 def selectable_options(decisions: Decisions, name: str, row: int, none: bool = True) -> list[int]:
-    """Open options of a row that a genotype may hold; `none=False` leaves that operation out where another is left."""
+    """Return open options of a row that a genotype may hold; `none=False` omits `none` where another is open."""
     options = decisions.choices[name].options[row]
     allowed = [o for o, yes in enumerate(decisions.selectable(name)[row].tolist()) if yes]
     others = [o for o in allowed if options[o] != "none"]
@@ -255,7 +259,7 @@ def selectable_options(decisions: Decisions, name: str, row: int, none: bool = T
 
 
 def undecided_mean(one_shot: OneShot) -> Mixing:
-    """The mean mixing weights as if nothing had been decided among the options that are offered, each [R, O]."""
+    """Return the mean mixing weights over all offered options, as if nothing were decided, each [R, O]."""
     decisions, relaxation = one_shot.decisions, one_shot.relaxation
     if decisions is None:
         return relaxation.mean(one_shot.arch)
@@ -267,11 +271,11 @@ def undecided_mean(one_shot: OneShot) -> Mixing:
 
 
 def edge_strengths(choice: Choice, weights: Tensor | None) -> list[float]:
-    """The weight of each edge among those into its node, R numbers; ones where edges have none.
+    """Return the weight of each edge among those into its node, R numbers; ones without edge weights.
 
     Args:
         choice: The choice of the operations.
-        weights: The mixing weights of its edges, a row a node.
+        weights: The mixing weights of its edges, one row for each node; None without edge weights.
     """
     strengths = [1.0] * choice.num_rows
     if weights is not None:
@@ -282,7 +286,7 @@ def edge_strengths(choice: Choice, weights: Tensor | None) -> list[float]:
 
 
 def _crowded(decisions: Decisions, name: str) -> list[int]:
-    """Nodes of a choice that have more edges than a genotype keeps."""
+    """Return the nodes of a choice with more edges than a genotype keeps."""
     choice = decisions.choices[name]
     if choice.keep is None:
         return []
@@ -290,12 +294,12 @@ def _crowded(decisions: Decisions, name: str) -> list[int]:
 
 
 def _next_round(decisions: Decisions) -> int:
-    """Number of the next decision of this stage: what was decided during the search before it has none."""
+    """Return the index of the next decision of the stage; decisions made during the search have no round."""
     return 1 + max((row["round"] for row in decisions.history if "round" in row), default=-1)
 
 
 def _num_left(decisions: Decisions) -> int:
-    """Decisions that are left: an operation of every choice each time, then a node of every choice."""
+    """Return the number of decisions left, each an operation, later a node, of every choice."""
     names = decisions.choices
     operations = max(len(decisions.undecided(name)) for name in names)
     return operations + max(len(_crowded(decisions, name)) for name in names)

@@ -1,4 +1,4 @@
-"""A random genotype: the candidate of a random search in which each is trained by itself, without a supernet."""
+"""Random genotype: a candidate of random search without a supernet, in which each is trained separately."""
 
 from typing import Annotated
 
@@ -13,11 +13,11 @@ from nas_lightning.core.space import SearchSpace
 
 
 class RandomGenotype(Selector):
-    """Draws uniformly and ignores whatever was learnt; candidates 0, 1, … of a seed are compared by retraining.
+    """Samples a genotype uniformly, whatever was learnt; candidates 0, 1, … of a seed are compared by retraining.
 
     Args:
-        index: Which candidate of the seed.
-        none: Whether the operation `none` is drawn like any other.
+        index: Index of the candidate within the seed.
+        none: Sample the operation `none` like any other.
     """
 
     needs_supernet = False
@@ -27,10 +27,10 @@ class RandomGenotype(Selector):
         self.none = none
 
     def __call__(self, space: SearchSpace, strengths: Mixing) -> None:
-        """None: the architecture parameters do not tell."""
+        """Return None: the strengths determine no genotype."""
         return
 
     def select(self, one_shot: OneShot) -> Genotype:
-        """The candidate that belongs to (seed, index)."""
+        """Return the genotype of candidate (seed, index)."""
         rng = draws.seeded_generator(one_shot.seed, "random genotype", self.index)
         return one_shot.space.genotype_of(one_shot.space.sample(rng, self.none))

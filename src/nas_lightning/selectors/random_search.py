@@ -1,9 +1,9 @@
-"""Random search with weight sharing: drawn paths are compared with the supernet's weights.
+"""Random search with weight sharing: compare random paths by their one-shot accuracy.
 
 Source: Li & Talwalkar, Random search and reproducibility for NAS (UAI 2019), section 3.3 and supplement; the number of
-candidates and the two passes are those of the released code. Unlike there, all candidates see the same batches unless
-`fresh_batches` is set (the released code lets one iterator run on, so that part of their order is that of the batches)
-and a path that is drawn again is not scored again and takes one place among the finalists.
+candidates and the two passes are those of the released code. Unlike there, all candidates use the same batches unless
+`fresh_batches` is set (the released code continues one iterator, so that part of the ranking is due to batches), and
+a path that is drawn twice is scored once and is one finalist.
 As RSPS in NAS-Bench-201 (Dong & Yang, ICLR 2020, and its released code): candidates=100, finalists=0,
 fresh_batches=true and batches of 512 images in all.
 """
@@ -26,21 +26,21 @@ Key = tuple[bytes, ...]
 
 
 class RandomSearch(Selector):
-    """Per round: score random paths on a few batches of `val`, the best of them on all of it, keep the best.
+    """Scores random paths on a few batches of `val`, then the best of them on all of it, and keeps the best.
 
     Args:
-        candidates: Paths drawn in a round.
-        finalists: How many of them are scored on all of `val`; of equals the one drawn first. 0: none is, the best on
-            the few batches wins.
-        batches: Batches of `val` that each candidate is scored on.
-        rounds: How often this is repeated with fresh paths; max(1, ⌊steps of the search / 10000⌋) in the released code.
-        best_over_rounds: Return the best winner of all rounds, as in the supplement. Otherwise the first round's, as
-            the released code does; the rounds that it then runs to no effect are not run.
-        none: Whether the operation `none` is drawn like any other; None: as the relaxation does.
-        fresh_batches: Score each candidate on batches of its own, one after the other in the order of `val`, instead
-            of all on the first ones.
-        batch_norm: Statistics of batch normalisation while scoring: `eval`, the running ones, as released for DARTS'
-            space, or `train`, those of the batch.
+        candidates: Paths sampled per round.
+        finalists: Number of candidates scored on all of `val`; of equals the one sampled first. 0: the best on the few
+            batches wins.
+        batches: Batches of `val` to score each candidate.
+        rounds: Rounds, each with fresh paths; max(1, ⌊steps of the search / 10000⌋) in the released code.
+        best_over_rounds: Return the best winner of all rounds, as in the supplement; otherwise that of the first
+            round, as released, and skip the other rounds, which have no effect there.
+        none: Sample the operation `none` like any other; None follows the relaxation.
+        fresh_batches: Score each candidate on different batches, consecutive in the order of `val`, instead of all on
+            the first ones.
+        batch_norm: Statistics of batch normalisation while scoring: `eval`, running, as released for the space of
+            DARTS, or `train`, of the batch.
 
     Raises:
         ConfigError: More finalists than candidates.
@@ -71,22 +71,22 @@ class RandomSearch(Selector):
         self.batch_norm: BatchNormMode = batch_norm
 
     def __call__(self, space: SearchSpace, strengths: Mixing) -> None:
-        """None: the architecture parameters do not tell."""
+        """Return None: the strengths determine no genotype."""
         return
 
     def val_batches(self, space: SearchSpace, number: int) -> int:
-        """Batches of `val`, of `number` in all, that are scored at most: equal paths are scored once."""
+        """Return the largest number of batches evaluated, of `number` in `val`; equal paths are scored once."""
         return self.rounds * (self.candidates * min(self.batches, number) + self.finalists * number)
 
     def select(self, one_shot: OneShot) -> Genotype:
-        """The genotype of the path with the best metric on all of `val`, or on the few batches without finalists.
+        """Return the genotype of the path with the best metric on all of `val`, or on the few batches if `finalists=0`.
 
-        Of equals the one of the earlier round, then the one that did better on the few batches, as released. The
-        draws depend on the seed, the round and the index only: more candidates begin with the same ones.
+        Of equals the earlier round wins, then the better one on the few batches, as released. Draws depend on seed,
+        round and index only, so more candidates start with the same ones.
         """
         paths: dict[Key, Mixing] = {}
-        few: dict[Key, float] = {}  # metrics by path: every path is scored once on the few batches …
-        full: dict[Key, float] = {}  # … and once on all of them
+        few: dict[Key, float] = {}  # metric by path: every path is scored once on the few batches …
+        full: dict[Key, float] = {}  # … and once at most on all of `val`
         for number in range(self.rounds):
             part = f", round {number + 1} of {self.rounds}" if self.rounds > 1 else ""
             drawn: dict[Key, None] = {}  # the distinct paths of this round, first drawn first
@@ -107,7 +107,7 @@ class RandomSearch(Selector):
         return one_shot.space.genotype_of(paths[max(deciding, key=deciding.__getitem__)])  # the first of equals
 
     def _draw(self, one_shot: OneShot, number: int, index: int) -> Mixing:
-        """A candidate of a round, among what the search has left open."""
+        """Sample a candidate of a round among the options that the search has left open."""
         rng = draws.seeded_generator(one_shot.seed, "random search", number, index)
         none = one_shot.relaxation.none if self.none is None else self.none
         if one_shot.decisions is None or one_shot.decisions.open:
