@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 import nas_lightning as nl
 from cases import CONF
 from nas_lightning.config.compose import as_dict
-from nas_lightning.config.schema import LoaderConfig
+from nas_lightning.config.sections import LoaderConfig
 
 PATHS = sorted((CONF / "data").glob("*.yaml"))
 COMMON = {"num_workers", "prefetch_factor", "augment_on", "split", "val_fraction", "augment_val"}

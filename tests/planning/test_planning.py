@@ -13,7 +13,7 @@ import torch
 import nas_lightning as nl
 from commands import run
 from nas_lightning.config.compose import as_dict
-from nas_lightning.config.schema import PlanConfig
+from nas_lightning.config.sections import PlanConfig
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.data import Cifar10, Svhn
 from nas_lightning.data.stand_in import without_reading

@@ -19,7 +19,8 @@ from rich.console import Console
 from nas_lightning import reports
 from nas_lightning.analyses.base import QUIET, Origin, show_table
 from nas_lightning.analyses.run import about
-from nas_lightning.config.schema import LandscapeConfig, RootConfig
+from nas_lightning.config.schema import RootConfig
+from nas_lightning.config.sections import LandscapeConfig
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.curvature.landscape import anisotropy, at_distance, directions, grid, moved, over_plane

@@ -14,13 +14,15 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
 from pydantic_core import PydanticCustomError
 
 from nas_lightning.config.aliases import current
 from nas_lightning.core.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 TRUSTED = ("nas_lightning", "torch", "torchvision", "torchmetrics", "lightning")
 """Packages whose targets are allowed without being named in `trusted`."""
@@ -180,7 +182,12 @@ def _checkable(annotation: Any) -> Any:
 
 
 def problems_of(model: type[BaseModel], values: Mapping[str, Any], path: str = "") -> list[str]:
-    """Check values against a model; return problems as `key=value: problem; fix`.
+    """Check values against a model; return problems as `key=value: problem; fix`. Arguments as for `parse`."""
+    return parse(model, values, path)[1]
+
+
+def parse(model: type[Model], values: Mapping[str, Any], path: str = "") -> tuple[Model | None, list[str]]:
+    """Read values as a model; return it, and the problems as `key=value: problem; fix` where it is None.
 
     Args:
         model: Schema of the values.
@@ -188,15 +195,14 @@ def problems_of(model: type[BaseModel], values: Mapping[str, Any], path: str = "
         path: Dotted key of the values in the configuration.
     """
     try:
-        model.model_validate_json(json.dumps(values))
+        return model.model_validate_json(json.dumps(values)), []
     except ValidationError as error:
         found: dict[tuple[str, str], list[str]] = {}
         for problem in error.errors():
             key, text, hint = _describe(problem, values, model, f"{path}." if path else "")
             found.setdefault((key, hint), []).append(text)
         # pydantic reports each branch of a union by itself: join them into one sentence.
-        return [f"{key}: {' or '.join(dict.fromkeys(texts))}{hint}" for (key, hint), texts in found.items()]
-    return []
+        return None, [f"{key}: {' or '.join(dict.fromkeys(texts))}{hint}" for (key, hint), texts in found.items()]
 
 
 def _describe(problem: Any, values: Mapping[str, Any], model: type[BaseModel], prefix: str) -> tuple[str, str, str]:

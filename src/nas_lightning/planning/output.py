@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from nas_lightning.config.schema import PlanConfig
+from nas_lightning.config.sections import PlanConfig
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.planning.count import Unit
 from nas_lightning.planning.measure import Seconds

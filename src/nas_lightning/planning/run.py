@@ -9,7 +9,7 @@ from rich.console import Console
 
 from nas_lightning.callbacks.preemption import taking_over
 from nas_lightning.config.compose import as_dict, compose
-from nas_lightning.config.schema import PlanConfig
+from nas_lightning.config.sections import PlanConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.planning.count import Unit
 from nas_lightning.planning.measure import measure

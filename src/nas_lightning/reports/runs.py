@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from nas_lightning.config.schema import IGNORED_IN_COMPARISONS, LOADING_KEYS
+from nas_lightning.config.schema import IGNORED_IN_COMPARISONS
+from nas_lightning.config.sections import LOADING_KEYS
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.runs import documents, layout
 

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torchmetrics import MeanMetric
 
 from nas_lightning.callbacks.phase_module import PhaseModule
-from nas_lightning.config.schema import SearchConfig
+from nas_lightning.config.sections import SearchConfig
 from nas_lightning.core import draws, ranks
 from nas_lightning.core.bilevel import Bilevel, Hypergradient, Loss, Tensors
 from nas_lightning.core.choices import Active, Mixing

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from nas_lightning.config.schema import SearchConfig
+from nas_lightning.config.sections import SearchConfig
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.schedules import learning_rate, restarted
 from nas_lightning.hypergradients import SGDStep

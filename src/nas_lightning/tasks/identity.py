@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from nas_lightning.config.aliases import identity
-from nas_lightning.config.schema import IGNORED_IN_COMPARISONS, LOADING_KEYS
+from nas_lightning.config.schema import IGNORED_IN_COMPARISONS
+from nas_lightning.config.sections import LOADING_KEYS
 from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.runs.versions import git_commit, versions

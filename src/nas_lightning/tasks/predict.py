@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from rich.markup import escape
 
 from nas_lightning.analyses.base import QUIET, show_table
-from nas_lightning.config.schema import PredictConfig, RootConfig
+from nas_lightning.config.schema import RootConfig
+from nas_lightning.config.sections import PredictConfig
 from nas_lightning.core.errors import ConfigError, DataError
 from nas_lightning.deployment import image_files, predict_images, save_predictions
 from nas_lightning.deployment.predicting import Prediction

@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from nas_lightning.config.compose import as_dict, compose
-from nas_lightning.config.schema import LOADING_KEYS, RootConfig, validate
+from nas_lightning.config.schema import RootConfig, validate
 from nas_lightning.config.secrets import refuse_secrets
+from nas_lightning.config.sections import LOADING_KEYS
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.runs import layout

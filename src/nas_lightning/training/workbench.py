@@ -26,7 +26,8 @@ from nas_lightning.callbacks import (
     Tables,
 )
 from nas_lightning.config.parts import target_of
-from nas_lightning.config.schema import PART_LISTS, LoaderConfig, RootConfig, validate
+from nas_lightning.config.schema import PART_LISTS, RootConfig, validate
+from nas_lightning.config.sections import LoaderConfig
 from nas_lightning.core import ranks
 from nas_lightning.core.bilevel import Hypergradient
 from nas_lightning.core.control import Control

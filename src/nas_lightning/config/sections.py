@@ -1,0 +1,177 @@
+"""The plain sections of a configuration: every field has a type, a range and a unit."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nas_lightning.core.errors import ConfigError
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Word = Annotated[str, Field(min_length=1)]
+EvenCount = Annotated[int, Field(ge=2, multiple_of=2)]
+Schedule = Literal["cosine", "exponential", "linear", "constant"]
+
+Part = dict[str, Any]
+"""A section with a `_target_`, checked against the signature of the target."""
+
+
+class Section(BaseModel):
+    """A section of the configuration: no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class WeightsConfig(Section):
+    """Weight optimizer of the search: SGD, scheduled by the search epoch."""
+
+    lr: Positive = Field(description="learning rate of the first epoch")
+    lr_min: NonNegative = Field(description="learning rate that the cosine ends at")
+    schedule: Schedule
+    warmup_epochs: CountOrZero = Field(description="epochs of linear learning-rate warm-up")
+    restart: bool = Field(description="each stage starts at the full rate again and falls along the rest of the curve")
+    momentum: Fraction
+    nesterov: bool
+    weight_decay: NonNegative
+    clip: Positive | None = Field(description="largest global L2 norm of the weight gradient; null: no clipping")
+
+
+class ArchConfig(Section):
+    """Architecture optimizer: Adam with coupled L2."""
+
+    lr: Positive
+    betas: tuple[Fraction, Fraction]
+    weight_decay: NonNegative
+    warmup_epochs: CountOrZero = Field(description="first epochs of each stage in which only the weights train")
+    clip: Positive | None = Field(description="largest L2 norm of the architecture gradient; null: no clipping")
+
+
+class StageConfig(Section):
+    """One stage of a search: its own fit, with values that differ from the rest of the configuration."""
+
+    name: str
+    epochs: Count = Field(description="search epochs of this stage")
+    overrides: dict[str, Any] = Field(default={}, description="dotted keys and their values in this stage")
+
+
+class SearchConfig(Section):
+    """The supernet search."""
+
+    epochs: Count = Field(description="search epochs over all stages")
+    batch_size: Count = Field(description="images a step")
+    init_channels: EvenCount = Field(description="channels of the first cells")
+    layers: Count = Field(description="cells")
+    stem: Literal["cifar", "imagenet"]
+    order: Literal["arch_first", "weights_first"]
+    snapshots: Count | None = Field(description="keep the supernet every so many epochs; null: only the last")
+    checkpoint_minutes: Positive | None = Field(
+        default=None, description="save between two batches, too, when the last save is so long ago; null: after epochs"
+    )
+    stages: list[StageConfig] | None = Field(description="stages in their order; null: a single stage")
+    weights: WeightsConfig
+    arch: ArchConfig
+
+
+class CandidatesConfig(Section):
+    """Several searches, of which the best is kept."""
+
+    key: str | list[str] | None = Field(
+        description="key that differs: seed or any other, or a list of keys varied together"
+    )
+    values: Count | list[Any] | None = Field(
+        description="a value a member, or a list a member where keys are several; a number n is 0 to n-1"
+    )
+    epochs: Count = Field(description="epochs of the brief retraining that compares the members")
+    evaluation: Part | None = Field(default=None, description="evaluator that retrains them; null: that of the run")
+
+    def members(self) -> list[dict[str, Any]]:
+        """Return the overrides of each member, values by dotted key; empty without candidates.
+
+        Raises:
+            ConfigError: Keys and values do not match.
+        """
+        if self.key is None:
+            if self.values is not None:
+                raise ConfigError(
+                    f"candidates.values={json.dumps(self.values)}: needs the key that they are values of;"
+                    " write candidates.key=seed"
+                )
+            return []
+        keys = [self.key] if isinstance(self.key, str) else self.key
+        values = list(range(self.values)) if isinstance(self.values, int) else self.values
+        if not keys or not all(keys) or len(set(keys)) < len(keys):
+            raise ConfigError(f"candidates.key={json.dumps(self.key)}: needs a key, or several different ones")
+        if not values:
+            raise ConfigError(
+                f"candidates.values={json.dumps(values)}: needs a value a member; write candidates.values=[1,2]"
+            )
+        rows: list[list[Any]] = []
+        for value in values:
+            row = [value] if isinstance(self.key, str) else value
+            if not isinstance(row, list) or len(row) != len(keys):
+                raise ConfigError(
+                    f"candidates.values={json.dumps(values)}: with keys {', '.join(keys)} each member needs a list of"
+                    f" {len(keys)} values"
+                )
+            rows.append(row)
+        if any(row in rows[:index] for index, row in enumerate(rows)):
+            raise ConfigError(f"candidates.values={json.dumps(values)}: contains duplicates; give each value once")
+        return [dict(zip(keys, row, strict=True)) for row in rows]
+
+
+class ExportConfig(Section):
+    """The files that task=export writes."""
+
+    onnx: bool | None = Field(default=None, description="write network.onnx; null: where its packages are installed")
+
+
+class PredictConfig(Section):
+    """The images that task=predict reads and the labels that it reports."""
+
+    batch_size: Count = Field(default=256, description="images at a time")
+    num_workers: CountOrZero = Field(default=0, description="processes that read images; 0: the main process")
+    top: Count = Field(default=5, description="most likely classes reported for each image")
+
+
+class PlanConfig(Section):
+    """The measurements of task=plan."""
+
+    measure: bool = Field(default=True, description="time a few steps; false: only count")
+    seconds: Positive = Field(default=3.0, description="time for which each kind of step is measured")
+    step_seconds: str | None = Field(default=None, description="steps.csv of a plan made on another machine")
+
+
+class LandscapeConfig(Section):
+    """The plane that task=landscape measures, and the images that it measures on."""
+
+    steps: Annotated[int, Field(ge=3)] = Field(default=15, description="points along a side of the grid, odd")
+    radius: Positive = Field(default=5.0, description="half of a side: L2 distance between architecture parameters")
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(default=0, description="seed of the two directions")
+    images: Count | None = Field(default=5000, description="images of val that each point is measured on; null: all")
+    batch_size: Count = Field(default=512, description="images a batch")
+
+
+LOADING_KEYS = ("num_workers", "prefetch_factor", "augment_on")
+"""Keys of `data` about the loading of images; they change no image."""
+
+
+class LoaderConfig(Section):
+    """Keys of `data` that the loaders read, for every source."""
+
+    num_workers: CountOrZero = Field(default=0, description="processes that load images")
+    prefetch_factor: Count = Field(default=4, description="batches that each of them prepares ahead")
+    augment_on: Literal["auto", "loader", "device"] = Field(
+        default="auto", description="place where images in memory are augmented, with equal results; auto: on a GPU"
+    )
+    split: Literal["halves_by_order", "stratified", "benchmark"] = Field(
+        default="stratified", description="method of cutting the search halves"
+    )
+    split_file: str | None = Field(default=None, description="JSON file with the images of each half, for benchmark")
+    val_fraction: Fraction = Field(
+        default=0.0, description="share of the training images that becomes a validation split of its own"
+    )
+    augment_val: bool = Field(default=True, description="augment val like arch, as published")
