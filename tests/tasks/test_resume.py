@@ -4,8 +4,10 @@ import json
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 
 import nas_lightning as nl
+from lightning_parts import CrashOnce
 from whole_runs import checkpoint_differences, cut_off_and_resumed_equals_whole, outcome, run
 
 
@@ -49,9 +51,25 @@ def test_other_overrides_are_refused(tiny, tmp_path, override):
         nl.resume(tmp_path / "run", [override])
 
 
-def test_allowed_overrides(tiny, tmp_path):
-    run([*tiny, "task=search", "search.epochs=1"], tmp_path / "run")
+class SeenSettings(Callback):
+    """Keeps the settings that each fit is given: (trainer.log_every_n_steps, data.num_workers)."""
+
+    seen: list = []  # noqa: RUF012 - shared on purpose
+
+    def on_fit_start(self, trainer, pl_module):
+        SeenSettings.seen.append((trainer.log_every_n_steps, trainer.datamodule.num_workers))
+
+
+def test_allowed_overrides_take_effect(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(SeenSettings, "seen", [])
+    monkeypatch.setattr(CrashOnce, "armed", True)
+    parts = ["trusted=[lightning_parts,test_resume]", "+callbacks.seen._target_=test_resume.SeenSettings"]
+    parts += ["+callbacks.crash._target_=lightning_parts.CrashOnce"]
+    parts += ["+callbacks.crash.phase=search", "+callbacks.crash.epoch=1"]
+    with pytest.raises(RuntimeError, match="the machine died"):
+        run([*tiny, *parts, "task=search"], tmp_path / "run")
     nl.resume(tmp_path / "run", ["trainer.log_every_n_steps=3", "data.num_workers=1"])
+    assert SeenSettings.seen == [(50, 0), (3, 1)]
 
 
 def test_folder_without_a_run(tmp_path):
