@@ -7,6 +7,7 @@ import pytest
 
 from documents import ROOT, blocks
 
+pytestmark = pytest.mark.xdist_group("docs pages")  # in one worker, which makes what they share once
 DOCS = ROOT / "docs"
 METHOD_PAGES = sorted((DOCS / "methods").glob("*.md"))
 
