@@ -79,14 +79,18 @@ def test_the_header_says_how_many_runs_and_how_to_draw_them(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_commands_of_a_header_compose(name):
-    for line in re.findall(r"python run\.py (.*)", header(name)):
+    lines = re.findall(r"python run\.py (.*)", header(name))
+    assert lines
+    default = nl.compose([f"experiment={name}"]).task
+    for line in lines:
         arguments = parse(shlex.split(line, comments=True))
         words = rewrite(arguments.overrides)
         if arguments.multirun:
             words = sweep_members([*params_of(hydra_settings(sweep_members(words)[0])), *words])[0]
         else:
             check_single(words)
-        nl.compose(words)
+        config = nl.compose(words)
+        assert config.task == next((word.removeprefix("task=") for word in words if word.startswith("task=")), default)
 
 
 PUBLISHED_RETRAINING = {

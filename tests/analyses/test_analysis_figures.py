@@ -82,7 +82,8 @@ def test_skip_gap(tmp_path, runs):
 
 
 def test_skip_gap_of_a_single_epoch(tmp_path):
-    save_skip_gap([{"run": "a", "epoch": 0, "skip_gap": 0.1, "val_accuracy": 10.0}], tmp_path)
+    path = save_skip_gap([{"run": "a", "epoch": 0, "skip_gap": 0.1, "val_accuracy": 10.0}], tmp_path)
+    assert "epochs of the search" in texts(path)
 
 
 def test_spectrum(tmp_path):

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 import nas_lightning as nl
+from conftest import TINY_SIZES
 from lightning_parts import CrashOnce
 from nas_lightning.core.schedules import cosine
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks.resume import resume
 
+pytestmark = pytest.mark.xdist_group("control")  # in one worker, which makes what they share once
 VECTOR_A = (
     ".179 .148 .170 .146 .121 .249 .231 .359 .225 .386 .208 .430 .508 .229 .410 .502 .500 .250 .457 .517 .644 .459"
     " .707 1.319 .527 .521"
@@ -73,15 +75,6 @@ class StateLog(L.Callback):
         StateLog.ends[trainer.current_epoch] = self.state(trainer, pl_module)
 
 
-@pytest.fixture
-def state_log():
-    StateLog.ends, StateLog.starts, StateLog.decays = {}, {}, []
-    return [
-        "trusted=[lightning_parts,lightning.test_control,test_control]",
-        "+callbacks.log._target_=test_control.StateLog",
-    ]
-
-
 @pytest.mark.slow
 def test_published_series_stop_at_22_and_return_10(tracked, tmp_path):
     on_grid = [float(value) for value in VECTOR_A.split()]
@@ -140,9 +133,24 @@ GROWING = [[1, 1, 1, 2, 2, 2], [0, 0, 0, 1, 2, 2], [0, 0, 0, 0, 5, 9]]
 ADA = ["method=darts_ada", "space=s3", "search.epochs=6", *injected(GROWING), *rule("adaptive_rollback")]
 
 
-def test_weight_decay_grows_tenfold_at_each_rollback(tracked, tmp_path, state_log):
-    result = search([*tracked, *ADA, *state_log], tmp_path / "run")
-    rows = RunFolder(tmp_path / "run").read_metrics()
+@pytest.fixture(scope="module")
+def small(images_file):
+    """As `tracked`, with two nodes in a cell: what is controlled is not the network."""
+    return ["data=arrays", f"data.path={images_file}", "trainer=cpu", *TINY_SIZES, *ADA, "space.num_nodes=2"]
+
+
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory):
+    """A search that goes back twice, and the states that it went through."""
+    StateLog.ends, StateLog.starts, StateLog.decays = {}, {}, []
+    log = ["trusted=[lightning_parts,test_control]", "+callbacks.log._target_=test_control.StateLog"]
+    folder = tmp_path_factory.mktemp("control") / "run"
+    return folder, search([*small, *log], folder)
+
+
+def test_weight_decay_grows_tenfold_at_each_rollback(whole):
+    folder, result = whole
+    rows = RunFolder(folder).read_metrics()
 
     def column(name, kind=float):
         return [kind(row[name]) for row in rows]
@@ -156,31 +164,31 @@ def test_weight_decay_grows_tenfold_at_each_rollback(tracked, tmp_path, state_lo
     assert column("lr") == pytest.approx([cosine(e, 6, 0.025, 0.001) for e in column("search_epoch", int)])
     found = result.summary["search"]
     assert (found["epochs"], found["stopped_at"], found["rolled_back_to"]) == (6, None, 3)
-    assert rollbacks(tmp_path / "run") == [(3, 2), (4, 3)]
+    assert rollbacks(folder) == [(3, 2), (4, 3)]
     # The state with which an attempt begins is that of the epoch it goes back to, whatever came since.
     assert same(StateLog.starts[4], StateLog.ends[2])
     assert same(StateLog.starts[6], StateLog.ends[4])
     assert not same(StateLog.starts[4]["module"], StateLog.ends[3]["module"])
     # New images and draws: the repeated epoch is not the old one again.
     assert not same(StateLog.ends[4]["arch"], StateLog.ends[3]["arch"])
-    criterion = next(v for k, v in checkpoint(tmp_path / "run")["callbacks"].items() if "AdaptiveRollback" in k)
+    criterion = next(v for k, v in checkpoint(folder)["callbacks"].items() if "AdaptiveRollback" in k)
     assert criterion == {**criterion, "values": [1, 1, 1, 1, 5, 9]}  # what was given up is forgotten
 
 
-def test_a_kill_after_a_rollback_resumes_exactly(tracked, tmp_path):
-    whole = search([*tracked, *ADA], tmp_path / "whole")
+def test_a_kill_after_a_rollback_resumes_exactly(small, whole, tmp_path):
+    folder, result = whole
     crash = ["+callbacks.crash._target_=lightning_parts.CrashOnce", "+callbacks.crash.phase=search",
              "+callbacks.crash.epoch=5"]  # fmt: skip
     CrashOnce.armed = True
     with pytest.raises(RuntimeError, match="the machine died"):
-        search([*tracked, *ADA, *crash], tmp_path / "cut")
+        search([*small, *crash], tmp_path / "cut")
     summary = resume(tmp_path / "cut")
-    assert summary["genotype"] == whole.genotype.to_dict()
+    assert summary["genotype"] == result.genotype.to_dict()
     for name in ("weight_decay", "arch_loss", "train_loss", "val_accuracy", "search_epoch", "attempt"):
         assert [row[name] for row in RunFolder(tmp_path / "cut").read_metrics()] == [
-            row[name] for row in RunFolder(tmp_path / "whole").read_metrics()
+            row[name] for row in RunFolder(folder).read_metrics()
         ]
-    a, b = checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "cut")
+    a, b = checkpoint(folder), checkpoint(tmp_path / "cut")
     for part in ("state_dict", "search", "optimizer_states"):
         assert same(a[part], b[part])
 
@@ -221,8 +229,8 @@ def test_what_cannot_work_is_refused_before_anything_is_written(tracked, tmp_pat
 def test_a_second_rollback_may_go_back_further_and_no_more_is_kept_than_it_needs(tracked, tmp_path):
     """Attempt 0 goes from 8 to 6, attempt 1 at once from 7 to 5, whose checkpoint attempt 0 left."""
     growing = [[1] * 8 + [2] * 4, [1] * 7 + [2] * 5, [1] * 12]
-    overrides = [*tracked, "method=darts_ada", "space=s3", FIRST, "search.epochs=12", *injected(growing),
-                 *rule("adaptive_rollback"), "control.adaptive_rollback.offset=2"]  # fmt: skip
+    overrides = [*tracked, "method=darts_ada", "space=s3", "space.num_nodes=2", FIRST, "search.epochs=12",
+                 *injected(growing), *rule("adaptive_rollback"), "control.adaptive_rollback.offset=2"]  # fmt: skip
     seen = []
     folder = tmp_path / "run"
 

@@ -131,7 +131,9 @@ def test_a_download_without_network_is_one_line(tmp_path, monkeypatch, scheme):
 
 def test_an_existing_set_needs_no_network(cifar10, monkeypatch):
     monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/none.tar.gz")
-    Cifar10(str(cifar10), download=True).prepare()
+    data = Cifar10(str(cifar10), download=True)
+    data.prepare()
+    assert len(data.dataset("train", augment=False)) > 0
 
 
 def test_training_crops_are_shifted_by_up_to_4_pixels_and_mirrored(cifar10):

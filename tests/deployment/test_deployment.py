@@ -21,6 +21,7 @@ from nas_lightning.deployment.description import plain_weights
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.workbench import Workbench
 
+pytestmark = pytest.mark.xdist_group("deployment")  # in one worker, which makes what they share once
 ROOT = Path(__file__).parents[2]
 CELL201 = "|nor_conv_3x3~0|+|avg_pool_3x3~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|nor_conv_3x3~2|"
 SIZES = [word for word in TINY_SIZES if word.startswith("evaluation.")]

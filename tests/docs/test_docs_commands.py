@@ -67,6 +67,15 @@ def filled_in(words):
     return [re.sub(r"(?<==)[A-Z]$|\$\w+", "1", word) for word in left]
 
 
+def each_value_once(members):
+    """The members by which every value of a sweep is met, of up to hundreds: what differs by value is its validity."""
+    seen = set()
+    for member in members:
+        if not seen.issuperset(member):
+            seen.update(member)
+            yield member
+
+
 def check(words, config_dir):
     """As the program's own main, up to where it would begin to work."""
     register_resolvers()
@@ -89,7 +98,7 @@ def check(words, config_dir):
         composing.compose(overrides)
         return
     settings = composing.hydra_settings(sweep_members(overrides)[0])
-    for member in sweep_members([*params_of(settings), *overrides]):
+    for member in each_value_once(sweep_members([*params_of(settings), *overrides])):
         check_ranks(composing.compose(member).trainer, settings.launcher)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from documents import ROOT, blocks
 
+pytestmark = pytest.mark.xdist_group("docs pages")  # in one worker, which makes what they share once
 DOCS = ROOT / "docs"
 METHOD_PAGES = sorted((DOCS / "methods").glob("*.md"))
 
@@ -89,9 +90,12 @@ def test_a_block_shows_what_differs(config_blocks):
 def test_blocks_of_yaml_and_python_can_be_read():
     import yaml
 
+    read = []
     for page in sorted(DOCS.rglob("*.md")):
         for block in blocks(page):
             if block.language == "yaml":
-                yaml.safe_load(block.text)
+                read.append(isinstance(yaml.safe_load(block.text), dict))
             if block.language == "python":
-                compile(block.text, f"{page.name}:{block.line}", "exec")
+                read.append(bool(compile(block.text, f"{page.name}:{block.line}", "exec").co_code))
+    assert len(read) > 20
+    assert all(read)

@@ -18,6 +18,7 @@ from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks.run import run_task
 from wandb_files import offline_runs
 
+pytestmark = pytest.mark.xdist_group("wandb")  # in one worker, which makes what they share once
 ROOT = Path(__file__).parents[2]
 VARIABLES = ("WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJECT", "WANDB_RUN_ID", "WANDB_DATA_DIR", "WANDB_CACHE_DIR")
 ROLLBACK = [

@@ -16,6 +16,7 @@ from nas_lightning.reports import write_report
 from nas_lightning.tasks.report import _choices_of_run
 from reported import drop_of, report_analysis, report_run
 
+pytestmark = pytest.mark.xdist_group("report page")  # in one worker, which makes what they share once
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 SCRIPT = "<script>alert(1)</script>"
 

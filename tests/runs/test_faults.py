@@ -20,6 +20,7 @@ from nas_lightning.runs.faults import reporting_failures
 from nas_lightning.runs.folder import RunFolder
 from whole_runs import checkpoint_differences, outcome, run
 
+pytestmark = pytest.mark.xdist_group("faults")  # in one worker, which makes what they share once
 BAD = ["trusted=[lightning_parts]", "objective._target_=lightning_parts.NotANumber", "~objective.metric"]
 BAD += ["~objective.class_weights"]
 

@@ -131,7 +131,10 @@ def plain_loop(net, arch, batches, epochs, *, unrolled, order, lr=0.025, lr_min=
 @pytest.mark.parametrize("hypergradient", ["first_order", "unrolled"])
 def test_trajectory_is_that_of_a_plain_loop(tiny, tmp_path, order, hypergradient):
     overrides = [*tiny, f"search.order={order}", f"hypergradient={hypergradient}", "search.arch.lr=3e-4"]
-    bench = bench_of([*overrides, "search.weights.clip=5.0", "space=s2", "search.batch_size=10"], tmp_path / "run")
+    bench = bench_of(
+        [*overrides, "search.weights.clip=5.0", "space=s2", "space.num_nodes=3", "search.batch_size=10"],
+        tmp_path / "run",
+    )
     module = module_of(bench).double()
     module.arch = {name: a.double() for name, a in module.arch.items()}
     original, arch = copy.deepcopy(module.supernet).train(), {n: a.clone() for n, a in module.arch.items()}
@@ -222,7 +225,8 @@ def test_search_repeats_bit_for_bit(tiny, tmp_path, hypergradient, space):
     outcomes = []
     for run, seed in enumerate((1, 1, 2)):
         folder = tmp_path / str(run)
-        run_search(bench_of([*tiny, f"hypergradient={hypergradient}", f"space={space}", f"seed={seed}"], folder))
+        words = [f"hypergradient={hypergradient}", f"space={space}", "space.num_nodes=2", f"seed={seed}"]
+        run_search(bench_of([*tiny, *words], folder))
         state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         text = (folder / "metrics.csv").read_text() + (folder / "genotypes.jsonl").read_text()
         outcomes.append((text, state))

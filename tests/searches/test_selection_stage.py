@@ -39,6 +39,7 @@ from staged_parts import (
     undrawn,
 )
 
+pytestmark = pytest.mark.xdist_group("selection stage")  # in one worker, which makes what they share once
 SEARCH = [
     "method=darts",
     "search.epochs=2",

@@ -1,5 +1,6 @@
 """Cell spaces: the published tables, golden sizes, the genotype rule against a brute force, validation."""
 
+from collections import Counter
 from itertools import combinations, permutations, product
 
 import pytest
@@ -304,7 +305,12 @@ def test_image_sizes():
 def test_derived_genotypes_belong_to_their_space(name):
     space = build_space(name)
     for seed in range(5):
-        space.validate(random_genotype(space, seed))
+        found = random_genotype(space, seed)
+        space.validate(found)
+        for cell, edges in found.cells.items():
+            offered = {option for row in space.choices[cell].options for option in row}
+            assert {op for _, op, _ in edges} <= offered - {"none"}
+            assert Counter(node for node, _, _ in edges) == {2: 2, 3: 2, 4: 2, 5: 2} or name == "s5"
 
 
 def test_published_genotypes_belong_to_darts_and_not_to_s2():

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from cases import seeded
+from cases import TINY, seeded
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.reports import save_genotype
 from nas_lightning.spaces import Genotype, NasBench201Space, genotype
@@ -90,6 +90,9 @@ def test_validate():
 @pytest.mark.parametrize("size", [4, 8, 16, 32])
 def test_image_sizes(size):
     SPACE.check_image_size(size, 5, "cifar")
+    net = SPACE.supernet(**{**TINY, "layers": 1})
+    mixing = {"cell": torch.full((6, 5), 0.2)}
+    assert net(torch.zeros(2, 3, size, size), mixing).shape == (2, TINY["num_classes"])
 
 
 @pytest.mark.parametrize(("size", "nearest"), [(30, 32), (2, 4), (3, 4), (17, 16)])

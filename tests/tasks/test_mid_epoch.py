@@ -5,9 +5,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 import nas_lightning as nl
+from conftest import TINY_SIZES
 from lightning_parts import CrashOnce
 from whole_runs import checkpoint_differences, outcome, run
 
+pytestmark = pytest.mark.xdist_group("mid epoch")  # in one worker, which makes what they share once
 EACH_BATCH = ["search.checkpoint_minutes=1e-9", "evaluation.checkpoint_minutes=1e-9"]
 
 
@@ -25,13 +27,13 @@ class Starts(Callback):
         self.first = False
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize(("phase", "epoch"), [("search", 0), ("search", 1), ("evaluation", 1)])
-def test_a_cut_between_two_batches_changes_nothing(tiny, tmp_path, phase, epoch, num_workers):
-    words = [
-        *[word for word in tiny if "batch_size" not in word],
-        *("search.batch_size=4", "evaluation.batch_size=8", f"data.num_workers={num_workers}"),
+def cut_at(phase, epoch, num_workers, images):
+    """Overrides of a run that is cut off there, if CrashOnce is armed."""
+    return [
+        *("data=arrays", f"data.path={images}", f"data.num_workers={num_workers}"),
+        *("space=s3", "space.num_nodes=2", "trainer=cpu", "~callbacks.curvature"),
+        *[word for word in TINY_SIZES if "batch_size" not in word],
+        *("search.batch_size=4", "evaluation.batch_size=8"),
         "trusted=[lightning_parts,test_mid_epoch]",
         "+callbacks.starts._target_=test_mid_epoch.Starts",
         "+callbacks.crash._target_=lightning_parts.CrashOnce",
@@ -40,20 +42,38 @@ def test_a_cut_between_two_batches_changes_nothing(tiny, tmp_path, phase, epoch,
         "+callbacks.crash.batch=3",
         *EACH_BATCH,
     ]
+
+
+@pytest.fixture(scope="module")
+def whole(images_file, tmp_path_factory):
+    """A run that nothing cut off, by number of workers."""
+    folder = tmp_path_factory.mktemp("whole")
     CrashOnce.armed = False
-    run(words, tmp_path / "whole")
+    for num_workers in (0, 2):
+        run(cut_at("search", 0, num_workers, images_file), folder / str(num_workers))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(("phase", "epoch"), [("search", 0), ("search", 1), ("evaluation", 1)])
+def test_a_cut_between_two_batches_changes_nothing(images_file, whole, tmp_path, phase, epoch, num_workers):
+    whole = whole / str(num_workers)
     CrashOnce.armed = True
     with pytest.raises(RuntimeError, match="the machine died"):
-        run(words, tmp_path / "cut")
+        run(cut_at(phase, epoch, num_workers, images_file), tmp_path / "cut")
     Starts.seen = []
     nl.resume(tmp_path / "cut")
     assert Starts.seen[0] == (epoch, 3)
-    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
+    found, expected = outcome(tmp_path / "cut"), outcome(whole)
+    for ended in (found, expected):
+        ended["summary"].pop("config_hash")  # where to be cut off is part of the configuration
+    assert found == expected
     for name in ("last.ckpt", "evaluation/last.ckpt"):
-        assert checkpoint_differences(tmp_path / "cut", tmp_path / "whole", name) == []
+        assert checkpoint_differences(tmp_path / "cut", whole, name) == []
     costs = [
-        torch.load(tmp_path / folder / "checkpoints" / name, weights_only=True)["callbacks"]["Cost"]["images"]
-        for folder in ("cut", "whole")
+        torch.load(folder / "checkpoints" / name, weights_only=True)["callbacks"]["Cost"]["images"]
+        for folder in (tmp_path / "cut", whole)
         for name in ("last.ckpt", "evaluation/last.ckpt")
     ]
     assert costs[:2] == costs[2:]

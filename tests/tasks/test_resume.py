@@ -4,17 +4,50 @@ import json
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 
 import nas_lightning as nl
+from conftest import TINY_SIZES
+from lightning_parts import CrashOnce
 from whole_runs import checkpoint_differences, cut_off_and_resumed_equals_whole, outcome, run
+
+pytestmark = pytest.mark.xdist_group("resume")  # in one worker, which makes what they share once
+SIZES = ["space=s3", "space.num_nodes=2", "trainer=cpu", "~callbacks.curvature", *TINY_SIZES]
+SIZES += ["search.epochs=4", "evaluation.epochs=3"]
+
+
+def cut_at(phase, epoch, num_workers):
+    """Overrides of a run that is cut off there, if CrashOnce is armed."""
+    crash = ["trusted=[lightning_parts]", "+callbacks.crash._target_=lightning_parts.CrashOnce"]
+    crash += [f"+callbacks.crash.phase={phase}", f"+callbacks.crash.epoch={epoch}"]
+    return [*SIZES, *crash, f"data.num_workers={num_workers}"]
+
+
+@pytest.fixture(scope="module")
+def whole(images_file, tmp_path_factory):
+    """A run that nothing cut off, by number of workers."""
+    folder = tmp_path_factory.mktemp("whole")
+    CrashOnce.armed = False
+    for num_workers in (0, 2):
+        words = [*cut_at("search", 0, num_workers), "data=arrays", f"data.path={images_file}"]
+        run(words, folder / str(num_workers))
+    return folder
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize(("phase", "epoch"), [("search", 0), ("search", 2), ("evaluation", 1)])
-def test_resumed_run_equals_uninterrupted_one(tiny, tmp_path, phase, epoch, num_workers):
-    sizes = ["search.epochs=4", "evaluation.epochs=3", f"data.num_workers={num_workers}"]
-    cut_off_and_resumed_equals_whole([*tiny, *sizes], phase, epoch, tmp_path)
-    assert checkpoint_differences(tmp_path / "cut", tmp_path / "whole", "evaluation/last.ckpt") == []
+def test_resumed_run_equals_uninterrupted_one(images_file, whole, tmp_path, monkeypatch, phase, epoch, num_workers):
+    monkeypatch.setattr(CrashOnce, "armed", True)
+    with pytest.raises(RuntimeError, match="the machine died"):
+        run([*cut_at(phase, epoch, num_workers), "data=arrays", f"data.path={images_file}"], tmp_path / "cut")
+    nl.resume(tmp_path / "cut")
+    assert not CrashOnce.armed
+    found, expected = outcome(tmp_path / "cut"), outcome(whole / str(num_workers))
+    for ended in (found, expected):
+        ended["summary"].pop("config_hash")  # where to be cut off is part of the configuration
+    assert found == expected
+    for name in ("last.ckpt", "evaluation/last.ckpt"):
+        assert checkpoint_differences(tmp_path / "cut", whole / str(num_workers), name) == []
 
 
 def test_search_cut_off_in_its_second_stage(tiny, tmp_path):
@@ -49,9 +82,25 @@ def test_other_overrides_are_refused(tiny, tmp_path, override):
         nl.resume(tmp_path / "run", [override])
 
 
-def test_allowed_overrides(tiny, tmp_path):
-    run([*tiny, "task=search", "search.epochs=1"], tmp_path / "run")
+class SeenSettings(Callback):
+    """Keeps the settings that each fit is given: (trainer.log_every_n_steps, data.num_workers)."""
+
+    seen: list = []  # noqa: RUF012 - shared on purpose
+
+    def on_fit_start(self, trainer, pl_module):
+        SeenSettings.seen.append((trainer.log_every_n_steps, trainer.datamodule.num_workers))
+
+
+def test_allowed_overrides_take_effect(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(SeenSettings, "seen", [])
+    monkeypatch.setattr(CrashOnce, "armed", True)
+    parts = ["trusted=[lightning_parts,test_resume]", "+callbacks.seen._target_=test_resume.SeenSettings"]
+    parts += ["+callbacks.crash._target_=lightning_parts.CrashOnce"]
+    parts += ["+callbacks.crash.phase=search", "+callbacks.crash.epoch=1"]
+    with pytest.raises(RuntimeError, match="the machine died"):
+        run([*tiny, *parts, "task=search"], tmp_path / "run")
     nl.resume(tmp_path / "run", ["trainer.log_every_n_steps=3", "data.num_workers=1"])
+    assert SeenSettings.seen == [(50, 0), (3, 1)]
 
 
 def test_folder_without_a_run(tmp_path):

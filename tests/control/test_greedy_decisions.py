@@ -31,6 +31,7 @@ from staged_parts import (
     table,
 )
 
+pytestmark = pytest.mark.xdist_group("greedy")  # in one worker, which makes what they share once
 KEY = "control.greedy_decisions"
 GREEDY = [
     "method=darts",

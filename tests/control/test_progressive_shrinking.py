@@ -32,6 +32,7 @@ from staged_parts import (
     undrawn,
 )
 
+pytestmark = pytest.mark.xdist_group("progressive")  # in one worker, which makes what they share once
 OPTIONS, DIVISOR = "control.progressive_shrinking.options", "regularizer.partial_channels.divisor"
 PARTS = [
     "method=darts",
