@@ -49,7 +49,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(searched, tmp_path):
 
 def test_a_report_passes_over_analyses(searched, tmp_path):
     nl.analyse(analysis_config("skip_gap", f"run={searched}"), run_dir=tmp_path / "a")
-    with pytest.raises(nl.ConfigError, match="finds no run"):
+    with pytest.raises(nl.ConfigError, match="finds only analyses, no run"):
         collect(str(tmp_path / "a"))
 
 
@@ -57,7 +57,7 @@ def test_overrides_that_it_would_not_listen_to():
     check_overrides_of_another_run(["task=analyse", "analysis=strength", "analysis.lr=1", "run=a", "epoch=3", "runs=b"])
     check_overrides_of_another_run(["task=search", "space=s2"])
     for word in ("space=s2", "seed=3", "logger=x", "+regularizer=cutout", "search.epochs=3", "threads=2"):
-        with pytest.raises(nl.ConfigError, match=r"task=analyse keeps the configuration of the run .*analysis"):
+        with pytest.raises(nl.ConfigError, match=r"task=analyse uses the configuration of its run; .*analysis"):
             check_overrides_of_another_run(["task=analyse", "run=a", word])
-    with pytest.raises(nl.ConfigError, match=r"analysis=strength: task=select keeps"):
+    with pytest.raises(nl.ConfigError, match=r"analysis=strength: task=select uses"):
         check_overrides_of_another_run(["task=select", "run=a", "analysis=strength"])

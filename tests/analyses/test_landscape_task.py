@@ -194,7 +194,7 @@ def test_a_method_without_architecture_parameters_is_refused(searched, tmp_path,
 
 def test_overrides_that_it_would_not_listen_to():
     check_overrides_of_another_run(["task=landscape", "landscape.steps=5", "run=a", "epoch=3", "trainer=gpu"])
-    with pytest.raises(nl.ConfigError, match=r"seed=3: task=landscape keeps the configuration of the run"):
+    with pytest.raises(nl.ConfigError, match=r"seed=3: task=landscape uses the configuration of its run"):
         check_overrides_of_another_run(["task=landscape", "run=a", "seed=3"])
 
 

@@ -119,7 +119,7 @@ def test_a_checkpoint_that_holds_code_is_refused_and_the_code_not_run(searched, 
 def test_arrays_that_hold_code_are_refused_and_the_code_not_run(tmp_path):
     touch = np.array([Touch(tmp_path / "touched")], dtype=object)
     np.savez(tmp_path / "bad.npz", x_train=touch, y_train=[0], x_test=touch, y_test=[0])
-    with pytest.raises(nl.ConfigError, match=r"no readable \.npz file"):
+    with pytest.raises(nl.ConfigError, match=r"not a readable \.npz file"):
         Arrays(str(tmp_path / "bad.npz")).prepare()
     assert not (tmp_path / "touched").exists()
     np.load(tmp_path / "bad.npz", allow_pickle=True)["x_train"]

@@ -120,7 +120,7 @@ def test_every_command_is_one_of_the_program(command, mine):
         ("python run.py search.epohcs=3", "did you mean search.epochs"),
         ("nas-lightning method=dart", "nearest: darts"),
         ("python run.py -m seed=0,x", "seed=x"),
-        ("python run.py task=export run=F space=s2", "space=s2: task=export keeps"),
+        ("python run.py task=export run=F space=s2", "space=s2: task=export uses"),
         ("python run.py resume=F seed=1", "seed=1: a resumed run keeps"),
         ("python run.py --config-dir mine experiment=large", "experiment=large: no such option"),
         ("python run.py --fast", "--fast: unknown"),

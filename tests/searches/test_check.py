@@ -5,8 +5,10 @@ import torch
 
 import nas_lightning as nl
 from nas_lightning.core.choices import Choice
+from nas_lightning.perturbations import Random
 from nas_lightning.relaxations import Decoupled, Relaxation, Softmax
 from nas_lightning.relaxations.masks import Logits
+from nas_lightning.selectors import Selector
 
 
 class Sigmoid(Logits):
@@ -44,6 +46,17 @@ class Bare:
         return getattr(self.inner, name)
 
 
+class Falling(Random):
+    """Perturbs in the first epochs only."""
+
+    def epsilon(self, epoch, epochs):
+        return 0.3 if epoch == 0 else 0.0
+
+
+class Silent(Selector):
+    """Derives nothing."""
+
+
 def searched(tiny, name, *words):
     trusted = ["trusted=[test_check]", f"relaxation._target_=test_check.{name}"]
     strange = ["~relaxation.init_std"]
@@ -60,6 +73,18 @@ def test_they_meet_no_perturbation_that_renormalises(tiny, tmp_path, perturbatio
     with pytest.raises(nl.ConfigError, match=r"perturbation: .* do not sum to 1; use perturbation=none") as caught:
         searched(tiny, "Sigmoid", f"perturbation={perturbation}")
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_nor_one_that_perturbs_in_some_epochs_only(tiny):
+    with pytest.raises(nl.ConfigError, match="do not sum to 1"):
+        searched(tiny, "Sigmoid", "perturbation=random", "perturbation._target_=test_check.Falling")
+
+
+def test_a_selector_that_derives_nothing_is_refused_before_anything_is_trained(tiny, tmp_path):
+    words = ["trusted=[test_check]", "selector._target_=test_check.Silent"]
+    with pytest.raises(nl.ConfigError, match=r"^selector: Silent derives no genotype; give it a method select"):
+        nl.search(nl.compose([*tiny, *words]), run_dir="run")
     assert not (tmp_path / "run").exists()
 
 

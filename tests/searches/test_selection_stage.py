@@ -356,7 +356,7 @@ def test_mistakes_of_select(searched, whole, tmp_path, monkeypatch, overrides, t
 
 @pytest.mark.parametrize("override", ["seed=3", "search.epochs=9", "~callbacks.look", "+regularizer=noise", "space=s2"])
 def test_what_select_would_not_listen_to_is_refused(override):
-    with pytest.raises(nl.ConfigError, match="task=select keeps the configuration of the run"):
+    with pytest.raises(nl.ConfigError, match="task=select uses the configuration of its run"):
         check_overrides_of_another_run(
             ["task=select", "run=x", "selector=perturbation", "selector.tune_epochs=1", override]
         )

@@ -110,7 +110,7 @@ def test_members_of_several_keys(tiny, tmp_path):
         (["candidates.key=seed"], "candidates.values=null"),
         (["candidates.key=sede", "candidates.values=[1,2]"], "there is no such key"),
         (["candidates.key=space", "candidates.values=[s2,s3]"], "members cannot differ in it"),
-        (["candidates.key=seed", "candidates.values=[1,1]"], "twice"),
+        (["candidates.key=seed", "candidates.values=[1,1]"], "contains duplicates"),
         (["candidates.values=[1,2]"], "needs the key that they are values of"),
         (["candidates.key=[seed,seed]", "candidates.values=[[1,2],[3,4]]"], "several different ones"),
         (["candidates.key=data.val_fraction", "candidates.values=[0.0,0.3]"], "members cannot differ in it"),

@@ -10,6 +10,7 @@ from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.config.compose import checked
 from nas_lightning.config.schema import RootConfig, validate
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.regularizers import Regularizer
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.selectors import Magnitude
 from nas_lightning.tasks.run import run_task
@@ -78,9 +79,47 @@ def test_wrong_values_say_who_gave_them(tiny, values, words):
         checked(tiny).with_values(values, "stage a overrides", "in stage a")
 
 
-def test_a_part_is_taken_once(tiny):
-    bench = Workbench(checked(tiny), RunFolder("run"))
-    first = bench.once("x", dict)
-    assert bench.once("x", dict) is first
-    assert bench.take("x", dict) is first
-    assert bench.take("x", dict) is not first
+def test_a_fit_takes_what_was_checked(tracked):
+    bench = Workbench(checked(tracked), RunFolder("run"))
+    seen = bench.named("callbacks")
+    assert bench.named("callbacks") is seen
+    assert bench.take_named("callbacks") is seen
+    assert bench.take_named("callbacks") is not seen
+
+
+class Numbered(L.Callback):
+    """Takes a dictionary whose keys are numbers, which JSON has not."""
+
+    def __init__(self, rates: dict) -> None:
+        self.rates = rates
+
+
+class Former(Regularizer):
+    """A hook with the arguments of before."""
+
+    def on_edge(self, y, edge):
+        return y
+
+
+def test_a_part_gets_its_values_as_they_were_composed(tiny):
+    words = [
+        "trusted=[test_workbench]",
+        "+callbacks.n._target_=test_workbench.Numbered",
+        "+callbacks.n.rates={0: 2, 4: 1}",
+    ]
+    bench = Workbench(checked([*tiny, *words]), RunFolder("run"))
+    assert bench.build_named("callbacks")["n"].rates == {0: 2, 4: 1}
+
+
+def test_a_hook_with_other_arguments_is_refused(tiny, tmp_path):
+    words = ["trusted=[test_workbench]", "+regularizer.old._target_=test_workbench.Former"]
+    with pytest.raises(ConfigError, match=r"^regularizer\.old: Former\.on_edge must take \(y, x, edge\)$"):
+        run_task(checked([*tiny, *words]), RunFolder("run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_callbacks_that_do_not_go_together_are_refused_before_anything_is_written(tiny, tmp_path):
+    words = ["+callbacks.bar._target_=lightning.pytorch.callbacks.TQDMProgressBar"]
+    with pytest.raises(ConfigError, match="enable_progress_bar"):
+        run_task(checked([*tiny, *words]), RunFolder("run"))
+    assert not (tmp_path / "run").exists()

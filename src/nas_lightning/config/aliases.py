@@ -2,25 +2,26 @@
 
 from typing import Any
 
-_MOVED = {
-    "evaluation": ("lightning.retraining", ("Retraining",)),
-    "control": (
-        "lightning.control",
-        ("AdaptiveRollback", "CurvatureStopping", "GreedyDecisions", "ProgressiveShrinking"),
-    ),
-    "callbacks": ("lightning.callbacks", ("CurvatureTracking",)),
-    "loggers": ("lightning.loggers", ("MLflow", "TensorBoard", "Wandb")),
-    "analyses": ("lightning.analyses", ("Discretization", "Shuffling", "SkipGap", "Spectrum", "Strength")),
-}
-"""By package: the former module of its public classes."""
-
 ALIASES = {
-    f"nas_lightning.{before}.{name}": f"nas_lightning.{room}.{name}"
-    for room, (before, names) in _MOVED.items()
-    for name in names
+    "nas_lightning.lightning.analyses.Discretization": "nas_lightning.analyses.Discretization",
+    "nas_lightning.lightning.analyses.Shuffling": "nas_lightning.analyses.Shuffling",
+    "nas_lightning.lightning.analyses.SkipGap": "nas_lightning.analyses.SkipGap",
+    "nas_lightning.lightning.analyses.Spectrum": "nas_lightning.analyses.Spectrum",
+    "nas_lightning.lightning.analyses.Strength": "nas_lightning.analyses.Strength",
+    "nas_lightning.lightning.callbacks.CurvatureTracking": "nas_lightning.callbacks.CurvatureTracking",
+    "nas_lightning.lightning.control.AdaptiveRollback": "nas_lightning.control.AdaptiveRollback",
+    "nas_lightning.lightning.control.CurvatureStopping": "nas_lightning.control.CurvatureStopping",
+    "nas_lightning.lightning.control.GreedyDecisions": "nas_lightning.control.GreedyDecisions",
+    "nas_lightning.lightning.control.ProgressiveShrinking": "nas_lightning.control.ProgressiveShrinking",
+    "nas_lightning.lightning.loggers.MLflow": "nas_lightning.loggers.MLflow",
+    "nas_lightning.lightning.loggers.TensorBoard": "nas_lightning.loggers.TensorBoard",
+    "nas_lightning.lightning.loggers.Wandb": "nas_lightning.loggers.Wandb",
+    "nas_lightning.lightning.retraining.Retraining": "nas_lightning.evaluation.Retraining",
 }
-"""Current target by former target."""
-_FIRST = {now: before for before, now in ALIASES.items()}
+"""Former targets and their present names. Of a class that moves twice the first name comes first."""
+_FIRST: dict[str, str] = {}
+for _former, _now in ALIASES.items():
+    _FIRST.setdefault(_now, _former)
 
 
 def current(value: Any) -> Any:

@@ -61,10 +61,12 @@ def target_of(path: str, part: Mapping[str, Any], trusted: tuple[str, ...] = ())
         names.insert(0, name)
         try:
             found: Any = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is not None and module.startswith(error.name):
+        except ImportError as error:
+            if isinstance(error, ModuleNotFoundError) and error.name is not None and module.startswith(error.name):
                 continue
-            raise ConfigError(f"{path}._target_={target}: importing it failed ({error})") from error
+            raise ConfigError(
+                f"{path}._target_={target}: importing it failed ({error}); CHANGELOG.md lists names that have moved"
+            ) from error
         for name in names:
             found = getattr(found, name, None)
             if inspect.ismodule(found):  # possibly an untrusted module that a trusted one imports

@@ -214,6 +214,10 @@ def validate(config: "Mapping[str, Any] | RootConfig") -> RootConfig:
     if problems or root is None:
         raise ConfigError("; ".join(dict.fromkeys(problems)))
     root._source = dict(config)
+    # As composed, not by way of JSON: a part may have a dictionary with numbers for keys.
+    root.__dict__ |= {
+        name: config[name] for name in (*PARTS, *PART_LISTS, "trainer", "convert", "analysis") if name in config
+    }
     _check_fields_together(root)
     return root
 

@@ -11,8 +11,9 @@ class Control(Part):
     """Controller of a search, driven by the measurements of callbacks; the base class does nothing.
 
     A control is a Lightning callback as well, `class Mine(Control, L.Callback)`: it runs after the callbacks that only
-    measure and before tables and checkpoints are written, and its `state_dict` is rolled back with the search. To roll
-    back, it sets `pl_module.rollback`; to decide, it acts on `pl_module.decisions` and calls `pl_module.settle()`.
+    measure and before tables and checkpoints are written. With `goes_back` its `state_dict` is rolled back with the
+    search. To roll back, it sets `pl_module.rollback`; to decide, it acts on `pl_module.decisions` and calls
+    `pl_module.settle()`.
 
     Attributes:
         goes_back: It may set `rollback`; at most one control of a search may.

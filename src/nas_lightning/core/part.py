@@ -3,10 +3,10 @@
 import traceback
 from collections.abc import Mapping
 from typing import Any, Self
-from weakref import WeakValueDictionary
+from weakref import ref
 
-_BUILT: WeakValueDictionary[str, Any] = WeakValueDictionary()
-"""Last object built at each key of a configuration, also of classes that are not a `Part`."""
+_BUILT: dict[int, tuple[Any, str]] = {}
+"""Weak reference and key of each part that a configuration has built, by id; also of classes that are no `Part`."""
 OURS = ("nas_lightning", "torch", "torchvision", "torchmetrics", "lightning", "hydra", "omegaconf", "pydantic")
 """Packages whose frames in a traceback are not those of a user's part."""
 
@@ -32,26 +32,24 @@ class Part:
 
 def note_built(key: str, part: Any) -> None:
     """Record the object built at a key, so that a fault in it can be located."""
-    _BUILT[key] = part
+    number = id(part)
+    _BUILT[number] = (ref(part, lambda _: _BUILT.pop(number, None)), key)
 
 
 def place_of_fault(error: BaseException) -> str | None:
     """Return the part and the hook that an exception passed through, `regularizer.mine.on_op`; None where none did.
 
-    A user's part takes precedence over one of this package, because the fault is likelier there. Of several the
-    outermost is returned, whose hook was called first.
+    A part of this package is named only if it raised by itself: otherwise it merely called what did. Of several parts
+    of users the outermost is returned, whose hook was called first.
     """
-    ours: str | None = None
+    place: str | None = None
     for frame, _ in traceback.walk_tb(error.__traceback__):
         owner, hook = frame.f_locals.get("self"), frame.f_code.co_name
-        if owner is None:
-            continue
-        key = next((key for key, part in _BUILT.items() if part is owner), None)
+        known = _BUILT.get(id(owner))
+        key = known[1] if known is not None and known[0]() is owner else None
         if key is None and isinstance(owner, Part):
             key = owner.key
-        if key is None:
-            continue
-        if type(owner).__module__.partition(".")[0] not in OURS:
-            return f"{key}.{hook}"
-        ours = f"{key}.{hook}"
-    return ours
+        place = None if key is None else f"{key}.{hook}"
+        if place is not None and type(owner).__module__.partition(".")[0] not in OURS:
+            return place
+    return place

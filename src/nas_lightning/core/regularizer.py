@@ -1,11 +1,10 @@
 """The contract of regularizers: hooks inside the supernet, neutral by default, so that a part overrides only some."""
 
 from collections.abc import Iterator
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.part import Part
 from nas_lightning.core.space import EdgeInfo, SearchSpace
 
@@ -56,15 +55,3 @@ class Regularizer(Part):
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         """Return learnable parameters: they are trained with the weights and kept in the checkpoint."""
         return nn.Module.parameters(self, recurse) if isinstance(self, nn.Module) else iter(())
-
-
-class Supernet(Protocol):
-    """All architectures of a space at once, an nn.Module; it holds no architecture parameters."""
-
-    def attach(self, regularizers: tuple[Regularizer, ...]) -> None:
-        """Call the hooks of these parts on every operation and edge; learnable ones are trained with the weights."""
-        ...
-
-    def __call__(self, inputs: Tensor, mixing: Mixing, active: Active | None = None) -> Tensor:
-        """Return the outputs of the mixture."""
-        ...

@@ -1,4 +1,4 @@
-"""Names of the files in a run folder; no other file spells them."""
+"""Names of the files that a run leaves in its folder. Exports and reports name their files where they make them."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -5,6 +5,7 @@ import torch
 from nas_lightning.core import draws
 from nas_lightning.core.choices import Mixing
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.selector import Selector
 from nas_lightning.searches.build import bench_of, build_module, search_data, stages_of
 from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.stages import Stage, shapes_of
@@ -67,7 +68,7 @@ def _check_controls(bench: Workbench, module: SearchModule) -> None:
     Raises:
         ConfigError: Nothing is learned, two controls exclude each other, or a control refuses the search.
     """
-    controls = bench.once("control", lambda: bench.build_named("control"))
+    controls = bench.named("control")
     if controls and not module.hypergradient.learns:
         raise ConfigError(
             f"control.{next(iter(controls))}: no architecture is learned, so it has nothing to control; remove it,"
@@ -89,7 +90,7 @@ def _check_controls(bench: Workbench, module: SearchModule) -> None:
             f"control.{going_back[0]}: a search in stages cannot roll back, as it might have to return to an earlier"
             " stage; use search.stages=null"
         )
-    watching = list(bench.once("callbacks", lambda: bench.build_named("callbacks")).values())
+    watching = list(bench.named("callbacks").values())
     for control in controls.values():
         control.check(module, watching)
 
@@ -108,6 +109,11 @@ def _check_learning(module: SearchModule) -> None:
         raise ConfigError("perturbation: sampled paths cannot be perturbed; use perturbation=none")
     if not drawn:
         _check_simplex(module, in_weight_step)
+    if type(module.selector).select is Selector.select and module.genotype() is None:
+        raise ConfigError(
+            f"selector: {type(module.selector).__name__} derives no genotype; give it a method select, or __call__, or"
+            " use selector=magnitude"
+        )
     if module.hypergradient.learns:
         if not any(weights.requires_grad for weights in mixing.values()):
             raise ConfigError(
@@ -124,8 +130,9 @@ def _check_learning(module: SearchModule) -> None:
 
 
 def _perturbs(module: SearchModule) -> bool:
-    """Return whether the weight step is perturbed in the last epoch, when the perturbation is strongest."""
-    return module.perturbation.epsilon(module.settings.epochs - 1, module.settings.epochs) > 0
+    """Return whether the weight step is perturbed in any epoch."""
+    epochs = module.settings.epochs
+    return any(module.perturbation.epsilon(epoch, epochs) > 0 for epoch in range(epochs))
 
 
 def _check_simplex(module: SearchModule, mixing: Mixing) -> None:

@@ -41,10 +41,10 @@ def fit(
         Interrupted: The user stopped it, or `trainer.max_time` is over; the folder can be resumed.
     """
     settings = bench.config.search
-    watching = list(bench.take("callbacks", lambda: bench.build_named("callbacks")).values())
+    watching = list(bench.take_named("callbacks").values())
     controls: dict[str, Any] = {"selection": SelectionTuning(module.selector)}
     if module.phase == "search":
-        controls = bench.take("control", lambda: bench.build_named("control"))
+        controls = bench.take_named("control")
     # A control is built anew for every stage and takes over its memory here. On a resume Lightning loads the state of
     # the checkpoint over it, and the start of the stage lies in the past.
     for control in controls.values():

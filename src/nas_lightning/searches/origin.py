@@ -19,12 +19,12 @@ def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
     last = folder.checkpoint(layout.LAST)
     if epoch is None and folder.summary()["search"] is None:
         at = 0 if last is None else last["search"]["search_epoch"]
+        ready = [f", or take the supernet as it is, epoch={at}"] if last is not None and not _in_epoch(last) else []
         raise ConfigError(
-            f"run={folder}: its search has finished only {at} epochs; continue with resume={folder}, or take the"
-            f" supernet as it is, epoch={at}"
+            f"run={folder}: its search has finished only {at} epochs; continue with resume={folder}{''.join(ready)}"
         )
     # Of a run that went on to the stage of a selector, last.ckpt holds the tuned supernet, not that of the search.
-    searched = last is not None and last["search"].get("phase", "search") == "search"
+    searched = last is not None and last["search"].get("phase", "search") == "search" and not _in_epoch(last)
     if last is not None and searched and epoch in (None, last["search"]["search_epoch"]):
         return last
     if epoch is None and kept:
@@ -37,3 +37,8 @@ def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
             f" {', '.join(map(str, sorted(set(there)))) or 'none'}; a search keeps more with search.snapshots=10"
         )
     return saved
+
+
+def _in_epoch(saved: dict[str, Any]) -> bool:
+    """Return whether a state was saved between two batches: it is then the supernet of no epoch's end."""
+    return bool(saved["search"]["running"])

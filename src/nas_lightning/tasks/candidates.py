@@ -77,7 +77,8 @@ def _check_retraining(bench: Workbench) -> None:
         ConfigError: It cannot, or the learning rate still warms up when the brief retraining ends.
     """
     retraining = _retraining(bench)
-    evaluator = bench.build("evaluation", retraining)
+    own = bench.config.candidates.evaluation is not None
+    evaluator = bench.build("candidates.evaluation" if own else "evaluation", retraining)
     if "images" not in retraining and not evaluator.trains_briefly:
         raise ConfigError(
             "candidates.key: members are compared by brief retraining, which this evaluation cannot do; use one"

@@ -45,7 +45,6 @@ def start(bench: Workbench) -> None:
     if bench.config.task in ("pipeline", "evaluate"):
         bench.evaluator.check(bench)
     # Built now, so that nothing is written where one of them is refused; a Trainer refuses much by itself.
-    bench.once("callbacks", lambda: bench.build_named("callbacks"))
     _ = bench.loggers, bench.probe
     bench.folder.claim(bench.config.to_dict())
     with reporting_failures(bench.folder):

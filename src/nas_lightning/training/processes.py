@@ -28,6 +28,9 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from nas_lightning.callbacks.preemption import SIGNALS, taking_over
 from nas_lightning.core import errors, ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.part import place_of_fault
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.runs.layout import log_name
 from nas_lightning.runs.logs import log_to
 
 SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
@@ -232,7 +235,9 @@ def _rank(
         os._exit(1)  # raised, it would print a traceback
     except Exception as error:
         logging.getLogger(__name__).info("process %d failed", number, exc_info=True)
-        failures.put(("RuntimeError", f"{type(error).__name__}: {' '.join(str(error).split())}"))
+        place = place_of_fault(error)
+        line = f"{f'{place}: ' if place else ''}{type(error).__name__}: {errors.in_one_line(error)}"
+        failures.put(("FaultError", f"{line}; the traceback is in {RunFolder(folder)}/{log_name()}"))
         os._exit(1)
     ranks.wait()  # none may leave while another still communicates
 

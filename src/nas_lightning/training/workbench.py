@@ -99,14 +99,17 @@ class Workbench:
             self._made[name] = make()
         return self._made[name]
 
-    def take(self, name: str, make: Callable[[], Made]) -> Made:
-        """Return the object that `once` made, or make it; the next call makes a new one.
+    def named(self, group: str) -> dict[str, Any]:
+        """Return the parts of a list as checks see them; the next fit takes them."""
+        return self.once(group, lambda: self.build_named(group))
 
-        For parts whose state a fit changes: each fit has its own, and the first takes those that were built for the
-        check, because building them may be expensive or have effects.
+    def take_named(self, group: str) -> dict[str, Any]:
+        """Return the parts of a list for a fit.
+
+        A fit changes their state, so each has its own; the first takes those that were checked.
         """
-        made = self.once(name, make)
-        del self._made[name]
+        made = self.named(group)
+        del self._made[group]
         return made
 
     def part(self, section: str, fill: Mapping[str, Any] | None = None) -> Any:
@@ -152,14 +155,16 @@ class Workbench:
             log.info("%s cannot be built", path, exc_info=True)
             reason = " ".join(str(error).split())
             raise ConfigError(f"{path}: {target.__name__} refuses its arguments ({reason})") from error
-        with suppress(TypeError):  # the class does not support weak references
-            note_built(path, made)
+        if kinds:
+            with suppress(TypeError):  # the class does not support weak references
+                note_built(path, made)
         for name, kind in kinds.items():
             if not isinstance(made, kind):
                 raise ConfigError(
                     f"{path}._target_={part['_target_']}: {path.partition('.')[0]} consists of {kind.__name__}s, which"
                     f" this is not; derive its class from {name}"
                 )
+            _check_hooks(path, made, kind)
         return made
 
     def _refuse_function(
@@ -280,7 +285,7 @@ class Workbench:
         callbacks = [
             RandomState(),
             *extra,
-            *(self.take("callbacks", lambda: self.build_named("callbacks")).values() if watching is None else watching),
+            *(self.take_named("callbacks").values() if watching is None else watching),
             *controls,
             tables,
             RunLogging(self.loggers, tables),
@@ -296,8 +301,12 @@ class Workbench:
 
     @cached_property
     def probe(self) -> L.Trainer:
-        """A Trainer that trains nothing: its construction checks the section; it knows device and precision."""
-        return self.plain_trainer([], 1, logger=False, strategy=strategy_of(self.config.trainer, searches=True))
+        """A Trainer that trains nothing.
+
+        Its construction checks the section and the callbacks together; it knows device and precision of the run.
+        """
+        watching = list(self.named("callbacks").values())
+        return self.trainer("check", 1, self.folder.checkpoints, max_epochs=1, watching=watching)
 
     def plain_trainer(self, callbacks: Sequence[L.Callback], max_epochs: int, **others: Any) -> L.Trainer:
         """Build a Trainer with these callbacks only; every value of the `trainer` section is passed on.
@@ -331,8 +340,32 @@ class Workbench:
         return self.build("trainer", {**defaults, **section, **ours})
 
 
+def _check_hooks(path: str, made: Any, kind: type) -> None:
+    """Refuse a part whose hook takes fewer arguments than its base class is called with.
+
+    Raises:
+        ConfigError: Such a hook.
+    """
+    if not issubclass(kind, Part):
+        return
+    for hook, base in vars(kind).items():
+        own = getattr(type(made), hook, None)
+        if (hook.startswith("_") and hook != "__call__") or not inspect.isfunction(base) or own is base:
+            continue
+        positional = [p for p in inspect.signature(base).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        if not inspect.isfunction(own):
+            continue
+        try:
+            inspect.signature(own).bind(*positional)
+        except TypeError:
+            wanted = ", ".join(p.name for p in positional[1:])
+            raise ConfigError(f"{path}: {type(made).__name__}.{hook} must take ({wanted})") from None
+
+
 def _kinds_at(path: str) -> dict[str, type]:
     """Return the base classes that a part at a path must have; none for parts that are arguments of parts."""
+    if path == "candidates.evaluation":
+        return _KINDS["evaluation"]
     group, _, name = path.partition(".")
     named = group in PART_LISTS and name != "" and "." not in name
     return _KINDS.get(group, {}) if named or not name else {}
