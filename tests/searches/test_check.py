@@ -36,6 +36,13 @@ class Claiming(Sigmoid):
     simplex = True
 
 
+class Unmasked(Sigmoid):
+    """Forgets the masks."""
+
+    def __call__(self, arch, epoch=0, generator=None):
+        return {name: logits.sigmoid() for name, logits in arch.items()}
+
+
 class Bare:
     """No relaxation by its class, though it has all methods."""
 
@@ -91,6 +98,13 @@ def test_a_selector_that_derives_nothing_is_refused_before_anything_is_trained(t
 def test_a_wrong_claim_is_refused(tiny, tmp_path):
     with pytest.raises(nl.ConfigError, match=r"relaxation: Claiming .* 'normal' sums to 1\.[0-9]+; .*simplex = False"):
         searched(tiny, "Claiming")
+    assert not (tmp_path / "run").exists()
+
+
+def test_weight_for_options_that_a_row_has_not_is_refused(tiny, tmp_path):
+    """Rows of edges are ragged: a node has as many as it has inputs."""
+    with pytest.raises(nl.ConfigError, match=r"relaxation: Unmasked gives weight to options .* self\.mask"):
+        searched(tiny, "Unmasked", "+regularizer=edge_normalisation")
     assert not (tmp_path / "run").exists()
 
 

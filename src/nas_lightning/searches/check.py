@@ -148,6 +148,11 @@ def _check_simplex(module: SearchModule, mixing: Mixing) -> None:
             f" relaxation {name} do not sum to 1; use perturbation=none"
         )
     for choice in module.space.choices.values():
+        if mixing[choice.name].detach().cpu()[~choice.mask].any():
+            raise ConfigError(
+                f"relaxation: {name} gives weight to options that rows of '{choice.name}' do not have; set to 0 what"
+                " self.mask(name, device) leaves out"
+            )
         rows = mixing[choice.name].detach().sum(dim=1)
         if relaxation.simplex and choice.kind == "op" and not torch.allclose(rows, torch.ones_like(rows), atol=1e-4):
             raise ConfigError(
