@@ -279,7 +279,7 @@ def test_overrides_that_they_would_not_listen_to():
     check_overrides_of_another_run(["task=predict", "run=a", "images=b", "predict.top=1", "trainer=gpu"])
     for word in ("space=s2", "seed=1", "logger=x"):
         for task in ("export", "predict"):
-            with pytest.raises(nl.ConfigError, match=f"task={task} keeps the configuration"):
+            with pytest.raises(nl.ConfigError, match=f"task={task} uses the configuration"):
                 check_overrides_of_another_run([f"task={task}", "run=a", word])
 
 

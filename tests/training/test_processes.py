@@ -7,7 +7,7 @@ from lightning.pytorch.strategies import DDPStrategy
 import rank_parts
 from comparing import differences
 from conftest import write_images
-from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.errors import ConfigError, FaultError
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.run import run_search
 from nas_lightning.training.processes import SearchDDP, check_processes, number_of_processes, start_here, strategy_of
@@ -110,7 +110,7 @@ def test_two_processes_take_the_steps_of_one(quick, name, tmp_path):
 
 
 def test_a_failing_process_ends_the_run(tmp_path):
-    with pytest.raises(RuntimeError, match="ValueError: a mistake in process 1"):
+    with pytest.raises(FaultError, match=r"ValueError: a mistake in process 1; the traceback is in .*run\.rank1\.log$"):
         start_here(rank_parts.fail_in_the_second, {"trainer": TWO}, tmp_path)
 
 

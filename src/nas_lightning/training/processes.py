@@ -182,7 +182,8 @@ def start_here(run: Callable[[dict[str, Any], Path], None], config: Mapping[str,
     Raises:
         ConfigError: A process raised it; so for the other errors of the package.
         Interrupted: The user stopped the run.
-        RuntimeError: A process failed in another way.
+        FaultError: A process failed in another way; the line names its part, hook and log.
+        RuntimeError: A process ended without a word.
     """
     trainer = config["trainer"]
     count = number_of_processes(trainer)
