@@ -10,6 +10,7 @@ import yaml
 import nas_lightning as nl
 from nas_lightning.config.aliases import ALIASES
 from nas_lightning.config.parts import target_of
+from nas_lightning.reports.runs import read_config
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.sweeps.resolvers import member_name
 from nas_lightning.tasks.identity import comparable_hash
@@ -62,3 +63,8 @@ def test_it_is_averaged_with_new_runs_and_found_by_its_sweep():
     assert comparable_hash(config) == comparable_hash(renamed)
     assert member_name(config) == member_name(renamed)
     assert json.loads((BEFORE / "summary.json").read_text())["config_hash"] == HASH
+
+
+def test_reports_compare_it_by_the_current_names(folder):
+    """Only the configuration says how a run was trained: former names would make it another training."""
+    assert read_config(folder)["evaluation._target_"] == "nas_lightning.evaluation.Retraining"

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from nas_lightning.config.aliases import current
 from nas_lightning.config.schema import IGNORED_IN_COMPARISONS
 from nas_lightning.config.sections import LOADING_KEYS
 from nas_lightning.core.errors import ConfigError
@@ -118,12 +119,12 @@ def read_config(run: Path) -> dict[str, str]:
 
 
 def load_config(run: Path) -> dict[str, Any]:
-    """Return a run's configuration, empty where none can be read."""
+    """Return a run's configuration with the current names of its targets, empty where none can be read."""
     try:
         content = documents.read_config(run / layout.CONFIG)
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return current(content) if isinstance(content, dict) else {}
 
 
 def _flatten(content: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
