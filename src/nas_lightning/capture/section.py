@@ -1,0 +1,202 @@
+"""One captured pass: its static tensors, the graph of its forward pass and that of its backward pass.
+
+    in   inputs, weights, draws         static, copied into before each replay
+    out  outputs, gradients             static, copied out of after each replay
+
+Gradients are taken by `torch.autograd.grad` of leaves of the section's own, never by `backward`: no AccumulateGrad node
+of a parameter is made on the capturing stream. The leaves share the memory of the parameters, or are slots that other
+weights are copied into (an unrolled step).
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from nas_lightning.capture.graphs import Graphs
+from nas_lightning.capture.trace import CaptureError
+from nas_lightning.core import draws
+from nas_lightning.core.draws import Make
+
+Outputs = Tensor | tuple[Tensor, ...]
+Function = Callable[[list[Tensor]], Outputs]
+
+
+class Memory:
+    """What sections that share their memory must know of each other.
+
+    Attributes:
+        latest: Number of the latest replay of a forward pass; a backward pass needs what that replay left.
+    """
+
+    latest: int = 0
+
+
+class Section:
+    """A function of tensors, captured.
+
+    Args:
+        function: Maps the static tensors to a tensor or a tuple of tensors.
+        given: The tensors of the first pass, from which the static ones are made.
+        shared: For each, whether the static tensor shares its memory.
+        needs: For each, whether its gradient is taken.
+        buffers: What the function moves; capturing leaves it as it was.
+        graphs: Makes the two graphs.
+        memory: Shared by all sections of `graphs`.
+
+    Attributes:
+        static: The static tensors, in the order of `given`.
+        outputs: Static outputs.
+        gradients: Static gradients of those of `static` that need one; None where the outputs do not depend on it.
+
+    Raises:
+        CaptureError: The function cannot be captured.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        given: Sequence[Tensor],
+        shared: Sequence[bool],
+        needs: Sequence[bool],
+        buffers: Sequence[Tensor],
+        graphs: Graphs,
+        memory: Memory,
+    ) -> None:
+        self._function = function
+        self._memory = memory
+        self._drawn: list[tuple[Make, Tensor]] = []
+        self._position = 0
+        self._sealed = self._drawn_for_this_pass = False
+        self._live: tuple[Tensor, ...] = ()
+        self._grad_outputs: list[Tensor] | None = None
+        self._needs = list(needs)
+        self._kind = given[0].device.type
+        self._autocast = torch.is_autocast_enabled(self._kind)
+        self.gradients: Sequence[Tensor | None] | None = None
+        # Not as inference tensors: they are written to outside of inference mode, too.
+        with torch.inference_mode(False), torch.no_grad():
+            detached = [t.detach() if share else t.detach().clone() for t, share in zip(given, shared, strict=True)]
+            self.static = [t.requires_grad_(need) for t, need in zip(detached, needs, strict=True)]
+            kept = [buffer.clone() for buffer in buffers]
+            try:
+                self._capture(graphs)
+            finally:  # the runs so far moved them, and the first replay is yet to come
+                self._live = ()
+                if kept:
+                    torch._foreach_copy_(list(buffers), kept)
+
+    def _capture(self, graphs: Graphs) -> None:
+        graphs.warm_up(self._warm_up)
+        self._sealed = self._drawn_for_this_pass = True
+        self._forward, self._backward = graphs.graph(), graphs.graph()
+        self.outputs = [t for t in self._forward.capture(self._run_forward) if t is not None]
+        self.differentiable = [t.requires_grad for t in self._live]
+        if any(self.differentiable):
+            self.gradients = self._backward.capture(self._run_backward)
+
+    def _warm_up(self) -> None:
+        self._run_forward()
+        if self._grad_outputs is None:
+            self._grad_outputs = [torch.zeros_like(t, requires_grad=False) for t in self._live if t.requires_grad]
+        if self._grad_outputs:
+            self._run_backward()
+
+    def _run_forward(self) -> list[Tensor]:
+        self._position = 0
+        with ExitStack() as stack:
+            stack.enter_context(torch.set_grad_enabled(any(self._needs)))
+            stack.enter_context(draws.captured(self._take))
+            if self._autocast:  # its cache would hand a weight of before the capture to every replay
+                stack.enter_context(torch.autocast(self._kind, cache_enabled=False))
+            found = self._function(self.static)
+        self.single = isinstance(found, Tensor)
+        self._live = (found,) if isinstance(found, Tensor) else tuple(found)
+        return [t.detach() for t in self._live]
+
+    def _run_backward(self) -> Sequence[Tensor | None]:
+        wanted = [t for t, need in zip(self.static, self._needs, strict=True) if need]
+        outputs = [t for t in self._live if t.requires_grad]
+        with torch.autocast(self._kind, enabled=False):  # as in eager code, where no block is open any more
+            return torch.autograd.grad(outputs, wanted, self._grad_outputs, allow_unused=True)
+
+    def _take(self, make: Make) -> Tensor:
+        """Return the static tensor of a draw; the first run makes it."""
+        if self._position == len(self._drawn):
+            if self._sealed:
+                raise CaptureError("the section draws more often than when it was captured")
+            self._drawn.append((make, make().detach().clone()))
+        self._position += 1
+        return self._drawn[self._position - 1][1]
+
+    def __call__(self, given: Sequence[Tensor]) -> Outputs:
+        """Replay the pass for these tensors."""
+        if self.gradients is None:
+            found = self.replay(given)
+        else:
+            found = _Replay.apply(self, *given)
+        return found[0] if self.single else tuple(found)
+
+    @torch.no_grad()
+    def replay(self, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Replay the forward pass; return copies of its outputs."""
+        pairs = [(s, g) for s, g in zip(self.static, given, strict=True) if s.data_ptr() != g.data_ptr()]
+        if pairs:
+            torch._foreach_copy_([s for s, _ in pairs], [g.detach() for _, g in pairs])
+        if not self._drawn_for_this_pass:  # the first pass was drawn for when it was captured
+            for make, static in self._drawn:
+                static.copy_(make())
+        self._drawn_for_this_pass = False
+        self._forward.replay()
+        self._memory.latest += 1
+        return tuple(t.clone() for t in self.outputs)
+
+    @torch.no_grad()
+    def replay_backward(self, number: int, grad_outputs: Sequence[Tensor]) -> list[Tensor | None]:
+        """Replay the backward pass.
+
+        Args:
+            number: The replay of a forward pass that it belongs to.
+            grad_outputs: Gradients of the differentiable outputs.
+
+        Returns:
+            Copies of the gradients, one for each tensor of the forward pass; None where there is none.
+
+        Raises:
+            RuntimeError: Another pass, or this backward pass already, has used the memory since.
+        """
+        if self._memory.latest != number:
+            raise RuntimeError(
+                "backward of a captured pass after another pass was replayed, or for a second time: its activations are"
+                " overwritten; call backward right after the forward pass, once"
+            )
+        self._memory.latest += 1  # the backward pass reuses the memory of the activations
+        assert self._grad_outputs is not None
+        assert self.gradients is not None
+        torch._foreach_copy_(self._grad_outputs, list(grad_outputs))
+        self._backward.replay()
+        found = [g for g in self.gradients if g is not None]
+        copies = iter(torch._foreach_clone(found) if found else ())
+        taken = iter(self.gradients)
+        return [next(copies) if need and next(taken) is not None else None for need in self._needs]
+
+
+class _Replay(torch.autograd.Function):
+    """A replayed pass in autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, section: Section, *given: Tensor) -> tuple[Tensor, ...]:
+        found = section.replay(given)
+        ctx.section, ctx.number = section, section._memory.latest
+        ctx.mark_non_differentiable(*(t for t, yes in zip(found, section.differentiable, strict=True) if not yes))
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        section: Section = ctx.section
+        wanted = [g for g, yes in zip(grads, section.differentiable, strict=True) if yes]
+        return (None, *section.replay_backward(ctx.number, wanted))

@@ -1,0 +1,93 @@
+"""Where a module keeps its tensors and modes: found once, read before every replay.
+
+A graph reads weights and buffers by their addresses, and freezes every mode of the module.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from nas_lightning.core.functional import autograd_is_plain
+
+
+class Structure:
+    """The submodules of a module, and the dictionaries that hold its tensors.
+
+    Attributes:
+        names: Names of the parameters, each once, as `named_parameters` lists them.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._modules = list(module.modules())
+        self._norms = [m for m in self._modules if isinstance(m, _BatchNorm)]
+        self._children = [(m._modules, list(m._modules.values())) for m in self._modules]
+        self._sizes = self._counted()
+        self.names: list[str] = []
+        self._parameters: list[tuple[dict[str, Any], str]] = []
+        self._buffers: list[tuple[dict[str, Any], str]] = []
+        seen: set[int] = set()
+        for prefix, part in module.named_modules():
+            for name, parameter in part._parameters.items():
+                if parameter is not None and id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    self.names.append(f"{prefix}.{name}" if prefix else name)
+                    self._parameters.append((part._parameters, name))
+            self._buffers += [(part._buffers, name) for name, buffer in part._buffers.items() if buffer is not None]
+
+    def _counted(self) -> list[tuple[int, int]]:
+        return [(len(m._parameters), len(m._buffers)) for m in self._modules]
+
+    def is_that_of_the_module(self) -> bool:
+        """Return False if a submodule was replaced, added or removed, or a tensor added or removed."""
+        same = all(
+            len(children) == len(known) and all(map(_is, children.values(), known))
+            for children, known in self._children
+        )
+        return same and self._sizes == self._counted()
+
+    def parameters(self) -> list[Tensor]:
+        """Return the parameters as they are now, in the order of `names`."""
+        return [owner[name] for owner, name in self._parameters]
+
+    def buffers(self) -> list[Tensor]:
+        """Return the buffers as they are now."""
+        return [owner[name] for owner, name in self._buffers]
+
+    def addresses(self) -> list[int]:
+        """Return the addresses of parameters and buffers."""
+        return [t.data_ptr() for t in (*self.parameters(), *self.buffers())]
+
+    def modes(self) -> tuple[Any, ...]:
+        """Return the modes of all modules: training; what normalisations track and how fast."""
+        return (
+            bytes(m.training for m in self._modules),
+            tuple((norm.track_running_stats, norm.momentum) for norm in self._norms),
+        )
+
+    def has_hooks(self) -> bool:
+        """Return True if a hook of torch's hangs on a module: a replay would not call it."""
+        return any(
+            m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks
+            for m in self._modules
+        )
+
+
+def _is(one: object, other: object) -> bool:
+    return one is other
+
+
+def process_flags(kind: str) -> tuple[Any, ...]:
+    """Return the flags of the process that decide which kernels are captured on a device of this type."""
+    backends: Any = torch.backends
+    return (
+        torch.is_autocast_enabled(kind),
+        torch.get_autocast_dtype(kind),
+        backends.cudnn.conv.fp32_precision,
+        backends.cuda.matmul.fp32_precision,
+        backends.cudnn.benchmark,
+        backends.cudnn.deterministic,
+        torch.are_deterministic_algorithms_enabled(),
+        autograd_is_plain(),
+    )
