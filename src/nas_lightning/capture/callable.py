@@ -35,13 +35,6 @@ class _Key:
     modes: Hashable
     flags: Hashable
 
-    def differs_from(self, other: "_Key | None") -> str:
-        """Name the parts that differ."""
-        if other is None:
-            return "first pass"
-        parts = [f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)]
-        return f"other {', '.join(parts) or 'addresses'}"
-
 
 class Graphed:
     """Computes a function of a module's weights and of further tensors, by graphs where the policy allows it.
@@ -70,7 +63,7 @@ class Graphed:
         self._memory = Memory()
         self._sections: dict[tuple[_Key, Hashable], Section] = {}
         self._shapes: dict[_Key, Hashable] = {}
-        self._last: _Key | None = None
+        self._captured: list[_Key] = []
         self._cause = ""
 
     def reset(self) -> None:
@@ -165,12 +158,10 @@ class Graphed:
 
     def _may_capture(self, device: torch.device) -> bool:
         """Check what stands against a capture, and tell the policy."""
-        if self._graphs is None:
-            self._graphs = graphs_on(device)
         too_many = self.policy.captures >= self._limit
         self.policy.refuse_any(
             [
-                reason_of_device(device) if self._graphs is None else None,
+                reason_of_device(device),
                 reason_of_module(self._module),
                 f"more than {self._limit} captures, the last one for {self._cause}" if too_many else None,
             ]
@@ -181,7 +172,8 @@ class Graphed:
         self, key: _Key, shapes: Hashable, given: list[Tensor], direct: bool, options: Hashable, names: list[str]
     ) -> Section | None:
         known, count = self._known(), len(names)
-        assert self._graphs is not None
+        if self._graphs is None:
+            self._graphs = graphs_on(given[0].device)
 
         def run(static: list[Tensor]) -> Outputs:
             weights = dict(zip(known.names, static[count:], strict=True))
@@ -201,18 +193,26 @@ class Graphed:
             self.policy.refuse(str(error))
             return None
         self.policy.captures += 1
-        self._cause = key.differs_from(self._last)
+        self._cause = "other addresses" if key in self._captured else _cause(key, self._captured)
         log.info(
             "cuda graph %d: %s %s, %d gradients; %s",
             self.policy.captures,
-            "train" if self._module.training else "eval",
+            "train" if known.trains() else "eval",
             {name: list(t.shape) for name, t in zip(names, given, strict=False)},
             sum(key.gradients),
             self._cause,
         )
         self._sections[key, shapes] = section
-        self._last = key
+        self._captured.append(key)
         return section
+
+
+def _cause(key: _Key, captured: list[_Key]) -> str:
+    """Say what a key has that the last one of these has not."""
+    if not captured:
+        return "first pass"
+    parts = [f.name for f in fields(key) if getattr(key, f.name) != getattr(captured[-1], f.name)]
+    return f"other {', '.join(parts)}"
 
 
 def _shares_memory(one: Tensor, other: Tensor) -> bool:

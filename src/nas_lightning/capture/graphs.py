@@ -147,8 +147,11 @@ def stand_in() -> Iterator[None]:
         _stand_in.reset(token)
 
 
-def graphs_on(device: torch.device) -> Graphs | None:
-    """Return what makes the graphs of a device; None where it has none."""
-    if _stand_in.get():
-        return Recorders()
-    return CudaGraphs(device) if device.type == "cuda" else None
+def has_graphs(device: torch.device) -> bool:
+    """Return whether passes on this device can be captured."""
+    return _stand_in.get() or device.type == "cuda"
+
+
+def graphs_on(device: torch.device) -> Graphs:
+    """Return what makes the graphs of a device that has them."""
+    return Recorders() if _stand_in.get() else CudaGraphs(device)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from nas_lightning.capture.graphs import has_graphs
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.regularizer import Regularizer
 
@@ -71,7 +72,7 @@ class Policy:
     @property
     def summary(self) -> str:
         """Return how the passes were computed, for a summary."""
-        return f"on, {self.captures} captured" if self.reason is None else f"off: {self.reason}"
+        return "on" if self.reason is None else f"off: {self.reason}"
 
 
 def reason_of_module(module: nn.Module) -> str | None:
@@ -120,6 +121,11 @@ def statements(parts: Sequence[Regularizer], operations: Iterable[str]) -> Hasha
     return tuple((tuple(map(part.acts_on, names)), part.acts_on_edges(), part.statement()) for part in parts)
 
 
-def reason_of_device(device: torch.device) -> str:
-    """Return the reason of a device without graphs."""
-    return f"images are on the {device.type}"
+def reason_of_device(device: torch.device) -> str | None:
+    """Return the reason of a device that has no graphs; None if it has."""
+    return None if has_graphs(device) else f"images are on the {device.type}"
+
+
+def reason_of_processes(number: int) -> str | None:
+    """Return the reason of a run in several processes; None for one."""
+    return None if number == 1 else f"{number} processes train together"

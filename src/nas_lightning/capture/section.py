@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from nas_lightning.capture.graphs import Graphs
 from nas_lightning.capture.trace import CaptureError
@@ -108,6 +107,7 @@ class Section:
     def _run_forward(self) -> list[Tensor]:
         self._position = 0
         with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.set_grad_enabled(any(self._needs)))
             stack.enter_context(draws.captured(self._take))
             if self._autocast:  # its cache would hand a weight of before the capture to every replay
@@ -195,8 +195,12 @@ class _Replay(torch.autograd.Function):
         return found
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        if torch.is_grad_enabled():  # with `once_differentiable`, unused gradients would silently be zeros
+            raise RuntimeError(
+                "a captured pass cannot be differentiated twice; open nas_lightning.core.functional.plain_autograd"
+                " around the pass, which is then eager"
+            )
         section: Section = ctx.section
         wanted = [g for g, yes in zip(grads, section.differentiable, strict=True) if yes]
         return (None, *section.replay_backward(ctx.number, wanted))

@@ -66,6 +66,10 @@ class Structure:
             tuple((norm.track_running_stats, norm.momentum) for norm in self._norms),
         )
 
+    def trains(self) -> bool:
+        """Return whether the innermost modules are in train mode."""
+        return self._modules[-1].training
+
     def has_hooks(self) -> bool:
         """Return True if a hook of torch's hangs on a module: a replay would not call it."""
         return any(
