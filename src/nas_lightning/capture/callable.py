@@ -29,7 +29,7 @@ class _Key:
     """What a graph freezes, but for the shapes of the inputs."""
 
     options: Hashable
-    names: tuple[str, ...]
+    inputs: tuple[tuple[str, torch.dtype, torch.device], ...]
     gradients: tuple[bool, ...]
     weights: Hashable
     modes: Hashable
@@ -87,30 +87,20 @@ class Graphed:
         Raises:
             ConfigError: The policy requires graphs, and something stands against them.
         """
-        reason = self._passing()
-        if reason is not None:
-            self.policy.skip(reason)
-        elif self.policy.reason is None:
-            section = self._section(inputs, weights, options)
-            if section is not None:
-                return section([*inputs.values(), *self._weights(weights)])
-        return self._function(self._named(weights), inputs, options)
-
-    def _passing(self) -> str | None:
-        """Return why this pass is eager, whatever the policy."""
-        if self.policy.reason is not None:
-            return None
-        if autograd_is_plain():
-            return "gradients of second order"
-        if torch._C._functorch.peek_interpreter_stack() is not None:
-            return "a transform of torch.func"
-        if torch.autograd.forward_ad._current_level >= 0:
-            return "forward-mode differentiation"
-        if torch.is_anomaly_enabled():
-            return "anomaly mode"
-        if self._known().has_hooks():
-            return "torch's hooks on modules"
-        return None
+        if self.policy.reason is None:
+            known = self._known()
+            reason = _of_this_pass(known)
+            if reason is not None:
+                self.policy.skip(reason)
+            else:
+                own = known.parameters()
+                used = own if weights is None else [weights.get(n, w) for n, w in zip(known.names, own, strict=True)]
+                direct = weights is None or all(map(_shares_memory, used, own))
+                section = self._section(known, inputs, used, direct, options)
+                if section is not None:
+                    return section([*inputs.values(), *used])
+        everything = {**dict(self._module.named_parameters()), **(weights or {})}
+        return self._function(everything, inputs, options)
 
     def _known(self) -> Structure:
         """Return the structure of the module; after a change of it everything is captured anew."""
@@ -119,41 +109,32 @@ class Graphed:
             self._structure = Structure(self._module)
         return self._structure
 
-    def _named(self, weights: Tensors | None) -> dict[str, Tensor]:
-        return {**dict(self._module.named_parameters()), **(weights or {})}
-
-    def _weights(self, given: Tensors | None) -> list[Tensor]:
-        known = self._known()
-        own = known.parameters()
-        return own if given is None else [given.get(name, w) for name, w in zip(known.names, own, strict=True)]
-
-    def _section(self, inputs: Tensors, weights: Tensors | None, options: Hashable) -> Section | None:
+    def _section(
+        self, known: Structure, inputs: Tensors, used: list[Tensor], direct: bool, options: Hashable
+    ) -> Section | None:
         """Return the section of a pass, captured now if need be; None where the pass is eager."""
-        known = self._known()
         addresses = known.addresses()
         if addresses != self._addresses:  # the graphs read memory that is not the module's any more
             self._sections.clear()
             self._addresses = addresses
         device = next(iter(inputs.values())).device
-        used, own = self._weights(weights), known.parameters()
-        direct = weights is None or all(map(_shares_memory, used, own))
         given = [*inputs.values(), *used]
         learns = torch.is_grad_enabled()
         key = _Key(
             options,
-            tuple(inputs),
+            tuple((name, t.dtype, t.device) for name, t in inputs.items()),
             tuple(learns and t.requires_grad for t in given),
             True if direct else tuple((w.dtype, w.shape, w.stride()) for w in used),
             known.modes(),
             process_flags(device.type),
         )
-        shapes = tuple((t.shape, t.stride(), t.dtype, t.device) for t in inputs.values())
+        shapes = tuple((t.shape, t.stride()) for t in inputs.values())
         if self._shapes.setdefault(key, shapes) != shapes:
             log.debug("cuda graph: another shape, computed eagerly: %s", shapes)
             return None
         section = self._sections.get((key, shapes))
         if section is None and self._may_capture(device):
-            section = self._capture(key, shapes, given, direct, options, list(inputs))
+            section = self._capture(known, key, shapes, given, direct)
         return section
 
     def _may_capture(self, device: torch.device) -> bool:
@@ -169,15 +150,15 @@ class Graphed:
         return self.policy.reason is None
 
     def _capture(
-        self, key: _Key, shapes: Hashable, given: list[Tensor], direct: bool, options: Hashable, names: list[str]
+        self, known: Structure, key: _Key, shapes: Hashable, given: list[Tensor], direct: bool
     ) -> Section | None:
-        known, count = self._known(), len(names)
+        names, count = [name for name, *_ in key.inputs], len(key.inputs)
         if self._graphs is None:
             self._graphs = graphs_on(given[0].device)
 
         def run(static: list[Tensor]) -> Outputs:
             weights = dict(zip(known.names, static[count:], strict=True))
-            return self._function(weights, dict(zip(names, static[:count], strict=True)), options)
+            return self._function(weights, dict(zip(names, static[:count], strict=True)), key.options)
 
         try:
             section = Section(
@@ -205,6 +186,19 @@ class Graphed:
         self._sections[key, shapes] = section
         self._captured.append(key)
         return section
+
+
+def _of_this_pass(known: Structure) -> str | None:
+    """Return why a replay would falsify this one pass."""
+    if autograd_is_plain():
+        return "gradients of second order"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "a transform of torch.func"
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "forward-mode differentiation"
+    if torch.is_anomaly_enabled():
+        return "anomaly mode"
+    return "torch's hooks on modules" if known.has_hooks() else None
 
 
 def _cause(key: _Key, captured: list[_Key]) -> str:

@@ -9,13 +9,14 @@ weights are copied into (an unrolled step).
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nas_lightning.capture.graphs import Graphs
+from nas_lightning.capture.structure import autocast_of
 from nas_lightning.capture.trace import CaptureError
 from nas_lightning.core import draws
 from nas_lightning.core.draws import Make
@@ -74,7 +75,7 @@ class Section:
         self._grad_outputs: list[Tensor] | None = None
         self._needs = list(needs)
         self._kind = given[0].device.type
-        self._autocast = torch.is_autocast_enabled(self._kind)
+        self._autocast = autocast_of(self._kind) is not None
         self.gradients: Sequence[Tensor | None] | None = None
         # Not as inference tensors: they are written to outside of inference mode, too.
         with torch.inference_mode(False), torch.no_grad():
@@ -120,7 +121,8 @@ class Section:
     def _run_backward(self) -> Sequence[Tensor | None]:
         wanted = [t for t, need in zip(self.static, self._needs, strict=True) if need]
         outputs = [t for t in self._live if t.requires_grad]
-        with torch.autocast(self._kind, enabled=False):  # as in eager code, where no block is open any more
+        # As in eager code, where no block is open any more.
+        with torch.autocast(self._kind, enabled=False) if self._autocast else nullcontext():
             return torch.autograd.grad(outputs, wanted, self._grad_outputs, allow_unused=True)
 
     def _take(self, make: Make) -> Tensor:

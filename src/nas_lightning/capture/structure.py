@@ -11,6 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nas_lightning.core.functional import autograd_is_plain
 
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
 
 class Structure:
     """The submodules of a module, and the dictionaries that hold its tensors.
@@ -22,8 +24,11 @@ class Structure:
     def __init__(self, module: nn.Module) -> None:
         self._modules = list(module.modules())
         self._norms = [m for m in self._modules if isinstance(m, _BatchNorm)]
-        self._children = [(m._modules, list(m._modules.values())) for m in self._modules]
-        self._sizes = self._counted()
+        self._containers = [m._modules for m in self._modules if m._modules]
+        self._children = self._contained()
+        self._holders: list[Any] = [d for m in self._modules for d in (m._parameters, m._buffers, m._modules)]
+        self._sizes = list(map(len, self._holders))
+        self._hooks: list[Any] = [getattr(m, name) for m in self._modules for name in HOOKS]
         self.names: list[str] = []
         self._parameters: list[tuple[dict[str, Any], str]] = []
         self._buffers: list[tuple[dict[str, Any], str]] = []
@@ -36,16 +41,12 @@ class Structure:
                     self._parameters.append((part._parameters, name))
             self._buffers += [(part._buffers, name) for name, buffer in part._buffers.items() if buffer is not None]
 
-    def _counted(self) -> list[tuple[int, int]]:
-        return [(len(m._parameters), len(m._buffers)) for m in self._modules]
+    def _contained(self) -> list[Any]:
+        return [child for children in self._containers for child in children.values()]
 
     def is_that_of_the_module(self) -> bool:
         """Return False if a submodule was replaced, added or removed, or a tensor added or removed."""
-        same = all(
-            len(children) == len(known) and all(map(_is, children.values(), known))
-            for children, known in self._children
-        )
-        return same and self._sizes == self._counted()
+        return self._children == self._contained() and self._sizes == list(map(len, self._holders))
 
     def parameters(self) -> list[Tensor]:
         """Return the parameters as they are now, in the order of `names`."""
@@ -72,22 +73,14 @@ class Structure:
 
     def has_hooks(self) -> bool:
         """Return True if a hook of torch's hangs on a module: a replay would not call it."""
-        return any(
-            m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks
-            for m in self._modules
-        )
-
-
-def _is(one: object, other: object) -> bool:
-    return one is other
+        return any(self._hooks)
 
 
 def process_flags(kind: str) -> tuple[Any, ...]:
     """Return the flags of the process that decide which kernels are captured on a device of this type."""
     backends: Any = torch.backends
     return (
-        torch.is_autocast_enabled(kind),
-        torch.get_autocast_dtype(kind),
+        autocast_of(kind),
         backends.cudnn.conv.fp32_precision,
         backends.cuda.matmul.fp32_precision,
         backends.cudnn.benchmark,
@@ -95,3 +88,10 @@ def process_flags(kind: str) -> tuple[Any, ...]:
         torch.are_deterministic_algorithms_enabled(),
         autograd_is_plain(),
     )
+
+
+def autocast_of(kind: str) -> torch.dtype | None:
+    """Return the type that autocast computes in on a device of this type; None where it is off."""
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return None
+    return torch.get_autocast_dtype(kind)

@@ -86,7 +86,7 @@ class TrainingStep:
         called = whole or not self.recipe.compile
         if self.policy.reason is None and (whole or not self.network.training):
             # Without drop-path the network draws no masks at all, which is another graph.
-            drops = float(getattr(self.network, "drop_probability", 0.0)) > 0
+            drops = self.network.training and float(getattr(self.network, "drop_probability", 0.0)) > 0
             return self._graphed({"images": images}, options=(called, drops))
         return self._passes(images, called)
 
