@@ -75,7 +75,7 @@ class Section:
         self._grad_outputs: list[Tensor] | None = None
         self._needs = list(needs)
         self._kind = given[0].device.type
-        self._autocast = autocast_of(self._kind) is not None
+        self._autocast = autocast_of(self._kind)
         self.gradients: Sequence[Tensor | None] | None = None
         # Not as inference tensors: they are written to outside of inference mode, too.
         with torch.inference_mode(False), torch.no_grad():
@@ -91,6 +91,7 @@ class Section:
 
     def _capture(self, graphs: Graphs) -> None:
         graphs.warm_up(self._warm_up)
+        self._live = ()
         self._sealed = self._drawn_for_this_pass = True
         self._forward, self._backward = graphs.graph(), graphs.graph()
         self.outputs = [t for t in self._forward.capture(self._run_forward) if t is not None]
@@ -111,8 +112,8 @@ class Section:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.set_grad_enabled(any(self._needs)))
             stack.enter_context(draws.captured(self._take))
-            if self._autocast:  # its cache would hand a weight of before the capture to every replay
-                stack.enter_context(torch.autocast(self._kind, cache_enabled=False))
+            if self._autocast is not None:  # its cache would hand a weight of before the capture to every replay
+                stack.enter_context(torch.autocast(self._kind, self._autocast, cache_enabled=False))
             found = self._function(self.static)
         self.single = isinstance(found, Tensor)
         self._live = (found,) if isinstance(found, Tensor) else tuple(found)
@@ -122,7 +123,7 @@ class Section:
         wanted = [t for t, need in zip(self.static, self._needs, strict=True) if need]
         outputs = [t for t in self._live if t.requires_grad]
         # As in eager code, where no block is open any more.
-        with torch.autocast(self._kind, enabled=False) if self._autocast else nullcontext():
+        with torch.autocast(self._kind, enabled=False) if self._autocast is not None else nullcontext():
             return torch.autograd.grad(outputs, wanted, self._grad_outputs, allow_unused=True)
 
     def _take(self, make: Make) -> Tensor:
@@ -181,9 +182,11 @@ class Section:
         torch._foreach_copy_(self._grad_outputs, list(grad_outputs))
         self._backward.replay()
         found = [g for g in self.gradients if g is not None]
-        copies = iter(torch._foreach_clone(found) if found else ())
-        taken = iter(self.gradients)
-        return [next(copies) if need and next(taken) is not None else None for need in self._needs]
+        copies = [torch.empty_like(g) for g in found]
+        if found:
+            torch._foreach_copy_(copies, found)
+        left, taken = iter(copies), iter(self.gradients)
+        return [next(left) if need and next(taken) is not None else None for need in self._needs]
 
 
 class _Replay(torch.autograd.Function):
