@@ -192,6 +192,20 @@ def test_outputs_and_gradients_survive_the_next_pass():
     same(first, kept)
 
 
+def test_what_went_in_and_what_autograd_gave_is_the_callers():
+    """Weights given once are not written to, and gradients are not overwritten, by the next pass."""
+    module = toy()
+    graphed, kept = graphed_of(module), []
+    for step in range(2):
+        weights = {n: (p.detach() + step + 1).requires_grad_() for n, p in module.named_parameters()}
+        given = [batch(step), mixing_of(step), *weights.values()]
+        with draws.keyed(0, step, "inner"):
+            logits, _ = graphed({"x": given[0], "mixing": given[1]}, weights)
+        found = torch.autograd.grad(logits.square().sum(), given[1:], allow_unused=True)
+        kept += [(t, t.detach().clone()) for t in (*given, *found) if t is not None]
+    assert all(torch.equal(*pair) for pair in kept)
+
+
 def test_another_shape_is_eager():
     plain, module = toy(), toy()
     graphed = graphed_of(module)
