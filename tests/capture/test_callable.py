@@ -167,6 +167,24 @@ def test_other_weights_go_into_slots():
     assert all(p.grad is None for p in module.parameters())
 
 
+@pytest.mark.parametrize("setting", ["required", "off"])
+def test_frozen_weights_get_no_gradients(setting):
+    plain, module = toy(), toy()
+    graphed = graphed_of(module, setting)
+    for step in range(2):
+        x, mixing, other = batch(step), mixing_of(step), mixing_of(step)
+        with draws.keyed(0, step, "outer"):
+            logits, _ = graphed({"x": x, "mixing": mixing}, frozen=True)
+        with draws.keyed(0, step, "outer"):
+            expected, _ = plain(x, other)
+        logits.square().sum().backward()
+        expected.square().sum().backward()
+        same([logits, mixing.grad], [expected, other.grad])
+    assert all(p.grad is None for p in module.parameters())
+    with draws.keyed(0, 0, "outer"):
+        assert not graphed({"x": batch(0), "mixing": mixing_of(0).detach()}, frozen=True)[0].requires_grad
+
+
 def test_addresses_stay():
     module = toy()
     graphed = graphed_of(module)

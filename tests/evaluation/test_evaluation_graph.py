@@ -72,6 +72,13 @@ def test_required_on_a_cpu_is_refused_before_anything_is_written(tiny, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
+def test_required_in_several_processes_is_refused(tiny, tmp_path):
+    words = ["evaluation.graph=required", "trainer.devices=2", "+trainer.strategy=ddp"]
+    with stand_in(), pytest.raises(nl.ConfigError, match=r"evaluation\.graph=required: 2 processes train together"):
+        nl.evaluate(nl.compose([*tiny, *words]), "random", run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_setting_does_not_keep_runs_apart(tiny, tmp_path):
     hashes = set()
     for setting in ("off", "auto"):

@@ -73,13 +73,16 @@ class Graphed:
         self._structure = self._graphs = None
         self._addresses = []
 
-    def __call__(self, inputs: Tensors, weights: Tensors | None = None, options: Hashable = None) -> Outputs:
+    def __call__(
+        self, inputs: Tensors, weights: Tensors | None = None, options: Hashable = None, frozen: bool = False
+    ) -> Outputs:
         """Compute the pass.
 
         Args:
             inputs: Images, mixing weights and whatever else the pass reads, by name; on one device.
             weights: Weights by name, with those of `module` for the rest; None takes all from it.
             options: What the function decides in Python: active options, statements of regularizers.
+            frozen: Take no gradients of the weights, as if they were detached.
 
         Returns:
             The outputs, in memory of their own.
@@ -96,10 +99,12 @@ class Graphed:
                 own = known.parameters()
                 used = own if weights is None else [weights.get(n, w) for n, w in zip(known.names, own, strict=True)]
                 direct = weights is None or all(map(_shares_memory, used, own))
-                section = self._section(known, inputs, used, direct, options)
+                section = self._section(known, inputs, used, direct, options, frozen)
                 if section is not None:
                     return section([*inputs.values(), *used])
         everything = {**dict(self._module.named_parameters()), **(weights or {})}
+        if frozen:
+            everything = {name: weight.detach() for name, weight in everything.items()}
         return self._function(everything, inputs, options)
 
     def _known(self) -> Structure:
@@ -110,7 +115,13 @@ class Graphed:
         return self._structure
 
     def _section(
-        self, known: Structure, inputs: Tensors, used: list[Tensor], direct: bool, options: Hashable
+        self,
+        known: Structure,
+        inputs: Tensors,
+        used: list[Tensor],
+        direct: bool,
+        options: Hashable,
+        frozen: bool,
     ) -> Section | None:
         """Return the section of a pass, captured now if need be; None where the pass is eager."""
         addresses = known.addresses()
@@ -120,10 +131,14 @@ class Graphed:
         device = next(iter(inputs.values())).device
         given = [*inputs.values(), *used]
         learns = torch.is_grad_enabled()
+        weights_learn = learns and not frozen
         key = _Key(
             options,
             tuple((name, t.dtype, t.device) for name, t in inputs.items()),
-            tuple(learns and t.requires_grad for t in given),
+            tuple(
+                [learns and t.requires_grad for t in inputs.values()]
+                + [weights_learn and t.requires_grad for t in used]
+            ),
             True if direct else tuple((w.dtype, w.shape, w.stride()) for w in used),
             known.modes(),
             process_flags(device.type),

@@ -50,6 +50,7 @@ class Section:
     Attributes:
         static: The static tensors, in the order of `given`.
         outputs: Static outputs.
+        differentiable: For each output, whether it depends on a tensor whose gradient is taken.
         gradients: Static gradients of those of `static` that need one; None where the outputs do not depend on it.
 
     Raises:
@@ -73,7 +74,8 @@ class Section:
         self._sealed = self._drawn_for_this_pass = False
         self._live: tuple[Tensor, ...] = ()
         self._grad_outputs: list[Tensor] | None = None
-        self._needs = list(needs)
+        self._learning = [place for place, need in enumerate(needs) if need]
+        self._copied = [place for place, share in enumerate(shared) if not share]
         self._kind = given[0].device.type
         self._autocast = autocast_of(self._kind)
         self.gradients: Sequence[Tensor | None] | None = None
@@ -94,8 +96,8 @@ class Section:
         self._live = ()
         self._sealed = self._drawn_for_this_pass = True
         self._forward, self._backward = graphs.graph(), graphs.graph()
-        self.outputs = [t for t in self._forward.capture(self._run_forward) if t is not None]
-        self.differentiable = [t.requires_grad for t in self._live]
+        self.outputs: list[Tensor] = [t for t in self._forward.capture(self._run_forward) if t is not None]
+        self.differentiable: list[bool] = [t.requires_grad for t in self._live]
         if any(self.differentiable):
             self.gradients = self._backward.capture(self._run_backward)
 
@@ -110,7 +112,7 @@ class Section:
         self._position = 0
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.set_grad_enabled(any(self._needs)))
+            stack.enter_context(torch.set_grad_enabled(bool(self._learning)))
             stack.enter_context(draws.captured(self._take))
             if self._autocast is not None:  # its cache would hand a weight of before the capture to every replay
                 stack.enter_context(torch.autocast(self._kind, self._autocast, cache_enabled=False))
@@ -120,7 +122,7 @@ class Section:
         return [t.detach() for t in self._live]
 
     def _run_backward(self) -> Sequence[Tensor | None]:
-        wanted = [t for t, need in zip(self.static, self._needs, strict=True) if need]
+        wanted = [self.static[place] for place in self._learning]
         outputs = [t for t in self._live if t.requires_grad]
         # As in eager code, where no block is open any more.
         with torch.autocast(self._kind, enabled=False) if self._autocast is not None else nullcontext():
@@ -140,15 +142,16 @@ class Section:
         if self.gradients is None:
             found = self.replay(given)
         else:
-            found = _Replay.apply(self, *given)
+            found = _Replay.apply(self, given, *(given[place] for place in self._learning))
         return found[0] if self.single else tuple(found)
 
     @torch.no_grad()
     def replay(self, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Replay the forward pass; return copies of its outputs."""
-        pairs = [(s, g) for s, g in zip(self.static, given, strict=True) if s.data_ptr() != g.data_ptr()]
-        if pairs:
-            torch._foreach_copy_([s for s, _ in pairs], [g.detach() for _, g in pairs])
+        if self._copied:
+            torch._foreach_copy_(
+                [self.static[place] for place in self._copied], [given[place].detach() for place in self._copied]
+            )
         if not self._drawn_for_this_pass:  # the first pass was drawn for when it was captured
             for make, static in self._drawn:
                 static.copy_(make())
@@ -166,7 +169,7 @@ class Section:
             grad_outputs: Gradients of the differentiable outputs.
 
         Returns:
-            Copies of the gradients, one for each tensor of the forward pass; None where there is none.
+            Copies of the gradients; None where the outputs do not depend on the tensor.
 
         Raises:
             RuntimeError: Another pass, or this backward pass already, has used the memory since.
@@ -185,15 +188,15 @@ class Section:
         copies = [torch.empty_like(g) for g in found]
         if found:
             torch._foreach_copy_(copies, found)
-        left, taken = iter(copies), iter(self.gradients)
-        return [next(left) if need and next(taken) is not None else None for need in self._needs]
+        left = iter(copies)
+        return [None if g is None else next(left) for g in self.gradients]
 
 
 class _Replay(torch.autograd.Function):
-    """A replayed pass in autograd."""
+    """A replayed pass in autograd, which sees those tensors alone whose gradients are taken."""
 
     @staticmethod
-    def forward(ctx: Any, section: Section, *given: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, section: Section, given: Sequence[Tensor], *learning: Tensor) -> tuple[Tensor, ...]:
         found = section.replay(given)
         ctx.section, ctx.number = section, section._memory.latest
         ctx.mark_non_differentiable(*(t for t, yes in zip(found, section.differentiable, strict=True) if not yes))
@@ -208,4 +211,4 @@ class _Replay(torch.autograd.Function):
             )
         section: Section = ctx.section
         wanted = [g for g, yes in zip(grads, section.differentiable, strict=True) if yes]
-        return (None, *section.replay_backward(ctx.number, wanted))
+        return (None, None, *section.replay_backward(ctx.number, wanted))

@@ -63,8 +63,9 @@ class Structure:
     def modes(self) -> tuple[Any, ...]:
         """Return the modes of all modules: training; what normalisations track and how fast."""
         return (
-            bytes(m.training for m in self._modules),
-            tuple((norm.track_running_stats, norm.momentum) for norm in self._norms),
+            bytes([m.training for m in self._modules]),
+            bytes([norm.track_running_stats for norm in self._norms]),
+            tuple([norm.momentum for norm in self._norms]),
         )
 
     def trains(self) -> bool:
