@@ -42,6 +42,7 @@ class Graphed:
     The results are those of eager code. Only the first shape of each kind of pass is captured: a smaller last batch is
     computed eagerly. A pass that is to be differentiated twice (`plain_autograd`), or that torch.func transforms, is
     eager, too. A replaced weight or buffer leads to a new capture; what copies into them (a rollback) does not.
+    One difference: an output that no loss uses has a gradient of zeros, so the weights behind it have one, too.
 
     Args:
         function: The pass. It reads weights and inputs from its arguments only (`functional_call`), moves nothing but

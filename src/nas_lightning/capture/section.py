@@ -87,19 +87,23 @@ class Section:
             try:
                 self._capture(graphs)
             finally:  # the runs so far moved them, and the first replay is yet to come
-                self._live = ()
+                self._forget()
                 if kept:
                     torch._foreach_copy_(list(buffers), kept)
 
     def _capture(self, graphs: Graphs) -> None:
         graphs.warm_up(self._warm_up)
-        self._live = ()
+        self._forget()
         self._sealed = self._drawn_for_this_pass = True
         self._forward, self._backward = graphs.graph(), graphs.graph()
         self.outputs: list[Tensor] = [t for t in self._forward.capture(self._run_forward) if t is not None]
         self.differentiable: list[bool] = [t.requires_grad for t in self._live]
         if any(self.differentiable):
             self.gradients = self._backward.capture(self._run_backward)
+
+    def _forget(self) -> None:
+        """Let go of the outputs of the last run, and with them of its activations."""
+        self._live = ()
 
     def _warm_up(self) -> None:
         self._run_forward()
