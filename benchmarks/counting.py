@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 Inputs = Sequence[Any]
 """Arguments of an operator, as its schema orders them; those at their defaults may be missing at the end."""
 
-# Kernels behind an operator --------------------------------------------------------------------------------------------
+# Kernels behind an operator -------------------------------------------------------------------------------------------
 # On CUDA in float32 with NCHW images, TF32 convolutions (torch's default) and batch normalisation without affine
 # parameters, as supernets have it. Everything else is one kernel. Read from ATen's sources (torch 2.11, the folder
 # aten/src/ATen/native/cuda unless said) and, for cuDNN, from a profile on an H100: a first-order step of the space
@@ -101,7 +101,7 @@ def _kernels(name: str, inputs: Inputs, results: list[Tensor], in_place: bool) -
     return KERNELS.get(name, lambda inputs: 1)(inputs)
 
 
-# Counting --------------------------------------------------------------------------------------------------------------
+# Counting -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass

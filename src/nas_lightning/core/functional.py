@@ -45,7 +45,7 @@ def full_precision(*kinds: str) -> Iterator[None]:
     operators: list[Any] = [cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul]
     before = [operator.fp32_precision for operator in operators]
     with ExitStack() as stack:
-        for kind in kinds:
+        for kind in filter(torch.amp.is_autocast_available, kinds):  # `meta` has none
             stack.enter_context(torch.autocast(kind, enabled=False))
         try:
             for operator in operators:
