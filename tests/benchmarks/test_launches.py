@@ -1,6 +1,7 @@
 """Launches of a search step, counted on `meta`: the counter itself, frozen numbers, and what would stall a GPU."""
 
 import importlib
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -179,7 +180,13 @@ OPERATORS = {
 """Operators of a first-order step with three cells: of the reference exactly, of the fast engine at most."""
 
 
-@pytest.mark.parametrize("space", OPERATORS)
+TWIN = "darts_nonone"
+"""Takes as long as `darts` and differs in one operation."""
+
+
+@pytest.mark.parametrize(
+    "space", [*(name for name in OPERATORS if name != TWIN), pytest.param(TWIN, marks=pytest.mark.slow)]
+)
 def test_operators_of_a_step(module, space):
     """A change of the reference's number is one of what is computed; one of the fast engine's should go down."""
     launches = module("launches")
@@ -193,6 +200,19 @@ def test_operators_of_a_step(module, space):
     exact, most = OPERATORS[space]
     assert reference["operators"] == exact
     assert fast["operators"] <= most
+
+
+def test_all_sides_are_shown_and_written(module, tmp_path, capsys):
+    file = tmp_path / "launches.json"
+    module("launches").main([*SIZES, "--space", "s5", "--operators", "2", "--json", str(file)])
+    found = json.loads(file.read_text())
+    assert found["machine"]["device"] == "meta"
+    assert [row["engine"] for row in found["rows"]] == ["classical", "reference", "fast"]
+    for row in found["rows"]:
+        for what in ("operators", "kernels", "bytes"):
+            assert sum(phase[what] for phase in row["phases"].values()) == row[what]
+        assert sum(row["by_operator"].values()) == row["operators"]
+    assert "kernels on CUDA are an estimate" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_step_of_a_method_that_draws_is_counted_on_the_cpu(module):
