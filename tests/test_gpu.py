@@ -281,3 +281,16 @@ def test_nccl(on_gpu, tmp_path):
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["evaluation"]["test_accuracy"] >= 0
+
+
+@pytest.mark.parametrize("words", [[], ["trainer.precision=bf16-mixed"]], ids=["float32", "bf16"])
+def test_retraining_by_graphs_is_that_of_eager_code(on_gpu, tmp_path, words):
+    """Drop-path from the second epoch on, a smaller last batch, validation, the test: nothing is refused."""
+    losses = {}
+    for graph in ("off", "required"):
+        sizes = ["evaluation.drop_path=0.3", "evaluation.epochs=3", f"evaluation.graph={graph}"]
+        nl.evaluate(nl.compose([*on_gpu, *sizes, *words]), "random", run_dir=tmp_path / graph)
+        with (tmp_path / graph / "metrics.csv").open(newline="") as file:
+            losses[graph] = [float(row["train_loss"]) for row in csv.DictReader(file)]
+    assert json.loads((tmp_path / "required/summary.json").read_text())["evaluation"]["graph"] == "on"
+    assert losses["required"] == pytest.approx(losses["off"], rel=0.02 if words else 1e-3)

@@ -22,7 +22,7 @@ FLOORS = (
     ("training",),
     ("callbacks",),
     ("deployment", "loggers", "perturbations", "regularizers", "relaxations", "reports", "selectors", "sweeps"),
-    ("config", "curvature", "data", "hypergradients", "runs", "spaces"),
+    ("capture", "config", "curvature", "data", "hypergradients", "runs", "spaces"),
     ("core", "objectives"),
 )
 """Rooms from the top floor down: a room imports rooms of lower floors only. docs/architecture.md draws it."""

@@ -1,12 +1,14 @@
 """Keyed draws: what they depend on, and what not."""
 
 import math
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
 from nas_lightning.core import draws
+from nas_lightning.spaces.operations import drop_path
 
 X = torch.zeros(64, 3, 2, 2)
 
@@ -125,3 +127,46 @@ def test_noise_is_standard_normal_and_fresh_for_every_number():
     assert noise.unique().numel() > 0.95 * n
     assert abs(noise.mean().item()) < 4.5 / math.sqrt(n)
     assert abs(noise.var().item() - 1) < 4.5 * math.sqrt(2 / n)
+
+
+# --------------------------------------------------------------------------------------------- captured sections
+def test_eager_draws_are_made_at_once():
+    made = torch.ones(2)
+    assert draws.outside(lambda: made) is made
+    assert draws.number(lambda: 0.3, X) == 0.3
+
+
+def test_a_section_is_asked_once_for_each_draw_and_not_for_those_within_it():
+    taken = []
+
+    def take(make):
+        taken.append(make())
+        return taken[-1]
+
+    def nested():
+        return draws.keep_mask(X, 0.5, "a") / 0.5
+
+    with draws.keyed(0, 0, "weights"):
+        expected = [draws.normal_like(X, "n"), nested(), draws.symmetric_like(X, "s")]
+        with draws.captured(take):
+            found = [draws.normal_like(X, "n"), draws.outside(nested), draws.symmetric_like(X, "s")]
+            number = draws.number(lambda: 0.3, X.double())
+    assert [id(t) for t in found] == [id(t) for t in taken[:3]]
+    assert all(map(torch.equal, found, expected))
+    assert (number.shape, number.dtype, number.item()) == ((), torch.float64, 0.3)
+    assert len(taken) == 4
+
+
+def test_what_is_remembered_of_a_draw_keeps_no_tensor_alive():
+    makes = []
+    x = torch.zeros(4, 3, 8, 8)
+    kept = weakref.ref(x)
+    with draws.captured(lambda make: makes.append(make) or make()):
+        draws.normal_like(x, "n")
+        draws.symmetric_like(x, "s")
+        draws.keep_mask(x, 0.5, "k")
+        draws.number(lambda: 1.0, x)
+        drop_path(x, lambda: 0.5, "d")
+    assert len(makes) == 5
+    del x
+    assert kept() is None

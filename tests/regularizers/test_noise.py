@@ -8,6 +8,7 @@ import torch
 from torch.func import functional_call
 
 from cases import build_space, images, random_mixing, tiny_supernet
+from nas_lightning.capture import Graphed, Policy, stand_in
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.functional import frozen_batch_stats
@@ -62,6 +63,27 @@ def test_formula_number_by_number(name, epoch):
     expected = [formula(v, spread, n, remaining) for v, n in zip(values, drawn, strict=True)]
     found = noisy(part, y).flatten().tolist()
     assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("learnable", [False, True])
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_captured_pass_reads_strength_and_decay_anew(name, learnable):
+    """A control raises `std`, an epoch ends, λ is trained: the replay is the eager pass to the bit."""
+    part = Noise(std=0.2, decay=True, epochs=50, learnable=learnable, **REFERENCES[name][0])
+    part.build(build_space("s2"))
+    module = part.double()
+    graphed = Graphed(lambda w, i, _: part.on_op(i["y"], "skip_connect", EDGE), module, Policy("required", "graph"))
+    for step in range(3):
+        part.at_epoch(10 * step)
+        part.std = 0.2 + 0.1 * step
+        y = images(2, 3, 2, seed=step).double()
+        expected = noisy(part, y, step=step)
+        with draws.keyed(0, step, "weights"), torch.no_grad(), stand_in():
+            assert torch.equal(graphed({"y": y}), expected)
+        with torch.no_grad():
+            for rho in part.parameters():
+                rho += 0.1
+    assert graphed.policy.captures == 1
 
 
 def test_uniform_deviations():

@@ -305,7 +305,7 @@ def test_drop_path_meets_everything_but_identities(monkeypatch):
     calls = []
 
     def half(y, probability, *key):
-        calls.append((probability, key))
+        calls.append((probability(), key))
         return 0.5 * y
 
     monkeypatch.setattr(nasbench201_networks, "drop_path", half)

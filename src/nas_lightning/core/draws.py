@@ -5,10 +5,14 @@ Every stochastic part (noise operation, drop-path, sampled mixing) requests a ge
 (seed, step, pass, key): the two evaluations of a finite difference open the same block and so see the same masks,
 the architecture step and the weight step open different ones and so see fresh masks, and nothing depends on the
 order in which an engine happens to evaluate the operations. Outside such a block torch's global generator is used.
+
+A pass that is recorded once and replayed (a CUDA graph) can neither seed a generator nor read a Python number again.
+What it draws, and every number that changes between passes, therefore goes through `outside`: whoever replays the pass
+makes it anew before each replay.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,6 +21,8 @@ import torch
 from torch import Generator, Tensor
 
 Key = int | str
+Make = Callable[[], Tensor]
+"""Makes a tensor of one shape, type and device; the values may differ from call to call."""
 
 
 def hashed_seed(*key: Key) -> int:
@@ -71,14 +77,87 @@ def generator(*key: Key, device: torch.device | str = "cpu", per_sample: bool = 
     return seeded_generator(*scope.key, *key, *((scope.rank,) if per_sample else ()), device=device)
 
 
+_section: ContextVar[Callable[[Make], Tensor] | None] = ContextVar("section", default=None)
+
+
+@contextmanager
+def captured(take: Callable[[Make], Tensor] | None) -> Iterator[None]:
+    """Hand what `outside` is asked for to `take` within the block, a section that is captured and replayed.
+
+    Args:
+        take: Returns the tensor that stands for what `make` returns, the same one at every replay.
+    """
+    token = _section.set(take)
+    try:
+        yield
+    finally:
+        _section.reset(token)
+
+
+def outside(make: Make) -> Tensor:
+    """Return what `make` returns; where a section is captured, as an input of it.
+
+    In eager code `make` is called at once. In a captured section it is called again before each replay, in the `keyed`
+    block that is open then, and its result is copied into the tensor that the section reads. So it must read anything
+    that changes (a scheduled probability) when it is called, and keep no tensor of the pass alive.
+
+    Args:
+        make: Makes the tensor; calls of `outside` within it are part of it.
+    """
+    take = _section.get()
+    if take is None:
+        return make()
+    with captured(None):
+        return take(make)
+
+
+def number(read: Callable[[], float], like: Tensor) -> float | Tensor:
+    """Return a number that may change between passes: itself in eager code, a tensor [] in a captured section.
+
+    Args:
+        read: Returns the number as it is now.
+        like: Tensor whose type and device the tensor has.
+    """
+    if _section.get() is None:
+        return read()
+    dtype, device = like.dtype, like.device
+    return outside(lambda: torch.full((), read(), dtype=dtype, device=device))
+
+
+def sample_like(x: Tensor) -> Tensor:
+    """Return an empty tensor with the number of images, type and device of `x` [B, …]: enough for `keep_mask`."""
+    return x.new_empty((x.shape[0], 0))
+
+
 def normal_like(x: Tensor, *key: Key) -> Tensor:
     """Return standard normal numbers of the shape, type and device of `x`, independent for each sample."""
-    rng = generator(*key, device=x.device, per_sample=True)
-    return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=rng)
+    shape, dtype, device = x.shape, x.dtype, x.device
+
+    def make() -> Tensor:
+        rng = generator(*key, device=device, per_sample=True)
+        return torch.randn(shape, dtype=dtype, device=device, generator=rng)
+
+    return outside(make)
+
+
+def symmetric_like(x: Tensor, *key: Key) -> Tensor:
+    """Return numbers from U(−1, 1) of the shape, type and device of `x`, independent for each sample."""
+    shape, dtype, device = x.shape, x.dtype, x.device
+
+    def make() -> Tensor:
+        rng = generator(*key, device=device, per_sample=True)
+        return 2 * torch.rand(shape, dtype=dtype, device=device, generator=rng) - 1
+
+    return outside(make)
 
 
 def keep_mask(x: Tensor, keep: float, *key: Key) -> Tensor:
     """Return a Bernoulli(keep) mask of shape [B, 1, 1, 1] for the images of `x` [B, C, H, W]."""
-    rng = generator(*key, device=x.device, per_sample=True)
-    uniform = torch.rand((x.shape[0], 1, 1, 1), dtype=x.dtype, device=x.device, generator=rng)
-    return (uniform < keep).to(x.dtype)
+    images, dtype, device = x.shape[0], x.dtype, x.device
+
+    def make() -> Tensor:
+        rng = generator(*key, device=device, per_sample=True)
+        uniform = torch.rand((images, 1, 1, 1), dtype=dtype, device=device, generator=rng)
+        return (uniform < keep).to(dtype)
+
+    return outside(make)

@@ -1,6 +1,6 @@
 """The contract of regularizers: hooks inside the supernet, neutral by default, so that a part overrides only some."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -16,10 +16,14 @@ class Regularizer(Part):
 
     Attributes:
         adjustable: Values that a control may strengthen during a search, and the bound that each must stay below.
+        graphable: `on_op` and `on_edge` may be captured in a CUDA graph: they read no number from the device, and what
+            they draw, and numbers that change between epochs, go through `core.draws`. A subclass that overrides a hook
+            says so anew.
     """
 
     key = "regularizer"
     adjustable: ClassVar[dict[str, float]] = {}
+    graphable: ClassVar[bool] = False
 
     def build(self, space: SearchSpace) -> SearchSpace:
         """Return the space as this part changes it (further choices, other widths), before the supernet is built."""
@@ -40,6 +44,10 @@ class Regularizer(Part):
     def acts_on_edges(self) -> bool:
         """Return whether `on_edge` must now be called, to change or to read the outputs of edges."""
         return type(self).on_edge is not Regularizer.on_edge
+
+    def statement(self) -> Hashable:
+        """Return what the hooks decide in Python besides whether they act; each value has a graph of its own."""
+        return None
 
     def on_images(self, images: Tensor) -> Tensor:
         """Change the normalised, augmented images [B, C, H, W] of a batch, once, before any step uses them."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from nas_lightning.callbacks.phase_module import PhaseModule
+from nas_lightning.capture.policy import reason_of_processes
 from nas_lightning.core import draws, ranks
 from nas_lightning.core.objective import Objective
 from nas_lightning.core.schedules import drop_path_in_evaluation, learning_rate
@@ -69,6 +70,7 @@ class EvaluationModule(PhaseModule):
         """Prepare the network for its device."""
         if stage == "fit":
             self.step.prepare(self.trainer.strategy.root_device)
+        self.step.policy.refuse_any([reason_of_processes(self.trainer.world_size)])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Build SGD with momentum on all weights."""

@@ -40,6 +40,8 @@ class Recipe(Evaluator):
         checkpoint_minutes: Save between two batches if the last save is older than this; None saves after epochs only.
         compile: Whether to compile training steps with `torch.compile`, which takes minutes and pays off in long
             trainings on a GPU. Results are the same up to rounding.
+        graph: Whether whole batches are computed by CUDA graphs: `off`, `auto` where nothing stands against it, or
+            `required`, which makes a reason against it an error. Never run on a GPU yet, hence off.
 
     Raises:
         ConfigError: Values that contradict each other.
@@ -67,6 +69,7 @@ class Recipe(Evaluator):
     channels_last: bool | None = None
     compile: bool = False
     checkpoint_minutes: Annotated[float, Field(gt=0)] | None = None
+    graph: Literal["auto", "off", "required"] = "off"
 
     @property
     def measured_on(self) -> str:

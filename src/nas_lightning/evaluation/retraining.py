@@ -15,6 +15,7 @@ from nas_lightning.callbacks import (
     hardware,
     out_of_time,
 )
+from nas_lightning.capture.policy import Policy, reason_of_device, reason_of_processes
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.functional import count_macs, count_parameters
 from nas_lightning.core.genotypes import Genotype
@@ -38,15 +39,19 @@ class Retraining(Recipe):
         """Refuse what cannot be trained, before anything is written.
 
         Raises:
-            ConfigError: The image size or the recipe does not fit the network or the images, or `torch.compile` does
-                not work on this machine.
+            ConfigError: The image size or the recipe does not fit the network or the images, or `torch.compile` or
+                graphs, if required, do not work on this machine.
         """
         bench.space.check_image_size(bench.data.image_size, self.layers, self.stem)
         images = self.training_data(bench)
         images.expected_processes = number_of_processes(bench.config.trainer)
         images.setup("fit")
+        device = bench.probe.strategy.root_device
         if self.compile:
-            check_compiler(bench.probe.strategy.root_device)
+            check_compiler(device)
+        if self.graph == "required":
+            reasons = [reason_of_device(device), reason_of_processes(images.expected_processes)]
+            Policy(self.graph, "evaluation.graph").refuse_any(reasons)
 
     def training_data(self, bench: Workbench) -> EvaluationData:
         """Build the data module of the training."""
@@ -159,4 +164,5 @@ class Retraining(Recipe):
             "epochs": epochs,
             "init_channels": self.init_channels,
             "layers": self.layers,
+            **({} if self.graph == "off" else {"graph": module.step.policy.summary}),
         }

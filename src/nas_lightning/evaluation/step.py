@@ -1,11 +1,14 @@
 """The training step of a recipe in pure torch, with its memory format and compilation."""
 
 import time
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.utils import clip_grad_norm_
 
+from nas_lightning.capture import Graphed, Policy
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.objective import Objective
 from nas_lightning.evaluation.recipe import Recipe
@@ -23,7 +26,10 @@ class TrainingStep:
     Args:
         network: Maps images [B, C, H, W] to logits [B, classes], or to (logits, auxiliary logits) in train mode.
         objective: The loss.
-        recipe: Rates, regularisation, memory format and compilation.
+        recipe: Rates, regularisation, memory format, compilation and graphs.
+
+    Attributes:
+        policy: Whether passes are captured as CUDA graphs, and why not.
     """
 
     def __init__(self, network: nn.Module, objective: Objective, recipe: Recipe) -> None:
@@ -31,6 +37,9 @@ class TrainingStep:
         self.objective = objective
         self.recipe = recipe
         self.channels_last = False
+        self.policy = Policy(recipe.graph, "evaluation.graph")
+        self._passes = _Passes(network)
+        self._graphed = Graphed(self._compute, self._passes, self.policy)
 
     def prepare(self, device: torch.device | str) -> None:
         """Set the memory format for a device and compile if the recipe does, in place, before `optimizer`.
@@ -65,15 +74,24 @@ class TrainingStep:
             fused=True if weights and all(w.device.type in FAST_DEVICES for w in weights) else None,
         )
 
-    def outputs(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def outputs(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return the network's outputs for images [B, C, H, W].
 
-        Only whole batches in train mode are compiled: every other shape would need a compilation of its own.
+        Only whole batches in train mode are compiled: every other shape would need a compilation of its own. Graphs
+        hold whole batches, too, and those of evaluation.
         """
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        frequent = self.network.training and len(images) == self.recipe.batch_size
-        return self.network(images) if frequent or not self.recipe.compile else self.network.forward(images)
+        whole = self.network.training and len(images) == self.recipe.batch_size
+        called = whole or not self.recipe.compile
+        if self.policy.reason is None and (whole or not self.network.training):
+            # Without drop-path the network draws no masks at all, which is another graph.
+            drops = self.network.training and float(getattr(self.network, "drop_probability", 0.0)) > 0
+            return self._graphed({"images": images}, options=(called, drops))
+        return self._passes(images, called)
+
+    def _compute(self, weights: Any, inputs: Any, options: Any) -> Tensor | tuple[Tensor, ...]:
+        return functional_call(self._passes, dict(weights), (inputs["images"], options[0]))
 
     def loss(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss of the main head plus the weighted one of the auxiliary head, and the logits [B, classes]."""
@@ -97,6 +115,18 @@ class TrainingStep:
         self.clip()
         optimizer.step()
         return loss.detach()
+
+
+class _Passes(nn.Module):
+    """A network with a choice between its possibly compiled call and its plain forward pass."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, called: bool) -> Any:
+        """Compute the network's outputs for images [B, C, H, W]."""
+        return self.network(images) if called else self.network.forward(images)
 
 
 @torch.no_grad()

@@ -36,6 +36,7 @@ class Cutout(Regularizer):
     """
 
     key = "regularizer.cutout"
+    graphable = True
 
     def __init__(
         self,

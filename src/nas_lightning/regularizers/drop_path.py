@@ -45,6 +45,7 @@ class DropPath(Regularizer, nn.Module):
     """
 
     key = "regularizer.drop_path"
+    graphable = True
     adjustable: ClassVar[dict[str, float]] = {"maximum": 1.0}
 
     def __init__(
@@ -78,7 +79,7 @@ class DropPath(Regularizer, nn.Module):
         """Return `y` [B, C, H, W] with zeros for the dropped images; never in place."""
         if not self.acts_on_edges():
             return y
-        return drop_path(y, self.probability, "drop path", edge.cell, edge.row)
+        return drop_path(y, lambda: self.probability, "drop path", edge.cell, edge.row)
 
     def metrics(self) -> dict[str, float]:
         """Return the probability of the epoch."""

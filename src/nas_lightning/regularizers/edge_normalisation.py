@@ -22,6 +22,7 @@ class EdgeNormalisation(Regularizer):
     """
 
     key = "regularizer.edge_normalisation"
+    graphable = True
 
     def build(self, space: SearchSpace) -> SearchSpace:
         """Return the space with weighted edges; the same space, with a warning, if no node chooses among its edges."""

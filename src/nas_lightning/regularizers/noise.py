@@ -1,7 +1,8 @@
 """Noise on the outputs of the candidate operations (NoisyDARTS)."""
 
 import math
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -69,6 +70,7 @@ class Noise(Regularizer, nn.Module):
     """
 
     key = "regularizer.skip_noise"
+    graphable = True
     adjustable: ClassVar[dict[str, float]] = {"std": math.inf}
 
     def __init__(
@@ -107,6 +109,12 @@ class Noise(Regularizer, nn.Module):
     def _strength(self, choice: str) -> Tensor:
         """Return λ of the rows of a choice, [R]."""
         return softplus(self._start + self.rho[choice])
+
+    def _scaled(self, scale: Callable[[Any], Any], y: Tensor, edge: EdgeInfo) -> float | Tensor:
+        """Return `scale` of λ of an edge where it is learnt, of `std`, which a control may change, where it is not."""
+        if self.learnable:
+            return scale(self._strength(edge.choice)[edge.row])
+        return draws.number(lambda: scale(self.std), y)
 
     def _is_noisy(self, op: str) -> bool:
         return op == "skip_connect" if self.operations == "skip_connect" else op != "none"
@@ -148,16 +156,19 @@ class Noise(Regularizer, nn.Module):
         if not self.acts_on(op):
             return y
         key = ("output noise", edge.cell, edge.row, op)
-        std = self._strength(edge.choice)[edge.row] if self.learnable else self.std
+        left = draws.number(lambda: self._remaining, y)
         if self.form == "multiplicative":
-            return y * (1 + self._remaining * (self.mean - 1 + std * draws.normal_like(y, *key)))
+            return y * (
+                1 + left * (self.mean - 1 + self._scaled(lambda std: std, y, edge) * draws.normal_like(y, *key))
+            )
         if self.distribution == "gaussian":
-            noise = std * y.detach().std() * draws.normal_like(y, *key)
+            noise = self._scaled(lambda std: std, y, edge) * y.detach().std() * draws.normal_like(y, *key)
         elif self.distribution == "uniform":
-            noise = (3 * std) ** 0.5 * _symmetric_like(y, *key)
+            noise = self._scaled(lambda std: (3 * std) ** 0.5, y, edge) * draws.symmetric_like(y, *key)
         else:
-            noise = math.sqrt(3) * std * y.detach().std() * _symmetric_like(y, *key)
-        return y + self._remaining * (self.mean + noise)
+            deviation = self._scaled(lambda std: math.sqrt(3) * std, y, edge) * y.detach().std()
+            noise = deviation * draws.symmetric_like(y, *key)
+        return y + left * (self.mean + noise)
 
     def metrics(self) -> dict[str, float]:
         """Return learnt strengths by choice, averaged over rows with noise, and the factor of the decay, if any."""
@@ -165,9 +176,3 @@ class Noise(Regularizer, nn.Module):
             f"noise_std/{name}": float(self._strength(name).detach()[rows].mean()) for name, rows in self._rows.items()
         }
         return {**learnt, "noise_left": self._remaining} if self.decay else learnt
-
-
-def _symmetric_like(y: Tensor, *key: int | str) -> Tensor:
-    """Draw U(−1, 1) of the shape, type and device of `y`, separately on each rank."""
-    rng = draws.generator(*key, device=y.device, per_sample=True)
-    return 2 * torch.rand(y.shape, dtype=y.dtype, device=y.device, generator=rng) - 1

@@ -23,6 +23,7 @@ class PartialChannels(Regularizer):
     """
 
     key = "regularizer.partial_channels"
+    graphable = True
 
     def __init__(self, divisor: Annotated[int, Field(ge=1)] = 4) -> None:
         self.divisor = divisor

@@ -1,5 +1,6 @@
 """Drop-path on the skip connections alone, at a constant probability."""
 
+from collections.abc import Hashable
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -27,6 +28,7 @@ class SkipDropPath(Regularizer, nn.Module):
     """
 
     key = "regularizer.skip_drop_path"
+    graphable = True
     adjustable: ClassVar[dict[str, float]] = {"probability": 1.0}
 
     def __init__(self, probability: Annotated[float, Field(ge=0, lt=1)] = 0.3, in_validation: bool = False) -> None:
@@ -47,8 +49,12 @@ class SkipDropPath(Regularizer, nn.Module):
         """Return True for skip connections in training mode, and in evaluation mode if `in_validation`."""
         return op == "skip_connect" and (self.training or self.in_validation)
 
+    def statement(self) -> Hashable:
+        """Return whether anything is dropped."""
+        return self.probability > 0
+
     def on_op(self, y: Tensor, op: str, edge: EdgeInfo) -> Tensor:
         """Return `y` [B, C, H, W] with zeros for the dropped images if `op` is skip_connect."""
         if not self.acts_on(op):
             return y
-        return drop_path(y, self.probability, "skip drop path", edge.cell, edge.row)
+        return drop_path(y, lambda: self.probability, "skip drop path", edge.cell, edge.row)

@@ -9,6 +9,7 @@ Shapes: E = 6 edges, O = 5 operations, B images, C channels.
 """
 
 import warnings
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -106,7 +107,7 @@ class DiscreteCell201(nn.Module):
             for row, (source, node) in enumerate(zip(choice.sources, choice.nodes, strict=True))
         )
 
-    def forward(self, x: Tensor, drop_probability: float) -> Tensor:
+    def forward(self, x: Tensor, drop_probability: Callable[[], float]) -> Tensor:
         """Map [B, C, H, W] to [B, C, H, W]."""
         nodes = [x]
         for rows in self.choice.rows_of_node.values():
@@ -170,4 +171,4 @@ class NasBench201Network(Skeleton):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Compute logits [B, num_classes] of images [B, in_channels, H, W]."""
-        return self.through(inputs, lambda cell, x: cell(x, self.drop_probability))
+        return self.through(inputs, lambda cell, x: cell(x, lambda: self.drop_probability))

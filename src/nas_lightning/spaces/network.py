@@ -6,6 +6,7 @@ Shapes: B images, C channels of a node, H' and W' the sides of a cell's output.
 """
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -158,11 +159,20 @@ class CellNetwork(nn.Module):
 
         A scale is 0 where an image's path is dropped, else 1 / (1 − p).
         """
+        paths: list[Any] = [cell.paths for cell in self.cells]
         if self.drop_probability == 0.0:
             return None
-        keep = 1.0 - self.drop_probability
-        masks = [[draws.keep_mask(inputs, keep, *key) for key in cell.paths] for cell in self.cells]  # type: ignore[union-attr]
-        return [torch.stack(of_cell) / keep if of_cell else None for of_cell in masks]
+        if not any(paths):
+            return [None] * len(paths)
+        like = draws.sample_like(inputs)
+
+        def scales() -> Tensor:
+            keep = 1.0 - self.drop_probability
+            return torch.stack([draws.keep_mask(like, keep, *key) for of_cell in paths for key in of_cell]) / keep
+
+        # One tensor for all cells: a captured pass copies it in one piece.
+        of_cells = draws.outside(scales).split([len(of_cell) for of_cell in paths])
+        return [scale if of_cell else None for scale, of_cell in zip(of_cells, paths, strict=True)]
 
 
 def auxiliary_fits(image_size: int, stem: str) -> bool:

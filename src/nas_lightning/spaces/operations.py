@@ -190,15 +190,22 @@ def build_operation(name: str, channels: int, stride: int, search: bool, key: tu
     return OPERATIONS[name](channels, stride, search, key)
 
 
-def drop_path(x: Tensor, probability: float, *key: int | str) -> Tensor:
+def drop_path(x: Tensor, probability: float | Callable[[], float], *key: int | str) -> Tensor:
     """Zero the paths of randomly chosen images and scale the others up, out of place.
 
     Args:
         x: [B, C, H, W].
-        probability: Chance that an image's path is dropped, in [0, 1).
+        probability: Chance that an image's path is dropped, in [0, 1). A function is asked again at each replay of a
+            captured pass, so a probability with a schedule must be one.
         key: Name of the draw.
     """
-    if probability == 0.0:
+    now = probability if callable(probability) else lambda: probability
+    if now() == 0.0:
         return x
-    keep = 1.0 - probability
-    return x * (draws.keep_mask(x, keep, *key) / keep)
+    like = draws.sample_like(x)
+
+    def scale() -> Tensor:
+        keep = 1.0 - now()
+        return draws.keep_mask(like, keep, *key) / keep
+
+    return x * draws.outside(scale)

@@ -63,9 +63,10 @@ def comparable_hash(plain: Mapping[str, Any]) -> str:
     shared |= {"trainer": {**decisive, **({"processes": count} if count > 1 else {})}} if decisive or count > 1 else {}
     if plain["control"]:  # controls act on what callbacks measure, so callbacks affect results
         shared["callbacks"] = plain["callbacks"]
-    # Checkpoint times do not affect results, and older configurations lack the key.
+    # Checkpoint times and graphs do not affect results, and older configurations lack the keys.
     for section in ("search", "evaluation"):
-        shared[section] = {key: value for key, value in plain[section].items() if key != "checkpoint_minutes"}
+        neutral = ("checkpoint_minutes", "graph")
+        shared[section] = {key: value for key, value in plain[section].items() if key not in neutral}
     # Nor does the place of the images or how they are loaded.
     shared["data"] = {k: v for k, v in plain["data"].items() if k not in (*LOADING_KEYS, "root", "download")}
     return hashlib.blake2b(json.dumps(identity(shared), sort_keys=True).encode(), digest_size=4).hexdigest()
