@@ -112,6 +112,7 @@ class Searching:
         relaxation: Architecture parameters → mixing weights.
         hypergradient: Estimator of the outer gradient.
         batches: The train batch and the arch batch.
+        foreach: Whether optimizers update many tensors in a call; None is torch's choice for the device.
     """
 
     def __init__(
@@ -121,41 +122,56 @@ class Searching:
         relaxation: Relaxation,
         hypergradient: Hypergradient,
         batches: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]],
+        foreach: bool | None = None,
     ) -> None:
         self.net, self.relaxation, self.hypergradient = net, relaxation, hypergradient
         self.train_batch, self.arch_batch = batches
         first = relaxation.init(space.choices, torch.Generator().manual_seed(0))
         self.arch = {name: a.to(batches[0][0].device).requires_grad_() for name, a in first.items()}
-        self.sgd = torch.optim.SGD(net.parameters(), lr=0.025, momentum=0.9, weight_decay=3e-4)
-        self.adam = torch.optim.Adam(list(self.arch.values()), lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
+        self.sgd = torch.optim.SGD(net.parameters(), lr=0.025, momentum=0.9, weight_decay=3e-4, foreach=foreach)
+        self.adam = torch.optim.Adam(
+            list(self.arch.values()), lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3, foreach=foreach
+        )
         self.num_steps = 0
 
     def classical_step(self) -> None:
         """Both steps with a gradient of everything."""
-        for batch, optimizer in ((self.arch_batch, self.adam), (self.train_batch, self.sgd)):
-            images, targets = batch
-            F.cross_entropy(self.net(images, self.relaxation(self.arch)), targets).backward()
-            optimizer.step()
-            self.sgd.zero_grad()
-            self.adam.zero_grad()
+        self.classical_half(self.arch_batch, self.adam)
+        self.classical_half(self.train_batch, self.sgd)
+
+    def classical_half(self, batch: tuple[Tensor, Tensor], optimizer: torch.optim.Optimizer) -> None:
+        """A step of one optimizer with a gradient of everything."""
+        images, targets = batch
+        F.cross_entropy(self.net(images, self.relaxation(self.arch)), targets).backward()
+        optimizer.step()
+        self.sgd.zero_grad()
+        self.adam.zero_grad()
 
     def step(self) -> None:
         """Both steps as `SearchModule` takes them."""
         if self.hypergradient.learns:
-            with frozen_batch_stats(self.net):
-                problem = Bilevel(
-                    self._loss_of(self.train_batch, "inner"),
-                    self._loss_of(self.arch_batch, "outer"),
-                    dict(self.net.named_parameters()),
-                    self.arch,
-                    self._inner_step(),
-                    lambda tensors: tensors,
-                )
-                found, _ = self.hypergradient(problem)
-            for name, a in self.arch.items():
-                a.grad = found[name]
-            self.adam.step()
-            self.adam.zero_grad()
+            self.arch_step()
+        self.weight_step()
+
+    def arch_step(self) -> None:
+        """A step of the architecture parameters."""
+        with frozen_batch_stats(self.net):
+            problem = Bilevel(
+                self._loss_of(self.train_batch, "inner"),
+                self._loss_of(self.arch_batch, "outer"),
+                dict(self.net.named_parameters()),
+                self.arch,
+                self._inner_step(),
+                lambda tensors: tensors,
+            )
+            found, _ = self.hypergradient(problem)
+        for name, a in self.arch.items():
+            a.grad = found[name]
+        self.adam.step()
+        self.adam.zero_grad()
+
+    def weight_step(self) -> None:
+        """A step of the weights."""
         images, targets = self.train_batch
         mixing, active = self._mixing({name: a.detach() for name, a in self.arch.items()}, "weights")
         F.cross_entropy(self.net(images, mixing, active), targets).backward()
@@ -205,9 +221,9 @@ class Bench:
         net = self.space.supernet(sizes.classes, 3, sizes.channels, self.layers, engine=engine)
         return net.to(self.device).train()
 
-    def searching(self, net: nn.Module, method: str) -> Searching:
+    def searching(self, net: nn.Module, method: str, foreach: bool | None = None) -> Searching:
         """A search by one of `METHODS`."""
-        return Searching(net, self.space, *METHODS[method](), self.batches)
+        return Searching(net, self.space, *METHODS[method](), self.batches, foreach)
 
     def classical(self) -> Callable[[], None]:
         """The step of the reference."""

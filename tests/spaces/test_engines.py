@@ -9,18 +9,19 @@ import torch
 
 from cases import build_space, images, random_mixing, tiny_supernet
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.functional import count_parameters
-from nas_lightning.spaces import NasBench201Space
-from nas_lightning.spaces.engines import ENGINES, engine_of, layout_of
+from nas_lightning.core.functional import count_parameters, frozen_batch_stats
+from nas_lightning.spaces import NasBench201Space, engines
+from nas_lightning.spaces.engines import ENGINES, engine_of, fast, layout_of
 from nas_lightning.spaces.mixed import edge_by_edge
 from nas_lightning.spaces.node_by_node import node_by_node
+from nas_lightning.spaces.waves import waves
 
 SPACES = {"s5": lambda: build_space("s5"), "nasbench201": NasBench201Space}
 NAMES = ("auto", "fast", "reference")
 
 
 def test_names():
-    assert engine_of("fast") is node_by_node
+    assert engine_of("fast") is fast
     assert engine_of("reference") is edge_by_edge
     assert engine_of("auto") is ENGINES["fast"]
 
@@ -40,11 +41,27 @@ def test_the_fast_one_unless_another_is_asked_for(space):
     made["default"] = tiny_supernet(SPACES[space](), layers=1)
     engines = {name: {cell.engine for cell in net.cells} for name, net in made.items()}
     assert engines == {
-        "auto": {node_by_node},
-        "fast": {node_by_node},
-        "default": {node_by_node},
+        "auto": {fast},
+        "fast": {fast},
+        "default": {fast},
         "reference": {edge_by_edge},
     }
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("transformed", [True, False])
+def test_the_way_of_the_fast_one_is_that_of_the_device(monkeypatch, device, transformed):
+    """Node by node on the CPU and where torch.func transforms the pass, else in waves."""
+    seen = []
+    for name, way in {"node_by_node": node_by_node, "waves": waves}.items():
+        monkeypatch.setattr(engines, name, lambda *arguments, name=name, way=way: seen.append(name) or way(*arguments))
+    space = build_space("s5")
+    net = tiny_supernet(space, layers=1).to(device)
+    mixing = {name: weights.to(device) for name, weights in random_mixing(space).items()}
+    run = torch.func.vmap(net, (0, None)) if transformed else net
+    with frozen_batch_stats(net):
+        run(images()[None].to(device) if transformed else images().to(device), mixing)
+    assert set(seen) == {"node_by_node" if device == "cpu" or transformed else "waves"}
 
 
 def test_layouts():

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nas_lightning.core.choices import Active, Choice, Mixing, operation_key
+from nas_lightning.core.placed import placed
 
 
 class Decisions:
@@ -121,8 +122,8 @@ class Decisions:
         fixed = dict(mixing)
         for name, kept in self.kept.items():
             weights = mixing[name]
-            kept = kept.to(weights.device)
-            settled = self.decided[name].to(weights.device)[:, None]
+            kept = placed(kept, weights.device)
+            settled = placed(self.decided[name], weights.device)[:, None]
             fixed[name] = torch.where(settled, kept.to(weights.dtype), weights * kept)
         return fixed
 
@@ -132,7 +133,7 @@ class Decisions:
             return active
         if active is None:
             return {name: kept.clone() for name, kept in self.kept.items()}
-        return active | {name: active[name] & kept.to(active[name].device) for name, kept in self.kept.items()}
+        return active | {name: active[name] & placed(kept, active[name].device) for name, kept in self.kept.items()}
 
     def narrowed(self, choices: Mapping[str, Choice]) -> Mapping[str, Choice]:
         """Return the choices with masks of the open options only; a pruned row keeps its first option."""
@@ -172,19 +173,22 @@ def held_entries(optimizer: torch.optim.Optimizer, entries: Mapping[Tensor, Tens
         optimizer: Its state by parameter may hold tensors of the parameter's shape (moments) among others.
         entries: Boolean [R, O] by parameter [R, O], or [R] for whole rows: True where held.
     """
-    held = [(tensor, mask.to(tensor.device)) for tensor, mask in entries.items() if mask.any()]
-    values = [tensor.detach()[mask].clone() for tensor, mask in held]
-    moments = [
-        {key: moment[mask].clone() for key, moment in _moments(optimizer, tensor).items()} for tensor, mask in held
-    ]
+    held = [(tensor, _of_entries(mask, tensor)) for tensor, mask in entries.items() if mask.any()]
+    values = [tensor.detach().clone() for tensor, _ in held]
+    moments = [{key: moment.clone() for key, moment in _moments(optimizer, tensor).items()} for tensor, _ in held]
     yield
     # Restored rather than masked out of the gradient: Adam moves an entry without a gradient too, by its momentum and
-    # weight decay.
+    # weight decay. All entries are kept and the held ones restored: a GPU would wait to know how many these are.
     with torch.no_grad():
         for (tensor, mask), value, before in zip(held, values, moments, strict=True):
-            tensor[mask] = value
+            tensor.copy_(torch.where(mask, value, tensor))
             for key, moment in _moments(optimizer, tensor).items():
-                moment[mask] = before.get(key, torch.zeros_like(moment[mask]))
+                moment.copy_(torch.where(mask, before.get(key, torch.zeros_like(moment)), moment))
+
+
+def _of_entries(mask: Tensor, tensor: Tensor) -> Tensor:
+    """Place a mask [R, O], or [R] for whole rows, where the tensor [R, O] is, in a shape that fits all its entries."""
+    return placed(mask, tensor.device).view(*mask.shape, *(1,) * (tensor.dim() - mask.dim()))
 
 
 def _moments(optimizer: torch.optim.Optimizer, tensor: Tensor) -> dict[str, Tensor]:

@@ -31,6 +31,11 @@ def autograd_is_plain() -> bool:
     return _plain.get()
 
 
+def autocasts(kind: str) -> bool:
+    """Return whether operators on this device type are now under autocast; never on `meta`, which has none."""
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
 @contextmanager
 def full_precision(*kinds: str) -> Iterator[None]:
     """Compute in the precision of the tensors within the block: no autocast and, on a GPU, no TF32.
@@ -45,7 +50,7 @@ def full_precision(*kinds: str) -> Iterator[None]:
     operators: list[Any] = [cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul]
     before = [operator.fp32_precision for operator in operators]
     with ExitStack() as stack:
-        for kind in kinds:
+        for kind in filter(torch.amp.is_autocast_available, kinds):  # `meta` has none
             stack.enter_context(torch.autocast(kind, enabled=False))
         try:
             for operator in operators:

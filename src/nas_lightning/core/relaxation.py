@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.choices import Active, Choice, Mixing
 from nas_lightning.core.part import Part
+from nas_lightning.core.placed import placed
 
 
 class Relaxation(Part):
@@ -95,5 +96,5 @@ class Relaxation(Part):
         """Return the options of a choice that take part, boolean [R, O] on a device; None where all do."""
         if (name, device) not in self._placed:
             kept = self.kept.get(name)  # None without `init`, which sets the choices
-            self._placed[name, device] = None if kept is None or kept.all() else kept.to(device)
+            self._placed[name, device] = None if kept is None or kept.all() else placed(kept, device)
         return self._placed[name, device]

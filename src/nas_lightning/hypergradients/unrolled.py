@@ -10,6 +10,7 @@ ignores, so the two can differ by tens of percent; with a radius too small to cr
 Left out: the dependence through clipping, which the released code does not unroll either.
 """
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Annotated
 
@@ -63,20 +64,30 @@ def unrolled(problem: Bilevel, exact: bool = False, radius: float = 0.01) -> tup
             mixed = [m if g is None else g for m, g in zip(mixed, found, strict=True)]
     else:
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(v)))
-        if norm == 0:  # the outer loss does not depend on the weights: nothing flows through the inner step
-            mixed = [torch.zeros_like(a) for a in alpha]
-        else:
-            # On copies of w, never in place: adding and subtracting does not restore its bits.
-            step = float(radius / norm)
-            base = [leaf.detach() for leaf in leaves.values()]
-            sides = []
-            for sign in (step, -step):
-                shifted = dict(zip(names, torch._foreach_add(base, v, alpha=sign), strict=True))
-                sides.append(gradients(problem.train_loss(shifted, arch), alpha))
-            mixed = [(plus - minus) / (2 * step) for plus, minus in zip(*sides, strict=True)]
+        # Where the outer loss does not depend on the weights, nothing flows through the inner step. Asked and answered
+        # on the device: the host would have to wait for the number.
+        flat = norm == 0
+        step = radius / norm.masked_fill(flat, 1)
+        base = [leaf.detach() for leaf in leaves.values()]
+        sides = [
+            gradients(problem.train_loss(dict(zip(names, shifted, strict=True)), arch), alpha)
+            for shifted in _sides(base, v, step)
+        ]
+        mixed = [((plus - minus) / (2 * step)).masked_fill(flat, 0) for plus, minus in zip(*sides, strict=True)]
 
     result = reduce([d - problem.inner_step.lr * h for d, h in zip(direct, mixed, strict=True)])
     return dict(zip(arch, result, strict=True)), outer.detach()
+
+
+def _sides(weights: list[Tensor], v: list[Tensor], step: Tensor) -> Iterator[list[Tensor]]:
+    """Yield w + step·v, then w − step·v, as copies: adding and subtracting in place does not restore the bits of w."""
+    if step.device.type == "cpu":  # a number that costs nothing to read: multiplied and added in one pass
+        yield list(torch._foreach_add(weights, v, alpha=float(step)))
+        yield list(torch._foreach_add(weights, v, alpha=-float(step)))
+        return
+    change = torch._foreach_mul(v, step)
+    yield list(torch._foreach_add(weights, change))
+    yield list(torch._foreach_sub(weights, change))
 
 
 class Unrolled(Hypergradient):

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from nas_lightning.core.bilevel import Reduce
 from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.perturbation import Perturbation
+from nas_lightning.core.placed import placed
 from nas_lightning.hypergradients.inner import gradients
 from nas_lightning.perturbations.random import Random
 from nas_lightning.perturbations.simplex import onto_simplex
@@ -58,9 +59,10 @@ class Adversarial(Perturbation):
         generator: Generator | None,
         reduce: Reduce,
     ) -> Mixing:
-        """Return perturbed mixing weights, each [R, O], detached; `mixing` itself if epsilon is 0 or the attack fails.
+        """Return perturbed mixing weights, each [R, O], detached; `mixing` itself if epsilon is 0.
 
-        Losses and gradients are averaged by `reduce` before any decision, so that all ranks decide alike.
+        Where the attack fails, they are the clean ones. Losses and gradients are averaged by `reduce` before any
+        decision, so that all ranks decide alike.
         """
         if epsilon == 0:
             return mixing
@@ -70,7 +72,7 @@ class Adversarial(Perturbation):
                 return reduce([loss_of_mixing(point)])[0]
 
         clean = {name: weights.detach() for name, weights in mixing.items() if choices[name].kind == "op"}
-        masks = {name: choices[name].mask.to(weights.device) for name, weights in clean.items()}
+        masks = {name: placed(choices[name].mask, weights.device) for name, weights in clean.items()}
         before = loss_at(mixing)
         point = self.random_start(mixing, loss_of_mixing, choices, epsilon, generator, reduce)
         for _ in range(self.steps):
@@ -80,8 +82,9 @@ class Adversarial(Perturbation):
                 stepped = point[name] + 2 * epsilon / self.steps * direction.sign()
                 change = (stepped - weights).clamp(-epsilon, epsilon)
                 point[name] = onto_simplex(weights + change, masks[name])
-        # In this form a NaN on either side keeps the clean weights.
-        return point if loss_at(point) >= before else mixing
+        # In this form a NaN on either side keeps the clean weights. Chosen on the device: the host would have to wait.
+        succeeded = loss_at(point) >= before
+        return {**point, **{name: torch.where(succeeded, point[name], weights) for name, weights in clean.items()}}
 
     def epsilon(self, epoch: int, epochs: int) -> float:
         """Return ε of the epoch; see `perturbation_radius`."""

@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from nas_lightning.core.choices import Choice
+from nas_lightning.core.placed import placed
 
 
 def onto_simplex(rows: Tensor, mask: Tensor) -> Tensor:
@@ -42,4 +43,4 @@ def jittered(weights: Tensor, choice: Choice, epsilon: float, generator: Generat
     """
     device = weights.device if generator is None else generator.device
     uniform = torch.rand(weights.shape, dtype=weights.dtype, device=device, generator=generator).to(weights.device)
-    return onto_simplex(weights + epsilon * (2 * uniform - 1), choice.mask.to(weights.device))
+    return onto_simplex(weights + epsilon * (2 * uniform - 1), placed(choice.mask, weights.device))

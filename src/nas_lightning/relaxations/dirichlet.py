@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.choices import Mixing
+from nas_lightning.core.placed import placed
 from nas_lightning.relaxations.masks import Logits, masked_softmax
 
 SMALLEST = 1e-4
@@ -102,7 +103,7 @@ class Dirichlet(Logits):
 
     def _concentration(self, name: str, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return β [R, O], 1 without gradient for options that do not take part, and the boolean mask [R, O]."""
-        kept = self.kept[name].to(logits.device)
+        kept = placed(self.kept[name], logits.device)
         return concentration(torch.where(kept, logits, 0)), kept
 
 

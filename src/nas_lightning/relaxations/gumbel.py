@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.choices import Active, Mixing, offset_key
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.placed import placed
 from nas_lightning.relaxations.masks import Logits, masked_softmax
 
 TRIES = 10
@@ -115,7 +116,7 @@ class Gumbel(Logits):
         for name, choice in self.choices.items():
             weights = mixing[name]
             # Not `> 0`: NaN counts as active, so that it reaches the loss.
-            active[name] = ~(weights <= 0) if choice.kind == "op" else self.kept[name].to(weights.device)
+            active[name] = ~(weights <= 0) if choice.kind == "op" else placed(self.kept[name], weights.device)
             if choice.kind == "op" and (active[name].sum(dim=-1) > 1).any():
                 return None  # a mixture
         return active

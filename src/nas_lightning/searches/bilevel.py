@@ -241,7 +241,7 @@ class BilevelModule(PhaseModule):
         with held_entries(plain, {self.arch[name]: held for name, held in self.decisions.held.items()}):
             optimizer.step()
         optimizer.zero_grad()
-        self.arch_loss.update(loss.detach(), len(arch_batch[0]))
+        self.arch_loss.update(loss.detach(), _count_of(arch_batch, loss))
         self.log("arch_loss", self.arch_loss, on_step=False, on_epoch=True, batch_size=len(arch_batch[0]))
 
     def weight_step(self, batch: Batch, batch_idx: int) -> None:
@@ -287,7 +287,7 @@ class BilevelModule(PhaseModule):
         optimizer.step()
         optimizer.zero_grad()  # now, to free the gradients of the weights before the architecture step
         self.train_metric.update(outputs.detach(), targets)
-        self.train_loss.update(loss.detach(), len(images))
+        self.train_loss.update(loss.detach(), _count_of(batch, loss))
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(images))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -296,3 +296,8 @@ class BilevelModule(PhaseModule):
         clip = self.settings.weights.clip if optimizer is weights else self.settings.arch.clip
         if clip is not None:
             self.clip_gradients(optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
+
+
+def _count_of(batch: Batch, loss: Tensor) -> Tensor:
+    """Return the number of images as a tensor that the device fills itself: a number would be copied there."""
+    return torch.full((), len(batch[0]), dtype=torch.float32, device=loss.device)

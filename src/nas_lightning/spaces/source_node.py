@@ -64,7 +64,7 @@ class SourceNode:
 
     def pooled(self, pool: nn.Module) -> Tensor:
         """Return the pool of the node; pools of equal settings are computed once."""
-        return self._once(_settings(pool), lambda: pool(self.x))
+        return self._once(pool_settings(pool), lambda: pool(self.x))
 
     def normed_pool(self, pool: nn.Module, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor]:
         """Return the pool normalised by its batch, and the mean and unbiased variance [C] of the batch.
@@ -83,13 +83,13 @@ class SourceNode:
             mean, var = (torch.zeros(y.shape[1], dtype=norm.running_mean.dtype, device=y.device) for _ in range(2))
             return F.batch_norm(y, mean, var, training=True, momentum=1.0, eps=norm.eps), mean, var
 
-        return self._once(("normed", _settings(pool), norm.eps, norm.track_running_stats), compute)
+        return self._once(("normed", pool_settings(pool), norm.eps, norm.track_running_stats), compute)
 
     def bypass(self, channels: int, stride: int) -> Tensor:
         """Return the channels that bypass the operations, all but the first `channels`."""
         return self._once(("bypass", stride), lambda: bypass(self.whole, channels, stride))
 
 
-def _settings(pool: nn.Module) -> tuple[Hashable, ...]:
+def pool_settings(pool: nn.Module) -> tuple[Hashable, ...]:
     """Return all that two equal pools have in common; their `repr` leaves some of it out."""
     return (type(pool), *(repr(getattr(pool, name, None)) for name in _POOL_SETTINGS))
