@@ -18,7 +18,7 @@ from torch import Tensor
 from nas_lightning.capture.graphs import Graphs
 from nas_lightning.capture.structure import autocast_of
 from nas_lightning.capture.trace import CaptureError
-from nas_lightning.core import draws
+from nas_lightning.core import constants, draws
 from nas_lightning.core.draws import Make
 
 Outputs = Tensor | tuple[Tensor, ...]
@@ -70,6 +70,7 @@ class Section:
         self._function = function
         self._memory = memory
         self._drawn: list[tuple[Make, Tensor]] = []
+        self._constants: list[object] = []
         self._position = 0
         self._sealed = self._drawn_for_this_pass = False
         self._live: tuple[Tensor, ...] = ()
@@ -118,6 +119,7 @@ class Section:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.set_grad_enabled(bool(self._learning)))
             stack.enter_context(draws.captured(self._take))
+            stack.enter_context(constants.kept_by(self._constants))
             if self._autocast is not None:  # its cache would hand a weight of before the capture to every replay
                 stack.enter_context(torch.autocast(self._kind, self._autocast, cache_enabled=False))
             found = self._function(self.static)

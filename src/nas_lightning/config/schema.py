@@ -73,6 +73,7 @@ class RootConfig(Section):
     method: str
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(description="seed of everything random")
     engine: Literal["auto", "fast", "reference"]
+    graph: Literal["auto", "off", "required"] = "off"
     threads: Count | None = Field(description="CPU threads of one operation; null: torch's default")
     sweep: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(description="folder of a sweep's members")
     sweep_limit: dict[str, Count] = Field(
@@ -170,7 +171,7 @@ PART_LISTS = ("regularizer", "control", "callbacks", "logger")
 
 IGNORED_IN_COMPARISONS = (
     *("seed", "threads", "task", "genotype", "run", "runs", "baseline", "analysis", "landscape"),
-    *("sweep", "sweep_limit", "tags", "skip_finished", "trusted", "trainer", "logger", "callbacks"),
+    *("sweep", "sweep_limit", "tags", "skip_finished", "trusted", "trainer", "logger", "callbacks", "graph"),
 )
 """Keys in which runs may differ and still be averaged; callers compare the Trainer's few that decide a result."""
 

@@ -173,7 +173,7 @@ def _of_search(bench: Workbench, stage: Stage) -> dict[str, Any]:
     shrinking = {key: bench.config.control[key] for key, part in controls.items() if part.shrinks}
     parts = {
         key: getattr(bench.config, key)
-        for key in ("relaxation", "hypergradient", "perturbation", "regularizer", "engine")
+        for key in ("relaxation", "hypergradient", "perturbation", "regularizer", "engine", "graph")
     }
     callbacks = bench.build_named("callbacks").values()
     tracked = [[part.mode, part.exact] for part in callbacks if isinstance(part, CurvatureTracking)]

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 from torchmetrics import MeanMetric
 
 from nas_lightning.callbacks.phase_module import PhaseModule
+from nas_lightning.capture.policy import Setting
 from nas_lightning.config.sections import SearchConfig
 from nas_lightning.core import draws, ranks
 from nas_lightning.core.bilevel import Bilevel, Hypergradient, Loss, Tensors
@@ -28,6 +28,7 @@ from nas_lightning.core.space import SearchSpace
 from nas_lightning.hypergradients import SGDStep
 from nas_lightning.searches.adjustable import AdjustableValues
 from nas_lightning.searches.optimizers import build_optimizers, inner_step_of
+from nas_lightning.searches.passes import SupernetPasses
 from nas_lightning.searches.progress import Progress
 from nas_lightning.training.finite import FiniteLoss
 
@@ -48,11 +49,13 @@ class BilevelModule(PhaseModule):
         objective: Loss and metric.
         settings: The `search` section of the configuration.
         seed: The run's seed; all draws are keyed by it.
+        graph: Whether passes of the supernet are captured as CUDA graphs.
 
     Attributes:
         arch: Architecture parameters by choice, each [R, O]. They are plain tensors, not parameters of the module:
             no weight list, clipping norm, parameter count or DDP wrapper ever sees them.
         decisions: The decisions made so far: which options and edges are settled.
+        passes: Computes the forward passes of the supernet.
         progress: Position in the search.
         values: Values of the configuration that a control may change.
         optimizer_states: States to start the two optimizers from; set by `transfer`.
@@ -70,6 +73,7 @@ class BilevelModule(PhaseModule):
         objective: Objective,
         settings: SearchConfig,
         seed: int,
+        graph: Setting = "off",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -85,6 +89,7 @@ class BilevelModule(PhaseModule):
         self.seed = seed
         self.arch: Tensors = relaxation.init(space.choices, draws.seeded_generator(seed, "architecture"))
         self.decisions = Decisions(space.choices)
+        self.passes = SupernetPasses(supernet, tuple(regularizers.values()), lambda: self.decisions.active(), graph)
         self.progress = Progress(last_epoch=settings.epochs)
         self.values = AdjustableValues(settings.weights.weight_decay, self.regularizers)
         self.optimizer_states: list[dict[str, Any]] | None = None
@@ -190,7 +195,7 @@ class BilevelModule(PhaseModule):
         def loss(weights: Tensors, arch: Tensors) -> Tensor:
             mixing, active = self.mixing(arch, pass_name)
             with draws.keyed(self.seed, self.num_steps, pass_name, self.global_rank):
-                outputs = functional_call(self.supernet, weights, (images, mixing, active))
+                outputs = self.passes(images, mixing, active, weights)
             value = self.objective.loss(outputs, targets)
             extra = self.relaxation.penalty(arch) if penalty else None
             return value if extra is None else value + extra
@@ -258,15 +263,13 @@ class BilevelModule(PhaseModule):
         images, targets = batch
         mixing, active = self.mixing({name: a.detach() for name, a in self.arch.items()}, "weights")
 
-        # The perturbation differentiates with respect to the mixing weights alone, so the network weights are detached.
-        frozen = {name: weight.detach() for name, weight in self.supernet.named_parameters()}
-
         def loss_of_mixing(candidate: Mixing) -> Tensor:
             # The key of the training pass below: the perturbation attacks the very noise that the weights will see.
             scope = draws.keyed(self.seed, self.num_steps, "weights", self.global_rank)
             mode = evaluating if self.perturbation.bn_mode == "eval" else frozen_batch_stats
             with scope, mode(self.supernet):
-                outputs = functional_call(self.supernet, frozen, (images, candidate, active))
+                # The perturbation differentiates with respect to the mixing weights alone.
+                outputs = self.passes(images, candidate, active, frozen=True)
             return self.objective.loss(outputs, targets)
 
         rng = draws.seeded_generator(self.seed, self.num_steps, "perturbation")  # the same on all devices
@@ -275,10 +278,11 @@ class BilevelModule(PhaseModule):
         mixing = self.decisions.fixed(perturbed)  # a perturbation must not move decided rows
 
         with draws.keyed(self.seed, self.num_steps, "weights", self.global_rank):
-            outputs = self.supernet(images, mixing, active)
+            outputs = self.passes(images, mixing, active)
         loss = self.objective.loss(outputs, targets)
         self._finite.watch(loss)  # before the backward pass, which runs on the GPU while the flag is copied
         self.manual_backward(loss)
+        self.passes.release(active)
         # Processes draw the same paths, so the same weights have gradients in each: the averages pair up.
         trained = [weight for weight in self.supernet.parameters() if weight.grad is not None]
         for weight, grad in zip(trained, self.reduce([weight.grad for weight in trained]), strict=True):  # type: ignore[misc]

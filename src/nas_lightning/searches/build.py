@@ -85,6 +85,7 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
         bench.objective,
         settings,
         config.seed,
+        config.graph,
     )
     module.progress = Progress(
         stage=stage.index, phase=stage.phase, first_epoch=stage.first_epoch, last_epoch=stage.last_epoch

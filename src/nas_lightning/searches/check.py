@@ -2,6 +2,7 @@
 
 import torch
 
+from nas_lightning.capture.policy import reason_of_device, reason_of_processes
 from nas_lightning.core import draws
 from nas_lightning.core.choices import Mixing
 from nas_lightning.core.errors import ConfigError
@@ -49,6 +50,9 @@ def _check_stage(bench: Workbench, stage: Stage, processes: int) -> SearchModule
     images.expected_processes = processes
     images.setup("fit")
     module = build_module(stage_bench, stage)
+    if bench.config.graph == "required":
+        reasons = [reason_of_device(bench.probe.strategy.root_device), reason_of_processes(processes)]
+        module.passes.policy.refuse_any(reasons)
     _check_learning(module)
     if stage.phase == "search":
         _check_controls(stage_bench, module)

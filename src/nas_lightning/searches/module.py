@@ -107,7 +107,7 @@ class SearchModule(BilevelModule):
         images, targets = batch
         mixing, active = self.at_mean()
         with draws.keyed(self.seed, self.num_steps, f"val {batch_idx}", self.global_rank):
-            outputs = self.supernet(images, mixing, active)
+            outputs = self.passes(images, mixing, active)
         self.val_metric.update(outputs, targets)
         self.log("val_loss", self.objective.loss(outputs, targets), batch_size=len(images), sync_dist=True)
 

@@ -107,7 +107,7 @@ class OneShotModel:
             # Keyed by the batch alone: all mixing weights are compared under the same noise.
             scope = draws.keyed(module.seed, 0, f"selection {index}")
             with torch.no_grad(), mode(module.supernet), self.forward_context(), scope:
-                outputs = module.supernet(images.to(self.device), mixing, active)
+                outputs = module.passes(images.to(self.device), mixing, active)
             if not outputs.isfinite().all():
                 raise GenotypeError(
                     "selector: the supernet's outputs are not finite, the search diverged; lower search.weights.lr or"

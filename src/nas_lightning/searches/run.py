@@ -65,9 +65,16 @@ def run_search(bench: Workbench) -> Searched:
         **costs.search.report(),
         **hardware(bench.config.trainer),
         "engine": engine_named(bench.config.engine),
+        **_graph_of(trained.module),
         **outcome_of_tables(start.origin or folder, trained.epochs - 1),
     }
     return Searched(genotype, search, selection)
+
+
+def _graph_of(module: SearchModule | None) -> dict[str, str]:
+    """Return whether passes were captured, and why not, where that was asked for."""
+    asked = module is not None and module.passes.policy.setting != "off"
+    return {"graph": module.passes.policy.summary} if asked and module is not None else {}
 
 
 # Plan ---------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas_lightning.core import constants
 from nas_lightning.spaces.cell_pass import CellPass
 from nas_lightning.spaces.known_operations import is_hooked
 from nas_lightning.spaces.mixed import Mix, MixedCell, MixedOperation
@@ -85,6 +86,7 @@ class _Waves(CellPass):
             if len(kept) == _KEPT:
                 del kept[next(iter(kept))]
             kept[key] = Layout(plan, self.cell.choice, bool(self.edge_hooks), self.weights)
+        constants.keep(kept[key])
         return kept[key]
 
     def _compute(self, index: int) -> None:

@@ -30,6 +30,7 @@ SHARED_SECTIONS = (
         "trusted",
         "candidates",
         "engine",
+        "graph",
         "threads",
     ),
     *("space", "data", "objective", "evaluation", "trainer", "logger", "callbacks"),

@@ -1,0 +1,178 @@
+"""The forward passes of a supernet in a search, by CUDA graphs where `graph` allows it.
+
+The mixing weights are the boundary of the graphs: architecture parameters, relaxation, decisions and perturbation stay
+in eager code, and so do the loss and the optimizers. What an estimator, a perturbation, validation or a selector asks
+for is therefore one of a few passes, which differ in the gradients that are taken and in the modes of normalisations.
+
+A graph holds the options that decisions leave open. A drawn path (GDAS, RS-ws) or a mask of a selector (DARTS-PT) opens
+fewer, others in every pass: the graph then computes all, with weight 0 for those that are not active. To be exact,
+their running statistics stay where they were, and their weights get no gradient, so the optimizer leaves them alone.
+A path that holds `none` may cut further weights off from the loss, so a weight step on it is eager.
+Shapes: B images, R rows and O options of a choice.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from nas_lightning.capture import Graphed, Policy, statements
+from nas_lightning.capture.policy import Setting, reason_of_device, reason_of_processes, reason_of_regularizer
+from nas_lightning.core import ranks
+from nas_lightning.core.bilevel import Tensors
+from nas_lightning.core.choices import Active, Mixing
+from nas_lightning.core.placed import placed
+from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.spaces.mixed import MixedOperation
+from nas_lightning.spaces.operations import Zero
+
+IMAGES = "images"
+_PREFIX = "mixing "
+
+
+class SupernetPasses:
+    """Computes passes of a supernet.
+
+    Args:
+        supernet: Maps images, mixing weights and active options to logits.
+        regularizers: The parts that act inside it.
+        decided: Returns the options that decisions leave open, None for all.
+        setting: `off`, `auto`, or `required`, which makes a reason against graphs an error.
+
+    Attributes:
+        policy: Whether passes are captured, and why not.
+    """
+
+    def __init__(
+        self,
+        supernet: nn.Module,
+        regularizers: Sequence[Regularizer],
+        decided: Callable[[], Active | None],
+        setting: Setting = "off",
+    ) -> None:
+        self.supernet = supernet
+        self.policy = Policy(setting, "graph")
+        self._regularizers = tuple(regularizers)
+        self._decided = decided
+        self._graphed = Graphed(self._compute, supernet, self.policy)
+        self._edges = [m for m in supernet.modules() if isinstance(m, MixedOperation)]
+        self._choices = {edge.edge.choice for edge in self._edges}
+        self._opened: dict[Hashable, Active] = {}
+        self._operations = sorted({name for edge in self._edges for name in edge.names})
+        if self.policy.reason is None:
+            self.policy.refuse_any([*map(reason_of_regularizer, self._regularizers)])
+
+    def __call__(
+        self,
+        images: Tensor,
+        mixing: Mixing,
+        active: Active | None = None,
+        weights: Tensors | None = None,
+        frozen: bool = False,
+    ) -> Tensor:
+        """Compute the logits of the mixture.
+
+        Args:
+            images: [B, channels, H, W].
+            mixing: Mixing weights by choice, each [R, O].
+            active: Options that are computed, boolean [R, O] by choice; None for all.
+            weights: Weights by name that replace those of the supernet.
+            frozen: Take no gradients of the weights.
+
+        Returns:
+            Logits [B, classes].
+
+        Raises:
+            ConfigError: A graph is required, and something stands against it.
+        """
+        if self.policy.reason is None:
+            self.policy.refuse_any([reason_of_device(images.device), reason_of_processes(ranks.count())])
+        if self.policy.reason is not None:
+            return self._eager(images, mixing, active, weights, frozen)
+        decided = self._decided()
+        closed = [] if active is None else list(self._closed(active, decided))
+        if closed:
+            assert active is not None
+            if weights is None and not frozen and torch.is_grad_enabled() and self._cuts(active):
+                self.policy.skip("a drawn path holds `none`")
+                return self._eager(images, mixing, active, weights, frozen)
+            mixing = mixing | {n: mixing[n] * placed(active[n], mixing[n].device) for n in self._choices}
+        moving = [norm for norm in _norms(closed) if norm.training and norm.track_running_stats]
+        buffers = [buffer for norm in moving for buffer in norm.buffers()]
+        before = [buffer.clone() for buffer in buffers]
+        opened = None if decided is None else tuple((name, _flags(decided[name])) for name in sorted(self._choices))
+        if decided is not None:
+            self._opened[opened] = decided
+        outputs = self._graphed(
+            {IMAGES: images, **{_PREFIX + name: value for name, value in mixing.items()}},
+            weights,
+            (statements(self._regularizers, self._operations), opened),
+            frozen,
+        )
+        assert isinstance(outputs, Tensor)
+        if buffers:
+            torch._foreach_copy_([buffer.data for buffer in buffers], before)
+        return outputs
+
+    def release(self, active: Active | None) -> None:
+        """Take the gradients from the weights of options that are not active: no pass has computed these.
+
+        Args:
+            active: Options that the pass computed; None for all.
+        """
+        if self.policy.reason is None and active is not None:
+            for operation in self._closed(active, self._decided()):
+                for parameter in operation.parameters():
+                    parameter.grad = None
+
+    def reset(self) -> None:
+        """Forget all graphs, and free their memory."""
+        self._graphed.reset()
+
+    def _eager(
+        self, images: Tensor, mixing: Mixing, active: Active | None, weights: Tensors | None, frozen: bool
+    ) -> Tensor:
+        if frozen:
+            everything = {**dict(self.supernet.named_parameters()), **(weights or {})}
+            weights = {name: weight.detach() for name, weight in everything.items()}
+        if weights is None:
+            outputs: Tensor = self.supernet(images, mixing, active)
+            return outputs
+        found: Tensor = functional_call(self.supernet, weights, (images, mixing, active))
+        return found
+
+    def _compute(self, weights: Any, inputs: Any, options: Any) -> Tensor:
+        mixing = {name.removeprefix(_PREFIX): value for name, value in inputs.items() if name != IMAGES}
+        active = self._opened.get(options[1])
+        outputs: Tensor = functional_call(self.supernet, dict(weights), (inputs[IMAGES], mixing, active))
+        return outputs
+
+    def _cuts(self, active: Active) -> bool:
+        """Return whether some edge computes nothing but `none`, or nothing at all."""
+        flags = {name: kept.tolist() for name, kept in active.items()}
+        for edge in self._edges:
+            on = zip(flags[edge.edge.choice][edge.edge.row], edge.operations, strict=False)
+            if not any(kept and not isinstance(operation, Zero) for kept, operation in on):
+                return True
+        return False
+
+    def _closed(self, active: Active, decided: Active | None) -> Iterator[nn.Module]:
+        """Yield the operations that decisions leave open and that are not active."""
+        flags = {name: kept.tolist() for name, kept in active.items()}
+        opened = None if decided is None else {name: kept.tolist() for name, kept in decided.items()}
+        for edge in self._edges:
+            choice, row = edge.edge.choice, edge.edge.row
+            for option, operation in enumerate(edge.operations):
+                if not flags[choice][row][option] and (opened is None or opened[choice][row][option]):
+                    yield operation
+
+
+def _norms(modules: Sequence[nn.Module]) -> Iterator[_BatchNorm]:
+    return (m for module in modules for m in module.modules() if isinstance(m, _BatchNorm))
+
+
+def _flags(kept: Tensor) -> tuple[tuple[bool, ...], ...]:
+    return tuple(map(tuple, kept.tolist()))

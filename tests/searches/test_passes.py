@@ -1,0 +1,250 @@
+"""Passes of a search through graphs: their stand-in in whole searches, against eager code."""
+
+import csv
+import json
+import logging
+
+import pytest
+import torch
+from torch.func import functional_call
+
+import nas_lightning as nl
+from capture_safety import on_meta, refused_on_meta
+from cases import build_space, images, random_mixing, tiny_supernet
+from every_method import METHODS, QUICK, STEERED
+from nas_lightning.capture import stand_in
+from nas_lightning.core import draws
+from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.searches.passes import SupernetPasses
+from nas_lightning.spaces import NasBench201Space
+from whole_runs import cut_off_and_resumed_equals_whole
+
+QUICKLY = ("darts", "darts_2nd", "sdarts_adv", "noisy_darts", "sgas", "gdas", "darts_pt")
+"""One of each kind: the others take as long and differ in what is outside of the graphs."""
+SAMPLED = ("gdas", "rs_ws", "rsps", "setn")
+"""Their graphs compute all options, with weight 0 for those that are not drawn: another order of summation."""
+
+
+def outcome(folder):
+    """Rows of the tables without times, the last checkpoint, the summary."""
+    rows = []
+    for name in ("metrics.csv", "curvature.csv"):
+        if (folder / name).exists():
+            with (folder / name).open(newline="") as file:
+                rows += [{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(file)]
+    summary = json.loads((folder / "summary.json").read_text())
+    return rows, RunFolder(folder).checkpoint("last.ckpt"), summary
+
+
+def searched(tiny, method, folder, setting):
+    if method in STEERED:
+        tiny = [override for override in tiny if override != "~callbacks.curvature"]
+    words = [*tiny, f"method={method}", *QUICK.get(method, []), f"graph={setting}"]
+    with stand_in():
+        return nl.search(nl.compose(words), run_dir=folder)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(method, marks=[] if method in QUICKLY else pytest.mark.slow)
+        for method in METHODS
+        if method not in ("random_search", "rdarts_l2", "rdarts_dp")  # no supernet; members are searches of darts
+    ],
+)
+def test_a_search_is_that_of_eager_code(tiny, tmp_path, method):
+    found = []
+    for setting in ("off", "required"):
+        searched(tiny, method, tmp_path / setting, setting)
+        found.append(outcome(tmp_path / setting))
+    (rows, eager, plain), (others, graphed, summary) = found
+    assert summary["search"]["graph"] == "on"
+    assert "graph" not in plain["search"]
+    assert plain["config_hash"] == summary["config_hash"]
+    assert summary["genotype"] == plain["genotype"]
+    weights, arch = eager["state_dict"], eager["search"]["arch"]
+    assert list(graphed["state_dict"]) == list(weights)
+    if method in SAMPLED:
+        for name, weight in graphed["state_dict"].items():
+            torch.testing.assert_close(weight, weights[name], rtol=0, atol=1e-5)
+        return
+    assert others == rows
+    assert all(torch.equal(graphed["search"]["arch"][name], a) for name, a in arch.items())
+    assert all(torch.equal(graphed["state_dict"][name], weight) for name, weight in weights.items())
+    moments = [str(saved["optimizer_states"]) for saved in (eager, graphed)]
+    assert moments[0] == moments[1]
+
+
+def test_a_resumed_search_captures_anew(tiny, tmp_path):
+    """Graphs are no part of a checkpoint."""
+    words = [*tiny, "task=search", "search.epochs=2", "graph=required"]
+    with stand_in():
+        cut_off_and_resumed_equals_whole(words, "search", 1, tmp_path)
+
+
+def test_a_rollback_copies_into_what_the_graphs_read(tiny, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "nas_lightning.capture")
+    words = [word for word in tiny if word != "~callbacks.curvature"]
+    words += ["method=darts_ada", "search.epochs=4", "control.adaptive_rollback.factor=0.1"]
+    found = []
+    for setting in ("off", "required"):
+        with stand_in():
+            nl.search(nl.compose([*words, f"graph={setting}"]), run_dir=tmp_path / setting)
+        found.append(outcome(tmp_path / setting)[0])
+    assert found[0] == found[1]
+    assert any(row.get("event") for row in found[0]), "no rollback"
+    assert sum("captured" in r.message or r.message.startswith("cuda graph") for r in caplog.records) <= 3
+
+
+# Single passes --------------------------------------------------------------------------------------------------------
+
+
+class Opened:
+    """Decisions that a test makes."""
+
+    active = None
+
+    def __call__(self):
+        return self.active
+
+
+def passes_of(setting="required", parts=(), space=None, **sizes):
+    space = build_space("s3") if space is None else space
+    net = tiny_supernet(space, layers=3, **sizes).double()
+    net.attach(tuple(parts))
+    opened = Opened()
+    return SupernetPasses(net, parts, opened, setting), opened
+
+
+def drawn(space, seed, none):
+    """One option of each row, the first of which is `none`."""
+    rng, first = torch.Generator().manual_seed(seed), 0 if none else 1
+    return {
+        name: torch.nn.functional.one_hot(
+            torch.randint(first, choice.num_options, (choice.num_rows,), generator=rng), choice.num_options
+        ).bool()
+        for name, choice in space.choices.items()
+    }
+
+
+def trained(setting, none, steps=3, momentum=0.9):
+    """A supernet, its momenta and its passes after steps on paths that are drawn."""
+    space = build_space("s3")
+    passes, _ = passes_of(setting)
+    net = passes.supernet.train()
+    sgd = torch.optim.SGD(net.parameters(), lr=0.1, momentum=momentum, weight_decay=0.1)
+    with stand_in():
+        for step in range(steps):
+            mixing = {name: weights.requires_grad_() for name, weights in random_mixing(space).items()}
+            active = drawn(space, step % 2, none)
+            with draws.keyed(0, step, "weights"):
+                outputs = passes(images(seed=step), mixing, active)
+            outputs.sin().sum().backward()
+            passes.release(active)
+            sgd.step()
+            sgd.zero_grad()
+    momenta = {name: sgd.state[p].get("momentum_buffer") for name, p in net.named_parameters()}
+    return net, momenta, passes.policy
+
+
+@pytest.mark.parametrize("none", [True, False])
+def test_drawn_paths_leave_the_others_as_they_were_to_the_bit(none):
+    """Three steps on two paths: what neither of them holds is not moved, decayed or counted."""
+    (eager, momenta, _), (graphed, found, policy) = trained("off", none), trained("required", none)
+    assert policy.captures == (0 if none else 1)
+    assert policy.passing == (["a drawn path holds `none`"] if none else [])
+    untouched = {name for name, momentum in momenta.items() if momentum is None}
+    assert untouched == {name for name, momentum in found.items() if momentum is None}
+    assert 0 < len(untouched) < len(momenta)
+    buffers = dict(eager.named_buffers())
+    for name, value in graphed.state_dict().items():
+        expected = eager.state_dict()[name]
+        still = name in untouched or (name in buffers and torch.equal(expected, torch.zeros_like(expected)))
+        if still or not value.is_floating_point():
+            assert torch.equal(value, expected), name
+        else:
+            torch.testing.assert_close(value, expected, rtol=0, atol=1e-10, msg=name)
+
+
+def test_masks_of_a_selector_need_one_graph():
+    space = build_space("s3")
+    passes, _ = passes_of()
+    eager, _ = passes_of("off")
+    mixing = random_mixing(space)
+    passes.supernet.eval(), eager.supernet.eval()
+    with stand_in(), torch.no_grad():
+        for row in range(5):
+            active = {name: choice.mask.clone() for name, choice in space.choices.items()}
+            active["normal"][row, 0] = False
+            expected = eager(images(), mixing, active)
+            torch.testing.assert_close(passes(images(), mixing, active), expected, rtol=0, atol=1e-12)
+    assert passes.policy.captures == 1
+
+
+def test_decisions_are_captured_anew_and_cost_nothing():
+    """What decisions close is not computed at all: its numbers may be infinite."""
+    space = build_space("s3")
+    passes, opened = passes_of()
+    mixing = random_mixing(space)
+    with stand_in(), torch.no_grad():
+        passes(images(), mixing)
+        opened.active = {name: choice.mask.clone() for name, choice in space.choices.items()}
+        opened.active["normal"][0, 0] = False
+        closed = passes.supernet.cells[0].edges[0].operations[0]
+        for parameter in closed.parameters():
+            parameter.fill_(torch.inf)
+        outputs = passes(images(), mixing, opened.active)
+        expected = passes.supernet(images(), mixing, opened.active)
+    assert outputs.isfinite().all()
+    assert passes.policy.captures == 2
+    assert torch.equal(outputs, expected)
+
+
+class Loud(Regularizer):
+    def on_op(self, y, op, edge):
+        return 2 * y
+
+
+def test_a_regularizer_that_does_not_say_so_keeps_graphs_off(caplog):
+    caplog.set_level(logging.INFO, "nas_lightning.capture")
+    passes, _ = passes_of("auto", (Loud(),))
+    reason = f"regularizer {Loud.__module__}.Loud acts on operations"
+    assert passes.policy.summary == f"off: {reason}"
+    assert [r.message for r in caplog.records] == [f"engine: cuda graph off: {reason}"]
+    with pytest.raises(
+        nl.ConfigError, match=r"^graph=required: regularizer .*Loud acts on operations; write graph=auto"
+    ):
+        passes_of("required", (Loud(),))
+
+
+def test_on_a_cpu_the_reason_is_said_and_written(tiny, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "nas_lightning.capture")
+    nl.search(nl.compose([*tiny, "graph=auto", "search.epochs=1"]), run_dir=tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["search"]["graph"] == "off: images are on the cpu"
+    assert [r.message for r in caplog.records].count("engine: cuda graph off: images are on the cpu") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [([], "images are on the cpu"), (["method=noisy_darts"], "images are on the cpu")],
+)
+def test_required_on_a_cpu_is_refused_before_anything_is_written(tiny, tmp_path, words, reason):
+    with pytest.raises(nl.ConfigError, match=rf"^graph=required: {reason}; write graph=auto"):
+        nl.search(nl.compose([*tiny, *words, "graph=required"]), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("space", ["darts", "s1", "s4", "nasbench201"])
+def test_waves_can_be_captured(space):
+    """On `meta`, whose tensors take the branches of a GPU: nothing is read, copied from the host or drawn unseen."""
+    space = NasBench201Space() if space == "nasbench201" else build_space(space)
+    net = on_meta(tiny_supernet(space, layers=3).float().train())
+
+    def function(weights, inputs, options):
+        mixing = {name: value for name, value in inputs.items() if name != "images"}
+        return functional_call(net, dict(weights), (inputs["images"], mixing))
+
+    inputs = {"images": images().float(), **{n: m.float() for n, m in random_mixing(space).items()}}
+    assert refused_on_meta(function, net, inputs) is None
