@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas_lightning.spaces.average_pool import pool_of
 from nas_lightning.spaces.depthwise import to_phases
 from nas_lightning.spaces.matrices import by_hand
 from nas_lightning.spaces.partial import bypass
@@ -64,7 +65,7 @@ class SourceNode:
 
     def pooled(self, pool: nn.Module) -> Tensor:
         """Return the pool of the node; pools of equal settings are computed once."""
-        return self._once(_settings(pool), lambda: pool(self.x))
+        return self._once(_settings(pool), lambda: pool_of(pool, self.x))
 
     def normed_pool(self, pool: nn.Module, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor]:
         """Return the pool normalised by its batch, and the mean and unbiased variance [C] of the batch.
