@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas_lightning.spaces.depthwise import even_and_odd
 from nas_lightning.spaces.known_operations import is_hooked, is_known, is_plain_norm
 from nas_lightning.spaces.macro import Preprocess
 from nas_lightning.spaces.matrices import by_hand, image, rows
@@ -51,7 +52,7 @@ class CellOutput:
         """Even rows and columns of the ReLU of each node, and odd ones, each [B, C_k, H/2, W/2]."""
 
         def compute() -> tuple[list[Tensor], list[Tensor]]:
-            even, odd = zip(*[_EvenAndOdd.apply(x) for x in self.relu], strict=True)
+            even, odd = zip(*map(even_and_odd, self.relu), strict=True)
             return list(even), list(odd)
 
         return self._once("even and odd", compute)
@@ -124,24 +125,3 @@ class _JoinedProduct(torch.autograd.Function):
         parts = kernel.split([x.shape[1] for x in xs], dim=1)
         grad_kernel = torch.cat([grad.T @ x for x in xs], dim=1) if needs_kernel else None
         return grad_kernel, *[grad @ part if needed else None for part, needed in zip(parts, needs_inputs, strict=True)]
-
-
-class _EvenAndOdd(torch.autograd.Function):
-    """[B, C, H, W] → its even rows and columns and its odd ones, each [B, C, H/2, W/2] in channels_last.
-
-    One function for both, because autograd would put each gradient into zeros of its own and add the two.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.shape = x.shape
-        even, odd = (x[:, :, k::2, k::2].contiguous(memory_format=torch.channels_last) for k in (0, 1))
-        return even, odd
-
-    @staticmethod
-    def backward(ctx: Any, even: Tensor, odd: Tensor) -> Tensor:
-        B, C, H, W = ctx.shape
-        grad = even.new_zeros(B, H, W, C).permute(0, 3, 1, 2)
-        grad[:, :, ::2, ::2] = even
-        grad[:, :, 1::2, 1::2] = odd
-        return grad

@@ -68,6 +68,11 @@ def from_phases(matrix: Tensor, phases: torch.Size) -> Tensor:
     return matrix.view(2, 2, B, H, W, -1).permute(2, 3, 0, 4, 1, 5).reshape(len(matrix), -1)
 
 
+def even_and_odd(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the even rows and columns of [B, C, H, W] and the odd ones, each [B, C, H/2, W/2] in channels_last."""
+    return _EvenAndOdd.apply(x)
+
+
 def _convolve(x: Tensor, kernel: Tensor, stride: int, padding: int) -> Tensor:
     if by_hand(x) and torch.is_grad_enabled():
         return _Depthwise.apply(x, kernel, stride, padding)
@@ -124,3 +129,21 @@ def _backward(
     return torch.ops.aten.convolution_backward(
         grad, x, kernel, None, [stride, stride], padding, [1, 1], False, [0, 0], len(kernel), [*needed, False]
     )[:2]
+
+
+class _EvenAndOdd(torch.autograd.Function):
+    """Both in one function, because autograd would put each gradient into zeros of its own and add the two."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.shape = x.shape
+        even, odd = (x[:, :, k::2, k::2].contiguous(memory_format=torch.channels_last) for k in (0, 1))
+        return even, odd
+
+    @staticmethod
+    def backward(ctx: Any, even: Tensor, odd: Tensor) -> Tensor:
+        B, C, H, W = ctx.shape
+        grad = even.new_zeros(B, H, W, C).permute(0, 3, 1, 2)
+        grad[:, :, ::2, ::2] = even
+        grad[:, :, 1::2, 1::2] = odd
+        return grad
