@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas_lightning.spaces.depthwise import to_phases
+from nas_lightning.spaces.average_pool import pool_of
+from nas_lightning.spaces.depthwise import even_and_odd, to_phases
 from nas_lightning.spaces.matrices import by_hand
 from nas_lightning.spaces.partial import bypass
 
@@ -54,17 +55,13 @@ class SourceNode:
 
     def strided(self, first: int) -> Tensor:
         """Return every second row and column of the ReLU from `first` on, [B, C, H/2, W/2]."""
-
-        def compute() -> Tensor:
-            x = self.relu[:, :, first::2, first::2]
-            # One copy here instead of one at each use: matrices of pixels are contiguous.
-            return x.contiguous(memory_format=torch.channels_last) if by_hand(x) else x
-
-        return self._once(("strided", first), compute)
+        if by_hand(self.relu):
+            return self._once("even and odd", lambda: even_and_odd(self.relu))[first]
+        return self._once(("strided", first), lambda: self.relu[:, :, first::2, first::2])
 
     def pooled(self, pool: nn.Module) -> Tensor:
         """Return the pool of the node; pools of equal settings are computed once."""
-        return self._once(pool_settings(pool), lambda: pool(self.x))
+        return self._once(pool_settings(pool), lambda: pool_of(pool, self.x))
 
     def normed_pool(self, pool: nn.Module, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor]:
         """Return the pool normalised by its batch, and the mean and unbiased variance [C] of the batch.

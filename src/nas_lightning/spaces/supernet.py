@@ -7,14 +7,15 @@ have incoming edges, S sources of the last of them.
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from nas_lightning.core.choices import Active, Choice, Mixing, edge_key, offset_key
 from nas_lightning.core.space import EdgeInfo
+from nas_lightning.spaces.cell_output import CellOutput, preprocess
 from nas_lightning.spaces.engines import engine_of, layout_of
+from nas_lightning.spaces.known_operations import is_hooked
 from nas_lightning.spaces.macro import CellPlan, Preprocess, build_stem, plan_cells
-from nas_lightning.spaces.mixed import Engine, Mix, MixedCell
+from nas_lightning.spaces.mixed import Engine, Mix, MixedCell, edge_by_edge
 from nas_lightning.spaces.partial import check_divisor
 from nas_lightning.spaces.regularized import Regularized
 
@@ -55,8 +56,21 @@ class SearchCell(MixedCell):
         Returns:
             [B, len(concat)·C, H', W'].
         """
-        nodes = self.nodes(self.preprocess(before, last), mix)
-        return torch.cat([nodes[node] for node in self.concat], dim=1)
+        return self._output(CellOutput([before]), CellOutput([last]), mix).joined
+
+    def output(self, before: CellOutput, last: CellOutput, mix: Mix) -> CellOutput:
+        """Compute the same without joining nodes, unless hooks are registered on the cell, which get images."""
+        if is_hooked(self):
+            return CellOutput([self(before.joined, last.joined, mix)])
+        return self._output(before, last, mix)
+
+    def _output(self, before: CellOutput, last: CellOutput, mix: Mix) -> CellOutput:
+        if self.engine is edge_by_edge:
+            inputs = self.preprocess(before.joined, last.joined)
+        else:
+            inputs = preprocess(self.preprocess, before, last)
+        nodes = self.nodes(inputs, mix)
+        return CellOutput([nodes[node] for node in self.concat])
 
 
 class CellSupernet(Regularized):
@@ -122,7 +136,9 @@ class CellSupernet(Regularized):
             for name, choice in self.choices.items()
             if choice.kind == "op"
         }
-        before, last = self.stem(self.layout(inputs))
+        images = self.stem(self.layout(inputs))
+        last = CellOutput([images[1]])
+        before = last if images[0] is images[1] else CellOutput([images[0]])
         for cell in self.cells:
             name: str = cell.choice.name  # type: ignore[union-attr, assignment]
             mix = Mix(
@@ -132,5 +148,5 @@ class CellSupernet(Regularized):
                 mixing.get(offset_key(name)),
                 mixing[edge_key(name)] if edge_key(name) in self.choices else None,
             )
-            before, last = last, cell(before, last, mix)
-        return self.classifier(last.mean(dim=(2, 3)))
+            before, last = last, cell.output(before, last, mix)  # type: ignore[operator]
+        return self.classifier(last.joined.mean(dim=(2, 3)))
