@@ -85,8 +85,14 @@ def test_a_resumed_search_captures_anew(tiny, tmp_path):
 
 def test_a_rollback_copies_into_what_the_graphs_read(tiny, tmp_path, caplog):
     caplog.set_level(logging.INFO, "nas_lightning.capture")
-    words = [word for word in tiny if word != "~callbacks.curvature"]
-    words += ["method=darts_ada", "search.epochs=4", "control.adaptive_rollback.factor=0.1"]
+    # Curvature that a control finds growing, whatever the network.
+    words = [
+        *[word for word in tiny if word != "~callbacks.curvature"],
+        *("method=darts_ada", "search.epochs=4", "space.num_nodes=2"),
+        *("trusted=[lightning_parts]", "callbacks.curvature._target_=lightning_parts.InjectedCurvature"),
+        *("+callbacks.curvature.series=[1,1,9,9,9,9,9,9]", "callbacks.curvature.interval=1"),
+        *(f"control.adaptive_rollback.{value}" for value in ("window=1", "delta=1", "offset=1", "start_epoch=0")),
+    ]
     found = []
     for setting in ("off", "required"):
         with stand_in():
@@ -94,7 +100,10 @@ def test_a_rollback_copies_into_what_the_graphs_read(tiny, tmp_path, caplog):
         found.append(outcome(tmp_path / setting)[0])
     assert found[0] == found[1]
     assert any(row.get("event") for row in found[0]), "no rollback"
-    assert sum("captured" in r.message or r.message.startswith("cuda graph") for r in caplog.records) <= 3
+    captured = [r.message for r in caplog.records if r.message.startswith("cuda graph")]
+
+    # Second order: at w, at w', at w±; weights; validation. None after the rollback.
+    assert len(captured) == 5, captured
 
 
 # Single passes --------------------------------------------------------------------------------------------------------
