@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from benchmarks.measuring import (
@@ -41,6 +40,7 @@ from benchmarks.measuring import (
     unit,
     write,
 )
+from nas_lightning.capture.policy import Setting
 from nas_lightning.core import draws
 from nas_lightning.core.bilevel import Hypergradient, Loss, Tensors
 from nas_lightning.core.choices import Active, Mixing
@@ -48,10 +48,13 @@ from nas_lightning.core.functional import frozen_batch_stats
 from nas_lightning.core.relaxation import Relaxation
 from nas_lightning.hypergradients import Bilevel, FirstOrder, Nothing, SGDStep, Unrolled
 from nas_lightning.relaxations import Gumbel, Softmax, Uniform
+from nas_lightning.searches.passes import SupernetPasses
 
 NAME = "search_step"
 CLASSICAL = "reference"
 """The side that all others are compared with."""
+GRAPHED = ", graph"
+"""What the name of a method has behind it where its passes are replayed."""
 METHODS: dict[str, Callable[[], tuple[Relaxation, Hypergradient]]] = {
     "first order": lambda: (Softmax(), FirstOrder()),
     "second order": lambda: (Softmax(), Unrolled()),
@@ -90,8 +93,8 @@ class Row:
 
 ROWS = (
     Row("darts", "darts", "first order", 1 / 4, memory=0.5),
-    Row("s3", "s3", "first order", 1 / 2.5),
-    Row("nasbench201", "nasbench201", "first order", 1 / 2),
+    Row("s3", "s3", "first order", 0.5),
+    Row("nasbench201", "nasbench201", "first order", 0.42),
     Row("unrolled", "darts", "second order", 0.6, steps=2.5),
     Row("sampled", "darts", "RS-ws", 0.2, sampled=True),
     Row("sampled", "darts", "GDAS", 0.2, sampled=True),
@@ -113,6 +116,7 @@ class Searching:
         hypergradient: Estimator of the outer gradient.
         batches: The train batch and the arch batch.
         foreach: Whether optimizers update many tensors in a call; None is torch's choice for the device.
+        graph: Whether passes are replayed as CUDA graphs, see `SupernetPasses`.
     """
 
     def __init__(
@@ -123,7 +127,9 @@ class Searching:
         hypergradient: Hypergradient,
         batches: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]],
         foreach: bool | None = None,
+        graph: Setting = "off",
     ) -> None:
+        self.passes = SupernetPasses(net, (), lambda: None, graph)
         self.net, self.relaxation, self.hypergradient = net, relaxation, hypergradient
         self.train_batch, self.arch_batch = batches
         first = relaxation.init(space.choices, torch.Generator().manual_seed(0))
@@ -174,7 +180,8 @@ class Searching:
         """A step of the weights."""
         images, targets = self.train_batch
         mixing, active = self._mixing({name: a.detach() for name, a in self.arch.items()}, "weights")
-        F.cross_entropy(self.net(images, mixing, active), targets).backward()
+        F.cross_entropy(self.passes(images, mixing, active), targets).backward()
+        self.passes.release(active)
         self.sgd.step()
         self.sgd.zero_grad()
         self.num_steps += 1
@@ -187,9 +194,7 @@ class Searching:
         images, targets = batch
 
         def loss(weights: Tensors, arch: Tensors) -> Tensor:
-            return F.cross_entropy(
-                functional_call(self.net, weights, (images, *self._mixing(arch, pass_name))), targets
-            )
+            return F.cross_entropy(self.passes(images, *self._mixing(arch, pass_name), weights), targets)
 
         return loss
 
@@ -221,9 +226,9 @@ class Bench:
         net = self.space.supernet(sizes.classes, 3, sizes.channels, self.layers, engine=engine)
         return net.to(self.device).train()
 
-    def searching(self, net: nn.Module, method: str, foreach: bool | None = None) -> Searching:
+    def searching(self, net: nn.Module, method: str, foreach: bool | None = None, graph: Setting = "off") -> Searching:
         """A search by one of `METHODS`."""
-        return Searching(net, self.space, *METHODS[method](), self.batches, foreach)
+        return Searching(net, self.space, *METHODS[method](), self.batches, foreach, graph)
 
     def classical(self) -> Callable[[], None]:
         """The step of the reference."""
@@ -239,6 +244,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", choices=GROUPS, default=list(GROUPS), help="what is measured")
     parser.add_argument("--scaling", action="store_true", help="how the fast first-order step of darts grows, instead")
     parser.add_argument("--no-memory", action="store_true", help="time only")
+    parser.add_argument("--graph", action="store_true", help="also the fast step by CUDA graphs (on a GPU only)")
     add_number(parser, "batch", 64, "images of a step, in either batch")
     add_number(parser, "image", 32, "height and width of the images")
     add_number(parser, "classes", 10, "classes")
@@ -273,6 +279,12 @@ def time_of(bench: Bench, rows: Sequence[Row]) -> Seconds:
     net = bench.net("fast")
     times = {row.method: samples if row.sampled else 1 for row in rows}
     sides = {method: repeated(bench.searching(net, method).step, count) for method, count in times.items()}
+    if bench.options.graph:
+        for method, count in list(times.items()):
+            step = bench.searching(net, method, graph="required").step
+            step()  # captures
+            times[method + GRAPHED] = count
+            sides[method + GRAPHED] = repeated(step, count)
     found = take_turns({CLASSICAL: bench.classical(), **sides}, bench.options.rounds, bench.device)
     return {name: [value / times.get(name, 1) for value in values] for name, values in found.items()}
 
@@ -301,6 +313,10 @@ def compare(options: argparse.Namespace, words: Sequence[str]) -> list[dict[str,
                 "reference_rounds": baseline,
                 "fast_rounds": seconds[row.method],
             }
+            if options.graph:
+                graphed = seconds[row.method + GRAPHED]
+                value |= {"graph_seconds": statistics.median(graphed), "graph_ratio": ratio(graphed, baseline)}
+                value["graph_rounds"] = graphed
             if (space, row.method) in memory:
                 reference, fast = memory[space, CLASSICAL], memory[space, row.method]
                 value |= {
@@ -316,7 +332,8 @@ def compare(options: argparse.Namespace, words: Sequence[str]) -> list[dict[str,
 
 def show_comparison(options: argparse.Namespace, rows: Sequence[dict[str, Any]]) -> None:
     seconds = unit(device_of(options))
-    columns = ("", f"reference, {seconds}", "fast", "ratio", "target", "reference, MiB", "fast", "ratio", "target")
+    columns: tuple[str, ...] = ("", f"reference, {seconds}", "fast", "ratio", "target")
+    columns += (*(("graph", "ratio") if options.graph else ()), "reference, MiB", "fast", "ratio", "target")
     show(
         f"a step: batch {options.batch} of {options.image}x{options.image}, {options.channels} channels,"
         f" {options.cells} cells ({options.stage_cells} a stage in nasbench201), {options.device},"
@@ -330,6 +347,7 @@ def show_comparison(options: argparse.Namespace, rows: Sequence[dict[str, Any]])
                 row["fast_seconds"],
                 row["time_ratio"],
                 at_most(row["time_target"]),
+                *((row["graph_seconds"], row["graph_ratio"]) if options.graph else ()),
                 mib(row.get("reference_bytes")),
                 mib(row.get("fast_bytes")),
                 row.get("memory_ratio"),

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nas_lightning.capture import stand_in
+
 ROOT = Path(__file__).parents[2]
 TINY = ["--device", "cpu", "--threads", "1", "--image", "8"]
 
@@ -39,9 +41,60 @@ def test_search_step(run):
     assert found["settings"]["batch"] == 2
     (row,) = found["rows"]
     assert row["row"] == "s3, first order"
-    assert row["time_target"] == pytest.approx(0.4)
+    assert row["time_target"] == pytest.approx(0.5)
     ratios = np.divide(row["fast_rounds"], row["reference_rounds"])
     assert row["time_ratio"] == pytest.approx(np.median(ratios))
+
+
+def test_search_step_by_graphs(run):
+    """On a CPU through their stand-in."""
+    sizes = ["--batch", "2", "--channels", "2", "--cells", "3", "--rounds", "1", "--samples", "1", "--no-memory"]
+    with stand_in():
+        (row,) = run("search_step", "--rows", "s3", "--graph", *sizes)["rows"]
+    assert len(row["graph_rounds"]) == 1
+    assert row["graph_ratio"] == pytest.approx(row["graph_seconds"] / row["reference_seconds"])
+
+
+def test_busy(run):
+    sizes = ["--batch", "2", "--channels", "2", "--cells", "3", "--rounds", "1"]
+    (row,) = run("busy", "--space", "s3", *sizes)["rows"]
+    assert row["kernels"] > 1000
+    assert row["kernels_estimate"] > 500
+    assert row["busy"] == pytest.approx(row["busy_seconds"] / row["step_seconds"])
+
+
+def test_a_session_saves_as_it_goes_and_goes_on(module, tmp_path):
+    gpu = module("gpu")
+    session = gpu.Session(tmp_path, 60)
+    session.command("good", ["-c", "print('done')"])
+    session.command("bad", ["-c", "raise SystemExit(3)"])
+    assert (tmp_path / "good.log").read_text() == "done\n"
+    assert {name: part["exit"] for name, part in session.parts.items()} == {"good": 0, "bad": 3}
+    again = gpu.Session(tmp_path, 60)
+    again.command("good", ["-c", "print('again')"])
+    again.command("bad", ["-c", "print('again')"])
+    assert (tmp_path / "good.log").read_text() == "done\n"
+    assert (tmp_path / "bad.log").read_text() == "again\n"
+    assert json.loads((tmp_path / "parts.json").read_text())["bad"]["exit"] == 0
+
+
+def test_a_session_ends_in_time(module, tmp_path):
+    session = module("gpu").Session(tmp_path, 1)
+    session.command("slow", ["-c", "import time; time.sleep(60)"])
+    session.command("late", ["-c", "print('late')"])
+    assert {name: part["exit"] for name, part in session.parts.items()} == {"slow": "out of time"}
+
+
+@pytest.mark.slow
+def test_a_session_on_the_cpu(module, images_file, tmp_path):
+    """A search through the script, as on a GPU, but of seconds."""
+    small = ["search.epochs=1", "search.init_channels=4", "search.layers=3", "search.batch_size=8", "trainer=cpu"]
+    small += ["~callbacks.curvature", "space.num_nodes=2"]
+    words = ["--images", str(images_file), "--table", "none.csv", "--folder", str(tmp_path), "--minutes", "5"]
+    module("gpu").main([*words, "--device", "cpu", "--graph", "auto", "--parts", "search", "--search", *small])
+    assert json.loads((tmp_path / "parts.json").read_text())["search-darts"]["exit"] == 0
+    summary = json.loads((tmp_path / "search-darts" / "summary.json").read_text())
+    assert summary["search"]["graph"] == "off: images are on the cpu"
 
 
 def test_ablation(run):

@@ -1,0 +1,119 @@
+"""All that is worth measuring while a GPU is at hand, in order of worth; saves as it goes and goes on where it stopped.
+
+    tests        `make test-gpu`: GPU against CPU, graphs against eager code
+    steps        search steps, eager and by graphs (`benchmarks.search_step --graph`)
+    busy         kernels and busy time of a step (`benchmarks.busy`)
+    retraining   steps of the retraining (`benchmarks.evaluation_step`)
+    search       the published search of 50 epochs in the DARTS space, with validation and curvature, by graphs
+    methods      methods in NAS-Bench-201 at its published size, each cell looked up in the table
+
+`python -m benchmarks.gpu --images cifar10.npz --table TABLE.csv --minutes 25` writes a log and numbers of each part to
+`--folder`. What has ended well is skipped, searches are resumed, and nothing is begun after the minutes are over.
+IMAGES.npz: the training images of CIFAR-10 (`data=arrays`); TABLE.csv: `task=convert convert=nasbench201`.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.members import ROOT, run
+
+METHODS = ("darts", "drnas", "pc_darts", "gdas", "snas", "noisy_darts", "sdarts_rs", "darts_pt", "darts_2nd")
+SEEDS = (0, 1, 2)
+
+
+class Session:
+    """Parts that run one after the other until the time is over.
+
+    Args:
+        folder: Where logs and numbers go; `parts.json` holds how each part ended.
+        seconds: Time for all of them.
+    """
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.ends = time.monotonic() + seconds
+        self.record = folder / "parts.json"
+        self.parts: dict[str, dict[str, object]] = json.loads(self.record.read_text()) if self.record.exists() else {}
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.ends - time.monotonic()
+
+    def command(self, name: str, words: Sequence[str]) -> None:
+        """Run a command of Python's as a part; its output goes to NAME.log."""
+        if self.parts.get(name, {}).get("exit") == 0 or self.left <= 0:
+            return
+        start = time.monotonic()
+        with (self.folder / f"{name}.log").open("w") as log:
+            output = {"stdout": log, "stderr": subprocess.STDOUT}
+            try:
+                ended = subprocess.run([sys.executable, *words], cwd=ROOT, timeout=self.left, check=False, **output)
+                code: int | str = ended.returncode
+            except subprocess.TimeoutExpired:
+                code = "out of time"
+        self._note(name, code, time.monotonic() - start)
+
+    def search(self, name: str, words: Sequence[str]) -> None:
+        """Run or resume a run folder as a part; `trainer.max_time` stops it in time."""
+        if self.parts.get(name, {}).get("exit") == 0 or self.left <= 60:
+            return
+        start = time.monotonic()
+        limit = time.strftime("00:%H:%M:%S", time.gmtime(self.left - 30))
+        line = run(name, [*words, f"+trainer.max_time={limit}"], self.folder)
+        done = line.endswith((": done", ": finished before"))
+        self._note(name, 0 if done else line, time.monotonic() - start)
+
+    def _note(self, name: str, code: int | str, seconds: float) -> None:
+        self.parts[name] = {"exit": code, "seconds": round(seconds, 1)}
+        self.record.write_text(json.dumps(self.parts, indent=1))
+        print(f"{name}: {code}, {seconds:.0f} s", flush=True)
+
+
+def main(words: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, required=True, help="training images as one .npz file")
+    parser.add_argument("--table", type=Path, required=True, help="accuracies of all cells of NAS-Bench-201")
+    parser.add_argument("--folder", type=Path, default=Path("outputs/gpu"), help="where all of it goes")
+    parser.add_argument("--minutes", type=float, default=25.0, help="time for all of it (default: %(default)s)")
+    parser.add_argument("--device", default="cuda", help="of the benchmarks (default: %(default)s)")
+    parser.add_argument("--graph", default="auto", help="of the searches: off, auto or required (default: %(default)s)")
+    parser.add_argument("--search", nargs="*", default=[], help="further overrides of all searches")
+    parser.add_argument("--sizes", nargs="*", default=[], help="further words for the benchmarks of steps")
+    parser.add_argument("--parts", nargs="+", default=["tests", "steps", "busy", "retraining", "search", "methods"])
+    options = parser.parse_args(words)
+    session = Session(options.folder.resolve(), 60 * options.minutes)
+    cuda = options.device.startswith("cuda")
+    device = ["--device", options.device, "--threads", "1"]
+
+    def numbers(name: str) -> list[str]:
+        return ["--json", str(session.folder / f"{name}.json")]
+
+    graph = ["--graph"] if cuda else []
+    commands = {
+        "tests": ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu"],
+        "steps": ["-m", "benchmarks.search_step", *device, *graph, *options.sizes, *numbers("steps")],
+        "busy": ["-m", "benchmarks.busy", *device, *options.sizes, *numbers("busy")],
+        "retraining": ["-m", "benchmarks.evaluation_step", *device, *numbers("retraining")],
+    }
+    for name in (name for name in commands if name in options.parts):
+        session.command(name, commands[name])
+    images = ["data=arrays", f"data.path={options.images.resolve()}", f"graph={options.graph}", *options.search]
+    if "search" in options.parts:
+        session.search("search-darts", ["task=search", "method=darts", "space=darts", "search.epochs=50", *images])
+    if "methods" in options.parts:
+        table = ["evaluation=tabular", f"evaluation.path={options.table.resolve()}", "evaluation.dataset=cifar10"]
+        for seed in SEEDS:
+            for method in METHODS:
+                chosen = ["experiment=nasbench201_benchmark", f"method={method}", f"seed={seed}"]
+                session.search(f"{method}-seed{seed}", [*chosen, *images, *table])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
