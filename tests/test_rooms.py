@@ -22,8 +22,9 @@ FLOORS = (
     ("training",),
     ("callbacks",),
     ("deployment", "loggers", "perturbations", "regularizers", "relaxations", "reports", "selectors", "sweeps"),
-    ("capture", "config", "curvature", "data", "hypergradients", "runs", "spaces"),
-    ("core", "objectives"),
+    ("config", "curvature", "data", "hypergradients", "runs", "spaces"),
+    ("capture", "objectives"),
+    ("core",),
 )
 """Rooms from the top floor down: a room imports rooms of lower floors only. docs/architecture.md draws it."""
 LIGHTNING = {"analyses", "callbacks", "control", "data", "evaluation", "loggers", "planning", "searches", "training"}

@@ -122,6 +122,7 @@ class CurvatureTracking(L.Callback):
                 exact=self.exact,
                 weight_decay=module.settings.arch.weight_decay if self.weight_decay else 0.0,
                 reduce=module.reduce,
+                graphs=module.passes.graphs(),
             )
         seconds = round(time.perf_counter() - start, 4)
         return Measured(found.value, found.products, found.residual, seconds, on_grid)

@@ -6,7 +6,7 @@ operators of a capture (`trace`) and refuses a replay in which one differs, whic
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -38,6 +38,9 @@ class Graphs(Protocol):
 
     def warm_up(self, run: Callable[[], None]) -> None:
         """Run what is about to be captured, so that nothing is initialised or chosen during the capture."""
+
+    def beside(self) -> AbstractContextManager[None]:
+        """Run what is within the block where graphs are captured, after all that was launched before."""
 
     def graph(self) -> Graph:
         """Return a new graph."""
@@ -77,11 +80,17 @@ class CudaGraphs:
 
     def warm_up(self, run: Callable[[], None]) -> None:
         """Run three times on the side stream: choices of algorithms, lazy initialisation, compilation."""
+        with self.beside():
+            for _ in range(self.WARM_UPS):
+                run()
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Run on the side stream; both streams wait for each other."""
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
-            for _ in range(self.WARM_UPS):
-                run()
+            yield
         current.wait_stream(self._stream)
 
     def graph(self) -> CudaGraph:
@@ -128,6 +137,10 @@ class Recorders:
     def warm_up(self, run: Callable[[], None]) -> None:
         """Run once."""
         run()
+
+    def beside(self) -> AbstractContextManager[None]:
+        """Run in place."""
+        return nullcontext()
 
     def graph(self) -> Recorder:
         """Return a new stand-in."""

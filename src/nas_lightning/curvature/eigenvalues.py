@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from nas_lightning.capture.graphs import Graphs
 from nas_lightning.core.bilevel import Reduce
 from nas_lightning.curvature.lanczos import RitzPairs, lanczos
 from nas_lightning.curvature.products import Arch, LossOfArch, hessian_products
@@ -51,6 +52,7 @@ def measure(
     seed: int = 0,
     chunk: int = CHUNK,
     reduce: Reduce = lambda tensors: tensors,
+    graphs: Graphs | None = None,
 ) -> Measurement:
     """Measure the largest algebraic eigenvalue of ∇²_α L + weight_decay·I, by Lanczos.
 
@@ -77,12 +79,13 @@ def measure(
         seed: Seed of the start vector.
         chunk: For `exact`, rows of the Hessian in one backward pass.
         reduce: Averages tensors over the processes of a distributed run: the loss is the mean over the processes.
+        graphs: Replays the products of Lanczos' method by a graph; None computes them eagerly.
 
     Raises:
         ValueError: There are no architecture parameters, or an argument is out of its range.
     """
     if not exact:
-        found = _lanczos(loss_of_arch, arch, module, weight_decay, 1, rtol, max_products, seed, reduce)
+        found = _lanczos(loss_of_arch, arch, module, weight_decay, 1, rtol, max_products, seed, reduce, graphs)
         return Measurement(float(found.values[0]) + weight_decay, found.products, float(found.residuals[0]))
     dense = hessian(loss_of_arch, arch, module, weight_decay, chunk, reduce)
     if not dense.isfinite().all():
@@ -231,10 +234,11 @@ def _lanczos(
     max_products: int,
     seed: int,
     reduce: Reduce = lambda tensors: tensors,
+    graphs: Graphs | None = None,
 ) -> RitzPairs:
     if not rtol >= 0 or max_products < 1:
         raise ValueError(f"rtol={rtol} must not be negative, and max_products={max_products} must be at least 1")
-    with hessian_products(loss_of_arch, arch, module, reduce) as products:
+    with hessian_products(loss_of_arch, arch, module, reduce, graphs) as products:
         if not 1 <= k <= products.size:
             raise ValueError(f"k={k}: there are {products.size} eigenvalues")
         found = lanczos(

@@ -5,12 +5,14 @@ Shapes: P architecture parameters in all, their tensors flattened row-major and 
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nas_lightning.capture.graphs import Graphs
+from nas_lightning.capture.repeated import Repeated
 from nas_lightning.core.bilevel import Reduce
 from nas_lightning.core.functional import frozen_batch_stats, full_precision, plain_autograd
 
@@ -47,10 +49,15 @@ class HessianProducts:
         gradients: Gradient with respect to each of `leaves`, with its graph; None if the loss does not depend on it.
         leaves: Architecture parameters.
         reduce: Averages tensors over the processes of a distributed run.
+        graphs: Replays products by a graph, from the second on; None computes all of them eagerly.
     """
 
     def __init__(
-        self, gradients: list[Tensor | None], leaves: list[Tensor], reduce: Reduce = lambda tensors: tensors
+        self,
+        gradients: list[Tensor | None],
+        leaves: list[Tensor],
+        reduce: Reduce = lambda tensors: tensors,
+        graphs: Graphs | None = None,
     ) -> None:
         self.leaves = leaves
         self.reduce = reduce
@@ -65,6 +72,11 @@ class HessianProducts:
         # A gradient without a graph is constant: its rows of the Hessian are zero.
         self._curved = [i for i, g in enumerate(gradients) if g is not None and g.requires_grad]
         self._gradients: list[Tensor] = [g for g in gradients if g is not None and g.requires_grad]
+        self._single = self._differentiated if graphs is None else Repeated(self._differentiated, graphs)
+
+    def _differentiated(self, seeds: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        """Return the product with the Hessian by the tensors of the architecture parameters."""
+        return torch.autograd.grad(self._gradients, self.leaves, seeds, retain_graph=True, allow_unused=True)
 
     @property
     def epsilon(self) -> float:
@@ -101,11 +113,13 @@ class HessianProducts:
             leaf = self.leaves[i]
             shape = (len(vectors), *leaf.shape) if batched else leaf.shape
             seeds.append(parts[i].to(leaf.dtype).to(leaf.device).reshape(shape))
-        found: tuple[Tensor | None, ...] = (None,) * len(self.leaves)
-        if seeds:
+        found: Sequence[Tensor | None] = (None,) * len(self.leaves)
+        if seeds and batched:
             found = torch.autograd.grad(
-                self._gradients, self.leaves, seeds, retain_graph=True, allow_unused=True, is_grads_batched=batched
+                self._gradients, self.leaves, seeds, retain_graph=True, allow_unused=True, is_grads_batched=True
             )
+        elif seeds:
+            found = self._single(seeds)
         self.count += len(vectors)
         rows = self.reduce(
             [
@@ -129,7 +143,11 @@ def _restore(buffers: list[tuple[Tensor, Tensor]]) -> None:
 
 @contextmanager
 def hessian_products(
-    loss_of_arch: LossOfArch, arch: Arch, module: nn.Module | None, reduce: Reduce = lambda tensors: tensors
+    loss_of_arch: LossOfArch,
+    arch: Arch,
+    module: nn.Module | None,
+    reduce: Reduce = lambda tensors: tensors,
+    graphs: Graphs | None = None,
 ) -> Iterator[HessianProducts]:
     """Provide the Hessian at `arch` as an operator within the block; its graph is freed at the end.
 
@@ -156,10 +174,11 @@ def hessian_products(
         if module is not None:
             stack.enter_context(frozen_batch_stats(module))
             stack.callback(_restore, [(buffer, buffer.clone()) for buffer in module.buffers()])
-        # Copies, so that the caller's tensors get neither a graph nor a gradient, and may be frozen.
-        leaves = [a.detach().clone().requires_grad_() for a in given]
-        loss = loss_of_arch(_in_structure_of(arch, leaves))
-        gradients: list[Tensor | None] = [None] * len(leaves)
-        if loss.requires_grad:
-            gradients = list(torch.autograd.grad(loss, leaves, create_graph=True, allow_unused=True))
-        yield HessianProducts(gradients, leaves, reduce)
+        with nullcontext() if graphs is None else graphs.beside():
+            # Copies, so that the caller's tensors get neither a graph nor a gradient, and may be frozen.
+            leaves = [a.detach().clone().requires_grad_() for a in given]
+            loss = loss_of_arch(_in_structure_of(arch, leaves))
+            gradients: list[Tensor | None] = [None] * len(leaves)
+            if loss.requires_grad:
+                gradients = list(torch.autograd.grad(loss, leaves, create_graph=True, allow_unused=True))
+        yield HessianProducts(gradients, leaves, reduce, graphs)

@@ -20,6 +20,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nas_lightning.capture import Graphed, Policy, statements
+from nas_lightning.capture.graphs import Graphs, graphs_on, has_graphs
 from nas_lightning.capture.policy import Setting, reason_of_device, reason_of_processes, reason_of_regularizer
 from nas_lightning.core import ranks
 from nas_lightning.core.bilevel import Tensors
@@ -128,9 +129,10 @@ class SupernetPasses:
                 for parameter in operation.parameters():
                     parameter.grad = None
 
-    def reset(self) -> None:
-        """Forget all graphs, and free their memory."""
-        self._graphed.reset()
+    def graphs(self) -> Graphs | None:
+        """Return what makes graphs for other functions of the supernet; None where nothing is captured."""
+        device = next(self.supernet.parameters()).device
+        return graphs_on(device) if self.policy.reason is None and has_graphs(device) else None
 
     def _eager(
         self, images: Tensor, mixing: Mixing, active: Active | None, weights: Tensors | None, frozen: bool
