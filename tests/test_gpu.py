@@ -131,6 +131,17 @@ def test_searches_take_the_steps_of_the_cpu(name, images_file, tmp_path):
     assert not differences(cpu["decisions"], gpu["decisions"])
 
 
+@pytest.mark.parametrize("name", LEARNT)
+def test_searches_by_graphs_take_the_steps_of_eager_code(name, images_file, tmp_path):
+    """In float64, on the GPU both."""
+    words = [*LEARNT[name], "search.epochs=3"]
+    (eager, genotype), (graphed, same_genotype) = (
+        trajectory([*words, f"graph={graph}"], images_file, tmp_path / graph, "gpu") for graph in ("off", "required")
+    )
+    stay_close(eager["trajectory"], graphed["trajectory"], 1e-10)
+    assert genotype == same_genotype
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("space", NOISELESS)
 def test_networks_are_those_of_the_cpu(space, layout):
