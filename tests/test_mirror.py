@@ -99,7 +99,6 @@ ELSEWHERE = {
     "tasks/select": "searches/test_selection_stage.py",
     "tasks/trained": "deployment/test_deployment.py",
     "training/finite": "runs/test_faults.py",
-    "training/metrics": "evaluation/test_evaluation.py",
 }
 """Modules without tests of their own in the folder: the file that tests them, or why none does."""
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
 
 from nas_lightning.callbacks.phase_module import PhaseModule
 from nas_lightning.capture.policy import reason_of_processes
@@ -14,7 +13,7 @@ from nas_lightning.core.schedules import drop_path_in_evaluation, learning_rate
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import TrainingStep, lay_out_like_weights
 from nas_lightning.training.finite import FiniteLoss
-from nas_lightning.training.metrics import restore_metrics, state_of_metrics
+from nas_lightning.training.metrics import MeanLoss, restore_metrics, state_of_metrics
 
 Batch = tuple[Tensor, Tensor]
 
@@ -56,7 +55,7 @@ class EvaluationModule(PhaseModule):
         self.num_steps = 0
         self.train_metric = objective.new_metric()
         self.test_metric = objective.new_metric()
-        self.train_loss = MeanMetric(nan_strategy="disable")  # a checkpoint lacks Lightning's own sums
+        self.train_loss = MeanLoss()  # a checkpoint lacks Lightning's own sums
         self.in_epoch = False
         self._finite = FiniteLoss()
         self._batch_idx = 0

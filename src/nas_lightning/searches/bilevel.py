@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
 
 from nas_lightning.callbacks.phase_module import PhaseModule
 from nas_lightning.capture.policy import Setting
@@ -31,6 +30,7 @@ from nas_lightning.searches.optimizers import build_optimizers, inner_step_of
 from nas_lightning.searches.passes import SupernetPasses
 from nas_lightning.searches.progress import Progress
 from nas_lightning.training.finite import FiniteLoss
+from nas_lightning.training.metrics import MeanLoss
 
 Batch = tuple[Tensor, Tensor]
 
@@ -96,9 +96,9 @@ class BilevelModule(PhaseModule):
         self.train_metric = objective.new_metric()
         self.val_metric = objective.new_metric()
         # Metrics of our own: Lightning's running means enter no checkpoint, so a state between two batches would lose
-        # them. `disable`: `FiniteLoss` has looked for NaN, and torchmetrics' own check would wait for the GPU.
-        self.train_loss = MeanMetric(nan_strategy="disable")
-        self.arch_loss = MeanMetric(nan_strategy="disable")
+        # them.
+        self.train_loss = MeanLoss()
+        self.arch_loss = MeanLoss()
         self._finite = FiniteLoss()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -246,7 +246,7 @@ class BilevelModule(PhaseModule):
         with held_entries(plain, {self.arch[name]: held for name, held in self.decisions.held.items()}):
             optimizer.step()
         optimizer.zero_grad()
-        self.arch_loss.update(loss.detach(), _count_of(arch_batch, loss))
+        self.arch_loss.update(loss.detach(), len(arch_batch[0]))
         self.log("arch_loss", self.arch_loss, on_step=False, on_epoch=True, batch_size=len(arch_batch[0]))
 
     def weight_step(self, batch: Batch, batch_idx: int) -> None:
@@ -291,7 +291,7 @@ class BilevelModule(PhaseModule):
         optimizer.step()
         optimizer.zero_grad()  # now, to free the gradients of the weights before the architecture step
         self.train_metric.update(outputs.detach(), targets)
-        self.train_loss.update(loss.detach(), _count_of(batch, loss))
+        self.train_loss.update(loss.detach(), len(images))
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(images))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -300,8 +300,3 @@ class BilevelModule(PhaseModule):
         clip = self.settings.weights.clip if optimizer is weights else self.settings.arch.clip
         if clip is not None:
             self.clip_gradients(optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
-
-
-def _count_of(batch: Batch, loss: Tensor) -> Tensor:
-    """Return the number of images as a tensor that the device fills itself: a number would be copied there."""
-    return torch.full((), len(batch[0]), dtype=torch.float32, device=loss.device)

@@ -1,9 +1,26 @@
-"""Save and restore metrics that are accumulated over an epoch, for a state between two of its batches."""
+"""Metrics that are accumulated over an epoch: the mean loss; saving and restoring them between two of its batches."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
+from torchmetrics import MeanMetric
+
+
+class MeanLoss(MeanMetric):
+    """Mean of a loss over the images of an epoch.
+
+    It waits for no device: torchmetrics' own check for NaN would, and without it (`nan_strategy="disable"`) version 1.9
+    of torchmetrics ignores the weights.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(nan_strategy="disable")
+
+    def update(self, value: Tensor, weight: int) -> None:  # type: ignore[override]
+        """Add the mean loss of a batch, a scalar, with its number of images."""
+        self.mean_value += value.detach() * weight
+        self.weight += weight
 
 
 def state_of_metrics(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
