@@ -43,7 +43,9 @@ def row_of(space: str, graph: bool, words: Sequence[str]) -> dict[str, Any]:
         step()  # captures, chooses algorithms
     seconds = min(seconds_of(step, bench.device) for _ in range(options.rounds))
     kernels, busy = kernels_of(step, bench.device)
-    estimate = launches.row_of(space, "first order", "fast", launches.arguments(_on_meta(words)))["kernels"]
+    estimate = None  # of what is no kernel: the CPU computes in another way
+    if bench.device.type == "cuda":
+        estimate = launches.row_of(space, "first order", "fast", launches.arguments(_on_meta(words)))["kernels"]
     return {
         "space": space,
         "graph": graph,
@@ -68,6 +70,8 @@ def main(words: Sequence[str]) -> None:
     for name, default in sizes.items():
         add_number(parser, name, default, f"{name.replace('-', ' ')}, see benchmarks.search_step")
     options = parser.parse_args(words)
+    if options.device == "meta":
+        parser.error("--device meta: it computes nothing; python -m benchmarks.launches counts there")
     given = {"device": options.device, "threads": options.threads, "rounds": options.rounds}
     given |= {name: getattr(options, name.replace("-", "_")) for name in sizes}
     passed = [word for name, value in given.items() for word in (f"--{name}", str(value))]

@@ -14,11 +14,14 @@ IMAGES.npz: the training images of CIFAR-10 (`data=arrays`); TABLE.csv: `task=co
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+import torch
 
 from benchmarks.members import ROOT, run
 
@@ -65,29 +68,44 @@ class Session:
         if self.parts.get(name, {}).get("exit") == 0 or self.left <= 60:
             return
         start = time.monotonic()
-        limit = time.strftime("00:%H:%M:%S", time.gmtime(self.left - 30))
-        line = run(name, [*words, f"+trainer.max_time={limit}"], self.folder)
+        # The timer of a run that goes on counts what it took before.
+        before = float(str(self.parts.get(name, {}).get("seconds", 0)))
+        limit = f"trainer.max_time={time.strftime('00:%H:%M:%S', time.gmtime(before + self.left - 30))}"
+        line = run(name, [*words, limit], self.folder, [limit])
         done = line.endswith((": done", ": finished before"))
-        self._note(name, 0 if done else line, time.monotonic() - start)
+        self._note(name, 0 if done else line, before + time.monotonic() - start)
 
     def _note(self, name: str, code: int | str, seconds: float) -> None:
         self.parts[name] = {"exit": code, "seconds": round(seconds, 1)}
         self.record.write_text(json.dumps(self.parts, indent=1))
-        print(f"{name}: {code}, {seconds:.0f} s", flush=True)
+        where = "" if code == 0 else f"; see {self.folder / name}{'.log' if isinstance(code, int) else ''}"
+        print(f"{name}: {'done' if code == 0 else code}, {seconds:.0f} s{where}", flush=True)
 
 
-def main(words: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True, help="training images as one .npz file")
-    parser.add_argument("--table", type=Path, required=True, help="accuracies of all cells of NAS-Bench-201")
+PARTS = ("tests", "steps", "busy", "retraining", "search", "methods")
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the parts; return 0 if all that were asked for have ended well."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=Path, help="training images as one .npz file, for search and methods")
+    parser.add_argument("--table", type=Path, help="accuracies of all cells of NAS-Bench-201, for methods")
     parser.add_argument("--folder", type=Path, default=Path("outputs/gpu"), help="where all of it goes")
     parser.add_argument("--minutes", type=float, default=25.0, help="time for all of it (default: %(default)s)")
     parser.add_argument("--device", default="cuda", help="of the benchmarks (default: %(default)s)")
     parser.add_argument("--graph", default="auto", help="of the searches: off, auto or required (default: %(default)s)")
     parser.add_argument("--search", nargs="*", default=[], help="further overrides of all searches")
-    parser.add_argument("--sizes", nargs="*", default=[], help="further words for the benchmarks of steps")
-    parser.add_argument("--parts", nargs="+", default=["tests", "steps", "busy", "retraining", "search", "methods"])
+    parser.add_argument("--sizes", type=shlex.split, default=[], help="further words for steps and busy, in quotes")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what is run (default: all)")
     options = parser.parse_args(words)
+    for name, parts in (("images", {"search", "methods"}), ("table", {"methods"})):
+        file = getattr(options, name)
+        if parts & set(options.parts) and (file is None or not file.is_file()):
+            parser.error(f"--{name} {file}: no such file; {' and '.join(sorted(parts & set(options.parts)))} need it")
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error(f"--device {options.device}: there is no such GPU here")
     session = Session(options.folder.resolve(), 60 * options.minutes)
     cuda = options.device.startswith("cuda")
     device = ["--device", options.device, "--threads", "1"]
@@ -104,16 +122,18 @@ def main(words: Sequence[str]) -> None:
     }
     for name in (name for name in commands if name in options.parts):
         session.command(name, commands[name])
-    images = ["data=arrays", f"data.path={options.images.resolve()}", f"graph={options.graph}", *options.search]
+    images = ["data=arrays", f"data.path={Path(options.images or '').resolve()}", f"graph={options.graph}"]
+    images += options.search
     if "search" in options.parts:
         session.search("search-darts", ["task=search", "method=darts", "space=darts", "search.epochs=50", *images])
     if "methods" in options.parts:
-        table = ["evaluation=tabular", f"evaluation.path={options.table.resolve()}", "evaluation.dataset=cifar10"]
+        table = ["evaluation=tabular", f"evaluation.path={Path(options.table).resolve()}", "evaluation.dataset=cifar10"]
         for seed in SEEDS:
             for method in METHODS:
                 chosen = ["experiment=nasbench201_benchmark", f"method={method}", f"seed={seed}"]
                 session.search(f"{method}-seed{seed}", [*chosen, *images, *table])
+    return int(any(part["exit"] != 0 for part in session.parts.values()))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -42,7 +42,14 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--space", nargs="+", choices=SPACES, default=list(SPACES), help="what is searched")
     parser.add_argument("--method", nargs="+", choices=list(METHODS), default=["first order"], help="how")
     parser.add_argument("--engine", nargs="+", choices=ENGINES, default=list(ENGINES), help="on what")
-    parser.add_argument("--operators", type=int, default=0, metavar="N", help="also show the N most frequent operators")
+    parser.add_argument(
+        "--operators",
+        type=int,
+        choices=range(100),
+        default=0,
+        metavar="N",
+        help="also show the N most frequent operators",
+    )
     add_number(parser, "batch", 64, "images of a step, in either batch")
     add_number(parser, "image", 32, "height and width of the images")
     add_number(parser, "classes", 10, "classes")

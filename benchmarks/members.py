@@ -10,18 +10,20 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def run(name: str, words: Sequence[str], folder: Path) -> str:
+def run(name: str, words: Sequence[str], folder: Path, resumed: Sequence[str] = ()) -> str:
     """Run one member, or what is left of it; returns a line on how it ended.
 
     Args:
         name: Its run folder below `folder`.
         words: Its overrides.
         folder: Where the runs are.
+        resumed: What a member that goes on is given.
     """
     home = folder / name
     if (home / "summary.json").exists() and json.loads((home / "summary.json").read_text())["evaluation"]:
         return f"{name}: finished before"
-    words = [f"resume={home}"] if (home / "config.yaml").exists() else [*words, f"hydra.run.dir={home}"]
+    goes_on = (home / "config.yaml").exists()
+    words = [f"resume={home}", *resumed] if goes_on else [*words, f"hydra.run.dir={home}"]
     ended = subprocess.run([sys.executable, ROOT / "run.py", *words], capture_output=True, text=True, check=False)
     return f"{name}: {'done' if ended.returncode == 0 else f'exit {ended.returncode}: {ended.stderr.strip()}'}"
 

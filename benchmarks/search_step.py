@@ -40,6 +40,7 @@ from benchmarks.measuring import (
     unit,
     write,
 )
+from nas_lightning.capture.graphs import has_graphs
 from nas_lightning.capture.policy import Setting
 from nas_lightning.core import draws
 from nas_lightning.core.bilevel import Hypergradient, Loss, Tensors
@@ -181,7 +182,7 @@ class Searching:
         images, targets = self.train_batch
         mixing, active = self._mixing({name: a.detach() for name, a in self.arch.items()}, "weights")
         F.cross_entropy(self.passes(images, mixing, active), targets).backward()
-        self.passes.release(active)
+        self.passes.release()
         self.sgd.step()
         self.sgd.zero_grad()
         self.num_steps += 1
@@ -253,7 +254,10 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     add_number(parser, "stage-cells", 5, "cells a stage, in nasbench201")
     parser.add_argument("--nodes", type=int, metavar="N", help="intermediate nodes of a cell (default: of the space)")
     add_number(parser, "samples", 4, "steps a round where the draw decides what is computed")
-    return parser.parse_args(words)
+    options = parser.parse_args(words)
+    if options.graph and not has_graphs(torch.device(options.device)):
+        parser.error(f"--graph: there are no CUDA graphs on {options.device}")
+    return options
 
 
 def check_equal(bench: Bench) -> None:

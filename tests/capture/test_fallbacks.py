@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from graphed_toy import REPLACED, Toy, batch, graphed_of, mixing_of, same, state, toy
 from nas_lightning.capture import stand_in
@@ -68,12 +69,23 @@ def hooked(module):
         handle.remove()
 
 
+@contextmanager
+def globally_hooked():
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def test_passes_that_a_replay_would_falsify_are_eager(recwarn):
     module = toy()
     graphed, inputs = graphed_of(module), {"x": batch(0), "mixing": mixing_of(0)}
     blocks = {
         "anomaly mode": torch.autograd.detect_anomaly(check_nan=False),
         "torch's hooks on modules": hooked(module),
+        "torch's global hooks on modules": globally_hooked(),
+        "a dispatch mode, such as a counter of operators": FlopCounterMode(display=False),
         "gradients of second order": plain_autograd(),
     }
     for reason, block in blocks.items():

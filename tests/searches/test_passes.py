@@ -12,12 +12,16 @@ import nas_lightning as nl
 from capture_safety import on_meta, refused_on_meta
 from cases import build_space, images, random_mixing, tiny_supernet
 from every_method import METHODS, QUICK, STEERED
-from nas_lightning.capture import stand_in
+from nas_lightning.capture import CaptureError, stand_in
+from nas_lightning.capture.graphs import Recorder, Recorders
+from nas_lightning.config.compose import as_dict
 from nas_lightning.core import draws
 from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.regularizers import Noise
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.passes import SupernetPasses
 from nas_lightning.spaces import NasBench201Space
+from nas_lightning.tasks.run import run_task
 from whole_runs import cut_off_and_resumed_equals_whole
 
 QUICKLY = ("darts", "darts_2nd", "sdarts_adv", "noisy_darts", "sgas", "gdas", "darts_pt")
@@ -59,7 +63,7 @@ def test_a_search_is_that_of_eager_code(tiny, tmp_path, method):
         searched(tiny, method, tmp_path / setting, setting)
         found.append(outcome(tmp_path / setting))
     (rows, eager, plain), (others, graphed, summary) = found
-    assert summary["search"]["graph"] == "on"
+    assert summary["search"]["graph"].startswith("on")
     assert "graph" not in plain["search"]
     assert plain["config_hash"] == summary["config_hash"]
     assert summary["genotype"] == plain["genotype"]
@@ -106,6 +110,20 @@ def test_a_rollback_copies_into_what_the_graphs_read(tiny, tmp_path, caplog):
     assert len(captured) == 5, captured
 
 
+def test_a_run_by_graphs_serves_machines_without_them(tiny, tmp_path):
+    """What was searched with graph=required is selected from, and goes on, with another setting."""
+    words = [*tiny, "task=search", "search.epochs=1", "graph=required"]
+    with stand_in():
+        first = nl.search(nl.compose(words), run_dir=tmp_path / "run")
+    run_task(
+        as_dict(nl.compose(["task=select", f"run={tmp_path / 'run'}", "trainer=cpu"])), RunFolder(tmp_path / "one")
+    )
+    selected = json.loads((tmp_path / "one" / "summary.json").read_text())
+    assert selected["genotype"] == first.genotype.to_dict()
+    summary = nl.resume(tmp_path / "run", ["graph=off"])
+    assert summary["genotype"] == first.genotype.to_dict()
+
+
 # Single passes --------------------------------------------------------------------------------------------------------
 
 
@@ -150,7 +168,7 @@ def trained(setting, none, steps=3, momentum=0.9):
             with draws.keyed(0, step, "weights"):
                 outputs = passes(images(seed=step), mixing, active)
             outputs.sin().sum().backward()
-            passes.release(active)
+            passes.release()
             sgd.step()
             sgd.zero_grad()
     momenta = {name: sgd.state[p].get("momentum_buffer") for name, p in net.named_parameters()}
@@ -189,6 +207,79 @@ def test_masks_of_a_selector_need_one_graph():
             expected = eager(images(), mixing, active)
             torch.testing.assert_close(passes(images(), mixing, active), expected, rtol=0, atol=1e-12)
     assert passes.policy.captures == 1
+
+
+@pytest.mark.parametrize(("divisor", "captures"), [(1, 1), (2, 0)])
+def test_a_mask_that_empties_an_edge_takes_its_bypass_with_it(divisor, captures):
+    """With partial channels: then no graph holds it."""
+    space = build_space("s3").variant(partial_channels=divisor)
+    passes, _ = passes_of(space=space)
+    eager, _ = passes_of("off", space=space)
+    passes.supernet.eval(), eager.supernet.eval()
+    active = {name: choice.mask.clone() for name, choice in space.choices.items()}
+    active["normal"][0] = active["reduce"][3] = False
+    with stand_in(), torch.no_grad():
+        found = passes(images(), random_mixing(space), active)
+    torch.testing.assert_close(found, eager(images(), random_mixing(space), active), rtol=0, atol=1e-12)
+    assert passes.policy.captures == captures
+
+
+def test_a_failed_capture_leaves_undrawn_weights_alone(monkeypatch):
+    """The first drawn path finds that nothing can be captured, and is computed eagerly with weights of 0."""
+    space = build_space("s3")
+    passes, _ = passes_of("auto")
+    monkeypatch.setattr(Recorder, "capture", lambda self, run: (_ for _ in ()).throw(CaptureError("no")))
+    active = drawn(space, 0, none=False)
+    with stand_in():
+        passes(images(), random_mixing(space), active).sin().sum().backward()
+        passes.release()
+    assert passes.policy.summary == "off: no"
+    learnt = {name for name, p in passes.supernet.named_parameters() if p.grad is not None}
+    eager, _ = passes_of("off")
+    eager(images(), random_mixing(space), active).sin().sum().backward()
+    assert learnt == {name for name, p in eager.supernet.named_parameters() if p.grad is not None}
+
+
+def test_a_run_that_fails_before_its_capture_is_no_error(monkeypatch):
+    passes, _ = passes_of("auto")
+
+    def out_of_memory(self, run):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    monkeypatch.setattr(Recorders, "warm_up", out_of_memory)
+    with stand_in(), torch.no_grad():
+        assert passes(images(), random_mixing(build_space("s3"))).isfinite().all()
+    assert passes.policy.summary == "off: the run before the capture failed (CUDA out of memory.)"
+
+
+def test_a_path_without_the_options_of_a_learning_regularizer_is_eager():
+    """Its parameters would get a gradient of zeros, and then decay."""
+    space = build_space("s3")
+    noise = Noise("skip_connect", 0.5, learnable=True)
+    noise.build(space)
+    passes, _ = passes_of("required", (noise,), space)
+    active = {name: torch.zeros_like(choice.mask) for name, choice in space.choices.items()}
+    for kept in active.values():
+        kept[:, 2] = True  # separable convolutions alone
+    with stand_in():
+        passes(images(), random_mixing(space), active).sum().backward()
+    assert noise.rho["normal"].grad is None
+    assert passes.policy.passing == ["a drawn path, and a regularizer that learns"]
+
+
+def test_many_decisions_are_not_too_many_captures():
+    space = build_space("s3")
+    passes, opened = passes_of()
+    with stand_in(), torch.no_grad():
+        for row in range(14):
+            for option in range(1, 3):
+                for mode in (True, False):
+                    opened.active = {name: choice.mask.clone() for name, choice in space.choices.items()}
+                    opened.active["normal"][row, option] = False
+                    passes.supernet.train(mode)
+                    passes(images(2), random_mixing(space), opened.active)
+    assert passes.policy.captures == 56
+    assert passes.policy.summary == "on"
 
 
 def test_decisions_are_captured_anew_and_cost_nothing():

@@ -120,3 +120,16 @@ def test_what_changes_between_two_passes_is_seen(change):
         outputs.append(net(images(), mixing))
         assert not torch.allclose(before, outputs[-1])
     torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=1e-10)
+
+
+def test_a_plan_of_a_validation_serves_a_training():
+    """Constants made in inference mode could not be saved for a gradient."""
+    space = build_space("s3")
+    net = tiny_supernet(space, layers=1).eval()
+    net.cells[0].engine = waves
+    mixing = random_mixing(space)
+    with torch.inference_mode():
+        net(images(), mixing)
+    leaves = {name: weights.requires_grad_() for name, weights in mixing.items()}
+    net(images(), leaves).sin().sum().backward()
+    assert leaves["reduce"].grad.abs().sum() > 0

@@ -21,7 +21,10 @@ from nas_lightning.training.workbench import Workbench, callback_of
 
 QUIET: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0}
 """Arguments of the Trainers of an analysis, which log, save and validate nothing."""
-TAKEN = ("analysis", "trainer", "epoch", "runs", "trusted", "sweep", "sweep_limit", "skip_finished", "candidates")
+TAKEN = (
+    *("analysis", "trainer", "graph", "epoch", "runs", "trusted"),
+    *("sweep", "sweep_limit", "skip_finished", "candidates"),
+)
 """Keys that `task=analyse` reads from its own command if it analyses a supernet; all others are those of that run."""
 
 

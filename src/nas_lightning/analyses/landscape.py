@@ -33,7 +33,7 @@ from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
 
-TAKEN = ("landscape", "trainer", "epoch", "runs", "trusted", "sweep", "skip_finished", "candidates")
+TAKEN = ("landscape", "trainer", "graph", "epoch", "runs", "trusted", "sweep", "skip_finished", "candidates")
 """Keys that `task=landscape` reads from its own command; all others are those of the run."""
 FRACTIONS = (0.25, 0.5, 1.0)
 """Distances from the centre, as shares of the radius, at which mean values are reported."""

@@ -21,7 +21,7 @@ Tensors = Mapping[str, Tensor]
 Function = Callable[[Tensors, Tensors, Any], Outputs]
 """(weights, inputs, options) → outputs."""
 LIMIT = 50
-"""Captures of one module; more means that something in the key changes all the time."""
+"""Captures of one module, or since `renew`; more means that something in the key changes all the time."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,12 @@ class Graphed:
         self._shapes: dict[_Key, Hashable] = {}
         self._captured: list[_Key] = []
         self._cause = ""
+        self._count = 0
+
+    def renew(self) -> None:
+        """Forget all graphs on purpose: the passes from here on are others, and their captures are counted anew."""
+        self.reset()
+        self._count = 0
 
     def reset(self) -> None:
         """Forget all graphs, and free their memory."""
@@ -102,6 +108,7 @@ class Graphed:
                 direct = weights is None or all(map(_shares_memory, used, own))
                 section = self._section(known, inputs, used, direct, options, frozen)
                 if section is not None:
+                    self.policy.replayed += 1
                     return section([*inputs.values(), *used])
         everything = {**dict(self._module.named_parameters()), **(weights or {})}
         if frozen:
@@ -128,6 +135,7 @@ class Graphed:
         addresses = known.addresses()
         if addresses != self._addresses:  # the graphs read memory that is not the module's any more
             self._sections.clear()
+            self._graphs = None  # a pool without a live graph is not captured into again
             self._addresses = addresses
         device = next(iter(inputs.values())).device
         given = [*inputs.values(), *used]
@@ -146,7 +154,7 @@ class Graphed:
         )
         shapes = tuple((t.shape, t.stride()) for t in inputs.values())
         if self._shapes.setdefault(key, shapes) != shapes:
-            log.debug("cuda graph: another shape, computed eagerly: %s", shapes)
+            self.policy.skip("another number of images")
             return None
         section = self._sections.get((key, shapes))
         if section is None and self._may_capture(device):
@@ -155,7 +163,7 @@ class Graphed:
 
     def _may_capture(self, device: torch.device) -> bool:
         """Check what stands against a capture, and tell the policy."""
-        too_many = self.policy.captures >= self._limit
+        too_many = self._count >= self._limit
         self.policy.refuse_any(
             [
                 reason_of_device(device),
@@ -190,6 +198,7 @@ class Graphed:
             self.policy.refuse(str(error))
             return None
         self.policy.captures += 1
+        self._count += 1
         self._cause = "other addresses" if key in self._captured else _cause(key, self._captured)
         log.info(
             "cuda graph %d: %s %s, %d gradients; %s",
@@ -214,6 +223,10 @@ def _of_this_pass(known: Structure) -> str | None:
         return "forward-mode differentiation"
     if torch.is_anomaly_enabled():
         return "anomaly mode"
+    if torch._C._len_torch_dispatch_stack():
+        return "a dispatch mode, such as a counter of operators"
+    if torch.nn.modules.module._has_any_global_hook():
+        return "torch's global hooks on modules"
     return "torch's hooks on modules" if known.has_hooks() else None
 
 

@@ -46,6 +46,11 @@ class Graphs(Protocol):
         """Return a new graph."""
 
 
+def failed(what: str, error: BaseException) -> CaptureError:
+    """Return the error of a capture for one of torch's, in one line."""
+    return CaptureError(f"{what} failed ({(str(error).strip() or type(error).__name__).splitlines()[0]})")
+
+
 class CudaGraph:
     """A `torch.cuda.CUDAGraph`."""
 
@@ -55,13 +60,15 @@ class CudaGraph:
 
     def capture(self, run: Run) -> Tensors:
         """Capture `run` on the side stream; see `Graph`."""
+        before = torch.cuda.current_stream(self._stream.device)
         try:
             # thread_local: a thread of the loader that pins memory meanwhile does no harm.
             with torch.cuda.graph(self._graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 return run()
         except RuntimeError as error:  # also torch.cuda.OutOfMemoryError
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise CaptureError(f"the capture failed ({reason})") from error
+            # A capture that broke raises again at its end, before it gives the stream back: the cause is the context.
+            torch.cuda.set_stream(before)
+            raise failed("the capture", error.__context__ or error) from error
 
     def replay(self) -> None:
         """Launch the graph on the current stream."""

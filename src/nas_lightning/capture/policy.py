@@ -36,6 +36,8 @@ class Policy:
         reason: Why nothing is captured any more; None while it may be.
         passing: Why single passes were computed eagerly, each reason once.
         captures: Number of captures so far.
+        replayed: Number of passes that were replayed.
+        eager: Number of passes that were computed eagerly although graphs were on.
     """
 
     def __init__(self, setting: Setting, key: str) -> None:
@@ -43,7 +45,7 @@ class Policy:
         self.key = key
         self.reason: str | None = f"{key}=off" if setting == "off" else None
         self.passing: list[str] = []
-        self.captures = 0
+        self.captures = self.replayed = self.eager = 0
 
     def refuse(self, reason: str) -> None:
         """Capture nothing from now on; say so once.
@@ -64,7 +66,8 @@ class Policy:
             self.refuse(reason)
 
     def skip(self, reason: str) -> None:
-        """Note that a pass was computed eagerly; say so once for each reason."""
+        """Note that a pass is computed eagerly; say so once for each reason."""
+        self.eager += 1
         if reason not in self.passing:
             self.passing.append(reason)
             log.info("engine: cuda graph off for single passes: %s", reason)
@@ -72,7 +75,12 @@ class Policy:
     @property
     def summary(self) -> str:
         """Return how the passes were computed, for a summary."""
-        return "on" if self.reason is None else f"off: {self.reason}"
+        if self.reason is not None:
+            return f"off: {self.reason}"
+        if not self.eager:
+            return "on"
+        share = 100 * self.replayed / (self.replayed + self.eager)
+        return f"on for {share:.0f} % of the passes; eager: {', '.join(self.passing)}"
 
 
 def reason_of_module(module: nn.Module) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas_lightning.capture.graphs import Graphs
+from nas_lightning.capture.graphs import Graphs, failed
 from nas_lightning.capture.structure import autocast_of
 from nas_lightning.capture.trace import CaptureError
 from nas_lightning.core import constants, draws
@@ -93,7 +93,12 @@ class Section:
                     torch._foreach_copy_(list(buffers), kept)
 
     def _capture(self, graphs: Graphs) -> None:
-        graphs.warm_up(self._warm_up)
+        try:
+            graphs.warm_up(self._warm_up)
+        except CaptureError:
+            raise
+        except RuntimeError as error:  # also torch.cuda.OutOfMemoryError: eager code needs less
+            raise failed("the run before the capture", error) from error
         self._forget()
         self._sealed = self._drawn_for_this_pass = True
         self._forward, self._backward = graphs.graph(), graphs.graph()
@@ -130,7 +135,7 @@ class Section:
     def _run_backward(self) -> Sequence[Tensor | None]:
         wanted = [self.static[place] for place in self._learning]
         outputs = [t for t in self._live if t.requires_grad]
-        # As in eager code, where no block is open any more.
+        # As in eager code, whose backward passes leave autocast, too.
         with torch.autocast(self._kind, enabled=False) if self._autocast is not None else nullcontext():
             return torch.autograd.grad(outputs, wanted, self._grad_outputs, allow_unused=True)
 

@@ -86,7 +86,11 @@ def process_flags(kind: str) -> tuple[Any, ...]:
         backends.cuda.matmul.fp32_precision,
         backends.cudnn.benchmark,
         backends.cudnn.deterministic,
+        backends.cudnn.enabled,
+        backends.cuda.matmul.allow_fp16_reduced_precision_reduction,
+        backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
         torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
         autograd_is_plain(),
     )
 

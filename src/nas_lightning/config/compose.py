@@ -69,10 +69,16 @@ def rewrite(overrides: Sequence[str]) -> list[str]:
 KEYS_OF_TASKS = {
     "select": (
         *("task", "run", "epoch", "selector", "trainer", "logger", "tags", "trusted", "sweep", "skip_finished"),
-        "hydra",
+        *("graph", "hydra"),
     ),
-    "analyse": ("task", "run", "runs", "epoch", "analysis", "trainer", "trusted", "sweep", "skip_finished", "hydra"),
-    "landscape": ("task", "run", "runs", "epoch", "landscape", "trainer", "trusted", "sweep", "skip_finished", "hydra"),
+    "analyse": (
+        *("task", "run", "runs", "epoch", "analysis", "trainer", "trusted", "sweep", "skip_finished"),
+        *("graph", "hydra"),
+    ),
+    "landscape": (
+        *("task", "run", "runs", "epoch", "landscape", "trainer", "trusted", "sweep", "skip_finished"),
+        *("graph", "hydra"),
+    ),
     "export": ("task", "run", "export", "trusted", "sweep", "skip_finished", "hydra"),
     "predict": ("task", "run", "images", "predict", "trainer", "trusted", "sweep", "skip_finished", "hydra"),
 }

@@ -53,6 +53,15 @@ def _number_as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _off(value: Any) -> Any:
+    """Accept what YAML makes of an unquoted `off`."""
+    return "off" if value is False else value
+
+
+Graph = Annotated[Literal["auto", "off", "required"], BeforeValidator(_off)]
+"""Whether passes are replayed as CUDA graphs."""
+
+
 class RootConfig(Section):
     """The whole configuration."""
 
@@ -73,7 +82,7 @@ class RootConfig(Section):
     method: str
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(description="seed of everything random")
     engine: Literal["auto", "fast", "reference"]
-    graph: Literal["auto", "off", "required"] = "off"
+    graph: Graph = "off"
     threads: Count | None = Field(description="CPU threads of one operation; null: torch's default")
     sweep: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(description="folder of a sweep's members")
     sweep_limit: dict[str, Count] = Field(

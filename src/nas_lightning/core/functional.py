@@ -1,7 +1,7 @@
 """Small pure helpers on modules."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -34,6 +34,11 @@ def autograd_is_plain() -> bool:
 def autocasts(kind: str) -> bool:
     """Return whether operators on this device type are now under autocast; never on `meta`, which has none."""
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
+def without_autocast(kind: str) -> AbstractContextManager[Any]:
+    """Leave autocast on a device type, as backward passes do that take the types of their forward passes."""
+    return torch.autocast(kind, enabled=False) if autocasts(kind) else nullcontext()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nas_lightning.core.bilevel import Tensors
+from nas_lightning.core.functional import without_autocast
 
 
 @dataclass(frozen=True)
@@ -52,5 +53,8 @@ def gradients(
     grad_outputs: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
     """Return gradients of a scalar, or a vector-Jacobian product; zeros for unused inputs."""
-    found = torch.autograd.grad(loss, inputs, grad_outputs=grad_outputs, create_graph=create_graph, allow_unused=True)
+    with without_autocast(loss.device.type):
+        found = torch.autograd.grad(
+            loss, inputs, grad_outputs=grad_outputs, create_graph=create_graph, allow_unused=True
+        )
     return [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)]

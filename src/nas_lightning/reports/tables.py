@@ -36,6 +36,8 @@ RESULTS_NOTE = (
 )
 _NO_HASH = "no hash"
 _VARIANT_LENGTH = 60
+_NEUTRAL = ("graph", "checkpoint_minutes")
+"""Keys that affect no result, in whatever section."""
 
 # Column of the summary -> its title and decimals; a column without any value is not shown.
 _OPTIONAL = {
@@ -147,7 +149,7 @@ def _variants(hashes: Sequence[Any], runs: Sequence[str]) -> list[str]:
     # Runs without a hash may differ among themselves, so that none stands for all.
     configs = [{} if pd.isna(digest) else read_config(Path(run)) for digest, run in zip(hashes, runs, strict=True)]
     known = [config for config in configs if config]
-    keys = dict.fromkeys(key for config in known for key in config)
+    keys = dict.fromkeys(key for config in known for key in config if key.rpartition(".")[2] not in _NEUTRAL)
     differing = [key for key in keys if len({config.get(key) for config in known}) > 1]
     counts = Counter(pair for config in known for pair in config.items())
     texts = []

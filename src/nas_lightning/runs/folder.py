@@ -16,7 +16,7 @@ from nas_lightning.runs import checkpoints, documents, history, layout, lock, ta
 from nas_lightning.runs.files import write_text
 from nas_lightning.runs.tables import Row
 
-OUTSIDE_FINGERPRINT = ("trainer", "logger", "callbacks", "data", "threads", "trusted")
+OUTSIDE_FINGERPRINT = ("trainer", "logger", "callbacks", "data", "threads", "trusted", "graph")
 """Sections of the configuration that are not part of the fingerprint: changing them keeps the checkpoints valid."""
 
 SUMMARY: dict[str, Any] = {
@@ -164,6 +164,8 @@ class RunFolder:
         if not self.holds_run:
             return None
         kept = {key: value for key, value in self.config().items() if key not in OUTSIDE_FINGERPRINT}
+        if isinstance(kept.get("evaluation"), dict):
+            kept["evaluation"] = {key: value for key, value in kept["evaluation"].items() if key != "graph"}
         return hashlib.blake2b(json.dumps(kept, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def checkpoint(self, name: str) -> dict[str, Any] | None:

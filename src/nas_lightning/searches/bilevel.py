@@ -17,7 +17,7 @@ from nas_lightning.core import draws, ranks
 from nas_lightning.core.bilevel import Bilevel, Hypergradient, Loss, Tensors
 from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.decisions import Decisions, held_entries
-from nas_lightning.core.functional import evaluating, frozen_batch_stats, full_precision
+from nas_lightning.core.functional import evaluating, frozen_batch_stats, full_precision, without_autocast
 from nas_lightning.core.objective import Objective
 from nas_lightning.core.perturbation import Perturbation
 from nas_lightning.core.regularizer import Regularizer
@@ -281,8 +281,9 @@ class BilevelModule(PhaseModule):
             outputs = self.passes(images, mixing, active)
         loss = self.objective.loss(outputs, targets)
         self._finite.watch(loss)  # before the backward pass, which runs on the GPU while the flag is copied
-        self.manual_backward(loss)
-        self.passes.release(active)
+        with without_autocast(self.device.type):
+            self.manual_backward(loss)
+        self.passes.release()
         # Processes draw the same paths, so the same weights have gradients in each: the averages pair up.
         trained = [weight for weight in self.supernet.parameters() if weight.grad is not None]
         for weight, grad in zip(trained, self.reduce([weight.grad for weight in trained]), strict=True):  # type: ignore[misc]

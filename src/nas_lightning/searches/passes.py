@@ -7,7 +7,8 @@ for is therefore one of a few passes, which differ in the gradients that are tak
 A graph holds the options that decisions leave open. A drawn path (GDAS, RS-ws) or a mask of a selector (DARTS-PT) opens
 fewer, others in every pass: the graph then computes all, with weight 0 for those that are not active. To be exact,
 their running statistics stay where they were, and their weights get no gradient, so the optimizer leaves them alone.
-A path that holds `none` may cut further weights off from the loss, so a weight step on it is eager.
+What weights of 0 cannot say is eager; see `_reason_of_path`. One thing differs: an option that is not drawn must be
+finite, because 0 times infinity is not 0.
 Shapes: B images, R rows and O options of a choice.
 """
 
@@ -24,7 +25,7 @@ from nas_lightning.capture.graphs import Graphs, graphs_on, has_graphs
 from nas_lightning.capture.policy import Setting, reason_of_device, reason_of_processes, reason_of_regularizer
 from nas_lightning.core import ranks
 from nas_lightning.core.bilevel import Tensors
-from nas_lightning.core.choices import Active, Mixing
+from nas_lightning.core.choices import Active, Mixing, offset_key
 from nas_lightning.core.placed import placed
 from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.spaces.mixed import MixedOperation
@@ -61,7 +62,10 @@ class SupernetPasses:
         self._graphed = Graphed(self._compute, supernet, self.policy)
         self._edges = [m for m in supernet.modules() if isinstance(m, MixedOperation)]
         self._choices = {edge.edge.choice for edge in self._edges}
-        self._opened: dict[Hashable, Active] = {}
+        self._bypassing = any(edge.partial_channels > 1 for edge in self._edges)
+        self._current: Hashable = None
+        self._active: Active | None = None
+        self._released: list[nn.Module] = []
         self._operations = sorted({name for edge in self._edges for name in edge.names})
         if self.policy.reason is None:
             self.policy.refuse_any([*map(reason_of_regularizer, self._regularizers)])
@@ -91,22 +95,28 @@ class SupernetPasses:
         """
         if self.policy.reason is None:
             self.policy.refuse_any([reason_of_device(images.device), reason_of_processes(ranks.count())])
+        self._released = []
         if self.policy.reason is not None:
             return self._eager(images, mixing, active, weights, frozen)
         decided = self._decided()
         closed = [] if active is None else list(self._closed(active, decided))
         if closed:
             assert active is not None
-            if weights is None and not frozen and torch.is_grad_enabled() and self._cuts(active):
-                self.policy.skip("a drawn path holds `none`")
+            learns = weights is None and not frozen and torch.is_grad_enabled()
+            bypassed = self._bypassing or any(offset_key(name) in mixing for name in self._choices)
+            reason = self._reason_of_path(active, decided, learns, bypassed)
+            if reason is not None:
+                self.policy.skip(reason)
                 return self._eager(images, mixing, active, weights, frozen)
+            self._released = closed if learns else []
             mixing = mixing | {n: mixing[n] * placed(active[n], mixing[n].device) for n in self._choices}
         moving = [norm for norm in _norms(closed) if norm.training and norm.track_running_stats]
         buffers = [buffer for norm in moving for buffer in norm.buffers()]
         before = [buffer.clone() for buffer in buffers]
         opened = None if decided is None else tuple((name, _flags(decided[name])) for name in sorted(self._choices))
-        if decided is not None:
-            self._opened[opened] = decided
+        if opened != self._current:  # decisions do not come back, but for a rollback
+            self._current, self._active = opened, decided
+            self._graphed.renew()
         outputs = self._graphed(
             {IMAGES: images, **{_PREFIX + name: value for name, value in mixing.items()}},
             weights,
@@ -118,16 +128,11 @@ class SupernetPasses:
             torch._foreach_copy_([buffer.data for buffer in buffers], before)
         return outputs
 
-    def release(self, active: Active | None) -> None:
-        """Take the gradients from the weights of options that are not active: no pass has computed these.
-
-        Args:
-            active: Options that the pass computed; None for all.
-        """
-        if self.policy.reason is None and active is not None:
-            for operation in self._closed(active, self._decided()):
-                for parameter in operation.parameters():
-                    parameter.grad = None
+    def release(self) -> None:
+        """Take the gradients of the last pass from the weights of options that were not active in it."""
+        for operation in self._released:
+            for parameter in operation.parameters():
+                parameter.grad = None
 
     def graphs(self) -> Graphs | None:
         """Return what makes graphs for other functions of the supernet; None where nothing is captured."""
@@ -148,18 +153,30 @@ class SupernetPasses:
 
     def _compute(self, weights: Any, inputs: Any, options: Any) -> Tensor:
         mixing = {name.removeprefix(_PREFIX): value for name, value in inputs.items() if name != IMAGES}
-        active = self._opened.get(options[1])
-        outputs: Tensor = functional_call(self.supernet, dict(weights), (inputs[IMAGES], mixing, active))
+        outputs: Tensor = functional_call(self.supernet, dict(weights), (inputs[IMAGES], mixing, self._active))
         return outputs
 
-    def _cuts(self, active: Active) -> bool:
-        """Return whether some edge computes nothing but `none`, or nothing at all."""
+    def _reason_of_path(self, active: Active, decided: Active | None, learns: bool, bypassed: bool) -> str | None:
+        """Return why weights of 0 would not do for options that are not active; None if they do.
+
+        Args:
+            active: Options that are active.
+            decided: Options that decisions leave open; None for all.
+            learns: Whether gradients of the weights are taken for an optimizer.
+            bypassed: Whether something but the operations enters the sum of an edge: channels or an offset.
+        """
+        if learns and any(True for part in self._regularizers for _ in part.parameters()):
+            return "a drawn path, and a regularizer that learns"
         flags = {name: kept.tolist() for name, kept in active.items()}
+        opened = None if decided is None else {name: kept.tolist() for name, kept in decided.items()}
         for edge in self._edges:
-            on = zip(flags[edge.edge.choice][edge.edge.row], edge.operations, strict=False)
-            if not any(kept and not isinstance(operation, Zero) for kept, operation in on):
-                return True
-        return False
+            choice, row = edge.edge.choice, edge.edge.row
+            on = [op for kept, op in zip(flags[choice][row], edge.operations, strict=False) if kept]
+            if not on and (opened is None or any(opened[choice][row])) and (bypassed or self._regularizers):
+                return "an edge that a mask empties"  # what bypasses its operations, and its hooks, go with it
+            if learns and all(isinstance(operation, Zero) for operation in on):
+                return "a drawn path holds `none`"  # which may cut other weights off from the loss
+        return None
 
     def _closed(self, active: Active, decided: Active | None) -> Iterator[nn.Module]:
         """Yield the operations that decisions leave open and that are not active."""

@@ -5,13 +5,12 @@ shared stacks, L slots, which are the nodes that its edges enter, or the edges t
 """
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from nas_lightning.core.choices import Choice
-from nas_lightning.core.functional import autocasts
+from nas_lightning.core.functional import without_autocast
 from nas_lightning.spaces.wave_plan import Plan, Stack, Wave
 
 
@@ -124,7 +123,6 @@ class Layout:
 
 def product(matrix: Tensor, y: Tensor, total: Tensor | None) -> Tensor:
     """Multiply [L, K] by each image of [B, K, N], and add it to `total` [B, L, N] if there is one."""
-    kind = y.device.type
-    with torch.autocast(kind, enabled=False) if autocasts(kind) else nullcontext():  # sums keep the type of their terms
+    with without_autocast(y.device.type):  # sums keep the type of their terms
         matrices = matrix.to(y.dtype).expand(len(y), -1, -1)
         return torch.bmm(matrices, y) if total is None else torch.baddbmm(total, matrices, y)

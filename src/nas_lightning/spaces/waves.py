@@ -85,7 +85,8 @@ class _Waves(CellPass):
             plan = plan_waves(self.cell.choice, edges, self.mix.active, hooked)
             if len(kept) == _KEPT:
                 del kept[next(iter(kept))]
-            kept[key] = Layout(plan, self.cell.choice, bool(self.edge_hooks), self.weights)
+            with torch.inference_mode(False):  # no training could use constants that a validation has made
+                kept[key] = Layout(plan, self.cell.choice, bool(self.edge_hooks), self.weights)
         constants.keep(kept[key])
         return kept[key]
 

@@ -52,6 +52,12 @@ DECISIVE = (
     *("precision", "sync_batchnorm"),
 )
 """Arguments of the Trainer that affect results."""
+NEUTRAL = ("checkpoint_minutes", "graph")
+"""Keys of `search` and of recipes that affect none."""
+
+
+def _decisive(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if key not in NEUTRAL}
 
 
 def comparable_hash(plain: Mapping[str, Any]) -> str:
@@ -65,8 +71,9 @@ def comparable_hash(plain: Mapping[str, Any]) -> str:
         shared["callbacks"] = plain["callbacks"]
     # Checkpoint times and graphs do not affect results, and older configurations lack the keys.
     for section in ("search", "evaluation"):
-        neutral = ("checkpoint_minutes", "graph")
-        shared[section] = {key: value for key, value in plain[section].items() if key not in neutral}
+        shared[section] = _decisive(plain[section])
+    if shared.get("candidates") and shared["candidates"].get("evaluation"):
+        shared["candidates"] = {**plain["candidates"], "evaluation": _decisive(plain["candidates"]["evaluation"])}
     # Nor does the place of the images or how they are loaded.
     shared["data"] = {k: v for k, v in plain["data"].items() if k not in (*LOADING_KEYS, "root", "download")}
     return hashlib.blake2b(json.dumps(identity(shared), sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -60,7 +60,7 @@ def _override_resumed(config: dict[str, Any], override: str) -> None:
         added = as_dict(compose([override]))["logger"]
         config["logger"] = {**config["logger"], **added} if override.startswith("+") else added
         return
-    loading = [f"data.{name}" for name in LOADING_KEYS]
+    loading = ["graph", "evaluation.graph", *(f"data.{name}" for name in LOADING_KEYS)]
     allowed = key.startswith("trainer.") or key in loading or key.split(".")[0] == "logger"
     if not allowed:
         raise ConfigError(
@@ -71,6 +71,8 @@ def _override_resumed(config: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{override}: '{text}' cannot be read as a value") from error
+    if key in ("graph", "evaluation.graph") and value is False:  # YAML's reading of `off`
+        value = "off"
     node = config
     *path, last = key.split(".")
     for name in path:

@@ -7,6 +7,7 @@ from nas_lightning.runs.folder import config_of_another_run
 SELECTION_SECTIONS = (
     "selector",
     "trainer",
+    "graph",
     "logger",
     "epoch",
     "tags",
