@@ -180,12 +180,12 @@ OPERATORS = {
 """Operators of a first-order step with three cells: of the reference exactly, of the fast engine at most."""
 
 
-TWIN = "darts_nonone"
-"""Takes as long as `darts` and differs in one operation."""
+GOALS = ("darts", "s3", "nasbench201")
+"""The spaces that have goals: the others are counted with the slow tests."""
 
 
 @pytest.mark.parametrize(
-    "space", [*(name for name in OPERATORS if name != TWIN), pytest.param(TWIN, marks=pytest.mark.slow)]
+    "space", [pytest.param(name, marks=[] if name in GOALS else pytest.mark.slow) for name in OPERATORS]
 )
 def test_operators_of_a_step(module, space):
     """A change of the reference's number is one of what is computed; one of the fast engine's should go down."""
@@ -289,7 +289,13 @@ def step(search):
     search.progress.num_steps += 1
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "random_search"])
+ONE_OF_EACH_KIND = ("darts", "darts_2nd", "sdarts_adv", "pc_darts", "sgas", "gdas")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(m, marks=[] if m in ONE_OF_EACH_KIND else pytest.mark.slow) for m in METHODS if m != "random_search"],
+)
 def test_no_step_makes_the_host_wait(tiny, tmp_path, counting, method):
     """Neither a number read nor a tensor copied, in a second step: the first sets up what is set up only once."""
     search = module_on_meta(tiny, tmp_path / "run", method)

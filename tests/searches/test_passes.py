@@ -24,7 +24,7 @@ from nas_lightning.spaces import NasBench201Space
 from nas_lightning.tasks.run import run_task
 from whole_runs import cut_off_and_resumed_equals_whole
 
-QUICKLY = ("darts", "darts_2nd", "sdarts_adv", "noisy_darts", "sgas", "gdas", "darts_pt")
+QUICKLY = ("darts_2nd", "noisy_darts", "darts_pt")
 """One of each kind: the others take as long and differ in what is outside of the graphs."""
 SAMPLED = ("gdas", "rs_ws", "rsps", "setn")
 """Their graphs compute all options, with weight 0 for those that are not drawn: another order of summation."""
@@ -80,6 +80,7 @@ def test_a_search_is_that_of_eager_code(tiny, tmp_path, method):
     assert moments[0] == moments[1]
 
 
+@pytest.mark.slow
 def test_a_resumed_search_captures_anew(tiny, tmp_path):
     """Graphs are no part of a checkpoint."""
     words = [*tiny, "task=search", "search.epochs=2", "graph=required"]
