@@ -53,6 +53,9 @@ DECISIVE = (
 )
 """Arguments of the Trainer that affect results."""
 
+ADDED = {"split_folders": True, "skip_unreadable": False, "white": None, "background": 255}
+"""Keys of the data that older configurations lack, with the values that they stand for."""
+
 
 def comparable_hash(plain: Mapping[str, Any]) -> str:
     """Hash what runs must share in their configuration to be averaged: all that affects results, without the seed."""
@@ -68,5 +71,6 @@ def comparable_hash(plain: Mapping[str, Any]) -> str:
         neutral = ("checkpoint_minutes", "graph")
         shared[section] = {key: value for key, value in plain[section].items() if key not in neutral}
     # Nor does the place of the images or how they are loaded.
-    shared["data"] = {k: v for k, v in plain["data"].items() if k not in (*LOADING_KEYS, "root", "download")}
+    data = {k: v for k, v in plain["data"].items() if k not in (*LOADING_KEYS, "root", "download")}
+    shared["data"] = {key: value for key, value in data.items() if key not in ADDED or value != ADDED[key]}
     return hashlib.blake2b(json.dumps(identity(shared), sort_keys=True).encode(), digest_size=4).hexdigest()
