@@ -62,9 +62,8 @@ def subfolders(folder: Path) -> list[str]:
 
 def count_words(left_out: Counter[str]) -> str:
     """Return, e.g., `52 left out (50 .heic, 2 .txt)`; nothing if all files are read."""
-    reasons = [f"{count} {reason}" for reason, count in sorted(left_out.items(), key=lambda item: (-item[1], item[0]))][
-        :5
-    ]
+    ordered = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    reasons = [f"{count} {reason}" for reason, count in ordered[:5]]
     more = ", …" if len(left_out) > 5 else ""
     return f"{left_out.total()} left out ({', '.join(reasons)}{more})" if left_out else ""
 
