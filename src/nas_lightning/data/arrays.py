@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional
 
 from nas_lightning.core.errors import DataError
 from nas_lightning.data.base import ImageData, Transform, channel_statistics
+from nas_lightning.data.checks import require_contrast, warn_unlike
 from nas_lightning.data.preprocessing import Preprocessing
 from nas_lightning.data.transforms import CropAndFlip
 
@@ -58,7 +59,9 @@ class Arrays(ImageData):
 
         self._images = {"train": train, "test": test}
         self.in_channels, self.image_size = train.shape[1], train.shape[2]
+        require_contrast(train, f"data.path={self.path}")
         self.mean, self.std = channel_statistics(train)
+        warn_unlike(test, self.mean, self.std, f"data.path={self.path}: {names[2]}")
         self.class_names = tuple(str(label) for label in range(self.num_classes))
 
     def _augmentation(self) -> list[Transform]:

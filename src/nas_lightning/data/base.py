@@ -20,6 +20,8 @@ from nas_lightning.data.transforms import BatchTransform, Cutout, Standardise
 
 Part = Literal["train", "test"]
 Transform = Callable[[Any], Any]
+NAMED = 6
+"""Classes named in the line about the images."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class ImageData:
         mean: of the training images, one a channel, on a scale where 1.0 is white; None where a user's own transforms
             normalise.
         std: likewise, the standard deviation.
+        notes: what else to tell of what was found, such as the number of files that are not read.
         shape: of a published set, known before it is read; None where it has to be read.
     """
 
@@ -86,6 +89,7 @@ class ImageData:
     test_labels: np.ndarray
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     _images: dict[Part, Sequence[Any] | Tensor]
     _prepared = False
@@ -99,6 +103,14 @@ class ImageData:
         if not self._prepared:
             self._load()
             self._prepared = True
+
+    def found(self) -> str:
+        """Return one line about the images: their classes, their number, and what was left out."""
+        self.prepare()
+        train, test = len(self.train_labels), len(self.test_labels)
+        names = ", ".join(self.class_names[:NAMED]) + (", …" if self.num_classes > NAMED else "")
+        counts = f"{train + test} images ({train} to train on, {test} to test on)"
+        return " · ".join([f"{self.num_classes} classes: {names}", counts, *self.notes])
 
     def dataset(self, part: Part, augment: bool, cutout: int = 0) -> Dataset[tuple[Tensor, int]]:
         """Return a dataset of (normalised float32 image [C, H, W], label); `BatchedImages` where that is possible.

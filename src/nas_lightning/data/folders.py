@@ -1,45 +1,32 @@
 """Read image files from one folder a class: the user's photos, and ImageNet."""
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from PIL import Image
 from pydantic import Field
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from nas_lightning.core.errors import DataError
-from nas_lightning.data.base import ImageData, Shape, Transform, channel_statistics
-from nas_lightning.data.preprocessing import Preprocessing, open_image, read_upright
+from nas_lightning.data.base import ImageData, Part, Shape, Transform, channel_statistics
+from nas_lightning.data.checks import require_contrast, warn_unlike
+from nas_lightning.data.listing import Listing, count_words, list_images
+from nas_lightning.data.parts import find_parts
+from nas_lightning.data.preprocessing import Preprocessing, read_upright
 from nas_lightning.data.splits import stratified_cut
+from nas_lightning.data.survey import attempt, name_broken, sample, typical_size, white_level
 
-SAMPLE = 1000
-"""Images sampled to choose a size and to measure mean and deviation."""
+log = logging.getLogger(__name__)
 
 MEMORY = 2**30
 """Bytes of shrunk photos up to which they are kept instead of being decoded in every pass."""
-
-
-class Listing(NamedTuple):
-    """Image files of one part, with their labels.
-
-    Attributes:
-        paths: files, sorted by class, then by name.
-        labels: [N] int64, positions in `classes`.
-        classes: names of the class folders, sorted.
-    """
-
-    paths: list[str]
-    labels: np.ndarray
-    classes: tuple[str, ...]
 
 
 class Files(Sequence[Any]):
@@ -59,11 +46,12 @@ class Files(Sequence[Any]):
 class ImageFolder(ImageData):
     """Photos of any size, in one folder a class: PATH/<class>/*.jpg.
 
-    With PATH/train/<class> and PATH/test/<class> (or PATH/val/<class>, if there is no test folder) the parts
-    are taken from there; otherwise a fixed share of each class is the test part. Photos are turned upright,
-    made RGB and resized until their shorter side is 8/7 of `image_size`. Training takes a random square of
-    `image_size` from that, mirrored half of the time; testing takes the middle one. Photos so resized are
-    kept in memory if they need less than about 1 GiB.
+    With PATH/train/<class> and PATH/test/<class> (or PATH/val/<class>, if there is no test folder), in any capitals
+    and under other usual names, see `nas_lightning.data.parts`, the parts are taken from there; otherwise a fixed share
+    of each class is the test part. Hidden folders and those that systems leave behind are no classes. Photos are turned
+    upright, made RGB and resized until their shorter side is 8/7 of `image_size`. Training takes a random square of
+    `image_size` from that, mirrored half of the time; testing takes the middle one. Photos so resized are kept in
+    memory if they need less than about 1 GiB.
 
     Args:
         path: the folder.
@@ -71,6 +59,11 @@ class ImageFolder(ImageData):
             to a multiple of 8, within 16 to 224.
         test_fraction: share of each class for the test part if the folder has no test or val.
         follow_links: read what links name outside of the folder; without, they are refused.
+        split_folders: take folders named train, valid, test, … as parts; false: as classes.
+        skip_unreadable: leave out damaged photos, which are named; false: refuse them.
+        white: the value of white where pixels have more than 8 bits; null: the smallest of 255, 1023, 4095, 16383 and
+            65535 (1, 255 and 65535 for real numbers) that is not below any pixel of a sample.
+        background: grey level, 0 (black) to 255 (white), that shows where photos are transparent.
     """
 
     name = "image_folder"
@@ -81,48 +74,113 @@ class ImageFolder(ImageData):
         image_size: Annotated[int, Field(gt=0)] | None = None,
         test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2,
         follow_links: bool = False,
+        split_folders: bool = True,
+        skip_unreadable: bool = False,
+        white: Annotated[float, Field(gt=0)] | None = None,
+        background: Annotated[int, Field(ge=0, le=255)] = 255,
     ) -> None:
         self.path = path
         self.follow_links = follow_links
         self.wanted_size = image_size
         self.test_fraction = test_fraction
+        self.split_folders = split_folders
+        self.skip_unreadable = skip_unreadable
+        self.white = white
+        self.background = background
 
     def _load(self) -> None:
         if self.path is None:
             raise DataError("data.path=null: data=image_folder needs a folder of photos; give it with data.path=FOLDER")
-        train, test = self._parts(Path(self.path).expanduser())
-        sample = np.unique(np.linspace(0, len(train.paths) - 1, SAMPLE).astype(int))
-        self.image_size = self.wanted_size or typical_size([train.paths[i] for i in sample])
+        notes: list[str] = []
+        train, test = self._parts(Path(self.path).expanduser(), notes)
+        chosen = sample(train.paths)
+        self.image_size = self.wanted_size or typical_size([train.paths[i] for i in chosen])
+        if self.white is None:
+            self.white = white_level([train.paths[i] for i in chosen] + [test.paths[i] for i in sample(test.paths)])
+            notes += [] if self.white is None else [f"white is {self.white:g} (data.white)"]
         side = shorter_side(self.image_size)
-        read = partial(read_shrunk, side=side)
+        read = partial(read_shrunk, side=side, white=self.white, background=self.background)
 
         # Photos are resized once and kept if they fit: decoding is the slow part of a pass.
         small = (len(train.paths) + len(test.paths)) * 4 * side**2 <= MEMORY  # 3 channels, 4:3 photos
-        self._images = {
-            "train": read_all(train.paths, read) if small else Files(train.paths, read),
-            "test": read_all(test.paths, read) if small else Files(test.paths, read),
-        }
+        if small:
+            images: Sequence[Any] = self._read_all(train.paths + test.paths, read)
+            self._images = {"train": images[: len(train.paths)], "test": images[len(train.paths) :]}
+        else:
+            self._images = {"train": Files(train.paths, read), "test": Files(test.paths, read)}
         self.train_labels, self.test_labels = train.labels, test.labels
         self.class_names = train.classes
         self.in_channels, self.num_classes = 3, len(train.classes)
-        middles = [functional.center_crop(self._images["train"][i], [self.image_size]) for i in sample.tolist()]
-        self.mean, self.std = channel_statistics(torch.stack(middles))
-
-    def _parts(self, root: Path) -> tuple[Listing, Listing]:
-        example = "data.path=FOLDER with FOLDER/<class>/*.jpg"
-        subfolders = {entry.name for entry in root.iterdir() if entry.is_dir()} if root.is_dir() else set()
-        # Any other folder beside them makes all of them classes: a class may well be called `test`.
-        held_out = next((name for name in ("test", "val") if name in subfolders), None)
-        if held_out and "train" in subfolders and subfolders <= {"train", "test", "val"}:
-            links: dict[str, Any] = {"root": root, "follow_links": self.follow_links}
-            train = list_images(root / "train", example, least=2, **links)
-            return train, list_images(root / held_out, example, train.classes, **links)
-        both = list_images(root, example, least=2, follow_links=self.follow_links)
-        chosen = stratified_cut(both.labels, np.arange(len(both.paths)), self.test_fraction)
-        test, train = (
-            Listing([both.paths[i] for i in indices], both.labels[indices], both.classes) for indices in chosen
+        middles = self._middles("train", chosen)
+        require_contrast(middles, f"data.path={self.path}")
+        self.mean, self.std = channel_statistics(middles)
+        warn_unlike(
+            self._middles("test", sample(test.paths)), self.mean, self.std, f"data.path={self.path}: test images"
         )
+        self.notes = tuple(notes)
+
+    def _parts(self, root: Path, notes: list[str]) -> tuple[Listing, Listing]:
+        """List the files of both parts, and add to the notes what is left out."""
+        example = "data.path=FOLDER with FOLDER/<class>/*.jpg"
+        if not root.is_dir():
+            raise DataError(f"no folder {root}; give {example}")
+        parts = find_parts(root) if self.split_folders else None
+        links: dict[str, Any] = {"root": root, "follow_links": self.follow_links}
+        if parts is not None:
+            train = self._readable(list_images(parts.train, example, least=2, **links), 2)
+            test = self._readable(list_images(parts.test, example, train.classes, **links), 0)
+            left_out = train.left_out + test.left_out
+            notes += [f"{name} is not read" for name in parts.unused]
+        else:
+            both = self._readable(list_images(root, example, least=2, **links), 2)
+            left_out = both.left_out
+            test, train = map(both.select, stratified_cut(both.labels, np.arange(len(both.paths)), self.test_fraction))
+        notes += [count_words(left_out)] if left_out else []
         return train, test
+
+    def _readable(self, listing: Listing, least: int) -> Listing:
+        """Return a listing without damaged files, where they are to be skipped, and name those.
+
+        Raises:
+            DataError: None or too few of a class remain.
+        """
+        if not self.skip_unreadable:
+            return listing
+        found = attempt(partial(read_upright, mode="RGB", side=64, white=np.inf), listing.paths, keep=False)
+        broken = [
+            (path, error) for path, error in zip(listing.paths, found, strict=True) if isinstance(error, DataError)
+        ]
+        if not broken:
+            return listing
+        log.warning("data.skip_unreadable=true leaves out %s", name_broken(broken, len(found)))
+        log.info("left out: %s", ", ".join(path for path, _ in broken))
+        kept = listing.select(np.flatnonzero([error is None for error in found]))
+        counts = np.bincount(kept.labels, minlength=len(kept.classes))
+        if len(kept.paths) == 0 or counts.min() < least:
+            raise DataError(
+                f"data.skip_unreadable=true: class {kept.classes[counts.argmin()]} has {counts.min()} readable"
+                f" image(s), not {max(least, 1)} or more; repair images, or drop the class"
+            )
+        return kept._replace(left_out=kept.left_out + Counter({"unreadable": len(broken)}))
+
+    def _read_all(self, paths: Sequence[str], read: Callable[[str], Tensor]) -> list[Tensor]:
+        """Decode all files.
+
+        Raises:
+            DataError: Some cannot be read.
+        """
+        found = attempt(read, paths)
+        broken = [(path, error) for path, error in zip(paths, found, strict=True) if isinstance(error, DataError)]
+        if broken:
+            raise DataError(
+                f"data.path={self.path}: cannot use {name_broken(broken, len(paths))}; repair or remove them, or leave"
+                " out damaged ones with data.skip_unreadable=true"
+            )
+        return [image for image in found if isinstance(image, Tensor)]
+
+    def _middles(self, part: Part, chosen: Sequence[int]) -> Tensor:
+        """Return the middle squares of some images, uint8 [N, 3, S, S]."""
+        return torch.stack([functional.center_crop(self._images[part][i], [self.image_size]) for i in chosen])
 
     def _augmentation(self) -> list[Transform]:
         return [v2.RandomCrop(self.image_size), v2.RandomHorizontalFlip()]
@@ -132,7 +190,8 @@ class ImageFolder(ImageData):
 
     def preprocessing(self) -> Preprocessing:
         """Resize photos as those of the training were."""
-        return Preprocessing(3, self.image_size, shorter_side(self.image_size), shrink_on_decode=True)
+        side = shorter_side(self.image_size)
+        return Preprocessing(3, self.image_size, side, True, self.white, self.background)
 
 
 class ImageNet(ImageData):
@@ -168,7 +227,10 @@ class ImageNet(ImageData):
         links: dict[str, Any] = {"root": root, "follow_links": self.follow_links}
         train = list_images(root / "train", example, least=2, **links)
         test = list_images(root / "val", example, train.classes, **links)
-        self._images = {"train": Files(train.paths, read_rgb), "test": Files(test.paths, read_rgb)}
+        read = partial(read_upright, mode="RGB")
+        self._images = {"train": Files(train.paths, read), "test": Files(test.paths, read)}
+        left_out = train.left_out + test.left_out
+        self.notes = (count_words(left_out),) if left_out else ()
         self.train_labels, self.test_labels = train.labels, test.labels
         self.class_names = train.classes
         self.in_channels, self.num_classes = 3, len(train.classes)
@@ -189,114 +251,12 @@ class ImageNet(ImageData):
         return Preprocessing(3, self.image_size, shorter_side(self.image_size))
 
 
-def list_images(
-    folder: Path,
-    example: str,
-    classes: tuple[str, ...] | None = None,
-    least: int = 0,
-    root: Path | None = None,
-    follow_links: bool = False,
-) -> Listing:
-    """List the image files of each class folder, at any depth.
-
-    Args:
-        folder: the parent of the class folders.
-        example: a correct override, for the error messages.
-        classes: the only names allowed; None: those found, which must be two or more.
-        least: images that every class must have.
-        root: what links must stay within; None: `folder`.
-        follow_links: let links lead anywhere.
-
-    Raises:
-        DataError: There is no such folder, no image, an unknown or too small class, or a link out of `root`.
-    """
-    if not folder.is_dir():
-        raise DataError(f"no folder {folder}; give {example}")
-    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not _hidden(entry.name))
-    inside = os.path.realpath(root or folder)
-    for name in found:
-        if (folder / name).is_symlink() and not follow_links:
-            _require_inside(str(folder / name), inside)
-    files = {name: sorted(files_below(str(folder / name), inside, follow_links)) for name in found}
-    if not any(files.values()):
-        raise DataError(f"no images in class folders of {folder}; give {example}")
-    for name, paths in files.items():
-        if classes is not None and name not in classes:
-            raise DataError(f"{folder} has a class {name} that the training images lack; give {example}")
-        if len(paths) < least:
-            raise DataError(f"class {name} in {folder} has {len(paths)} image(s), not {least} or more; give {example}")
-    if classes is None:
-        if len(found) < 2:
-            raise DataError(f"{folder} has one class only ({found[0]}), not two or more; give {example}")
-        classes = tuple(found)
-    paths = [path for name in classes for path in files.get(name, [])]
-    labels = np.repeat(np.arange(len(classes)), [len(files.get(name, [])) for name in classes])
-    return Listing(paths, labels.astype(np.int64), classes)
-
-
-def files_below(folder: str, root: str, follow_links: bool) -> Iterator[str]:
-    """Yield image files at any depth, unsorted.
-
-    Raises:
-        DataError: A link leads out of `root`.
-    """
-    # Strings: Path objects would take minutes for ImageNet's million files.
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if _hidden(entry.name):
-                continue
-            if entry.is_symlink() and not follow_links:
-                _require_inside(entry.path, root)
-            if entry.is_dir(follow_symlinks=False):
-                yield from files_below(entry.path, root, follow_links)
-            elif entry.name.lower().endswith(IMG_EXTENSIONS):
-                yield entry.path
-
-
-def _require_inside(path: str, root: str) -> None:
-    """Refuse a link out of the folder that the user named, since its images could be anybody's.
-
-    Raises:
-        DataError: `path` leads out of `root`.
-    """
-    target = os.path.realpath(path)
-    if os.path.commonpath([target, root]) != root:
-        raise DataError(
-            f"{path} is a link to {target}, outside of {root}; copy it there, or trust the links with"
-            " data.follow_links=true"
-        )
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".")  # such as the ._photo.jpg that macOS leaves behind
-
-
 def shorter_side(middle: int) -> int:
     """Return the shorter side to resize to before a middle square is cut out: 256 for 224, as published."""
     return round(middle * 256 / 224)
 
 
-def read_rgb(path: str) -> Image.Image:
-    """Decode one file at its full size."""
-    with open_image(path) as image:
-        return image.convert("RGB")
-
-
-def read_shrunk(path: str, side: int) -> Tensor:
+def read_shrunk(path: str, side: int, white: float | None, background: int) -> Tensor:
     """Return one photo, upright, its shorter side resized to `side` pixels: uint8 [3, H, W]."""
-    return functional.pil_to_tensor(functional.resize(read_upright(path, "RGB", side), [side]))
-
-
-def read_all(paths: Sequence[str], read: Callable[[str], Tensor]) -> list[Tensor]:
-    """Decode files in parallel; threads suffice, since PIL releases the interpreter lock while it decodes."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(read, paths))
-
-
-def typical_size(paths: Sequence[str]) -> int:
-    """Return the median of the shorter sides, rounded down to a multiple of 8, within 16 to 224 pixels."""
-    shorter = []
-    for path in paths:
-        with open_image(path) as image:  # reads the header only
-            shorter.append(min(image.size))
-    return int(np.clip(np.median(shorter) // 8 * 8, 16, 224))
+    image = read_upright(path, "RGB", side, white, background)
+    return functional.pil_to_tensor(functional.resize(image, [side]))

@@ -1,6 +1,7 @@
 """Label image files with a trained network."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from nas_lightning.core.errors import DataError
-from nas_lightning.data.folders import files_below
+from nas_lightning.data.listing import EXTENSIONS, count_words, files_below
 from nas_lightning.data.preprocessing import Preprocessing
+from nas_lightning.data.survey import attempt, sample
 from nas_lightning.runs import tables
+
+SAMPLED = 100
+"""Files that are compared with the training images before all are labelled."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +56,39 @@ class _Images(Dataset[tuple[str, Tensor | None, str]]):
             return path, None, str(error)
 
 
-def image_files(images: str | Path) -> list[str]:
+def image_files(images: str | Path, left_out: Counter[str] | None = None) -> list[str]:
     """List an image file, or all of a folder at any depth, sorted, without hidden files.
+
+    Args:
+        images: The file or folder.
+        left_out: Counts the files that are not read, for each reason.
 
     Raises:
         DataError: There are no images.
     """
     path = Path(images).expanduser()
-    if path.is_file():
+    left_out = Counter() if left_out is None else left_out
+    if path.is_file() and path.suffix.lower() in EXTENSIONS:
         return [str(path)]
-    found = sorted(files_below(str(path), os.path.realpath(path), follow_links=True)) if path.is_dir() else []
+    found = sorted(files_below(str(path), os.path.realpath(path), True, left_out)) if path.is_dir() else []
     if not found:
-        problem = "there are no images in it" if path.is_dir() else "there is no such file or folder"
-        raise DataError(f"images={images}: {problem}; give a photo or a folder of photos, images=FOLDER")
+        problem = "there is no such file or folder"
+        if path.is_dir():
+            problem = f"there are no images in it{f'; {count_words(left_out)}' if left_out else ''}"
+        elif path.exists():
+            problem = f"{path.suffix or 'a file without extension'} is not read" if path.is_file() else "it is no file"
+        raise DataError(
+            f"images={images}: {problem}; give a photo or a folder of photos, images=FOLDER; read are"
+            f" {' '.join(EXTENSIONS)}"
+        )
     return found
+
+
+def sample_pixels(paths: Sequence[str], preprocessing: Preprocessing) -> Tensor | None:
+    """Return the pixels of some of the files, uint8 [N, C, S, S], evenly spaced; None if none of these can be read."""
+    found = attempt(preprocessing.read, [paths[index] for index in sample(paths, SAMPLED)])
+    images = [image for image in found if isinstance(image, Tensor)]
+    return torch.stack(images) if images else None
 
 
 def predict_images(

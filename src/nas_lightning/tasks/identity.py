@@ -59,6 +59,9 @@ NEUTRAL = ("checkpoint_minutes", "graph")
 def _decisive(section: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in section.items() if key not in NEUTRAL}
 
+ADDED = {"split_folders": True, "skip_unreadable": False, "white": None, "background": 255}
+"""Keys of the data that older configurations lack, with the values that they stand for."""
+
 
 def comparable_hash(plain: Mapping[str, Any]) -> str:
     """Hash what runs must share in their configuration to be averaged: all that affects results, without the seed."""
@@ -75,5 +78,6 @@ def comparable_hash(plain: Mapping[str, Any]) -> str:
     if shared.get("candidates") and shared["candidates"].get("evaluation"):
         shared["candidates"] = {**plain["candidates"], "evaluation": _decisive(plain["candidates"]["evaluation"])}
     # Nor does the place of the images or how they are loaded.
-    shared["data"] = {k: v for k, v in plain["data"].items() if k not in (*LOADING_KEYS, "root", "download")}
+    data = {k: v for k, v in plain["data"].items() if k not in (*LOADING_KEYS, "root", "download")}
+    shared["data"] = {key: value for key, value in data.items() if key not in ADDED or value != ADDED[key]}
     return hashlib.blake2b(json.dumps(identity(shared), sort_keys=True).encode(), digest_size=4).hexdigest()

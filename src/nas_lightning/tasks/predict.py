@@ -9,8 +9,10 @@ from nas_lightning.analyses.base import QUIET, show_table
 from nas_lightning.config.schema import RootConfig
 from nas_lightning.config.sections import PredictConfig
 from nas_lightning.core.errors import ConfigError, DataError
-from nas_lightning.deployment import image_files, predict_images, save_predictions
-from nas_lightning.deployment.predicting import Prediction
+from nas_lightning.data.checks import warn_unlike
+from nas_lightning.data.listing import count_words
+from nas_lightning.deployment import TrainedNetwork, image_files, predict_images, save_predictions
+from nas_lightning.deployment.predicting import Prediction, sample_pixels
 from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.one_shot import print_line, track_progress
@@ -34,13 +36,15 @@ def run_predict(config: RootConfig, folder: RunFolder) -> list[Prediction]:
         raise ConfigError("images=null: task=predict needs a photo or a folder of photos; give images=FOLDER")
     check_processes(config.trainer, config.task)
     refuse_run(folder)
-    paths = image_files(config.images)
+    left_out: Counter[str] = Counter()
+    paths = image_files(config.images, left_out)
     trained, network, _ = trained_network(config)
     if trained.preprocessing is None:
         raise ConfigError(
             f"run={config.run}: it was trained with a data module of your own, whose transforms are not known here;"
             " use task=export and load the network in Python"
         )
+    _compare(paths, trained, f"images={config.images}: they")
     device = Workbench(config, folder).plain_trainer([], max_epochs=1, **QUIET).strategy.root_device
     predictions = predict_images(
         trained.normalising(network),
@@ -62,8 +66,18 @@ def run_predict(config: RootConfig, folder: RunFolder) -> list[Prediction]:
     except OSError as error:
         raise ConfigError(f"hydra.run.dir={folder}: cannot be written ({error.strerror})") from error
     _show(predictions, broken)
+    if left_out:
+        print_line(escape(count_words(left_out)))
     print_line(escape(f"written: {folder}/{layout.PREDICTIONS}"))
     return predictions
+
+
+def _compare(paths: Sequence[str], trained: TrainedNetwork, what: str) -> None:
+    """Warn about images that are unlike those of the training, for instance of another scale."""
+    assert trained.preprocessing is not None
+    pixels = sample_pixels(paths, trained.preprocessing)
+    if pixels is not None and trained.mean is not None and trained.std is not None:
+        warn_unlike(pixels, trained.mean, trained.std, what)
 
 
 def _show(predictions: Sequence[Prediction], broken: Sequence[Prediction]) -> None:

@@ -14,6 +14,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
+from rich.console import Console
 
 from nas_lightning.callbacks import (
     DurableIO,
@@ -240,6 +241,11 @@ class Workbench:
             DataError: They are missing or cannot be used.
         """
         self.source.prepare()
+        if ranks.is_first():
+            # Names of folders may hold anything: bytes that are no text, line breaks, what rich takes for markup.
+            line = " ".join(self.source.found().encode(errors="backslashreplace").decode().split())
+            log.info("%s", line)
+            Console().print(line, markup=False, highlight=False, soft_wrap=True)
         return self.source
 
     @cached_property
