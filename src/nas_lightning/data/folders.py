@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from nas_lightning.core.errors import DataError
+from nas_lightning.core.paths import is_directory, path_of, shown
 from nas_lightning.data.base import ImageData, Shape, Transform, channel_statistics
 from nas_lightning.data.preprocessing import Preprocessing, open_image, read_upright
 from nas_lightning.data.splits import stratified_cut
@@ -90,7 +91,7 @@ class ImageFolder(ImageData):
     def _load(self) -> None:
         if self.path is None:
             raise DataError("data.path=null: data=image_folder needs a folder of photos; give it with data.path=FOLDER")
-        train, test = self._parts(Path(self.path).expanduser())
+        train, test = self._parts(path_of(self.path))
         sample = np.unique(np.linspace(0, len(train.paths) - 1, SAMPLE).astype(int))
         self.image_size = self.wanted_size or typical_size([train.paths[i] for i in sample])
         side = shorter_side(self.image_size)
@@ -110,7 +111,7 @@ class ImageFolder(ImageData):
 
     def _parts(self, root: Path) -> tuple[Listing, Listing]:
         example = "data.path=FOLDER with FOLDER/<class>/*.jpg"
-        subfolders = {entry.name for entry in root.iterdir() if entry.is_dir()} if root.is_dir() else set()
+        subfolders = {entry.name for entry in root.iterdir() if entry.is_dir()} if is_directory(root) else set()
         # Any other folder beside them makes all of them classes: a class may well be called `test`.
         held_out = next((name for name in ("test", "val") if name in subfolders), None)
         if held_out and "train" in subfolders and subfolders <= {"train", "test", "val"}:
@@ -163,7 +164,7 @@ class ImageNet(ImageData):
         self.follow_links = follow_links
 
     def _load(self) -> None:
-        root = Path(self.root).expanduser()
+        root = path_of(self.root)
         example = "data.root=FOLDER with FOLDER/train/<class>/*.JPEG and FOLDER/val/<class>/*.JPEG"
         links: dict[str, Any] = {"root": root, "follow_links": self.follow_links}
         train = list_images(root / "train", example, least=2, **links)
@@ -210,8 +211,8 @@ def list_images(
     Raises:
         DataError: There is no such folder, no image, an unknown or too small class, or a link out of `root`.
     """
-    if not folder.is_dir():
-        raise DataError(f"no folder {folder}; give {example}")
+    if not is_directory(folder):
+        raise DataError(f"no folder {shown(folder)}; give {example}")
     found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not _hidden(entry.name))
     inside = os.path.realpath(root or folder)
     for name in found:

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from nas_lightning.core.errors import DataError
+from nas_lightning.core.paths import LFS, lfs_pointer
 
 
 @contextmanager
@@ -22,8 +24,17 @@ def open_image(path: str) -> Iterator[Image.Image]:
         with Image.open(path) as image:
             yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
+        reason = _pointer(path) or " ".join(str(error).split())
         raise DataError(f"cannot read the image {path} ({reason}); repair or remove it") from error
+
+
+def _pointer(path: str) -> str:
+    """Return what to do about a file that Git LFS left in the place of an image; "" where it is none."""
+    try:
+        with Path(path).open("rb") as stream:
+            return lfs_pointer(stream.read(len(LFS)))
+    except (OSError, ValueError):
+        return ""
 
 
 def read_upright(path: str, mode: str, side: int | None = None) -> Image.Image:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from nas_lightning.core.errors import DataError
+from nas_lightning.core.paths import is_directory, is_file, path_of, shown
 from nas_lightning.data.folders import files_below
 from nas_lightning.data.preprocessing import Preprocessing
 from nas_lightning.runs import tables
@@ -57,13 +58,13 @@ def image_files(images: str | Path) -> list[str]:
     Raises:
         DataError: There are no images.
     """
-    path = Path(images).expanduser()
-    if path.is_file():
+    path = path_of(images)
+    if is_file(path):
         return [str(path)]
-    found = sorted(files_below(str(path), os.path.realpath(path), follow_links=True)) if path.is_dir() else []
+    found = sorted(files_below(str(path), os.path.realpath(path), follow_links=True)) if is_directory(path) else []
     if not found:
-        problem = "there are no images in it" if path.is_dir() else "there is no such file or folder"
-        raise DataError(f"images={images}: {problem}; give a photo or a folder of photos, images=FOLDER")
+        problem = "there are no images in it" if is_directory(path) else "there is no such file or folder"
+        raise DataError(f"images={shown(images)}: {problem}; give a photo or a folder of photos, images=FOLDER")
     return found
 
 
