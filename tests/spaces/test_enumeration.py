@@ -74,7 +74,16 @@ def test_what_searches_end_with_has_a_number(name):
 def test_nasbench201():
     space = NasBench201Space()
     assert count(space) == 15_625
-    assert architecture(space, 0).arch_str == "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+    # The numbers that the benchmark's own code checks.
+    anchors = {
+        0: "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|",
+        9: "|avg_pool_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|",
+        123: "|avg_pool_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|",
+    }
+    for number, text in anchors.items():
+        assert architecture(space, number).arch_str == text
+        assert number_of(space, Genotype.from_arch_str(text)) == number
+    assert sorted(space.numbering()) == list(range(15_625))
     drawn = space.genotype_of(space.sample(seeded(3)))
     assert architecture(space, number_of(space, drawn)) == drawn
 

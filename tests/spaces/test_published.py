@@ -5,7 +5,7 @@ import pytest
 import nas_lightning as nl
 from cases import build_space
 from nas_lightning.core.functional import count_macs
-from nas_lightning.spaces.published import PUBLISHED
+from nas_lightning.spaces.published import PUBLISHED, published_name
 
 SIZES = {
     # Parameters in millions as printed (CIFAR-10: 36 channels, 20 cells), multiply-accumulates in millions or None.
@@ -24,6 +24,59 @@ def test_cifar_networks_have_the_published_sizes(name):
     assert round(nl.count_parameters(network) / 1e6, 1) == params
     if macs is not None:
         assert round(count_macs(network, 3, 32) / 1e6) == macs
+
+
+EXACT = {
+    # Parameters without the auxiliary head, counted with the released codes; multiply-accumulates or None.
+    "darts_v1": (3_169_414, None),
+    "darts_v2": (3_349_342, None),
+    "pc_darts_cifar10": (3_634_678, None),
+    "pc_darts_imagenet": (3_721_510, None),
+    "pdarts": (3_433_798, 532_174_464),
+    "sdarts_rs_cifar10": (3_606_166, None),
+    "sdarts_adv_cifar10": (3_344_806, None),
+    "shapley_nas": (3_603_358, 558_218_880),
+    "lambda_darts_0": (3_320_614, 522_635_904),
+    "lambda_darts_1": (3_672_910, None),
+    "lambda_darts_2": (3_534_454, None),
+    "lambda_darts_3": (3_604_438, None),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_cifar_networks_have_the_parameters_of_the_released_codes(name):
+    network = build_space("darts").network(nl.genotype(name), init_channels=36, layers=20)
+    params, macs = EXACT[name]
+    assert nl.count_parameters(network) == params
+    if macs is not None:
+        assert count_macs(network, 3, 32) == macs
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("DARTS_V2", "darts_v2"),
+        ("P-DARTS", "pdarts"),
+        ("PDARTS", "pdarts"),
+        ("PC_DARTS_cifar", "pc_darts_cifar10"),
+        ("DrNAS_ImageNet", "drnas_imagenet"),
+        ("GDAS V1", "gdas_v1"),
+        ("lambdadarts_corr_2", "lambda_darts_2"),
+    ],
+)
+def test_names_in_the_spelling_of_other_codes(spelling, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert published_name(spelling) == name
+    assert nl.genotype(spelling) is PUBLISHED[name]
+
+
+def test_a_file_wins_over_another_spelling_but_not_over_the_name_itself(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("SNAS", "snas"):
+        (tmp_path / name).mkdir()
+        PUBLISHED["darts_v1"].save(tmp_path / name / "genotype.json")
+    assert nl.genotype("SNAS") == PUBLISHED["darts_v1"]
+    assert nl.genotype("snas") is PUBLISHED["snas"]
 
 
 @pytest.mark.parametrize(("name", "params"), [("pc_darts_imagenet", 5.3), ("drnas_imagenet", 5.7)])

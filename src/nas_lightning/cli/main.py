@@ -1,5 +1,6 @@
 """The command line: words to tasks, errors to exit codes."""
 
+import difflib
 import logging
 import os
 import sys
@@ -7,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -62,11 +64,26 @@ def parse(argv: Sequence[str]) -> Arguments:
             parsed.flags += [word, _value_of(word, words)]
         elif word.startswith("-"):
             if word not in HYDRA_FLAGS:
-                raise ConfigError(f"{word}: unknown; allowed: {', '.join(HYDRA_FLAGS)}, --config-dir DIR, --cfg job")
+                raise _unknown_flag(word, argv)
             parsed.flags.append(word)
         else:
             parsed.overrides.append(word)
     return parsed
+
+
+def _unknown_flag(flag: str, argv: Sequence[str]) -> ConfigError:
+    """Return the error about a word with hyphens: a key that needs none, or a flag that does not exist."""
+    flags = ", ".join((*HYDRA_FLAGS, "--config-dir DIR", "--cfg job"))
+    given = next((word for word in argv if word.startswith(f"{flag}=")), flag)
+    near = difflib.get_close_matches(flag, [*HYDRA_FLAGS, "--config-dir", "--cfg", "--package"], n=1, cutoff=0.75)
+    if near:
+        return ConfigError(f"{flag}: unknown, did you mean {near[0]}? allowed: {flags}")
+    bare = given.lstrip("-")
+    word = bare if "=" in bare else f"{bare}=VALUE"
+    return ConfigError(
+        f"{given}: keys have no hyphens in front, write {word} (in the command of a W&B sweep ${{args_no_hyphens}},"
+        f" not ${{args}}); flags: {flags}"
+    )
 
 
 def _value_of(flag: str, words: Iterator[str]) -> str:
@@ -79,11 +96,27 @@ def _value_of(flag: str, words: Iterator[str]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of run.py and of the console script. Exit codes: 0, 2 (user), 130 (interrupted), 1 (fault)."""
     try:
+        _check_working_folder()
         _main(parse(sys.argv[1:] if argv is None else argv))
     except (Interrupted, KeyboardInterrupt) as error:
         _leave(130, str(error) or "interrupted")
     except Exception as error:
         _leave(*exit_code(error))
+
+
+def _check_working_folder() -> None:
+    """Refuse a working folder that is gone: every path of a command is relative to it.
+
+    Raises:
+        ConfigError: It has been deleted, or is not allowed to be read.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ConfigError(
+            f"the working folder is gone ({error.strerror}): it was deleted, or made anew under the same name; cd to a"
+            " folder that exists, also if its name is the same"
+        ) from error
 
 
 def _leave(code: int, line: str) -> None:

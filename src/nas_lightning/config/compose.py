@@ -10,14 +10,16 @@ from typing import Any
 import hydra
 import yaml
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas_lightning.config.schema import PART_LISTS, RootConfig, validate
 from nas_lightning.config.secrets import refuse_secrets
+from nas_lightning.config.users_files import HEADER, folders_of, problem_of_chosen, text_of
+from nas_lightning.config.words import as_typed, parses, problem_of, quoted
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.paths import is_directory, path_of, shown
 
 
 def conf_dir() -> Path:
@@ -38,7 +40,7 @@ def rewrite(overrides: Sequence[str]) -> list[str]:
 
     `trainer.X=…` passes every Trainer argument, also those that YAML does not list, and `sweep_limit.KEY=…` any key;
     `+callbacks=mine` adds a named part to a list (`callbacks`, `regularizer`, `control`, `logger`) without dropping the
-    others; a NAS-Bench-201 string needs no quotes beyond the shell's; a plugin of Hydra comes with our values for it (a
+    others; a value needs no quotes beyond the shell's (`as_typed`); a plugin of Hydra comes with our values for it (a
     file of ours by the plugin's own name would not do: Hydra takes the plugin's for its schema, and warns or refuses).
 
     >>> rewrite(["trainer.max_steps=3", "+callbacks=mine", "seed=1"])
@@ -55,6 +57,7 @@ def rewrite(overrides: Sequence[str]) -> list[str]:
             override = f"++{override}"
         if override.startswith("genotype=|"):
             override = f"genotype='{override.partition('=')[2]}'"
+        override = as_typed(override)
         added = re.fullmatch(rf"\+({'|'.join(PART_LISTS)})=([A-Za-z0-9_]+)", override)
         if added:
             group, name = added.groups()
@@ -127,8 +130,15 @@ def checked(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     overrides = rewrite(overrides)
     if config_dir is not None:
         overrides = [*overrides, search_path(config_dir)]
-    with _hydra(), one_line_errors(overrides):
-        return validate(as_dict(hydra.compose("config", overrides=overrides)))
+    try:
+        with _hydra(), one_line_errors(overrides):
+            return validate(as_dict(hydra.compose("config", overrides=overrides)))
+    except ConfigError as error:
+        # Hydra does not report the form of a file: it reads the keys at another place, or no text at all.
+        problem = problem_of_chosen(overrides, folders_of(overrides), global_groups())
+        if problem is None:
+            raise
+        raise ConfigError(problem) from error
 
 
 def hydra_settings(overrides: Sequence[str]) -> DictConfig:
@@ -176,13 +186,13 @@ def search_path(config_dir: str | Path) -> str:
     Raises:
         ConfigError: There is no such folder.
     """
-    folder = Path(config_dir).expanduser().resolve()
-    if not folder.is_dir():
-        raise ConfigError(f"--config-dir={config_dir}: no such folder")
+    if not is_directory(path_of(config_dir)):
+        raise ConfigError(f"--config-dir={shown(config_dir)}: no such folder; give one with experiment/NAME.yaml, …")
+    folder = path_of(config_dir).resolve()
     for table in ("method_data", "method_scale", "paper_data", "space_data"):
         if (folder / table).is_dir():  # Hydra would ignore the former place without a word
             raise ConfigError(f"--config-dir={config_dir}: {table} is read from when/{table}; move the folder there")
-    return f"hydra.searchpath=['file://{folder}']"
+    return f"hydra.searchpath=[{quoted(f'file://{folder}')}]"
 
 
 def options(group: str, config_dir: str | Path | None = None) -> dict[str, str]:
@@ -195,9 +205,10 @@ def options(group: str, config_dir: str | Path | None = None) -> dict[str, str]:
         for path in sorted((root / group).rglob("*.yaml")):
             if any(name.startswith("_") for name in path.relative_to(root / group).parts):
                 continue
-            first = path.read_text().splitlines()[0] if path.stat().st_size else ""
+            lines = text_of(path).splitlines() or [""]
+            first = lines[0]
             if first.startswith("# @package"):
-                first = next((line for line in path.read_text().splitlines()[1:] if line.startswith("#")), "")
+                first = next((line for line in lines[1:] if line.startswith("#")), "")
             found[str(path.relative_to(root / group).with_suffix(""))] = first.removeprefix("#").strip()
     return found
 
@@ -208,6 +219,15 @@ def groups() -> list[str]:
     Left out are Hydra's own, and `when`, whose files are chosen by other choices.
     """
     return sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name not in ("hydra", "when"))
+
+
+def global_groups() -> list[str]:
+    """Return the groups whose files all hold keys of the whole configuration: they begin with `HEADER`."""
+    return [
+        group
+        for group in groups()
+        if all(text_of(file).startswith(HEADER) for file in (conf_dir() / group).rglob("*.yaml"))
+    ]
 
 
 @contextlib.contextmanager
@@ -229,6 +249,9 @@ def as_config_error(error: Exception, overrides: Sequence[str]) -> ConfigError:
     Their errors carry no data, so the kind of mistake is recognised by the text.
     """
     text = " ".join(str(error).split())
+    unread = next((word for word in overrides if not parses(word)), None)
+    if unread is not None:
+        return ConfigError(problem_of(unread))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, name = _as_given(str(error.missing_cfg_file), overrides)
         return _no_such_option(group, name, sorted({*options(group), *error.options}))
@@ -251,23 +274,11 @@ def as_config_error(error: Exception, overrides: Sequence[str]) -> ConfigError:
         return ConfigError(
             f"{duplicate.group(1)} is in the list already; change its values: {duplicate.group(1)}.KEY=VALUE"
         )
-    grammar = re.match(r"(no viable alternative|mismatched|extraneous|token recognition|missing)", text)
-    if grammar:
-        given = next((o for o in overrides if not _parses(o)), "")
-        return ConfigError(f"{given}: cannot be read; a bracket or quote may be missing: 'KEY=[a,b]', KEY=range(0,3)")
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:
         return ConfigError(f"{missing.group(1)} has no value; give it on the command line: {missing.group(1)}=VALUE")
     full_key = getattr(error, "full_key", None)
     return ConfigError(f"{full_key}: {text}" if full_key and full_key not in text else text)
-
-
-def _parses(override: str) -> bool:
-    try:
-        OverridesParser.create().parse_override(override)
-    except HydraException:
-        return False
-    return True
 
 
 def _as_given(path: str, overrides: Sequence[str]) -> tuple[str, str]:

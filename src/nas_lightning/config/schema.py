@@ -84,7 +84,7 @@ class RootConfig(Section):
     engine: Literal["auto", "fast", "reference"]
     graph: Graph = "off"
     threads: Count | None = Field(description="CPU threads of one operation; null: torch's default")
-    sweep: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(description="folder of a sweep's members")
+    sweep: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")] = Field(description="folder of a sweep's members")
     sweep_limit: dict[str, Count] = Field(
         default={}, description="by swept key of an experiment, the number of its values to run, the first ones"
     )

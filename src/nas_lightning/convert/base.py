@@ -1,11 +1,13 @@
 """The base class of converters, which checks source and target and protects existing files."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.one_shot import untracked
+from nas_lightning.core.paths import exists, is_directory, path_of, shown
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 """Shows progress over a sequence: track(items, title)."""
@@ -51,10 +53,10 @@ class Converter:
         """
         if self.source is None:
             raise ConfigError("convert.source=null: no source is given; give one with convert.source=PATH")
-        source = Path(self.source).expanduser()
-        if not source.exists():
+        source = path_of(self.source)
+        if not exists(source):
             raise ConfigError(
-                f"convert.source={self.source}: there is no such file or folder; give convert.source=PATH"
+                f"convert.source={shown(self.source)}: there is no such file or folder; give convert.source=PATH"
             )
         return source, self.target_path()
 
@@ -66,16 +68,22 @@ class Converter:
         """
         if self.target is None:
             raise ConfigError(f"convert.target=null: no target is given; use convert.target=NAME{self.ending[0]}")
-        target = Path(self.target).expanduser()
+        target = path_of(self.target)
         if not target.name.endswith(self.ending):
             raise ConfigError(
                 f"convert.target={self.target}: must end in {' or '.join(self.ending)}; give"
                 f" convert.target={target.name}{self.ending[0]}"
             )
-        if target.exists() and not self.overwrite:
+        if len(os.fsencode(target.name)) > 255:
+            raise ConfigError(
+                f"convert.target={shown(self.target)}: the name is too long; give one of at most 255 bytes"
+            )
+        if exists(target) and not self.overwrite:
             raise ConfigError(
                 f"convert.target={self.target}: exists already; give another name, or convert.overwrite=true"
             )
-        if not target.parent.is_dir():
-            raise ConfigError(f"convert.target={self.target}: there is no folder {target.parent}; create it first")
+        if not is_directory(target.parent):
+            raise ConfigError(
+                f"convert.target={shown(self.target)}: there is no folder {shown(target.parent)}; create it first"
+            )
         return target

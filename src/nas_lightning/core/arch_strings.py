@@ -5,6 +5,9 @@ the edges: node by node and, within a node, by their source.
 """
 
 import difflib
+import re
+from collections.abc import Sequence
+from typing import Any
 
 from nas_lightning.core.errors import GenotypeError
 
@@ -15,7 +18,45 @@ EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
 """(node, source) of each edge: node 0 is the cell's input, node 3 its output."""
 CELL = "cell"
 CONCAT = (3,)
+NASLIB = {
+    "identity": "skip_connect",
+    "zero": "none",
+    "reluconvbn1x1": "nor_conv_1x1",
+    "reluconvbn3x3": "nor_conv_3x3",
+    "avgpool1x1": "avg_pool_3x3",  # of 3×3 pixels, in spite of its name
+}
+"""Operations by the names of their classes in NASLib, in small letters."""
 EXAMPLE = "|skip_connect~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"
+
+
+def is_cell(text: str) -> bool:
+    """Return True if a text is meant as a cell of NAS-Bench-201: it begins with a bar, also within `Structure(…)`."""
+    return _bare(text).startswith("|")
+
+
+def _bare(text: str) -> str:
+    """Return a string without quotes, blanks and the words that AutoDL prints around it.
+
+    >>> _bare("Structure(4 nodes with | none~0 |+|none~0|none~1|)")
+    '|none~0|+|none~0|none~1|'
+    """
+    text = text.strip().strip("\"'")
+    printed = re.fullmatch(r"\w*Structure\(\d+ nodes with (.*)\)", text, re.DOTALL)
+    return "".join((printed.group(1) if printed else text).split())
+
+
+def from_groups(groups: Any) -> str | None:
+    """Return the string of a cell in nested lists, pairs (operation, source) by node; None if it is none.
+
+    >>> from_groups([[["none", 0]], [["none", 0], ["none", 1]], [["none", 0], ["none", 1], ["none", 2]]])
+    '|none~0|+|none~0|none~1|+|none~0|none~1|none~2|'
+    """
+    if not isinstance(groups, Sequence) or isinstance(groups, str) or len(groups) != 3:
+        return None
+    try:
+        return "+".join("|" + "".join(f"{op}~{source}|" for op, source in group) for group in groups)
+    except (TypeError, ValueError):
+        return None
 
 
 def parse(text: str, where: str = "genotype") -> tuple[Edge, ...]:
@@ -25,19 +66,20 @@ def parse(text: str, where: str = "genotype") -> tuple[Edge, ...]:
     (2, 'none', 0)
 
     Args:
-        text: The string.
+        text: The string, also with blanks, with NASLib's names of the operations, or as AutoDL prints it.
         where: Beginning of an error's message.
 
     Raises:
         GenotypeError: The string is not a cell of NAS-Bench-201.
     """
-    groups = text.split("+")
+    groups = _bare(text).split("+")
     edges: list[Edge] = []
     for node, group in enumerate(groups, start=1):
         if len(group) < 2 or group[0] != "|" or group[-1] != "|":
             raise _malformed(text, where, f"the edges of node {node} are not enclosed in bars")
         for edge in group[1:-1].split("|"):
             op, mark, source = edge.partition("~")
+            op = NASLIB.get(op.lower(), op.lower())
             if op not in OPERATIONS or not mark:
                 near = difflib.get_close_matches(op, OPERATIONS, n=1)
                 hint = f", did you mean {near[0]}?" if near and mark else f"; operations: {', '.join(OPERATIONS)}"

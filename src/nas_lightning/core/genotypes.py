@@ -1,19 +1,23 @@
 """A genotype: the discrete architecture that a search ends with."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas_lightning.core import arch_strings
+from nas_lightning.core import arch_strings, genotype_texts
 from nas_lightning.core.errors import GenotypeError
+from nas_lightning.core.paths import is_directory, lfs_pointer
 
 FILE = "genotype.json"
 """A genotype in a run folder; `runs/layout.py` takes the name from here."""
 
 NASBENCH201 = "nasbench201"
 """Default name of the space that a string form belongs to."""
+DARTS = "darts"
+"""Default name of the space of cells that other programs print, which do not name it."""
 Edge = tuple[int, str, int]
 """(node, operation, source): the operation's output is added to `node`, its input is `source`."""
 
@@ -78,18 +82,54 @@ class Genotype:
         return cls(space, {arch_strings.CELL: edges}, {arch_strings.CELL: arch_strings.CONCAT})
 
     @classmethod
-    def load(cls, path: str | Path) -> "Genotype":
-        """Read a JSON file, or the `genotype.json` of a run folder.
+    def from_text(cls, text: str, space: str = DARTS, where: str = "genotype", member: str | None = None) -> "Genotype":
+        """Read the text of a genotype: ours as JSON, a cell of NAS-Bench-201, or as another program prints it.
+
+        Args:
+            text: The text, for instance `Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=range(2, 6), …)`;
+                parsed, never run. See `genotype_texts`.
+            space: Name of the space that the genotype belongs to, where the text does not name it.
+            where: Beginning of an error's message.
+            member: Name of the one to take, where the text holds several.
 
         Raises:
-            GenotypeError: The file is missing, is not JSON or is not a genotype.
+            GenotypeError: It is not a genotype, or holds several.
         """
-        file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+        if arch_strings.is_cell(text):
+            return cls.from_arch_str(text, where=where)
+        plain = genotype_texts.read(text, where, member)
+        if isinstance(plain, Mapping) and set(plain) == {"genotype"}:
+            plain = plain["genotype"]
+        if isinstance(plain, str) and (arch_strings.is_cell(plain) or genotype_texts.is_text_of_genotype(plain)):
+            return cls.from_text(plain, space, where)
+        if isinstance(plain, Mapping) and not plain.keys().isdisjoint(("space", "cells", "choices", "arch_str")):
+            return cls.from_dict(plain, where)
+        cell = arch_strings.from_groups(plain)
+        if cell is not None:
+            return cls.from_arch_str(cell, where=where)
+        return cls(space, *genotype_texts.cells_of(plain, where))
+
+    @classmethod
+    def load(cls, path: str | Path, space: str = DARTS) -> "Genotype":
+        """Read a file, or the `genotype.json` of a run folder.
+
+        Args:
+            path: The file, of any form that `from_text` reads, or the folder; `FILE.py:NAME` names one of several.
+            space: Name of the space that the genotype belongs to, where the file does not name it.
+
+        Raises:
+            GenotypeError: The file is missing or is not a genotype.
+        """
+        found = re.fullmatch(r"(.+\.(?:py|txt|log|json)):(\w+)", str(path))
+        name, member = found.groups() if found else (str(path), None)
+        file = Path(name) / FILE if is_directory(name) else Path(name)
         try:
-            data = json.loads(file.read_text())
+            text = file.read_text("utf-8-sig")
         except (OSError, ValueError) as error:
             raise GenotypeError(f"genotype={path}: cannot read {file} ({error})") from error
-        return cls.from_dict(data, where=f"genotype={path}")
+        if lfs_pointer(text):
+            raise GenotypeError(f"genotype={path}: {lfs_pointer(text)}")
+        return cls.from_text(text, space, f"genotype={path}", member)
 
     @property
     def arch_str(self) -> str:

@@ -3,7 +3,7 @@
 Shapes: R rows and O options of a choice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -81,6 +81,10 @@ class SearchSpace(Protocol):
 
     def validate(self, genotype: Genotype) -> None:
         """Raise GenotypeError where the genotype cannot be built in this space."""
+        ...
+
+    def numbering(self) -> Sequence[int] | None:
+        """Return the places, in the order of `enumeration`, of a benchmark's architectures 0, 1, …; None: the same."""
         ...
 
     def check_image_size(self, image_size: int, layers: int, stem: str) -> None:

@@ -2,7 +2,6 @@
 
 import zipfile
 import zlib
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from nas_lightning.core.errors import DataError
+from nas_lightning.core.paths import LFS, is_file, lfs_pointer, path_of, shown
 from nas_lightning.data.base import ImageData, Transform, channel_statistics
 from nas_lightning.data.checks import require_contrast, warn_unlike
 from nas_lightning.data.preprocessing import Preprocessing
@@ -73,16 +73,20 @@ class Arrays(ImageData):
         return Preprocessing(self.in_channels, side, side if self.resize_to is None else (side, side))
 
     def _error(self, problem: str, remedy: str = "give another file with data.path=FILE.npz") -> DataError:
-        return DataError(f"data.path={self.path}: {problem}; {remedy}")
+        return DataError(f"data.path={shown(self.path or 'null')}: {problem}; {remedy}")
 
     def _read(self) -> tuple[tuple[str, ...], list[np.ndarray]]:
         if self.path is None:
             raise DataError("data.path=null: data=arrays needs a file of images; give it with data.path=FILE.npz")
-        path = Path(self.path).expanduser()
-        if not path.is_file():
+        path = path_of(self.path)
+        if not is_file(path):
             raise self._error("no such file")
         try:
             # Open the file here: numpy leaves a damaged one open.
+            with path.open("rb") as stream:
+                pointer = lfs_pointer(stream.read(len(LFS)))
+            if pointer:
+                raise self._error(pointer, "or give another file with data.path=FILE.npz")
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 names = MEDMNIST if MEDMNIST[0] in file else OWN
                 missing = [name for name in names if name not in file]

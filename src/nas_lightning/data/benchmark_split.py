@@ -8,12 +8,12 @@ parts are passed through in an order of their own, without replacement.
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nas_lightning.core.errors import DataError
+from nas_lightning.core.paths import is_file, path_of
 from nas_lightning.data.splits import SearchSplit
 
 FORMS = '{"train": […], "valid": […]} over the training images, or {"xvalid": […], "xtest": […]} over the test images'
@@ -62,8 +62,8 @@ def benchmark_split(path: str | None, train_labels: np.ndarray, test_labels: np.
 
 
 def _read(path: str) -> dict[str, Any]:
-    file = Path(path).expanduser()
-    if not file.is_file():
+    file = path_of(path)
+    if not is_file(file):
         raise DataError(f"data.split_file={path}: no such file; give data.split_file=FILE.json")
     try:
         content = json.loads(file.read_text())

@@ -15,6 +15,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from nas_lightning.core.errors import DataError
+from nas_lightning.core.paths import is_directory, path_of, shown
 from nas_lightning.data.base import ImageData, Part, Shape, Transform, channel_statistics
 from nas_lightning.data.checks import require_contrast, warn_unlike
 from nas_lightning.data.listing import Listing, count_words, list_images
@@ -92,7 +93,7 @@ class ImageFolder(ImageData):
         if self.path is None:
             raise DataError("data.path=null: data=image_folder needs a folder of photos; give it with data.path=FOLDER")
         notes: list[str] = []
-        train, test = self._parts(Path(self.path).expanduser(), notes)
+        train, test = self._parts(path_of(self.path), notes)
         chosen = sample(train.paths)
         self.image_size = self.wanted_size or typical_size([train.paths[i] for i in chosen])
         if self.white is None:
@@ -122,8 +123,8 @@ class ImageFolder(ImageData):
     def _parts(self, root: Path, notes: list[str]) -> tuple[Listing, Listing]:
         """List the files of both parts, and add to the notes what is left out."""
         example = "data.path=FOLDER with FOLDER/<class>/*.jpg"
-        if not root.is_dir():
-            raise DataError(f"no folder {root}; give {example}")
+        if not is_directory(root):
+            raise DataError(f"no folder {shown(root)}; give {example}")
         parts = find_parts(root) if self.split_folders else None
         links: dict[str, Any] = {"root": root, "follow_links": self.follow_links}
         if parts is not None:

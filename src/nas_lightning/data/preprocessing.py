@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from nas_lightning.core.errors import DataError
+from nas_lightning.core.paths import LFS, lfs_pointer
 from nas_lightning.data import pixels
 
 DAMAGED = (
@@ -37,8 +38,17 @@ def open_image(path: str) -> Iterator[Image.Image]:
     except DataError as error:
         raise DataError(f"cannot use the image {path}: {error}") from error
     except DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = _pointer(path) or " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"cannot read the image {path} ({reason}); repair or remove it") from error
+
+
+def _pointer(path: str) -> str:
+    """Return what to do about a file that Git LFS left in the place of an image; "" where it is none."""
+    try:
+        with Path(path).open("rb") as stream:
+            return lfs_pointer(stream.read(len(LFS)))
+    except (OSError, ValueError):
+        return ""
 
 
 def read_upright(

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from nas_lightning.core.errors import DataError
+from nas_lightning.core.paths import path_of
 from nas_lightning.data.base import ImageData, Part, Shape, Transform
 from nas_lightning.data.transforms import CropAndFlip
 
@@ -42,7 +43,7 @@ class _TorchvisionSet(ImageData):
         Raises:
             DataError: It is missing or damaged, or cannot be fetched.
         """
-        root = Path(self.root).expanduser()
+        root = path_of(self.root)
         try:
             return self._read_or_fetch(root, part)
         except (OSError, RuntimeError, HTTPException) as error:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from nas_lightning.core.errors import DataError
+from nas_lightning.core.paths import is_directory, is_file, path_of, shown
 from nas_lightning.data.listing import EXTENSIONS, count_words, files_below
 from nas_lightning.data.preprocessing import Preprocessing
 from nas_lightning.data.survey import attempt, sample
@@ -66,19 +67,19 @@ def image_files(images: str | Path, left_out: Counter[str] | None = None) -> lis
     Raises:
         DataError: There are no images.
     """
-    path = Path(images).expanduser()
+    path = path_of(images)
     left_out = Counter() if left_out is None else left_out
-    if path.is_file() and path.suffix.lower() in EXTENSIONS:
+    if is_file(path) and path.suffix.lower() in EXTENSIONS:
         return [str(path)]
-    found = sorted(files_below(str(path), os.path.realpath(path), True, left_out)) if path.is_dir() else []
+    found = sorted(files_below(str(path), os.path.realpath(path), True, left_out)) if is_directory(path) else []
     if not found:
         problem = "there is no such file or folder"
-        if path.is_dir():
+        if is_directory(path):
             problem = f"there are no images in it{f'; {count_words(left_out)}' if left_out else ''}"
-        elif path.exists():
-            problem = f"{path.suffix or 'a file without extension'} is not read" if path.is_file() else "it is no file"
+        elif is_file(path):
+            problem = f"{path.suffix or 'a file without extension'} is not read"
         raise DataError(
-            f"images={images}: {problem}; give a photo or a folder of photos, images=FOLDER; read are"
+            f"images={shown(images)}: {problem}; give a photo or a folder of photos, images=FOLDER; read are"
             f" {' '.join(EXTENSIONS)}"
         )
     return found

@@ -32,6 +32,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.paths import is_file, lfs_pointer, path_of
 
 SHIPPED = Path(__file__).parent / "tables"
 """Folder of the tables that come with the package; their names are given without the extension."""
@@ -166,8 +167,8 @@ def load(path: str | None, key: str | None = None) -> Table:
         raise ConfigError(
             f"evaluation.path=null: no table is given; give one with evaluation.path=FILE.csv.gz, or {HINT}"
         )
-    file = SHIPPED / f"{path}.csv" if path in shipped() else Path(path).expanduser()
-    if not file.is_file():
+    file = SHIPPED / f"{path}.csv" if path in shipped() else path_of(path)
+    if not is_file(file):
         raise ConfigError(
             f"evaluation.path={path}: there is no such file; give a table of accuracies, one that comes with the"
             f" package ({', '.join(shipped())}), or {HINT}"
@@ -180,6 +181,8 @@ def load(path: str | None, key: str | None = None) -> Table:
 def _load(path: str, file: Path, changed: int, key: str | None) -> Table:
     try:
         data = file.read_bytes()
+        if lfs_pointer(data):
+            raise ValueError(lfs_pointer(data))
         text = (gzip.decompress(data) if file.suffix == ".gz" else data).decode()
         lines = text.splitlines(keepends=True)
         above = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))

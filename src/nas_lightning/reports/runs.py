@@ -17,6 +17,7 @@ from nas_lightning.config.aliases import current
 from nas_lightning.config.schema import IGNORED_IN_COMPARISONS
 from nas_lightning.config.sections import LOADING_KEYS
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.paths import exists, path_of
 from nas_lightning.runs import documents, layout
 
 _log = logging.getLogger(__name__)
@@ -143,9 +144,9 @@ def summaries(pattern: str) -> Iterator[Path]:
     Every folder is walked once, however often the pattern matches it. A folder with a run's
     configuration and first files but no summary was left by a kill: the missing summary is yielded, too.
     """
-    path = Path(pattern).expanduser()
+    path = path_of(pattern)
     # A folder may be called `[a]`: a path that exists is taken literally, not as a glob.
-    matches = [str(path)] if path.exists() else sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
+    matches = [str(path)] if exists(path) else sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
     walked: set[str] = set()
     for match in map(os.path.normpath, matches):
         if layout.CANDIDATES in Path(os.path.relpath(match)).parts:

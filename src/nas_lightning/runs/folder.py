@@ -12,6 +12,7 @@ import yaml
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.paths import exists, path_of, shown
 from nas_lightning.runs import checkpoints, documents, history, layout, lock, tables
 from nas_lightning.runs.files import write_text
 from nas_lightning.runs.tables import Row
@@ -47,7 +48,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, key: str = "resume") -> None:
-        self.path = Path(path).resolve()
+        self.path = path_of(path).resolve()
         self.key = key
 
     def __str__(self) -> str:
@@ -99,7 +100,7 @@ class RunFolder:
     @property
     def holds_run(self) -> bool:
         """True if the folder contains the configuration of a run."""
-        return (self.path / layout.CONFIG).exists()
+        return exists(self.path / layout.CONFIG)
 
     @ranks.first_only
     def claim(self, config: Mapping[str, Any]) -> None:
@@ -128,7 +129,7 @@ class RunFolder:
         try:
             config = documents.read_config(self.path / layout.CONFIG)
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ConfigError(f"{self.key}={self}: there is no run ({' '.join(str(error).split())})") from error
+            raise ConfigError(f"{self.key}={shown(self)}: there is no run ({shown(str(error), 120)})") from error
         if not isinstance(config, dict):
             raise ConfigError(f"{self.key}={self}: config.yaml there is not a configuration")
         return config

@@ -206,6 +206,9 @@ class CellSpace:
         """
         check_genotype(self.name, self._cells, genotype)
 
+    def numbering(self) -> None:
+        """Return None: no benchmark has numbered these architectures."""
+
     def count(self) -> int:
         """Count the genotypes that `genotype` can return."""
         return count_genotypes(self._cells)

@@ -5,7 +5,7 @@ The order is that of an odometer. Its wheels are the nodes, cell type by cell ty
 the node: the subsets of `keep` edges in lexicographic order of their rows, and for each of these the operations, the
 last edge's turning fastest, in the order of the options; `none` is left out where a genotype cannot hold it.
 In S5 (RobustDARTS, ICLR 2020, section 4) number 0 is sep_conv_3x3 everywhere and number 80 max_pool_3x3 everywhere.
-In NAS-Bench-201 these are not the numbers of the official files.
+Where a benchmark has numbered the architectures of a space, its numbers count instead: `space.numbering`.
 """
 
 from collections.abc import Iterator
@@ -58,11 +58,13 @@ def architecture(space: SearchSpace, number: int) -> Genotype:
         GenotypeError: There is no such number.
     """
     wheels = _wheels(space)
+    order = space.numbering()
     total = prod(len(feedings) for _, feedings in wheels)
     if not 0 <= number < total:
         raise GenotypeError(
             f"genotype={number}: space={space.name} has {total:,} architectures; give a number from 0 to {total - 1}"
         )
+    number = number if order is None else order[number]
     path = {name: torch.zeros(c.num_rows, c.num_options) for name, c in space.choices.items() if c.kind == "op"}
     for choice, feedings in reversed(wheels):
         number, position = divmod(number, len(feedings))
@@ -99,7 +101,8 @@ def number_of(space: SearchSpace, genotype: Genotype) -> int:
                     f" {', '.join(op for _, op in edges)}, which no search in this space ends with"
                 )
             number = number * len(feedings) + feedings.index(feeding)
-    return number
+    order = space.numbering()
+    return number if order is None else order.index(number)
 
 
 def random_genotype(space: SearchSpace, seed: int) -> Genotype:

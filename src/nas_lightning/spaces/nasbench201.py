@@ -7,6 +7,8 @@ Shapes: E = 6 edges, O = 5 operations.
 
 from collections.abc import Mapping
 from copy import copy
+from functools import cache
+from random import Random
 from typing import Any, Self
 
 from torch import Generator, Tensor
@@ -19,6 +21,14 @@ from nas_lightning.spaces.cell_genotypes import strengths_of
 from nas_lightning.spaces.nasbench201_macro import INIT_CHANNELS, LAYERS, STAGES, check_stem
 from nas_lightning.spaces.nasbench201_networks import NasBench201Network, NasBench201Supernet
 from nas_lightning.spaces.sampling import sample_path
+
+
+@cache
+def _numbering() -> tuple[int, ...]:
+    """Shuffle the places of all cells as the released code does (its seed is 88)."""
+    places = list(range(len(OPERATIONS) ** len(EDGES)))
+    Random(88).shuffle(places)
+    return tuple(places)
 
 
 class NasBench201Space:
@@ -175,6 +185,13 @@ class NasBench201Space:
                 f" 'cell', with the edges {', '.join(f'{s} to {n}' for n, s in EDGES)}, each one of"
                 f" {', '.join(OPERATIONS)}, and the output of node {CONCAT[0]}{hint}"
             )
+
+    def numbering(self) -> tuple[int, ...]:
+        """Return the places, in the order of `enumeration`, of the benchmark's architectures 0 to 15,624.
+
+        The benchmark numbers its cells as its code has shuffled them, once and for all, by Python's generator.
+        """
+        return _numbering()
 
     def count(self) -> int:
         """Count the genotypes that `genotype` can return: 15,625."""

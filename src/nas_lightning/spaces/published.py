@@ -1,10 +1,13 @@
 """Genotypes printed in papers, by name."""
 
 import difflib
-from pathlib import Path
+import re
 
+from nas_lightning.core.arch_strings import is_cell
 from nas_lightning.core.errors import GenotypeError
-from nas_lightning.core.genotypes import Edge, Genotype
+from nas_lightning.core.genotype_texts import is_text_of_genotype
+from nas_lightning.core.genotypes import DARTS, Edge, Genotype
+from nas_lightning.core.paths import exists, path_of, shown
 
 _SHORT = {"sep3": "sep_conv_3x3", "sep5": "sep_conv_5x5", "dil3": "dil_conv_3x3", "dil5": "dil_conv_5x5"}
 _SHORT |= {"skip": "skip_connect", "max": "max_pool_3x3", "avg": "avg_pool_3x3", "none": "none"}
@@ -64,6 +67,42 @@ PUBLISHED: dict[str, Genotype] = {
         "sep3 0, sep3 1; skip 0, dil3 1; skip 1, skip 0; skip 0, sep3 1",
         "max 0, max 1; max 1, skip 2; skip 2, max 1; max 0, dil5 2",
     ),
+    # Chen et al., P-DARTS (ICCV 2019), released code.
+    "pdarts": _darts(
+        "skip 0, dil3 1; skip 0, sep3 1; sep3 1, sep3 3; sep3 0, dil5 4",
+        "avg 0, sep5 1; sep3 0, dil5 2; max 0, dil3 1; dil3 1, dil5 3",
+    ),
+    # Chen & Hsieh, SDARTS (ICML 2020), released code: random smoothing and adversarial, in the space of DARTS.
+    "sdarts_rs_cifar10": _darts(
+        "sep3 1, sep3 0; sep5 1, skip 0; sep3 3, skip 1; sep3 1, dil3 2",
+        "max 0, sep3 1; skip 2, max 0; dil5 3, max 0; sep3 2, sep5 3",
+    ),
+    "sdarts_adv_cifar10": _darts(
+        "sep3 0, sep3 1; sep3 1, skip 0; sep5 0, dil3 3; dil3 4, skip 0",
+        "max 0, sep5 1; skip 2, max 0; skip 3, skip 2; skip 2, sep5 4",
+    ),
+    # Xiao et al., Shapley-NAS (CVPR 2022), released code.
+    "shapley_nas": _darts(
+        "sep3 0, sep3 1; sep3 1, dil3 0; dil3 2, skip 3; sep3 1, dil5 3",
+        "sep3 1, max 0; dil5 2, sep3 0; sep3 2, max 0; dil3 3, skip 2",
+    ),
+    # Movahedi et al., Λ-DARTS (ICLR 2023), released code: four searches with the correlation of the layers.
+    "lambda_darts_0": _darts(
+        "sep5 0, skip 1; sep3 2, sep5 1; sep3 1, max 0; dil3 2, max 0",
+        "skip 1, skip 0; max 0, dil3 2; dil5 3, dil5 1; skip 1, sep5 2",
+    ),
+    "lambda_darts_1": _darts(
+        "sep3 0, sep5 1; sep3 1, sep3 0; sep3 1, skip 0; skip 0, sep3 1",
+        "max 0, max 1; max 0, max 1; max 0, dil5 3; dil5 4, dil5 3",
+    ),
+    "lambda_darts_2": _darts(
+        "sep3 0, sep3 1; sep3 1, skip 0; sep3 1, skip 0; sep3 4, dil3 3",
+        "skip 0, max 1; max 0, sep5 1; dil5 3, max 0; dil5 3, dil5 4",
+    ),
+    "lambda_darts_3": _darts(
+        "sep3 0, sep3 1; sep3 0, skip 1; sep3 1, sep3 0; dil5 4, max 1",
+        "skip 0, skip 1; dil5 2, sep3 1; dil5 3, avg 0; skip 1, dil5 4",
+    ),
     # Dong & Yang, NAS-Bench-201 (ICLR 2020): what DARTS ends with there, skip connections alone (54.30 % on CIFAR-10).
     "nasbench201_darts": Genotype.from_arch_str(
         "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
@@ -76,21 +115,58 @@ PUBLISHED: dict[str, Genotype] = {
 }
 
 
-def genotype(name: str) -> Genotype:
-    """Load a genotype by its published name, from its NAS-Bench-201 string, or from a JSON file or a run folder.
+OTHER_NAMES = {
+    "pc_darts_cifar": "pc_darts_cifar10",
+    "pc_darts_image": "pc_darts_imagenet",
+    "c10_s5_random": "sdarts_rs_cifar10",
+    "c10_s5_pgd": "sdarts_adv_cifar10",
+    "shapley_nas_cifar10": "shapley_nas",
+    **{f"lambdadarts_corr_{n}": f"lambda_darts_{n}" for n in range(4)},
+}
+"""Names of the released codes that are not ours."""
+
+
+def published_name(name: str) -> str | None:
+    """Return our name of a published genotype, however it is spelled; None if none has that name.
+
+    >>> published_name("P-DARTS"), published_name("DARTS_V2"), published_name("PC_DARTS_cifar")
+    ('pdarts', 'darts_v2', 'pc_darts_cifar10')
+    """
+    plain = {_letters(one): one for one in PUBLISHED} | {_letters(one): ours for one, ours in OTHER_NAMES.items()}
+    return plain.get(_letters(name))
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name).lower()
+
+
+def genotype(name: str, space: str = DARTS) -> Genotype:
+    """Load a genotype by its published name, from a text that is one, or from a file or a run folder.
+
+    Args:
+        name: A published name in any capitals; a NAS-Bench-201 string; what another program prints,
+            `Genotype(normal=…)`, its fields or nested lists; a file with any of these (`FILE.py:NAME` for one of
+            several), or a run folder.
+        space: Name of the space that it belongs to, where neither text nor file names one.
 
     Raises:
-        GenotypeError: No published genotype has that name, the string is malformed, or no such file or folder exists.
+        GenotypeError: No published genotype has that name, the text is malformed, or no such file or folder exists.
     """
-    if name in PUBLISHED:
-        return PUBLISHED[name]
-    if name.startswith("|"):
+    path = path_of(name)
+    if name not in PUBLISHED and exists(path):  # a folder SNAS is meant where there is one
+        return Genotype.load(path, space)
+    known = published_name(name)
+    if known is not None:
+        return PUBLISHED[known]
+    if is_cell(name):
         return Genotype.from_arch_str(name)
-    if "/" in name or name.endswith(".json") or Path(name).exists():
-        return Genotype.load(name)
-    near = difflib.get_close_matches(name, PUBLISHED, n=3, cutoff=0.3) or list(PUBLISHED)
+    if is_text_of_genotype(name):
+        return Genotype.from_text(name, space, f"genotype={shown(name)}")
+    if "/" in name or re.search(r"\.(json|py|txt|log)(:\w+)?$", name):
+        return Genotype.load(path, space)
+    near = difflib.get_close_matches(name.lower(), PUBLISHED, n=3, cutoff=0.3) or list(PUBLISHED)
     raise GenotypeError(
-        f"genotype={name}: no published genotype has this name (nearest: {', '.join(near)}); allowed: one of"
-        f" {', '.join(PUBLISHED)}, a NAS-Bench-201 string in quotes, a JSON file, or a run folder:"
-        " genotype=PATH/genotype.json"
+        f"genotype={shown(name)}: no published genotype has this name (nearest: {', '.join(near)}); allowed: one of"
+        f" {', '.join(PUBLISHED)}, a NAS-Bench-201 string in quotes, the text Genotype(normal=…) in quotes, a JSON file"
+        " or another with such a text, or a run folder: genotype=PATH/genotype.json"
     )

@@ -11,7 +11,7 @@ def given_genotype(bench: Workbench, name: str | None = None) -> Genotype:
 
     Args:
         bench: The workbench, whose seed draws a `random` genotype.
-        name: A published name, JSON file, run folder, number or `random`; None takes that of the configuration.
+        name: A published name, text, file, run folder, number or `random`; None takes that of the configuration.
 
     Raises:
         ConfigError: No genotype is named, it is not found, or it does not fit the space.
@@ -22,10 +22,11 @@ def given_genotype(bench: Workbench, name: str | None = None) -> Genotype:
             "genotype=null: task=evaluate needs one; give a published name, a JSON file, a run folder, a number or"
             " random, for instance genotype=darts_v2 space=darts"
         )
-    if name == "random":
+    name = name.strip()
+    if name.lower() == "random":
         return random_genotype(bench.space, bench.config.seed)
     if name.isdecimal():
         return architecture(bench.space, int(name))
-    found = genotype(name)
+    found = genotype(name, bench.space.name)
     bench.space.validate(found)
     return found

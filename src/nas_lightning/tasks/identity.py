@@ -9,9 +9,12 @@ from typing import Any
 from nas_lightning.config.aliases import identity
 from nas_lightning.config.schema import IGNORED_IN_COMPARISONS
 from nas_lightning.config.sections import LOADING_KEYS
+from nas_lightning.core.genotype_texts import is_text_of_genotype
+from nas_lightning.core.paths import is_directory
 from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.runs.versions import git_commit, versions
+from nas_lightning.spaces.published import published_name
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench
 
@@ -43,8 +46,10 @@ def _label(bench: Workbench) -> str:
     name = bench.config.genotype
     if bench.config.task != "evaluate" or name is None:
         return bench.config.method
-    summary = RunFolder(name).summary() if Path(name).is_dir() else {}
-    return summary.get("method") or Path(name).stem
+    summary = RunFolder(name).summary() if is_directory(name) else {}
+    if is_text_of_genotype(name):  # different ones must not be averaged
+        return f"genotype-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+    return summary.get("method") or published_name(name) or Path(name).stem
 
 
 DECISIVE = (
@@ -58,6 +63,7 @@ NEUTRAL = ("checkpoint_minutes", "graph")
 
 def _decisive(section: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in section.items() if key not in NEUTRAL}
+
 
 ADDED = {"split_folders": True, "skip_unreadable": False, "white": None, "background": 255}
 """Keys of the data that older configurations lack, with the values that they stand for."""

@@ -9,6 +9,7 @@ from torch import nn
 
 from nas_lightning.config.schema import RootConfig
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.paths import exists
 from nas_lightning.deployment import TrainedNetwork
 from nas_lightning.deployment.description import plain_weights
 from nas_lightning.evaluation.retraining import Retraining
@@ -28,7 +29,7 @@ def trained_network(root: RootConfig) -> tuple[TrainedNetwork, nn.Module, dict[s
         raise ConfigError(f"run=null: task={root.task} needs a run with a trained network; give run=outputs/DATE/TIME")
     folder, trusted = RunFolder(root.run, "run"), tuple(root.trusted)
     # The folder of an export has network.json and no config.yaml; a run has config.yaml and, unless it is old, both.
-    if not folder.holds_run and (folder.path / layout.NETWORK).exists():
+    if not folder.holds_run and exists(folder.path / layout.NETWORK):
         trained = TrainedNetwork.load(folder.path)
         weights = _exported_weights(folder.path)
         about: dict[str, Any] = {"run": str(folder)}
