@@ -173,7 +173,7 @@ def search_path(config_dir: str | Path) -> str:
     folder = Path(config_dir).expanduser().resolve()
     if not folder.is_dir():
         raise ConfigError(f"--config-dir={config_dir}: no such folder")
-    for table in ("method_data", "method_scale", "paper_data", "space_data"):
+    for table in sorted(path.name for path in (conf_dir() / "when").iterdir()):
         if (folder / table).is_dir():  # Hydra would ignore the former place without a word
             raise ConfigError(f"--config-dir={config_dir}: {table} is read from when/{table}; move the folder there")
     return f"hydra.searchpath=['file://{folder}']"

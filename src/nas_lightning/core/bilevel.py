@@ -29,6 +29,10 @@ class InnerStep(Protocol):
         """Step size ξ."""
         ...
 
+    def plain(self) -> "InnerStep":
+        """Return the same step with plain momentum, where the weight optimizer's has Nesterov's."""
+        ...
+
     def __call__(self, weights: Tensors, gradients: list[Tensor]) -> Tensors:
         """Return w − lr·(momentum buffer + gradient + weight decay·w), by the names and in the order of `weights`."""
         ...
