@@ -20,7 +20,10 @@ ALIASES = {
     "nas_lightning.lightning.retraining.Retraining": "nas_lightning.evaluation.Retraining",
 }
 """Former targets and their present names. Of a class that moves twice the first name comes first."""
-LATER_KEYS: dict[str, Any] = {"hypergradient.virtual_step": "as_weights"}
+LATER_KEYS: dict[str, Any] = {
+    "hypergradient.virtual_step": "as_weights",
+    "search.arch.batch_norm": "frozen",
+}
 """Dotted keys that configurations of earlier versions lack, with the value that does what was done then."""
 _FIRST: dict[str, str] = {}
 for _former, _now in ALIASES.items():

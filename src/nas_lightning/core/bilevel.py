@@ -16,7 +16,9 @@ from nas_lightning.core.part import Part
 Tensors = dict[str, Tensor]
 """Named tensors: the weights of a network, or the architecture parameters by choice (each [R, O])."""
 Loss = Callable[[Tensors, Tensors], Tensor]
-"""(weights, architecture parameters) → scalar loss of one fixed batch with fixed draws; moves no buffer."""
+"""(weights, architecture parameters) → scalar loss of one fixed batch with fixed draws.
+
+It moves no buffer, unless `search.arch.batch_norm` is `moving`."""
 Reduce = Callable[[list[Tensor]], list[Tensor]]
 """Average over the processes; the identity in a single process."""
 
