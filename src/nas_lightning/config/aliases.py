@@ -22,6 +22,7 @@ ALIASES = {
 """Former targets and their present names. Of a class that moves twice the first name comes first."""
 LATER_KEYS: dict[str, Any] = {
     "hypergradient.virtual_step": "as_weights",
+    "relaxation.end_reached": "in_last",
     "search.arch.batch_norm": "frozen",
 }
 """Dotted keys that configurations of earlier versions lack, with the value that does what was done then."""
