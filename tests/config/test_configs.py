@@ -55,6 +55,9 @@ def test_every_yaml_composes_and_binds(group, name):
     elif group == "when/paper_data":
         paper, space, data = name.rsplit("_", 2)
         overrides = [f"paper={paper}", f"space={space}", f"data={data}"]
+    elif group == "when/paper_hypergradient":
+        paper, _, hypergradient = name.partition("_")
+        overrides = [f"paper={paper}", f"hypergradient={hypergradient}"]
     elif group == "when/method_scale":
         method, _, scale = name.rpartition("_")
         overrides = [f"method={method}", f"scale={scale}"]
@@ -272,6 +275,19 @@ def test_experiment_of_ones_own(tmp_path):
     config = nl.compose(["experiment=mine"], config_dir=folder)
     assert (config.space.name, config.search.epochs) == ("s1", 3)
     assert nl.compose(["experiment=mine", "search.epochs=4"], config_dir=folder).search.epochs == 4
+
+
+@pytest.mark.parametrize("experiment", ["nasbench201_benchmark", "noisydarts/table3"])
+@pytest.mark.parametrize("hypergradient", ["first_order", "unrolled", "unrolled_exact"])
+def test_the_benchmarks_second_order_steps_the_architecture_first_by_a_plain_step(experiment, hypergradient):
+    """Also in experiments that build on its protocol; what is given on the command line wins."""
+    words = [f"experiment={experiment}", "method=darts", f"hypergradient={hypergradient}", "data=cifar10"]
+    second_order = hypergradient != "first_order"
+    found = nl.compose(words)
+    assert found.search.order == ("arch_first" if second_order else "weights_first")
+    assert found.search.weights.nesterov
+    assert found.hypergradient.get("virtual_step") == ("plain" if second_order else None)
+    assert nl.compose([*words, "search.order=weights_first"]).search.order == "weights_first"
 
 
 def test_values_of_ones_own_for_a_combination(tmp_path):

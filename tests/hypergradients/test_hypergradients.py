@@ -27,7 +27,7 @@ class Quadratic:
         root = random(5, 5)
         self.A, self.B, self.t, self.c = root @ root.T, random(5, 3), random(5), random(3)
         self.w, self.alpha, self.buffer = random(5), random(3), random(5)
-        self.lr, self.momentum, self.decay = 0.07, 0.9, 0.03
+        self.lr, self.momentum, self.decay, self.nesterov = 0.07, 0.9, 0.03, False
 
     def train_loss(self, weights, arch):
         w, alpha = weights["w"], arch["alpha"]
@@ -43,7 +43,7 @@ class Quadratic:
     def run(self, estimator, reduce=same):
         weights = {"w": self.w.clone().requires_grad_()}
         arch = {"alpha": self.alpha.clone().requires_grad_()}
-        step = SGDStep(self.lr, self.momentum, self.decay, [self.buffer])
+        step = SGDStep(self.lr, self.momentum, self.decay, [self.buffer], self.nesterov)
         gradients, loss = estimator(Bilevel(self.train_loss, self.arch_loss, weights, arch, step, reduce))
         assert torch.equal(weights["w"], self.w)
         assert weights["w"].grad is None
@@ -96,6 +96,19 @@ def test_inner_step_is_a_step_of_torch_sgd(nesterov):
         optimizer.step()
         for p, e in zip(parameters, expected.values(), strict=True):
             torch.testing.assert_close(p.detach(), e)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_plain_virtual_step_has_no_nesterov_momentum(exact):
+    """The gradient by hand: the outer loss is taken at the plain step, through which α moves w' by −ξ·B."""
+    problem = Quadratic()
+    problem.nesterov = True
+    expected = problem.c - problem.lr * problem.B.T @ (problem.stepped() - problem.t)
+    found, loss = problem.run(Unrolled(exact=exact, virtual_step="plain"))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(loss, problem.arch_loss({"w": problem.stepped()}, {"alpha": problem.alpha}))
+    other, _ = problem.run(Unrolled(exact=exact))
+    assert (other - expected).abs().max() > 0.01
 
 
 def test_flat_outer_loss_gives_the_direct_gradient():

@@ -47,7 +47,10 @@ def test_temperature():
     assert gdas.temperature(400) == pytest.approx(0.1)  # in a stage that comes after the search
     snas = Gumbel(hard=False, end=1.0, epochs=100)
     assert (snas.temperature(0), snas.temperature(99)) == (10.0, pytest.approx(1.0))
-    assert Gumbel(epochs=1).temperature(0) == 10
+    released = Gumbel(hard=False, end=1.0, epochs=100, end_reached="after_last")
+    assert [released.temperature(epoch) for epoch in (0, 50, 99)] == pytest.approx([10.0, 5.5, 1.09])
+    for end_reached in ("in_last", "after_last"):
+        assert Gumbel(epochs=1, end_reached=end_reached).temperature(0) == 10
     assert constant(3.0).temperature(7) == 3
 
 

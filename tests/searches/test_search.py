@@ -56,10 +56,11 @@ def fit(bench, module, watch, epochs=1, double=False):
     return trainer
 
 
-def plain_loop(net, arch, batches, epochs, *, unrolled, order, lr=0.025, lr_min=0.001):
+def plain_loop(net, arch, batches, epochs, *, unrolled, order, moving, lr=0.025, lr_min=0.001):
     """DARTS as its code does it: full backward passes, a second model for the unrolled step, clipping by hand.
 
-    The architecture step works on copies of the network, so that batch statistics are those of weight steps only.
+    The architecture step works on copies of the network, so that batch statistics are those of weight steps only; with
+    `moving` its passes at the weights are those of the network itself, which moves its statistics.
     """
     names = list(arch)
     alphas = [arch[name].clone().requires_grad_() for name in names]
@@ -77,9 +78,8 @@ def plain_loop(net, arch, batches, epochs, *, unrolled, order, lr=0.025, lr_min=
         )
 
     def arch_gradient(train, valid):
-        model = copy.deepcopy(net)
+        model = net if moving else copy.deepcopy(net)
         if not unrolled:
-            model.zero_grad()
             return torch.autograd.grad(loss_of(model, valid), alphas)
         xi = sgd.param_groups[0]["lr"]
         inner = torch.autograd.grad(loss_of(model, train), list(model.parameters()), allow_unused=True)
@@ -99,6 +99,9 @@ def plain_loop(net, arch, batches, epochs, *, unrolled, order, lr=0.025, lr_min=
                 if v is not None:
                     s.data.add_(sign * radius * v)
             sides.append(torch.autograd.grad(loss_of(shifted, train), alphas))
+            if moving:
+                for buffer, moved in zip(net.buffers(), shifted.buffers(), strict=True):
+                    buffer.copy_(moved)
         return [d - xi * (p - m) / (2 * radius) for d, p, m in zip(direct, *sides, strict=True)]
 
     def arch_step(batch):
@@ -127,10 +130,12 @@ def plain_loop(net, arch, batches, epochs, *, unrolled, order, lr=0.025, lr_min=
     return trajectory
 
 
+@pytest.mark.parametrize("batch_norm", ["frozen", "moving"])
 @pytest.mark.parametrize("order", ["arch_first", "weights_first"])
 @pytest.mark.parametrize("hypergradient", ["first_order", "unrolled"])
-def test_trajectory_is_that_of_a_plain_loop(tiny, tmp_path, order, hypergradient):
+def test_trajectory_is_that_of_a_plain_loop(tiny, tmp_path, order, hypergradient, batch_norm):
     overrides = [*tiny, f"search.order={order}", f"hypergradient={hypergradient}", "search.arch.lr=3e-4"]
+    overrides += [f"search.arch.batch_norm={batch_norm}"]
     bench = bench_of(
         [*overrides, "search.weights.clip=5.0", "space=s2", "space.num_nodes=3", "search.batch_size=10"],
         tmp_path / "run",
@@ -141,7 +146,8 @@ def test_trajectory_is_that_of_a_plain_loop(tiny, tmp_path, order, hypergradient
     watch = Watch()
     fit(bench, module, watch, epochs=2, double=True)
     unrolled = hypergradient == "unrolled"
-    expected = plain_loop(original, arch, watch.batches, 2, unrolled=unrolled, order=order)
+    moving = batch_norm == "moving"
+    expected = plain_loop(original, arch, watch.batches, 2, unrolled=unrolled, order=order, moving=moving)
     assert len(watch.batches) == 4
     for (alpha, weights), found_alpha, found in zip(expected, watch.arch, watch.weights, strict=True):
         for name in alpha:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import nas_lightning as nl
-from nas_lightning.config.aliases import ALIASES
+from nas_lightning.config.aliases import ALIASES, LATER_KEYS
 from nas_lightning.config.parts import target_of
 from nas_lightning.reports.runs import read_config
 from nas_lightning.runs.folder import RunFolder
@@ -63,6 +63,27 @@ def test_it_is_averaged_with_new_runs_and_found_by_its_sweep():
     assert comparable_hash(config) == comparable_hash(renamed)
     assert member_name(config) == member_name(renamed)
     assert json.loads((BEFORE / "summary.json").read_text())["config_hash"] == HASH
+
+
+def test_a_later_key_at_the_value_of_before_makes_no_other_run():
+    """Older configurations lack it."""
+    config = yaml.safe_load((BEFORE / "config.yaml").read_text())
+    before = comparable_hash(config), member_name(config)
+    for key, value in LATER_KEYS.items():
+        assign(config, key, value)
+    assert (comparable_hash(config), member_name(config)) == before
+    for key in LATER_KEYS:
+        changed = json.loads(json.dumps(config))
+        assign(changed, key, "another")
+        assert comparable_hash(changed) != before[0]
+        assert member_name(changed) != before[1]
+
+
+def assign(config, key, value):
+    *path, last = key.split(".")
+    for name in path:
+        config = config[name]
+    config[last] = value
 
 
 def test_reports_compare_it_by_the_current_names(folder):

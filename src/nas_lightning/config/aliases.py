@@ -1,5 +1,6 @@
-"""Aliases of moved targets: a run folder keeps the names that targets had when it was made."""
+"""Aliases of moved targets, and keys of later versions: a run folder keeps the configuration of its time."""
 
+from collections.abc import Mapping
 from typing import Any
 
 ALIASES = {
@@ -19,6 +20,12 @@ ALIASES = {
     "nas_lightning.lightning.retraining.Retraining": "nas_lightning.evaluation.Retraining",
 }
 """Former targets and their present names. Of a class that moves twice the first name comes first."""
+LATER_KEYS: dict[str, Any] = {
+    "hypergradient.virtual_step": "as_weights",
+    "relaxation.end_reached": "in_last",
+    "search.arch.batch_norm": "frozen",
+}
+"""Dotted keys that configurations of earlier versions lack, with the value that does what was done then."""
 _FIRST: dict[str, str] = {}
 for _former, _now in ALIASES.items():
     _FIRST.setdefault(_now, _former)
@@ -34,12 +41,29 @@ def current(value: Any) -> Any:
 
 
 def identity(value: Any) -> Any:
-    """Return a configuration with every target under its first name, for hashes that must not change.
+    """Return a configuration as its first version would have it, for hashes that must not change.
+
+    Every target has its first name, and `LATER_KEYS` at the values of before are left out.
 
     The folder of a sweep's member and `config_hash` in a summary are such hashes: so a sweep begun before a part moved
     finds its finished members, and its runs are averaged with new ones.
     """
-    return _renamed(value, _FIRST)
+    return _renamed(_without_later_keys(value, ""), _FIRST)
+
+
+def _without_later_keys(value: Any, prefix: str) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: _without_later_keys(inner, f"{prefix}{key}.")
+        for key, inner in value.items()
+        if not is_later(f"{prefix}{key}", inner)
+    }
+
+
+def is_later(key: str, value: Any) -> bool:
+    """Return whether a dotted key is one of `LATER_KEYS` with the value that does what was done before."""
+    return key in LATER_KEYS and value == LATER_KEYS[key]
 
 
 def _renamed(value: Any, names: dict[str, str]) -> Any:

@@ -189,7 +189,7 @@ def search_path(config_dir: str | Path) -> str:
     if not is_directory(path_of(config_dir)):
         raise ConfigError(f"--config-dir={shown(config_dir)}: no such folder; give one with experiment/NAME.yaml, …")
     folder = path_of(config_dir).resolve()
-    for table in ("method_data", "method_scale", "paper_data", "space_data"):
+    for table in sorted(path.name for path in (conf_dir() / "when").iterdir()):
         if (folder / table).is_dir():  # Hydra would ignore the former place without a word
             raise ConfigError(f"--config-dir={config_dir}: {table} is read from when/{table}; move the folder there")
     return f"hydra.searchpath=[{quoted(f'file://{folder}')}]"

@@ -48,6 +48,10 @@ class ArchConfig(Section):
     weight_decay: NonNegative
     warmup_epochs: CountOrZero = Field(description="first epochs of each stage in which only the weights train")
     clip: Positive | None = Field(description="largest L2 norm of the architecture gradient; null: no clipping")
+    batch_norm: Literal["frozen", "moving"] = Field(
+        default="frozen",
+        description="running statistics in the architecture step; moving: updated, as released code does",
+    )
 
 
 class StageConfig(Section):

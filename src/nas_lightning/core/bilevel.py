@@ -16,7 +16,9 @@ from nas_lightning.core.part import Part
 Tensors = dict[str, Tensor]
 """Named tensors: the weights of a network, or the architecture parameters by choice (each [R, O])."""
 Loss = Callable[[Tensors, Tensors], Tensor]
-"""(weights, architecture parameters) → scalar loss of one fixed batch with fixed draws; moves no buffer."""
+"""(weights, architecture parameters) → scalar loss of one fixed batch with fixed draws.
+
+It moves no buffer, unless `search.arch.batch_norm` is `moving`."""
 Reduce = Callable[[list[Tensor]], list[Tensor]]
 """Average over the processes; the identity in a single process."""
 
@@ -27,6 +29,10 @@ class InnerStep(Protocol):
     @property
     def lr(self) -> float:
         """Step size ξ."""
+        ...
+
+    def plain(self) -> "InnerStep":
+        """Return the same step with plain momentum, where the weight optimizer's has Nesterov's."""
         ...
 
     def __call__(self, weights: Tensors, gradients: list[Tensor]) -> Tensors:

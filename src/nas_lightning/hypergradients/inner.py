@@ -1,7 +1,7 @@
 """Inner step of the unrolled objective, and gradients of losses that may not use every tensor."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,6 +29,10 @@ class SGDStep:
     weight_decay: float = 0.0
     buffers: Sequence[Tensor | None] | None = None
     nesterov: bool = False
+
+    def plain(self) -> "SGDStep":
+        """Return the same step with plain momentum."""
+        return replace(self, nesterov=False)
 
     def __call__(self, weights: Tensors, gradients: list[Tensor]) -> Tensors:
         """Return the weights after the step, by the same names; differentiable in weights and gradients."""

@@ -8,11 +8,15 @@ Source: Liu et al., DARTS (ICLR 2019), equations 7 and 8, and the released code,
 0.01 / ‖v‖ is the default. In a network of ReLUs such a difference also crosses kinks, whose jumps the exact product
 ignores, so the two can differ by tens of percent; with a radius too small to cross any they agree.
 Left out: the dependence through clipping, which the released code does not unroll either.
+
+The virtual step has the momentum of the weights' own, or plain momentum where that is Nesterov's: the released code for
+NAS-Bench-201 (Dong & Yang, ICLR 2020) trains the weights with Nesterov's and unrolls a plain step.
 """
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -96,14 +100,23 @@ class Unrolled(Hypergradient):
     Args:
         exact: Use double backward instead of the finite difference.
         radius: Radius ‖w± − w‖ of the finite difference.
+        virtual_step: Momentum of the virtual step: that of the weights (`as_weights`), or `plain` in any case.
     """
 
     second_order = True
 
-    def __init__(self, exact: bool = False, radius: Annotated[float, Field(gt=0)] = 0.01) -> None:
+    def __init__(
+        self,
+        exact: bool = False,
+        radius: Annotated[float, Field(gt=0)] = 0.01,
+        virtual_step: Literal["as_weights", "plain"] = "as_weights",
+    ) -> None:
         self.exact = exact
         self.radius = radius
+        self.virtual_step = virtual_step
 
     def __call__(self, problem: Bilevel) -> tuple[Tensors, Tensor]:
         """Return gradients by the names of `arch`, each [R, O], and the outer loss; see `unrolled`."""
+        if self.virtual_step == "plain":
+            problem = replace(problem, inner_step=problem.inner_step.plain())
         return unrolled(problem, self.exact, self.radius)

@@ -28,10 +28,11 @@ class Gumbel(Logits):
         selected   only the selected option k is computed, and logits learn from ⟨dL/dy, o_k⟩·∇p_k (the paper's);
         released   the same, plus the sum of the other weights, which is 0, added to every element of the edge's
                    output: the others enter by Σ(dL/dy)·∇p_j instead of ⟨dL/dy, o_j⟩·∇p_j (released code).
-    The temperature decreases with the search epoch: τ(e) = start − (start − end)·e/(E − 1).
+    The temperature decreases with the search epoch: τ(e) = start − (start − end)·e/(E − 1), or ·e/E, which would reach
+    `end` one epoch after the last.
 
     Source, hard: Dong & Yang, GDAS (CVPR 2019), and its released code for NAS-Bench-201, τ from 10 to 0.1. Soft:
-    Xie et al., SNAS (ICLR 2019), as in DrNAS' released code for NAS-Bench-201, τ from 10 to 1. Edges are
+    Xie et al., SNAS (ICLR 2019), as in DrNAS' released code for NAS-Bench-201, τ from 10 to 1 by e/E. Edges are
     weighted, not sampled: choices of other kinds than `op` are soft also where operations are hard. Non-finite noise
     is redrawn, as released. Operations that are not sampled have no gradient, so SGD leaves them unchanged; in the
     released code weight decay and momentum keep changing them. Left out: SNAS' resource regulariser.
@@ -39,7 +40,8 @@ class Gumbel(Logits):
     Args:
         hard: Sample one option per row instead of a mixture.
         start: Temperature of the first epoch.
-        end: Temperature of the last epoch.
+        end: Temperature at the end of the schedule.
+        end_reached: End of the schedule: `in_last` (epoch, E − 1) or `after_last` (E).
         epochs: Total search epochs E; required where the temperature changes.
         gradient: Gradient of hard samples, `all`, `selected` or `released` as above.
         init_std: Standard deviation of the initial logits.
@@ -53,6 +55,7 @@ class Gumbel(Logits):
         epochs: Annotated[int, Field(ge=1)] | None = None,
         gradient: Literal["all", "selected", "released"] = "selected",
         init_std: Annotated[float, Field(ge=0)] = 1e-3,
+        end_reached: Literal["in_last", "after_last"] = "in_last",
     ) -> None:
         super().__init__(init_std)
         self.hard = hard
@@ -60,6 +63,7 @@ class Gumbel(Logits):
         self.end = end
         self.epochs = epochs
         self.gradient = gradient
+        self.end_reached = end_reached
 
     def temperature(self, epoch: int) -> float:
         """Return τ at a search epoch.
@@ -79,7 +83,8 @@ class Gumbel(Logits):
                 f" write {self.key}.epochs=50"
             )
         last = self.epochs - 1
-        return self.start - (self.start - self.end) * min(epoch, last) / max(1, last)
+        end = self.epochs if self.end_reached == "after_last" else max(1, last)
+        return self.start - (self.start - self.end) * min(epoch, last) / end
 
     def metrics(self, epoch: int) -> dict[str, float]:
         """Return the temperature of the epoch."""

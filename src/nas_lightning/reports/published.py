@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from nas_lightning.config.aliases import is_later
 from nas_lightning.reports.runs import load_config
 from nas_lightning.reports.sheets import Sheet, number
 
@@ -128,7 +129,7 @@ def decisive(config: Mapping[str, Any], evaluation_alone: bool = False) -> dict[
         flat = {key: value for key, value in flat.items() if not key.startswith("candidates.")}
     trainer = config.get("trainer") or {}
     flat |= {f"trainer.{name}": str(trainer[name]) for name in _CUTS if _cuts(trainer.get(name))}
-    return {key: value for key, value in flat.items() if key not in _NEUTRAL_KEYS}
+    return {key: value for key, value in flat.items() if key not in _NEUTRAL_KEYS and not is_later(key, value)}
 
 
 def _remark(row: pd.Series[Any], reference: Mapping[str, str], words: str) -> str:

@@ -182,19 +182,21 @@ class BilevelModule(PhaseModule):
     def _decided(self, mixing: Mixing) -> tuple[Mixing, Active | None]:
         return self.decisions.fixed(mixing), self.decisions.active(self.relaxation.active(mixing))
 
-    def loss_of(self, batch: Batch, pass_name: str, penalty: bool = False) -> Loss:
-        """Return the loss of a batch as a pure function of weights and architecture parameters.
+    def loss_of(self, batch: Batch, pass_name: str, penalty: bool = False, frozen: bool = True) -> Loss:
+        """Return the loss of a batch as a function of weights and architecture parameters.
 
         Args:
             batch: Images and targets.
             pass_name: Keys its draws, as for `mixing`.
             penalty: Add the relaxation's penalty on the architecture parameters, if it has one.
+            frozen: Leave running statistics as they are, so that the function is pure.
         """
         images, targets = batch
 
         def loss(weights: Tensors, arch: Tensors) -> Tensor:
             mixing, active = self.mixing(arch, pass_name)
-            with draws.keyed(self.seed, self.num_steps, pass_name, self.global_rank):
+            statistics = frozen_batch_stats(self.supernet) if frozen else nullcontext()
+            with statistics, draws.keyed(self.seed, self.num_steps, pass_name, self.global_rank):
                 outputs = self.passes(images, mixing, active, weights)
             value = self.objective.loss(outputs, targets)
             extra = self.relaxation.penalty(arch) if penalty else None
@@ -211,7 +213,10 @@ class BilevelModule(PhaseModule):
         return inner_step_of(self.plain_optimizers()[0])
 
     def arch_step(self, train_batch: Batch, arch_batch: Batch, batch_idx: int) -> None:
-        """Take one Adam step on the architecture parameters; weights and buffers stay as they were.
+        """Take one Adam step on the architecture parameters; weights stay as they were.
+
+        So do running statistics, unless `search.arch.batch_norm` is `moving`: then each pass at the weights moves them,
+        as in released code, where the virtual weights of a second-order step belong to a copy of the network.
 
         Args:
             train_batch: Batch of the inner loss, which the virtual step descends.
@@ -227,10 +232,11 @@ class BilevelModule(PhaseModule):
         second_order = self.hypergradient.second_order
         full = full_precision(self.device.type) if second_order else nullcontext()
         local = ranks.local_normalisation(self.supernet) if second_order else nullcontext()
-        with frozen_batch_stats(self.supernet), full, local:
+        frozen = self.settings.arch.batch_norm == "frozen"
+        with full, local:
             problem = Bilevel(
-                self.loss_of(train_batch, "inner"),
-                self.loss_of(arch_batch, "outer", penalty=True),
+                self.loss_of(train_batch, "inner", frozen=frozen),
+                self.loss_of(arch_batch, "outer", penalty=True, frozen=frozen or second_order),
                 dict(self.supernet.named_parameters()),
                 self.arch,
                 self.inner_step(),
