@@ -11,7 +11,10 @@ from typing import Any, Literal
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 
-ORDER = ("index.md", "quickstart.md", "usage.md", "choosing.md", "methods.md", "methods", "spaces.md", "extend.md")
+ORDER = (
+    *("index.md", "quickstart.md", "usage.md", "choosing.md", "methods.md", "methods", "fidelity.md", "spaces.md"),
+    "extend.md",
+)
 """Pages and folders as a newcomer reads them."""
 
 

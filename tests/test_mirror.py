@@ -3,6 +3,8 @@
 A module has its tests there if a file's name contains the module's, or if a file names the module or a class of it. The
 rest is listed, with the file that tests it or the reason why none does.
 
+`tests/parity/` mirrors no folder: it compares whole steps with those of released code, as numbers (`released_code`).
+
 Files at the root of `tests/` are about the product as a whole, whatever folder its parts lie in: the experiments of the
 papers, GPUs, the wheel, a release, what users bring, the rooms themselves. Modules there that are no tests are shared
 toy problems, slow references and ways to run a program.
