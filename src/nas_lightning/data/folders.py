@@ -223,7 +223,7 @@ class ImageNet(ImageData):
         self.follow_links = follow_links
 
     def _load(self) -> None:
-        root = Path(self.root).expanduser()
+        root = path_of(self.root)
         example = "data.root=FOLDER with FOLDER/train/<class>/*.JPEG and FOLDER/val/<class>/*.JPEG"
         links: dict[str, Any] = {"root": root, "follow_links": self.follow_links}
         train = list_images(root / "train", example, least=2, **links)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nas_lightning.core.errors import DataError
+from nas_lightning.core.paths import is_directory, shown
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
@@ -89,8 +90,8 @@ def list_images(
     Raises:
         DataError: There is no such folder, no image, an unknown or too small class, or a link out of `root`.
     """
-    if not folder.is_dir():
-        raise DataError(f"no folder {folder}; give {example}")
+    if not is_directory(folder):
+        raise DataError(f"no folder {shown(folder)}; give {example}")
     found = subfolders(folder)
     inside = os.path.realpath(root or folder)
     if not follow_links:
