@@ -123,7 +123,7 @@ def test_every_command_is_one_of_the_program(command, mine):
         ("python run.py task=export run=F space=s2", "space=s2: task=export uses"),
         ("python run.py resume=F seed=1", "seed=1: a resumed run keeps"),
         ("python run.py --config-dir mine experiment=large", "experiment=large: no such option"),
-        ("python run.py --fast", "--fast: unknown"),
+        ("python run.py --fast", "--fast: keys have no hyphens in front"),
     ],
 )
 def test_a_wrong_command_is_found(line, said, mine):
