@@ -38,7 +38,7 @@ def last(folder):
 @pytest.mark.parametrize("method", ["sdarts_rs", "sdarts_adv"])
 def test_without_radius_sdarts_is_darts_bit_for_bit(method, tiny, tmp_path):
     nl.search(nl.compose([*tiny, "method=darts", "space=s3"]), run_dir=tmp_path / "darts")
-    zero = ["perturbation.start=0.0", "perturbation.maximum=0.0"]
+    zero = ["search.arch.batch_norm=frozen", "perturbation.start=0.0", "perturbation.maximum=0.0"]
     nl.search(nl.compose([*tiny, f"method={method}", "space=s3", *zero]), run_dir=tmp_path / "other")
     a, b = last(tmp_path / "darts"), last(tmp_path / "other")
     for name, tensor in a["state_dict"].items():
@@ -53,7 +53,7 @@ def test_perturbation_touches_the_weight_step_only(method, mode, tiny, tmp_path)
     """One step: the architecture moves as in DARTS, the weights do not; each norm counts one batch a weight step."""
     one = [*tiny, "space=s3", "search.epochs=1", "+trainer.limit_train_batches=1"]
     nl.search(nl.compose([*one, "method=darts"]), run_dir=tmp_path / "darts")
-    big = ["perturbation.start=0.3"]
+    big = ["search.arch.batch_norm=frozen", "perturbation.start=0.3"]
     if method == "sdarts_adv":
         big.append(f"perturbation.pgd_bn_mode={mode}")
     nl.search(nl.compose([*one, f"method={method}", *big]), run_dir=tmp_path / "other")
