@@ -14,7 +14,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import launches, search_step
-from benchmarks.measuring import add_number, device_of, new_parser, seconds_of, show, write
+from benchmarks.measuring import SIZES, add_sizes, device_of, new_parser, seconds_of, show, write
 
 NAME = "busy"
 SPACES = ("darts", "s3", "nasbench201")
@@ -66,14 +66,12 @@ def _on_meta(words: Sequence[str]) -> list[str]:
 def main(words: Sequence[str]) -> None:
     parser = new_parser(NAME, __doc__)
     parser.add_argument("--space", nargs="+", choices=SPACES, default=list(SPACES), help="what is searched")
-    sizes = {"batch": 64, "image": 32, "classes": 10, "channels": 16, "cells": 8, "stage-cells": 5}
-    for name, default in sizes.items():
-        add_number(parser, name, default, f"{name.replace('-', ' ')}, see benchmarks.search_step")
+    add_sizes(parser)
     options = parser.parse_args(words)
     if options.device == "meta":
         parser.error("--device meta: it computes nothing; python -m benchmarks.launches counts there")
     given = {"device": options.device, "threads": options.threads, "rounds": options.rounds}
-    given |= {name: getattr(options, name.replace("-", "_")) for name in sizes}
+    given |= {name: getattr(options, name.replace("-", "_")) for name in SIZES}
     passed = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     graphs = (False, True) if device_of(options).type == "cuda" else (False,)
     rows = [row_of(space, graph, passed) for space in options.space for graph in graphs]

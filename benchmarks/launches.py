@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from benchmarks.counting import Counting, Launches
-from benchmarks.measuring import add_number, new_parser, show, write
+from benchmarks.measuring import add_number, add_sizes, new_parser, show, write
 from benchmarks.search_step import METHODS, Bench, Searching
 from nas_lightning.core.functional import plain_autograd
 
@@ -50,12 +50,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="also show the N most frequent operators",
     )
-    add_number(parser, "batch", 64, "images of a step, in either batch")
-    add_number(parser, "image", 32, "height and width of the images")
-    add_number(parser, "classes", 10, "classes")
-    add_number(parser, "channels", 16, "channels of the first cells")
-    add_number(parser, "cells", 8, "cells")
-    add_number(parser, "stage-cells", 5, "cells a stage, in nasbench201")
+    add_sizes(parser)
     add_number(parser, "samples", 4, "steps that are averaged where a draw decides what is computed")
     return parser.parse_args(words)
 

@@ -67,6 +67,23 @@ def add_number(parser: argparse.ArgumentParser, name: str, default: int, meaning
     )
 
 
+SIZES = {
+    "batch": (64, "images of a step, in either batch"),
+    "image": (32, "height and width of the images"),
+    "classes": (10, "classes"),
+    "channels": (16, "channels of the first cells"),
+    "cells": (8, "cells"),
+    "stage-cells": (5, "cells a stage, in nasbench201"),
+}
+"""Sizes of a search step: the default and its meaning."""
+
+
+def add_sizes(parser: argparse.ArgumentParser) -> None:
+    """The options of `SIZES`."""
+    for name, (default, meaning) in SIZES.items():
+        add_number(parser, name, default, meaning)
+
+
 def _positive(word: str) -> int:
     number = int(word)
     if number < 1:

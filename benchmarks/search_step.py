@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from benchmarks.measuring import (
     Seconds,
     add_number,
+    add_sizes,
     at_most,
     build_space,
     device_of,
@@ -246,12 +247,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--scaling", action="store_true", help="how the fast first-order step of darts grows, instead")
     parser.add_argument("--no-memory", action="store_true", help="time only")
     parser.add_argument("--graph", action="store_true", help="also the fast step by CUDA graphs (on a GPU only)")
-    add_number(parser, "batch", 64, "images of a step, in either batch")
-    add_number(parser, "image", 32, "height and width of the images")
-    add_number(parser, "classes", 10, "classes")
-    add_number(parser, "channels", 16, "channels of the first cells")
-    add_number(parser, "cells", 8, "cells")
-    add_number(parser, "stage-cells", 5, "cells a stage, in nasbench201")
+    add_sizes(parser)
     parser.add_argument("--nodes", type=int, metavar="N", help="intermediate nodes of a cell (default: of the space)")
     add_number(parser, "samples", 4, "steps a round where the draw decides what is computed")
     options = parser.parse_args(words)

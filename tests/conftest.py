@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 torch.set_num_threads(1)  # tiny kernels: threads cost more than they give, above all when tests run side by side
 
@@ -78,3 +79,19 @@ def searched(images_file, tmp_path_factory):
         nl.compose([*data, *TINY_SIZES, *learning, "space=s3", "space.num_nodes=2", "trainer=cpu"]), run_dir=folder
     )
     return folder
+
+
+@pytest.fixture
+def compiled_graphs(monkeypatch):
+    """Compilation without a compiler: graphs are traced, and run as they are; the list of those traced."""
+    graphs = []
+
+    def run_as_it_is(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compile_ = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **kw: compile_(self, backend=run_as_it_is, **kw))
+    torch.compiler.reset()
+    yield graphs
+    torch.compiler.reset()

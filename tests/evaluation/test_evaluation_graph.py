@@ -160,23 +160,13 @@ def test_steps_are_those_of_a_plain_loop():
     assert found == pytest.approx(expected, rel=1e-9)
 
 
-def test_graphs_hold_the_compiled_network(monkeypatch):
+def test_graphs_hold_the_compiled_network(compiled_graphs):
     """Traced by the compiler and run as it is: whole batches in train mode; evaluation is captured uncompiled."""
-    graphs = []
-
-    def run_as_it_is(graph, inputs):
-        graphs.append(graph)
-        return graph.forward
-
-    compile_ = nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", lambda self, **kw: compile_(self, backend=run_as_it_is, **kw))
-    torch.compiler.reset()
     plain, module = networks(2)
     expected = losses(step_of(plain))
     with stand_in():
         step = step_of(module, compile=True, graph="required")
         found = losses(step)
-    torch.compiler.reset()
     assert [a.item() for a in found] == pytest.approx([b.item() for b in expected], rel=1e-9)
     assert step.policy.captures == 2
-    assert len(graphs) >= 1
+    assert len(compiled_graphs) >= 1

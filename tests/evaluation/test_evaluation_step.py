@@ -156,22 +156,6 @@ def test_restored_momentum_is_laid_out_like_its_weight():
 
 
 # ------------------------------------------------------------------------------------------------- compilation
-@pytest.fixture
-def compiled_graphs(monkeypatch):
-    """Compilation without a compiler: graphs are traced, and run as they are; the list of those traced."""
-    graphs = []
-
-    def run_as_it_is(graph, inputs):
-        graphs.append(graph)
-        return graph.forward
-
-    compile_ = nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", lambda self, **kw: compile_(self, backend=run_as_it_is, **kw))
-    torch.compiler.reset()
-    yield graphs
-    torch.compiler.reset()
-
-
 def test_compiled_steps_are_those_of_a_plain_loop(compiled_graphs):
     recipe = recipe_of(compile=True)
     network = network_of("s5", layers=2).double()

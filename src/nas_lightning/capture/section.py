@@ -9,17 +9,17 @@ weights are copied into (an unrolled step).
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nas_lightning.capture.graphs import Graphs, failed
-from nas_lightning.capture.structure import autocast_of
 from nas_lightning.capture.trace import CaptureError
 from nas_lightning.core import constants, draws
 from nas_lightning.core.draws import Make
+from nas_lightning.core.functional import autocast_of, without_autocast
 
 Outputs = Tensor | tuple[Tensor, ...]
 Function = Callable[[list[Tensor]], Outputs]
@@ -136,7 +136,7 @@ class Section:
         wanted = [self.static[place] for place in self._learning]
         outputs = [t for t in self._live if t.requires_grad]
         # As in eager code, whose backward passes leave autocast, too.
-        with torch.autocast(self._kind, enabled=False) if self._autocast is not None else nullcontext():
+        with without_autocast(self._kind):
             return torch.autograd.grad(outputs, wanted, self._grad_outputs, allow_unused=True)
 
     def _take(self, make: Make) -> Tensor:

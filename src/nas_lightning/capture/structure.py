@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nas_lightning.core.functional import autograd_is_plain
+from nas_lightning.core.functional import autocast_of, autograd_is_plain
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -93,10 +93,3 @@ def process_flags(kind: str) -> tuple[Any, ...]:
         torch.is_deterministic_algorithms_warn_only_enabled(),
         autograd_is_plain(),
     )
-
-
-def autocast_of(kind: str) -> torch.dtype | None:
-    """Return the type that autocast computes in on a device of this type; None where it is off."""
-    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
-        return None
-    return torch.get_autocast_dtype(kind)

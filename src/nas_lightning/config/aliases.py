@@ -21,6 +21,10 @@ ALIASES = {
 }
 """Former targets and their present names. Of a class that moves twice the first name comes first."""
 LATER_KEYS: dict[str, Any] = {
+    "data.background": 255,
+    "data.skip_unreadable": False,
+    "data.split_folders": True,
+    "data.white": None,
     "hypergradient.virtual_step": "as_weights",
     "relaxation.end_reached": "in_last",
     "search.arch.batch_norm": "frozen",

@@ -185,6 +185,10 @@ IGNORED_IN_COMPARISONS = (
 """Keys in which runs may differ and still be averaged; callers compare the Trainer's few that decide a result."""
 
 
+NEUTRAL = ("checkpoint_minutes", "graph")
+"""Keys that affect no result, in `search` and in recipes."""
+
+
 def validate(config: "Mapping[str, Any] | RootConfig") -> RootConfig:
     """Check a resolved configuration, all of it, and return it typed; a typed one is returned as it is.
 

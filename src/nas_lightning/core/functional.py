@@ -31,14 +31,16 @@ def autograd_is_plain() -> bool:
     return _plain.get()
 
 
-def autocasts(kind: str) -> bool:
-    """Return whether operators on this device type are now under autocast; never on `meta`, which has none."""
-    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+def autocast_of(kind: str) -> torch.dtype | None:
+    """Return the type that autocast now computes in on a device type; None where it is off, or is none (`meta`)."""
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return None
+    return torch.get_autocast_dtype(kind)
 
 
 def without_autocast(kind: str) -> AbstractContextManager[Any]:
     """Leave autocast on a device type, as backward passes do that take the types of their forward passes."""
-    return torch.autocast(kind, enabled=False) if autocasts(kind) else nullcontext()
+    return torch.autocast(kind, enabled=False) if autocast_of(kind) else nullcontext()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nas_lightning.config.schema import NEUTRAL
 from nas_lightning.reports import sheets
 from nas_lightning.reports.runs import HASH, LABELS, SIZE, read_config
 from nas_lightning.reports.sheets import ABSENT as _ABSENT
@@ -36,8 +37,6 @@ RESULTS_NOTE = (
 )
 _NO_HASH = "no hash"
 _VARIANT_LENGTH = 60
-_NEUTRAL = ("graph", "checkpoint_minutes")
-"""Keys that affect no result, in whatever section."""
 
 # Column of the summary -> its title and decimals; a column without any value is not shown.
 _OPTIONAL = {
@@ -149,7 +148,7 @@ def _variants(hashes: Sequence[Any], runs: Sequence[str]) -> list[str]:
     # Runs without a hash may differ among themselves, so that none stands for all.
     configs = [{} if pd.isna(digest) else read_config(Path(run)) for digest, run in zip(hashes, runs, strict=True)]
     known = [config for config in configs if config]
-    keys = dict.fromkeys(key for config in known for key in config if key.rpartition(".")[2] not in _NEUTRAL)
+    keys = dict.fromkeys(key for config in known for key in config if key.rpartition(".")[2] not in NEUTRAL)
     differing = [key for key in keys if len({config.get(key) for config in known}) > 1]
     counts = Counter(pair for config in known for pair in config.items())
     texts = []

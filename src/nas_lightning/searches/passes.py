@@ -12,7 +12,7 @@ finite, because 0 times infinity is not 0.
 Shapes: B images, R rows and O options of a choice.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,8 @@ from nas_lightning.spaces.operations import Zero
 
 IMAGES = "images"
 _PREFIX = "mixing "
+Flags = dict[str, tuple[tuple[bool, ...], ...]]
+"""Which options, by choice, [R][O]."""
 
 
 class SupernetPasses:
@@ -63,7 +65,7 @@ class SupernetPasses:
         self._edges = [m for m in supernet.modules() if isinstance(m, MixedOperation)]
         self._choices = {edge.edge.choice for edge in self._edges}
         self._bypassing = any(edge.partial_channels > 1 for edge in self._edges)
-        self._current: Hashable = None
+        self._current: Flags | None = None
         self._active: Active | None = None
         self._released: list[nn.Module] = []
         self._operations = sorted({name for edge in self._edges for name in edge.names})
@@ -99,12 +101,15 @@ class SupernetPasses:
         if self.policy.reason is not None:
             return self._eager(images, mixing, active, weights, frozen)
         decided = self._decided()
-        closed = [] if active is None else list(self._closed(active, decided))
+        opened = None if decided is None else self._flags(decided)
+        flags = opened if active is None else self._flags(active)  # read from the device once
+        closed = list(self._closed(flags, opened))
         if closed:
             assert active is not None
+            assert flags is not None
             learns = weights is None and not frozen and torch.is_grad_enabled()
             bypassed = self._bypassing or any(offset_key(name) in mixing for name in self._choices)
-            reason = self._reason_of_path(active, decided, learns, bypassed)
+            reason = self._reason_of_path(flags, opened, learns, bypassed)
             if reason is not None:
                 self.policy.skip(reason)
                 return self._eager(images, mixing, active, weights, frozen)
@@ -113,14 +118,13 @@ class SupernetPasses:
         moving = [norm for norm in _norms(closed) if norm.training and norm.track_running_stats]
         buffers = [buffer for norm in moving for buffer in norm.buffers()]
         before = [buffer.clone() for buffer in buffers]
-        opened = None if decided is None else tuple((name, _flags(decided[name])) for name in sorted(self._choices))
         if opened != self._current:  # decisions do not come back, but for a rollback
             self._current, self._active = opened, decided
             self._graphed.renew()
         outputs = self._graphed(
             {IMAGES: images, **{_PREFIX + name: value for name, value in mixing.items()}},
             weights,
-            (statements(self._regularizers, self._operations), opened),
+            (statements(self._regularizers, self._operations), None if opened is None else tuple(opened.items())),
             frozen,
         )
         assert isinstance(outputs, Tensor)
@@ -156,42 +160,38 @@ class SupernetPasses:
         outputs: Tensor = functional_call(self.supernet, dict(weights), (inputs[IMAGES], mixing, self._active))
         return outputs
 
-    def _reason_of_path(self, active: Active, decided: Active | None, learns: bool, bypassed: bool) -> str | None:
+    def _flags(self, active: Active) -> Flags:
+        return {name: tuple(map(tuple, active[name].tolist())) for name in sorted(self._choices)}
+
+    def _reason_of_path(self, active: Flags, opened: Flags | None, learns: bool, bypassed: bool) -> str | None:
         """Return why weights of 0 would not do for options that are not active; None if they do.
 
         Args:
             active: Options that are active.
-            decided: Options that decisions leave open; None for all.
+            opened: Options that decisions leave open; None for all.
             learns: Whether gradients of the weights are taken for an optimizer.
             bypassed: Whether something but the operations enters the sum of an edge: channels or an offset.
         """
         if learns and any(True for part in self._regularizers for _ in part.parameters()):
             return "a drawn path, and a regularizer that learns"
-        flags = {name: kept.tolist() for name, kept in active.items()}
-        opened = None if decided is None else {name: kept.tolist() for name, kept in decided.items()}
         for edge in self._edges:
             choice, row = edge.edge.choice, edge.edge.row
-            on = [op for kept, op in zip(flags[choice][row], edge.operations, strict=False) if kept]
+            on = [op for kept, op in zip(active[choice][row], edge.operations, strict=False) if kept]
             if not on and (opened is None or any(opened[choice][row])) and (bypassed or self._regularizers):
                 return "an edge that a mask empties"  # what bypasses its operations, and its hooks, go with it
             if learns and all(isinstance(operation, Zero) for operation in on):
                 return "a drawn path holds `none`"  # which may cut other weights off from the loss
         return None
 
-    def _closed(self, active: Active, decided: Active | None) -> Iterator[nn.Module]:
-        """Yield the operations that decisions leave open and that are not active."""
-        flags = {name: kept.tolist() for name, kept in active.items()}
-        opened = None if decided is None else {name: kept.tolist() for name, kept in decided.items()}
-        for edge in self._edges:
+    def _closed(self, active: Flags | None, opened: Flags | None) -> Iterator[nn.Module]:
+        """Yield the operations that decisions leave open and that are not active; None stands for all."""
+        for edge in self._edges if active is not None and active != opened else ():
+            assert active is not None
             choice, row = edge.edge.choice, edge.edge.row
             for option, operation in enumerate(edge.operations):
-                if not flags[choice][row][option] and (opened is None or opened[choice][row][option]):
+                if not active[choice][row][option] and (opened is None or opened[choice][row][option]):
                     yield operation
 
 
 def _norms(modules: Sequence[nn.Module]) -> Iterator[_BatchNorm]:
     return (m for module in modules for m in module.modules() if isinstance(m, _BatchNorm))
-
-
-def _flags(kept: Tensor) -> tuple[tuple[bool, ...], ...]:
-    return tuple(map(tuple, kept.tolist()))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,21 @@ def move(norms: Sequence[nn.BatchNorm2d], means: Sequence[Tensor], variances: Se
                 buffers, [values[k].to(b.dtype) for k, b in zip(chosen, buffers, strict=True)], momentum
             )
     torch._foreach_add_([getattr(norm, "num_batches_tracked") for norm in norms], 1)  # noqa: B009
+
+
+def normed_by_batch(norm: nn.BatchNorm2d, y: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Normalise [B, C, H, W] by its batch without moving a buffer of `norm`.
+
+    With momentum 1 the fresh tensors below receive the statistics of the batch.
+
+    Returns:
+        The result, and the mean and unbiased variance [C]; None for both if `norm` tracks none.
+    """
+    if not norm.track_running_stats:
+        return F.batch_norm(y, None, None, training=True, eps=norm.eps), None, None
+    assert norm.running_mean is not None
+    mean, var = y.new_zeros((2, y.shape[1]), dtype=norm.running_mean.dtype).unbind()
+    return F.batch_norm(y, mean, var, training=True, momentum=1.0, eps=norm.eps), mean, var
 
 
 class PendingUpdates:

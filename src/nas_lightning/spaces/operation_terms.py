@@ -79,7 +79,7 @@ def _add_pool(
         total.add(normed(norm, source.pooled(pool)), weight)
         return
     y, mean, var = source.normed_pool(pool, norm)
-    if norm.track_running_stats:
+    if mean is not None and var is not None:
         updates.add(norm, mean, var)
     total.add(y, weight)
 

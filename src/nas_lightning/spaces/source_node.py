@@ -6,13 +6,13 @@ Shapes: B images, C channels of an operation, K the divisor of partial channels;
 from collections.abc import Callable, Hashable
 from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas_lightning.spaces.average_pool import pool_of
 from nas_lightning.spaces.depthwise import even_and_odd, to_phases
 from nas_lightning.spaces.matrices import by_hand
+from nas_lightning.spaces.norm_statistics import normed_by_batch
 from nas_lightning.spaces.partial import bypass
 
 T = TypeVar("T")
@@ -63,24 +63,14 @@ class SourceNode:
         """Return the pool of the node; pools of equal settings are computed once."""
         return self._once(pool_settings(pool), lambda: pool_of(pool, self.x))
 
-    def normed_pool(self, pool: nn.Module, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the pool normalised by its batch, and the mean and unbiased variance [C] of the batch.
+    def normed_pool(self, pool: nn.Module, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return the pool normalised by its batch, and the statistics of the batch; see `normed_by_batch`.
 
         Normalisations of equal settings agree on the value, because they have no parameters, and differ only in their
-        buffers. No buffer moves here: with momentum 1 the fresh tensors below receive the statistics of the batch,
-        which the caller passes on to the buffers of each edge; see `PendingUpdates`. Without tracked statistics the
-        pooled node stands in for both.
+        buffers. No buffer moves here: the caller passes the statistics on to those of each edge; see `PendingUpdates`.
         """
-
-        def compute() -> tuple[Tensor, Tensor, Tensor]:
-            y = self.pooled(pool)
-            if not norm.track_running_stats:
-                return F.batch_norm(y, None, None, training=True, eps=norm.eps), y, y
-            assert norm.running_mean is not None
-            mean, var = (torch.zeros(y.shape[1], dtype=norm.running_mean.dtype, device=y.device) for _ in range(2))
-            return F.batch_norm(y, mean, var, training=True, momentum=1.0, eps=norm.eps), mean, var
-
-        return self._once(("normed", pool_settings(pool), norm.eps, norm.track_running_stats), compute)
+        key = ("normed", pool_settings(pool), norm.eps, norm.track_running_stats)
+        return self._once(key, lambda: normed_by_batch(norm, self.pooled(pool)))
 
     def bypass(self, channels: int, stride: int) -> Tensor:
         """Return the channels that bypass the operations, all but the first `channels`."""

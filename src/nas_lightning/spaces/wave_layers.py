@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas_lightning.core.functional import autocasts
+from nas_lightning.core.functional import autocast_of
 from nas_lightning.spaces.known_operations import is_depthwise
 from nas_lightning.spaces.operations import AveragePool, FactorizedReduce
 from nas_lightning.spaces.source_node import SourceNode
@@ -84,10 +84,11 @@ class Parameters:
                 elif isinstance(layers[0], nn.BatchNorm2d) and _uses_buffers(layers[0]):
                     norms.append((site, layers))  # type: ignore[arg-type]
         self.kernels: dict[Site, Tensor] = {}
+        autocast = autocast_of(device_type)
         for shape, sites in kernels.items():
             joined = torch.cat([weight for _, weights in sites for weight in weights])
-            if autocasts(device_type):
-                joined = joined.to(torch.get_autocast_dtype(device_type))
+            if autocast is not None:
+                joined = joined.to(autocast)
             parts = joined.split([len(weights) * shape[0] for _, weights in sites])
             self.kernels |= {site: part for (site, _), part in zip(sites, parts, strict=True)}
         self.statistics: dict[Site, tuple[Tensor, Tensor]] = {}

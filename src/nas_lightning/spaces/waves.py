@@ -22,12 +22,12 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nas_lightning.core import constants
 from nas_lightning.spaces.cell_pass import CellPass
 from nas_lightning.spaces.known_operations import is_hooked
 from nas_lightning.spaces.mixed import Mix, MixedCell, MixedOperation
+from nas_lightning.spaces.norm_statistics import normed_by_batch
 from nas_lightning.spaces.operation_terms import in_contiguous_layout
 from nas_lightning.spaces.wave_layers import Parameters, Sources, shared_output, stacked
 from nas_lightning.spaces.wave_layout import Layout, product
@@ -137,11 +137,9 @@ class _Waves(CellPass):
 
     def _normed_by_batch(self, stack: Stack, wave: Wave, y: Tensor, norm: nn.BatchNorm2d) -> Tensor:
         """Normalise the pools of all sources; the statistics go to the normalisation of each edge."""
-        if not norm.track_running_stats:
-            return F.batch_norm(y, None, None, training=True, eps=norm.eps)
-        assert norm.running_mean is not None
-        mean, var = y.new_zeros((2, y.shape[1]), dtype=norm.running_mean.dtype).unbind()
-        y = F.batch_norm(y, mean, var, training=True, momentum=1.0, eps=norm.eps)
+        y, mean, var = normed_by_batch(norm, y)
+        if mean is None or var is None:
+            return y
         means, variances = mean.split(self.channels), var.split(self.channels)
         for row, of_edge in zip(stack.rows, stack.layers[-1], strict=True):
             source = wave.sources.index(self.cell.choice.sources[row])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_lightning.config.aliases import identity
-from nas_lightning.config.schema import IGNORED_IN_COMPARISONS
+from nas_lightning.config.schema import IGNORED_IN_COMPARISONS, NEUTRAL
 from nas_lightning.config.sections import LOADING_KEYS
 from nas_lightning.core.genotype_texts import is_text_of_genotype
 from nas_lightning.core.paths import is_directory
@@ -57,16 +57,10 @@ DECISIVE = (
     *("precision", "sync_batchnorm"),
 )
 """Arguments of the Trainer that affect results."""
-NEUTRAL = ("checkpoint_minutes", "graph")
-"""Keys of `search` and of recipes that affect none."""
 
 
 def _decisive(section: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in section.items() if key not in NEUTRAL}
-
-
-ADDED = {"split_folders": True, "skip_unreadable": False, "white": None, "background": 255}
-"""Keys of the data that older configurations lack, with the values that they stand for."""
 
 
 def comparable_hash(plain: Mapping[str, Any]) -> str:
@@ -84,6 +78,5 @@ def comparable_hash(plain: Mapping[str, Any]) -> str:
     if shared.get("candidates") and shared["candidates"].get("evaluation"):
         shared["candidates"] = {**plain["candidates"], "evaluation": _decisive(plain["candidates"]["evaluation"])}
     # Nor does the place of the images or how they are loaded.
-    data = {k: v for k, v in plain["data"].items() if k not in (*LOADING_KEYS, "root", "download")}
-    shared["data"] = {key: value for key, value in data.items() if key not in ADDED or value != ADDED[key]}
+    shared["data"] = {k: v for k, v in plain["data"].items() if k not in (*LOADING_KEYS, "root", "download")}
     return hashlib.blake2b(json.dumps(identity(shared), sort_keys=True).encode(), digest_size=4).hexdigest()
