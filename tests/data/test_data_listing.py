@@ -83,7 +83,7 @@ def test_special_files_and_broken_links_are_not_opened(birds, monkeypatch):
     assert "1 broken link" in found
     with pytest.raises(DataError, match=r"pipe.png.* not a regular file"):
         read_upright(str(birds / "jay" / "pipe.png"), "RGB")
-    with pytest.raises(DataError, match=r"pipe.png: it is no file"):
+    with pytest.raises(DataError, match=r"pipe.png: it is neither a file nor a folder"):
         image_files(birds / "jay" / "pipe.png")
 
 

@@ -6,6 +6,7 @@ Shapes: P architecture parameters in all, their tensors flattened row-major and 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -42,6 +43,11 @@ def _flat(x: Tensor) -> Tensor:
     return x.detach().flatten().to("cpu").double()
 
 
+def _product(gradients: list[Tensor], leaves: list[Tensor], seeds: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Return the product of the Hessian with `seeds`, tensor by tensor of the architecture parameters."""
+    return torch.autograd.grad(gradients, leaves, seeds, retain_graph=True, allow_unused=True)
+
+
 class HessianProducts:
     """The Hessian as an operator: each product is one backward pass through the same gradient.
 
@@ -72,11 +78,9 @@ class HessianProducts:
         # A gradient without a graph is constant: its rows of the Hessian are zero.
         self._curved = [i for i, g in enumerate(gradients) if g is not None and g.requires_grad]
         self._gradients: list[Tensor] = [g for g in gradients if g is not None and g.requires_grad]
-        self._single = self._differentiated if graphs is None else Repeated(self._differentiated, graphs)
-
-    def _differentiated(self, seeds: Sequence[Tensor]) -> Sequence[Tensor | None]:
-        """Return the product with the Hessian by the tensors of the architecture parameters."""
-        return torch.autograd.grad(self._gradients, self.leaves, seeds, retain_graph=True, allow_unused=True)
+        # Not a method: bound to this object it would be a cycle, which keeps the gradient's graph in memory.
+        single = partial(_product, self._gradients, leaves)
+        self._single = single if graphs is None else Repeated(single, graphs)
 
     @property
     def epsilon(self) -> float:

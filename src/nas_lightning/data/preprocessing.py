@@ -32,7 +32,7 @@ def open_image(path: str) -> Iterator[Image.Image]:
     """
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe would wait for ever
-            raise OSError("it is not a regular file")
+            raise DataError("it is not a regular file")
         with Image.open(path) as image:
             yield image
     except DataError as error:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from nas_lightning.core.errors import DataError
-from nas_lightning.core.paths import is_directory, is_file, path_of, shown
+from nas_lightning.core.paths import exists, is_directory, is_file, path_of, shown
 from nas_lightning.data.listing import EXTENSIONS, count_words, files_below
 from nas_lightning.data.preprocessing import Preprocessing
 from nas_lightning.data.survey import attempt, sample
@@ -78,6 +78,8 @@ def image_files(images: str | Path, left_out: Counter[str] | None = None) -> lis
             problem = f"there are no images in it{f'; {count_words(left_out)}' if left_out else ''}"
         elif is_file(path):
             problem = f"{path.suffix or 'a file without extension'} is not read"
+        elif exists(path):
+            problem = "it is neither a file nor a folder"
         raise DataError(
             f"images={shown(images)}: {problem}; give a photo or a folder of photos, images=FOLDER; read are"
             f" {' '.join(EXTENSIONS)}"
