@@ -78,6 +78,8 @@ class CurvatureTracking(L.Callback):
         mode: `train` has batch statistics, noise and drop-path, as released; `eval` running statistics and no noise.
         exact: Compute the whole Hessian instead of Lanczos.
         weight_decay: Add the weight decay of the architecture optimizer, as released.
+        images: Measure on the first so many images of the batch; null takes all. Double backward holds about five times
+            the memory of a training step per image.
     """
 
     def __init__(
@@ -87,12 +89,14 @@ class CurvatureTracking(L.Callback):
         mode: Literal["train", "eval"] = "train",
         exact: bool = False,
         weight_decay: bool = True,
+        images: Annotated[int, Field(ge=1)] | None = None,
     ) -> None:
         self.interval = interval
         self.batch = batch
         self.mode = mode
         self.exact = exact
         self.weight_decay = weight_decay
+        self.images = images
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Measure if this epoch is due."""
@@ -129,6 +133,7 @@ class CurvatureTracking(L.Callback):
 
     def _batch(self, trainer: L.Trainer, module: Any) -> Batch:
         if self.batch == "last":
-            return module.arch_batch
-        images, targets = trainer.datamodule.fixed_arch_batch()  # type: ignore[attr-defined]
-        return images.to(module.device), targets.to(module.device)
+            images, targets = module.arch_batch
+        else:
+            images, targets = trainer.datamodule.fixed_arch_batch()  # type: ignore[attr-defined]
+        return images[: self.images].to(module.device), targets[: self.images].to(module.device)

@@ -21,7 +21,9 @@ ALIASES = {
 }
 """Former targets and their present names. Of a class that moves twice the first name comes first."""
 LATER_KEYS: dict[str, Any] = {
+    "callbacks.curvature.images": None,
     "data.background": 255,
+    "data.largest_size": 224,
     "data.skip_unreadable": False,
     "data.split_folders": True,
     "data.white": None,

@@ -72,7 +72,7 @@ def generator(*key: Key, device: torch.device | str = "cpu", per_sample: bool = 
         per_sample: True where each image has its own draw, which must then differ between ranks.
     """
     scope = _scope.get()
-    if scope is None:
+    if scope is None or torch.device(device).type == "meta":  # nothing is drawn there
         return None
     return seeded_generator(*scope.key, *key, *((scope.rank,) if per_sample else ()), device=device)
 

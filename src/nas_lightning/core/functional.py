@@ -11,6 +11,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 _plain: ContextVar[bool] = ContextVar("plain_autograd", default=False)
+_stands_for_cpu: ContextVar[bool] = ContextVar("stands_for_cpu", default=False)
+
+
+@contextmanager
+def meta_as_cpu(as_cpu: bool = True) -> Iterator[None]:
+    """Compute on `meta` within the block as it is computed on the CPU, where that depends on the device."""
+    token = _stands_for_cpu.set(as_cpu)
+    try:
+        yield
+    finally:
+        _stands_for_cpu.reset(token)
+
+
+def computes_as_cpu(device: torch.device) -> bool:
+    """Return whether a device is the CPU, or `meta` in a block of `meta_as_cpu`."""
+    return device.type == "cpu" or (device.type == "meta" and _stands_for_cpu.get())
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class ImageFolder(ImageData):
     Args:
         path: the folder.
         image_size: side of the squares in pixels; null: the median of the photos' shorter sides, rounded down
-            to a multiple of 8, within 16 to 224.
+            to a multiple of 8, within 16 to `largest_size`.
         test_fraction: share of each class for the test part if the folder has no test or val.
         follow_links: read what links name outside of the folder; without, they are refused.
         split_folders: take folders named train, valid, test, … as parts; false: as classes.
@@ -65,6 +65,7 @@ class ImageFolder(ImageData):
         white: the value of white where pixels have more than 8 bits; null: the smallest of 255, 1023, 4095, 16383 and
             65535 (1, 255 and 65535 for real numbers) that is not below any pixel of a sample.
         background: grey level, 0 (black) to 255 (white), that shows where photos are transparent.
+        largest_size: largest side that is chosen from the photos; a given `image_size` may be larger.
     """
 
     name = "image_folder"
@@ -79,6 +80,7 @@ class ImageFolder(ImageData):
         skip_unreadable: bool = False,
         white: Annotated[float, Field(gt=0)] | None = None,
         background: Annotated[int, Field(ge=0, le=255)] = 255,
+        largest_size: Annotated[int, Field(gt=0)] = 224,
     ) -> None:
         self.path = path
         self.follow_links = follow_links
@@ -88,6 +90,7 @@ class ImageFolder(ImageData):
         self.skip_unreadable = skip_unreadable
         self.white = white
         self.background = background
+        self.largest_size = largest_size
 
     def _load(self) -> None:
         if self.path is None:
@@ -95,7 +98,7 @@ class ImageFolder(ImageData):
         notes: list[str] = []
         train, test = self._parts(path_of(self.path), notes)
         chosen = sample(train.paths)
-        self.image_size = self.wanted_size or typical_size([train.paths[i] for i in chosen])
+        self.image_size = self.wanted_size or typical_size([train.paths[i] for i in chosen], self.largest_size)
         if self.white is None:
             self.white = white_level([train.paths[i] for i in chosen] + [test.paths[i] for i in sample(test.paths)])
             notes += [] if self.white is None else [f"white is {self.white:g} (data.white)"]

@@ -52,8 +52,8 @@ def sample(paths: Sequence[str], most: int = SAMPLE) -> list[int]:
     return indices
 
 
-def typical_size(paths: Sequence[str]) -> int:
-    """Return the median of the shorter sides, rounded down to a multiple of 8, within 16 to 224 pixels.
+def typical_size(paths: Sequence[str], largest: int = 224) -> int:
+    """Return the median of the shorter sides, rounded down to a multiple of 8, within 16 to `largest` pixels.
 
     Raises:
         DataError: No file can be read.
@@ -67,7 +67,7 @@ def typical_size(paths: Sequence[str]) -> int:
     sides = [side for side in found if isinstance(side, int)]
     if not sides:
         raise next(error for error in found if isinstance(error, DataError))
-    return int(np.clip(np.median(sides) // 8 * 8, 16, 224))
+    return int(np.clip(np.median(sides) // 8 * 8, min(16, largest), largest))
 
 
 def white_level(paths: Sequence[str]) -> float | None:

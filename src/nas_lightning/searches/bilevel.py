@@ -212,6 +212,18 @@ class BilevelModule(PhaseModule):
         """Return the step that the weight optimizer is about to take, without clipping."""
         return inner_step_of(self.plain_optimizers()[0])
 
+    def problem_of(self, train_batch: Batch, arch_batch: Batch, inner_step: SGDStep) -> Bilevel:
+        """Return the bilevel problem of two batches."""
+        frozen = self.settings.arch.batch_norm == "frozen"
+        return Bilevel(
+            self.loss_of(train_batch, "inner", frozen=frozen),
+            self.loss_of(arch_batch, "outer", penalty=True, frozen=frozen or self.hypergradient.second_order),
+            dict(self.supernet.named_parameters()),
+            self.arch,
+            inner_step,
+            self.reduce,
+        )
+
     def arch_step(self, train_batch: Batch, arch_batch: Batch, batch_idx: int) -> None:
         """Take one Adam step on the architecture parameters; weights stay as they were.
 
@@ -232,17 +244,8 @@ class BilevelModule(PhaseModule):
         second_order = self.hypergradient.second_order
         full = full_precision(self.device.type) if second_order else nullcontext()
         local = ranks.local_normalisation(self.supernet) if second_order else nullcontext()
-        frozen = self.settings.arch.batch_norm == "frozen"
         with full, local:
-            problem = Bilevel(
-                self.loss_of(train_batch, "inner", frozen=frozen),
-                self.loss_of(arch_batch, "outer", penalty=True, frozen=frozen or second_order),
-                dict(self.supernet.named_parameters()),
-                self.arch,
-                self.inner_step(),
-                self.reduce,
-            )
-            found, loss = self.hypergradient(problem)
+            found, loss = self.hypergradient(self.problem_of(train_batch, arch_batch, self.inner_step()))
         self._finite.watch(loss)
         self._finite.check(self, "arch", "arch", batch_idx)
         for name, a in self.arch.items():
@@ -267,6 +270,26 @@ class BilevelModule(PhaseModule):
         """
         optimizer, _ = self._stepping_optimizers()
         images, targets = batch
+        outputs = self.weight_outputs(batch)
+        loss = self.objective.loss(outputs, targets)
+        self._finite.watch(loss)  # before the backward pass, which runs on the GPU while the flag is copied
+        with without_autocast(self.device.type):
+            self.manual_backward(loss)
+        self.passes.release()
+        # Processes draw the same paths, so the same weights have gradients in each: the averages pair up.
+        trained = [weight for weight in self.supernet.parameters() if weight.grad is not None]
+        for weight, grad in zip(trained, self.reduce([weight.grad for weight in trained]), strict=True):  # type: ignore[misc]
+            weight.grad = grad
+        self._finite.check(self, "train", "train", batch_idx)
+        optimizer.step()
+        optimizer.zero_grad()  # now, to free the gradients of the weights before the architecture step
+        self.train_metric.update(outputs.detach(), targets)
+        self.train_loss.update(loss.detach(), len(images))
+        self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(images))
+
+    def weight_outputs(self, batch: Batch) -> Tensor:
+        """Return the logits [B, classes] of the weight step, under fixed, possibly perturbed mixing weights."""
+        images, targets = batch
         mixing, active = self.mixing({name: a.detach() for name, a in self.arch.items()}, "weights")
 
         def loss_of_mixing(candidate: Mixing) -> Tensor:
@@ -284,22 +307,8 @@ class BilevelModule(PhaseModule):
         mixing = self.decisions.fixed(perturbed)  # a perturbation must not move decided rows
 
         with draws.keyed(self.seed, self.num_steps, "weights", self.global_rank):
-            outputs = self.passes(images, mixing, active)
-        loss = self.objective.loss(outputs, targets)
-        self._finite.watch(loss)  # before the backward pass, which runs on the GPU while the flag is copied
-        with without_autocast(self.device.type):
-            self.manual_backward(loss)
-        self.passes.release()
-        # Processes draw the same paths, so the same weights have gradients in each: the averages pair up.
-        trained = [weight for weight in self.supernet.parameters() if weight.grad is not None]
-        for weight, grad in zip(trained, self.reduce([weight.grad for weight in trained]), strict=True):  # type: ignore[misc]
-            weight.grad = grad
-        self._finite.check(self, "train", "train", batch_idx)
-        optimizer.step()
-        optimizer.zero_grad()  # now, to free the gradients of the weights before the architecture step
-        self.train_metric.update(outputs.detach(), targets)
-        self.train_loss.update(loss.detach(), len(images))
-        self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(images))
+            outputs: Tensor = self.passes(images, mixing, active)
+        return outputs
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip after any unscaling, by optimizer: the norm of the weights' gradients is over the weights alone."""

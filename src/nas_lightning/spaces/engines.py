@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nas_lightning.core.functional import computes_as_cpu
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.spaces.mixed import Engine, Mix, MixedCell, edge_by_edge
 from nas_lightning.spaces.node_by_node import node_by_node
@@ -16,7 +17,7 @@ def fast(cell: MixedCell, inputs: list[Tensor], mix: Mix) -> list[Tensor]:
 
     torch.func has no rules for the in-place updates of running statistics in waves, so it gets the former as well.
     """
-    by_node = inputs[0].device.type == "cpu" or torch._C._are_functorch_transforms_active()
+    by_node = computes_as_cpu(inputs[0].device) or torch._C._are_functorch_transforms_active()
     return (node_by_node if by_node else waves)(cell, inputs, mix)
 
 
@@ -50,6 +51,6 @@ def _unchanged(images: Tensor) -> Tensor:
 
 def _channels_last(images: Tensor) -> Tensor:
     """Convert to channels_last on the CPU, whose kernels prefer it."""
-    if images.device.type != "cpu" or torch._C._are_functorch_transforms_active():  # vmap knows no layouts
+    if not computes_as_cpu(images.device) or torch._C._are_functorch_transforms_active():  # vmap knows no layouts
         return images
     return images.contiguous(memory_format=torch.channels_last)

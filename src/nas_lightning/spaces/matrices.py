@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas_lightning.core.functional import autograd_is_plain
+from nas_lightning.core.functional import autograd_is_plain, computes_as_cpu
 
 
 def by_hand(x: Tensor) -> bool:
@@ -23,7 +23,7 @@ def by_hand(x: Tensor) -> bool:
     with rules of their own, which these autograd functions lack.
     """
     return (
-        x.device.type == "cpu"
+        computes_as_cpu(x.device)
         and x.dtype in (torch.float32, torch.float64)  # sums of squares leave the range of float16
         and torch.autograd.forward_ad._current_level < 0
         and not autograd_is_plain()

@@ -1,0 +1,85 @@
+"""Memory: what computations hold, counted on tensors without numbers, and what a machine has left."""
+
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+GIB = 2**30
+CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+"""Limit and use of a control group, by version 2 and 1."""
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that live within its block, each storage once, and their maximum.
+
+    On the `meta` device an operator takes no time and no memory, but its results live and die as real ones do: so the
+    peak of a training step is known without running it. What an operator allocates inside itself is not seen.
+
+    Attributes:
+        now: Bytes that live now.
+        peak: Most bytes that have lived at a time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0
+        self.peak = 0
+        self._known: dict[int, weakref.ref[Any]] = {}
+
+    def hold(self, tensors: Iterable[Tensor]) -> None:
+        """Count tensors that live already."""
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            key = storage._cdata
+            if key in self._known:
+                continue
+            size = storage.nbytes()
+            self._known[key] = weakref.ref(storage, lambda _, key=key, size=size: self._free(key, size))
+            self.now += size
+        self.peak = max(self.peak, self.now)
+
+    def _free(self, key: int, size: int) -> None:
+        if self._known.pop(key, None) is not None:
+            self.now -= size
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call an operator and count its results."""
+        result = func(*args, **(kwargs or {}))
+        self.hold(x for x in tree_leaves(result) if isinstance(x, Tensor) and x.device.type == "meta")
+        return result
+
+
+def free_bytes(device: torch.device, system: Path = Path("/")) -> int | None:
+    """Return the bytes that a new computation can take on a device; None where the system does not tell.
+
+    On the CPU the least of what the machine has available and what the control group of the process leaves.
+
+    Args:
+        device: CPU or GPU.
+        system: Root of the file system, for tests.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type != "cpu":
+        return None
+    found = []
+    meminfo = system / "proc/meminfo"
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        if "MemAvailable" in fields:
+            found.append(int(fields["MemAvailable"].split()[0]) * 1024)
+    for limit, used in CGROUPS:
+        paths = system / "sys/fs/cgroup" / limit, system / "sys/fs/cgroup" / used
+        if all(path.exists() for path in paths):
+            texts = [path.read_text().strip() for path in paths]
+            if texts[0] != "max":
+                found.append(max(0, int(texts[0]) - int(texts[1])))
+    return min(found, default=None)
