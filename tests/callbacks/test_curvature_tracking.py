@@ -90,3 +90,15 @@ def test_leaves_no_trace(tiny, tracked, tmp_path):
 def test_is_on_unless_switched_off():
     assert "curvature" in nl.compose(["data=digits"]).callbacks
     assert "curvature" not in nl.compose(["data=digits", "~callbacks.curvature"]).callbacks
+
+
+def test_a_number_of_images_takes_the_first_of_the_batch():
+    class Module:
+        arch_batch = (torch.arange(6.0)[:, None], torch.arange(6))
+        device = torch.device("cpu")
+
+    images, targets = CurvatureTracking(images=4)._batch(None, Module())
+    assert (images.flatten().tolist(), targets.tolist()) == ([0, 1, 2, 3], [0, 1, 2, 3])
+    for whole in (CurvatureTracking(), CurvatureTracking(images=9)):
+        assert whole._batch(None, Module())[0] is not None
+        assert len(whole._batch(None, Module())[0]) == 6

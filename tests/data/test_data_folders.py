@@ -94,6 +94,7 @@ def test_test_wins_over_val_and_a_class_may_be_called_train(tmp_path):
 def test_the_size_is_the_median_shorter_side(tmp_path, shorter, expected):
     paths = [str(photo(tmp_path / f"{i}.png", side + 5, side)) for i, side in enumerate(shorter)]
     assert typical_size(paths) == expected
+    assert typical_size(paths, 64) == min(expected, 64)
 
 
 def test_photos_are_turned_upright(tmp_path):

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.func import functional_call
 
+from nas_lightning.callbacks.stopping import leave_if_asked
 from nas_lightning.core import draws, ranks
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.functional import evaluating
@@ -117,6 +118,12 @@ class CurvatureTracking(L.Callback):
             on_grid: Recorded in the result.
         """
         start = time.perf_counter()
+
+        def reduce(tensors: list[Tensor]) -> list[Tensor]:
+            leave_if_asked(trainer)  # called once a product
+            reduced: list[Tensor] = module.reduce(tensors)
+            return reduced
+
         mode = evaluating(module.supernet) if self.mode == "eval" else nullcontext()
         with mode, ranks.local_normalisation(module.supernet):
             found = measure(
@@ -125,7 +132,7 @@ class CurvatureTracking(L.Callback):
                 module=module.supernet,
                 exact=self.exact,
                 weight_decay=module.settings.arch.weight_decay if self.weight_decay else 0.0,
-                reduce=module.reduce,
+                reduce=reduce,
                 graphs=module.passes.graphs(),
             )
         seconds = round(time.perf_counter() - start, 4)

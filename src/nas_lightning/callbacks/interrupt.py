@@ -9,12 +9,14 @@ from types import FrameType
 import lightning as L
 
 from nas_lightning.callbacks.preemption import taking_over
+from nas_lightning.callbacks.stopping import Stopping
 from nas_lightning.core.errors import Interrupted
+from nas_lightning.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
 
-class InterruptAtEpochEnd(L.Callback):
+class InterruptAtEpochEnd(Stopping):
     """Turns the first interrupt into an orderly end of the epoch.
 
     Attributes:
@@ -38,6 +40,11 @@ class InterruptAtEpochEnd(L.Callback):
         self.requested = trainer.strategy.reduce_boolean_decision(self.requested, all=False)
         if self.requested:
             trainer.should_stop = True
+
+    def leave(self, trainer: L.Trainer) -> None:
+        """Stop at once; the last saved state is that of the epoch before."""
+        if self.requested:
+            raise Interrupted(f"stopped; continue with resume={RunFolder(trainer.default_root_dir)}")
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.requested:

@@ -12,6 +12,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Timer
 
 from nas_lightning.callbacks.checkpoint import EpochCheckpoint
+from nas_lightning.callbacks.stopping import Stopping
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.runs.folder import RunFolder
 
@@ -23,7 +24,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2") if hasa
 Handlers = dict[int, Any]
 
 
-class Preemption(L.Callback):
+class Preemption(Stopping):
     """Saves an exact state on such a signal or at `trainer.max_time`, then passes the signal on to the handler before.
 
     By default that ends the run with code 130. In a job of submitit the handlers before are submitit's: SIGUSR2
@@ -65,6 +66,11 @@ class Preemption(L.Callback):
             return
         checkpoint = next(c for c in trainer.checkpoint_callbacks if isinstance(c, EpochCheckpoint))
         if checkpoint.save_in_epoch(trainer, batch_idx):
+            self._answer(trainer.default_root_dir)
+
+    def leave(self, trainer: L.Trainer) -> None:
+        """Pass on a signal at once; the last saved state is that of the epoch before, which a resume repeats."""
+        if self._pending is not None:
             self._answer(trainer.default_root_dir)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

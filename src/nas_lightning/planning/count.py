@@ -176,7 +176,11 @@ def _of_search(bench: Workbench, stage: Stage) -> dict[str, Any]:
         for key in ("relaxation", "hypergradient", "perturbation", "regularizer", "engine", "graph")
     }
     callbacks = bench.build_named("callbacks").values()
-    tracked = [[part.mode, part.exact] for part in callbacks if isinstance(part, CurvatureTracking)]
+    tracked = [
+        [part.mode, part.exact, *([] if part.images is None else [part.images])]
+        for part in callbacks
+        if isinstance(part, CurvatureTracking)
+    ]
     # Also which units are measured: without warm-up epochs there is no weight step.
     measured = {"phase": stage.phase, "warm": bench.config.search.arch.warmup_epochs > 0, "curvature": tracked}
     return {"search": search, "control": shrinking, **parts, **measured}

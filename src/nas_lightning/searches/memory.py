@@ -1,5 +1,6 @@
 """Predict the most memory that a search and a retraining hold, from sizes alone: their steps run on `meta`."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,15 +13,67 @@ from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core import draws
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.choices import Active, Mixing
+from nas_lightning.core.errors import ConfigError, in_one_line
 from nas_lightning.core.functional import evaluating, frozen_batch_stats, meta_as_cpu, plain_autograd
-from nas_lightning.core.memory import LiveBytes
-from nas_lightning.searches.build import build_module
+from nas_lightning.core.memory import GIB, LiveBytes, free_bytes
+from nas_lightning.searches.build import bench_of, build_module, stages_of
 from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.optimizers import build_optimizers, inner_step_of
 from nas_lightning.searches.stages import Stage
 from nas_lightning.training.workbench import Workbench
 
+log = logging.getLogger(__name__)
+
 Batch = tuple[Tensor, Tensor]
+MAPS = 400
+"""Images of its first cells' size and channels, for each cell and image, that no step of a built-in space exceeds."""
+SHARE = 0.9
+"""Share of the free memory that a search may take by its prediction."""
+
+
+def check_memory(bench: Workbench) -> None:
+    """Predict the peaks of all stages, name them on screen, and refuse a search that does not fit what is free.
+
+    A search so small that it fits in any case is not predicted, nor one that does not run on `meta`.
+
+    Raises:
+        ConfigError: It does not fit.
+    """
+    device = bench.probe.strategy.root_device
+    free = free_bytes(device)
+    if free is None:
+        return
+    for stage in stages_of(bench):
+        parts = bench_of(bench, stage)
+        settings, side = parts.config.search, parts.data.image_size
+        pixels = settings.batch_size * side**2 * (1 if settings.stem == "cifar" else 1 / 64)
+        if 4 * MAPS * pixels * settings.init_channels * settings.layers < SHARE * free:
+            continue
+        try:
+            peaks = peaks_of_stage(parts, stage, device)
+        except (NotImplementedError, RuntimeError) as error:  # a part reads numbers, of which `meta` has none
+            log.info("memory of the search is not predicted: %s", in_one_line(error))
+            continue
+        shown = ", ".join(f"{kind} {peak / GIB:.1f} GiB" for kind, peak in peaks.items())
+        log.warning(
+            "memory: %s, predicted for %d px, batch %d, %d channels, space %s; %.1f GiB are free",
+            *(shown, side, settings.batch_size, settings.init_channels, parts.space.name, free / GIB),
+        )
+        for kind, peak in peaks.items():
+            if peak > SHARE * free:
+                raise ConfigError(_refusal(parts, kind, peak, free))
+
+
+def _refusal(bench: Workbench, kind: str, peak: int, free: int) -> str:
+    size = bench.config.search.batch_size
+    key, images = "search.batch_size", size
+    if kind == "curvature":
+        name, part = next((n, p) for n, p in bench.named("callbacks").items() if isinstance(p, CurvatureTracking))
+        key, images = f"callbacks.{name}.images", min(part.images or size, size)
+    fits = int(images * SHARE * free / peak)  # all but the weights grows with the images
+    override = f"{key}={fits}" if fits >= 2 else "a smaller data.image_size or search.init_channels"
+    needs = f"a {kind} needs about {peak / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free"
+    return f"{key}={images}: {needs}; use {override}"
 
 
 def peaks_of_stage(bench: Workbench, stage: Stage, device: torch.device) -> dict[str, int]:
@@ -54,11 +107,12 @@ def _peaks(
     found = {}
     with live:
         train, arch = _batch(size, shape), _batch(size, shape)
-        for _ in range(2):  # the second step has momenta
-            live.peak = 0
-            if learns:
-                _arch_step(module, train, arch, sgd, adam)
-            _weight_step(module, train, sgd)
+        if module.settings.weights.momentum:  # as after a first step
+            for weight in module.supernet.parameters():
+                sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+        if learns:
+            _arch_step(module, train, arch, sgd, adam)
+        _weight_step(module, train, sgd)
         found["search step"] = live.peak
         for part in tracking if learns else ():
             live.peak = 0

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from nas_lightning.core.functional import computes_as_cpu
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.functional import computes_as_cpu
 from nas_lightning.spaces.mixed import Engine, Mix, MixedCell, edge_by_edge
 from nas_lightning.spaces.node_by_node import node_by_node
 from nas_lightning.spaces.waves import waves

@@ -16,6 +16,7 @@ from nas_lightning.runs import layout
 from nas_lightning.runs.faults import reporting_failures
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.check import check_search
+from nas_lightning.searches.memory import check_memory
 from nas_lightning.searches.origin import origin_checkpoint
 from nas_lightning.searches.run import run_search
 from nas_lightning.tasks.candidates import member_benches, run_candidates
@@ -37,6 +38,7 @@ def start(bench: Workbench) -> None:
         members = member_benches(bench)
         for candidate in members or [bench]:
             check_search(candidate)
+            check_memory(candidate)
         for member in members:
             member.evaluator.check(member)
     if bench.config.task == "select":
