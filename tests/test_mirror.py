@@ -73,7 +73,6 @@ ELSEWHERE = {
     "searches/metrics": "searches/test_search.py",
     "searches/module": "searches/test_search.py",
     "searches/origin": "searches/test_selection_stage.py",
-    "searches/optimizers": "searches/test_search.py",
     "searches/outcome": "searches/test_search.py",
     "searches/progress": "searches/test_search.py",
     "searches/rollback": "control/test_control.py",

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,11 @@ class LiveBytes(TorchDispatchMode):
             if key in self._known:
                 continue
             size = storage.nbytes()
-            self._known[key] = weakref.ref(storage, lambda _, key=key, size=size: self._free(key, size))
+            self._known[key] = weakref.ref(storage, partial(self._free, key, size))
             self.now += size
         self.peak = max(self.peak, self.now)
 
-    def _free(self, key: int, size: int) -> None:
+    def _free(self, key: int, size: int, _: Any) -> None:
         if self._known.pop(key, None) is not None:
             self.now -= size
 

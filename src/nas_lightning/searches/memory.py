@@ -185,5 +185,5 @@ def _move_to_meta(module: SearchModule) -> None:
 
     module.supernet.to("meta")
     module.arch = {name: a.to("meta").requires_grad_() for name, a in numbers.items()}
-    module.mixing = lambda arch, name: linked(relax(numbers, name), arch)  # type: ignore[method-assign]
+    module.mixing = lambda arch, pass_name: linked(relax(numbers, pass_name), arch)  # type: ignore[method-assign]
     module.at_mean = lambda arch=None: linked(mean(numbers), arch or module.arch)  # type: ignore[method-assign]
