@@ -76,9 +76,13 @@ class ImageData:
         std: likewise, the standard deviation.
         notes: what else to tell of what was found, such as the number of files that are not read.
         shape: of a published set, known before it is read; None where it has to be read.
+        missing: by constructor argument that is a path, the line of the DataError where nothing is there: `{path}` in
+            it is the path, `{given}` what was given. The command line reads it from the source, before it imports
+            anything, so it must be a literal.
     """
 
     shape: ClassVar[Shape | None] = None
+    missing: ClassVar[dict[str, str]] = {}
 
     name: str
     in_channels: int

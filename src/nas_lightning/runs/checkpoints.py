@@ -6,8 +6,6 @@ import zipfile
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, DamagedCheckpointError
 from nas_lightning.runs import layout
@@ -38,6 +36,8 @@ def write(path: Path, checkpoint: dict[str, Any]) -> None:
     Raises:
         OSError: It cannot be written; the old file is untouched.
     """
+    import torch  # here and below: what names a folder without a run must not wait for torch
+
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()  # torch.save into a file on a full disk hides the errno that `reporting_failures` needs
     torch.save(checkpoint, buffer)
@@ -73,6 +73,8 @@ def read(owner: Owner, name: str) -> dict[str, Any] | None:
     path = owner.checkpoints / name
     if not path.exists():
         return None
+    import torch
+
     try:
         with zipfile.ZipFile(path) as file:
             if (part := file.testzip()) is not None:  # torch does not verify checksums
