@@ -54,7 +54,7 @@ def _trained_weights(folder: RunFolder, summary: Mapping[str, Any]) -> dict[str,
     evaluation, name = summary["evaluation"], layout.EVALUATED
     begun = (folder.checkpoints / name).exists()
     if evaluation is None and begun:
-        raise ConfigError(f"run={folder}: its network is not trained to the end; continue with resume={folder}")
+        raise ConfigError(f"run={folder}: its network is not trained to the end; continue with {folder.command()}")
     if evaluation is None or not begun:
         problem = "it has no trained network, only a genotype"
         if evaluation is not None:
