@@ -1,12 +1,7 @@
 """Loaders that read pass after pass through the same images, with workers that persist between passes."""
 
-import os
-import signal
 import sys
-import threading
-import traceback
 from collections.abc import Iterator, Sequence
-from multiprocessing.queues import Queue
 from typing import Any
 
 import numpy as np
@@ -15,8 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nas_lightning.core.draws import hashed_seed
-from nas_lightning.core.errors import LoadingError
-from nas_lightning.core.workers import cannot_hand_over, reason_of_end, reason_of_start
+from nas_lightning.data import workers
 from nas_lightning.data.batched import BatchedImages
 from nas_lightning.data.keyed import Key, KeyedBatches, KeyedDataset
 
@@ -129,7 +123,7 @@ class PassLoader(DataLoader[Any]):
             multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
             persistent_workers=persistent and num_workers > 0,
             prefetch_factor=prefetch_factor if num_workers else None,
-            worker_init_fn=_begin_worker if num_workers and sys.platform == "linux" else None,
+            worker_init_fn=workers.begin if num_workers and sys.platform == "linux" else None,
         )
         self.seed = seed
         self.stream = stream
@@ -160,63 +154,26 @@ class PassLoader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self.left = len(self) - self.batch_sampler.first_batch  # type: ignore[union-attr]
-        try:
-            return self._counted(
-                super().__iter__()
-            )  # started here, so that workers begin before the first batch is due
-        except OSError as error:
-            reason = reason_of_start(error) if self.num_workers else None
-            if reason is None:
-                raise
-            raise LoadingError(reason) from error
+        if not self.num_workers:
+            return self._counted(super().__iter__())
+        with workers.reporting_start():
+            batches = super().__iter__()  # started here, so that workers begin before the first batch is due
+        return self._counted(self._watched(batches))
+
+    def _watched(self, batches: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            with workers.reporting_end():
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    return
+            yield batch
 
     def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
-        while True:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            except (RuntimeError, OSError) as error:
-                reason = reason_of_end(error) if self.num_workers else None
-                if reason is None:
-                    raise
-                raise LoadingError(reason) from error
+        for batch in batches:
             self.left -= 1
             yield batch
 
 
 def _identity(batch: Any) -> Any:
     return batch
-
-
-def _begin_worker(worker: int) -> None:
-    """Prepare a process that loads images."""
-    _block_signals()
-    # A queue sends batches from a thread of its own, which prints an error and drops the batch: the training would wait
-    # for it for ever. So the process ends, with a code that says why.
-    Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
-
-
-def _end_worker(error: Exception, batch: Any) -> None:
-    code = cannot_hand_over(error)
-    if code is None:
-        traceback.print_exception(error)
-    os._exit(code or 1)
-
-
-def _block_signals() -> None:
-    """Block the signals of a cluster in a worker, which has inherited the handlers of its parent.
-
-    SLURM sends them to all processes of a job at once; a worker that ended would end the training, too. A SIGTERM
-    from the parent itself still ends the worker.
-    """
-    signals = {signal.SIGTERM, signal.SIGUSR2}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-
-    def wait() -> None:
-        while True:
-            info = signal.sigwaitinfo(signals)
-            if info.si_signo == signal.SIGTERM and info.si_pid == os.getppid():
-                os._exit(0)
-
-    threading.Thread(target=wait, daemon=True).start()
