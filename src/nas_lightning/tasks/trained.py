@@ -1,5 +1,6 @@
 """Load the trained network of another run, for `task=export` and `task=predict`."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def _trained_weights(folder: RunFolder, summary: Mapping[str, Any]) -> dict[str,
         problem = "it has no trained network, only a genotype"
         if evaluation is not None:
             problem = "its accuracy is from a table, or its checkpoints/evaluation/last.ckpt is missing"
-        raise ConfigError(f"run={folder}: {problem}; train it with task=evaluate genotype={folder} and name that run")
+        trained_by = shlex.join(["task=evaluate", f"genotype={folder}"])
+        raise ConfigError(f"run={folder}: {problem}; train it with {trained_by} and name that run")
     saved = folder.checkpoint(name)
     assert saved is not None  # the file is there
     return plain_weights(saved["state_dict"])
