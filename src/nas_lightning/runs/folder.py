@@ -155,8 +155,8 @@ class RunFolder:
             return dict(SUMMARY)
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(
-                f"{self.key}={self}: summary.json there is damaged ({error}); delete it: the checkpoints hold the"
-                " results"
+                f"{self.key}={self}: summary.json there is damaged ({error}); delete it (the checkpoints hold"
+                f" the results), then continue with {self.command()}"
             ) from error
 
     def data_record(self) -> dict[str, Any]:
