@@ -99,6 +99,12 @@ def with_damaged_summary(place):
     (place / "my run's/summary.json").write_text("{")
 
 
+def with_vanished_images(place):
+    unfinished(place, "evaluation")
+    (place / "my run's/data.json").unlink()  # it names the images of the folder that this one is copied from
+    (place / "mine.npz").rename(place / "away.npz")
+
+
 def deleted(name):
     return lambda place: (place / "my run's" / name).unlink()
 
@@ -127,7 +133,7 @@ CASES = {
     ),
     "damaged summary": (with_damaged_summary, ["resume=my run's"], deleted("summary.json"), EVALUATION),
     "vanished images": (
-        lambda place: (unfinished(place, "evaluation"), (place / "mine.npz").rename(place / "away.npz")),
+        with_vanished_images,
         ["resume=my run's"],
         lambda place: (place / "away.npz").rename(place / "mine.npz"),
         EVALUATION,
