@@ -18,10 +18,12 @@ from omegaconf import DictConfig
 from nas_lightning.cli.help import show_help, show_list
 from nas_lightning.cli.places import check_places
 from nas_lightning.config import compose as composing
+from nas_lightning.config.overriding import value_of
 from nas_lightning.config.schema import RootConfig, check_read, validate
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, FaultError, Interrupted, NasLightningError, exit_code
 from nas_lightning.core.part import place_of_fault
+from nas_lightning.core.paths import exists, path_of
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.runs.layout import log_name
 from nas_lightning.runs.logs import log_to, quiet
@@ -142,7 +144,7 @@ def _main(arguments: Arguments) -> None:
                 f"{resumed[-1]}: cannot be combined with {' '.join(arguments.flags) or '-m'}; leave it out"
             )
         others = [word for word in arguments.overrides if word not in resumed]
-        _resume(resumed[-1].partition("=")[2], others)
+        _resume(resumed[-1], others)
     else:
         _run_hydra(arguments)
 
@@ -162,8 +164,11 @@ def _plan(arguments: Arguments) -> None:
     run_plan(words)
 
 
-def _resume(path: str, overrides: Sequence[str]) -> None:
+def _resume(word: str, overrides: Sequence[str]) -> None:
     """Resume a run, with its log in its folder, as Hydra's configuration has it for a new run."""
+    path = word.partition("=")[2]
+    if path[:1] in ("'", '"') and not exists(path_of(path)):  # quotes of the grammar, as for any other value
+        path = str(value_of(word))
     if not path:
         raise ConfigError("resume=: names no folder; give that of a run, resume=outputs/DATE/TIME")
     folder = RunFolder(path)

@@ -141,6 +141,15 @@ class ImageData:
             return BatchedImages([images], labels, batched)
         return LabelledImages(images, labels, v2.Compose(steps))
 
+    def levels(self, part: Part, indices: Sequence[int]) -> list[float]:
+        """Return the mean of each of some images, normalised; none where their pixels may differ between two readings.
+
+        Raises:
+            DataError: One cannot be read.
+        """
+        images = self.dataset(part, augment=False)
+        return [float(images[index][0].mean()) for index in indices]
+
     def preprocessing(self) -> Preprocessing | None:
         """Return the steps that turn an image file into pixels like those of the test images; None if unknown."""
         return Preprocessing(self.in_channels, self.image_size, self.image_size)

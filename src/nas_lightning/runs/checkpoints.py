@@ -26,6 +26,9 @@ class Owner(Protocol):
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
 
+    def command(self, *overrides: str) -> str:
+        """Return the words that resume the run."""
+
     def fingerprint(self) -> str | None:
         """Return the hash that every checkpoint of this run carries; None without a configuration."""
 
@@ -85,7 +88,7 @@ def read(owner: Owner, name: str) -> dict[str, Any] | None:
     except Exception as error:  # torch raises many kinds of errors for a damaged file
         reason = " ".join(str(error).split())[:200]
         raise DamagedCheckpointError(
-            f"{owner.key}={owner}: checkpoints/{name} is damaged ({reason}); delete it, and resume={owner} trains"
+            f"{owner.key}={owner}: checkpoints/{name} is damaged ({reason}); delete it, and {owner.command()} trains"
             " that phase again"
         ) from error
     written = saved.get("nas_lightning", {"format": 1})
@@ -97,7 +100,7 @@ def read(owner: Owner, name: str) -> dict[str, Any] | None:
     if written["run"] != owner.fingerprint():
         raise DamagedCheckpointError(
             f"{owner.key}={owner}: checkpoints/{name} and config.yaml belong to different runs; restore this run's"
-            f" own file, or delete it, and resume={owner} trains that phase again"
+            f" own file, or delete it, and {owner.command()} trains that phase again"
         )
     return saved
 
