@@ -36,7 +36,6 @@ ELSEWHERE = {
     "callbacks/tables": "cli/test_app.py",
     "cli/help": "cli/test_app.py",
     "config/aliases": "tasks/test_resume_before.py",
-    "config/sections": "config/test_configs.py",
     "config/secrets": "config/test_security.py",
     "control/curvature_stopping": "control/test_control.py",
     "control/eigenvalue_control": "control/test_control.py",

@@ -205,3 +205,13 @@ def test_ranks(module, tmp_path):
         ("wholes", 2, 8),
     ]
     assert rows[0]["ratio"] == 1.0
+
+
+def test_startup(module, tmp_path):
+    file = tmp_path / "startup.json"
+    module("startup").main(["--rounds", "1", "--command", "seed=a", "--json", str(file)])
+    torch, refusal = json.loads(file.read_text())["rows"]
+    assert (torch["command"], torch["cpu_ratio"]) == ("import torch", 1)
+    assert refusal["cpu_ratio"] == pytest.approx(refusal["cpu_seconds"] / torch["cpu_seconds"])
+    # A process that has not loaded torch, whoever started it.
+    assert 0 < refusal["memory"] < torch["memory"] / 2

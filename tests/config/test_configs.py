@@ -58,6 +58,9 @@ def test_every_yaml_composes_and_binds(group, name):
     elif group == "when/paper_hypergradient":
         paper, _, hypergradient = name.partition("_")
         overrides = [f"paper={paper}", f"hypergradient={hypergradient}"]
+    elif group == "when/paper_selector":
+        paper = next(paper for paper in options("paper") if name.startswith(f"{paper}_"))
+        overrides = [f"paper={paper}", f"selector={name.removeprefix(f'{paper}_')}"]
     elif group == "when/method_scale":
         method, _, scale = name.rpartition("_")
         overrides = [f"method={method}", f"scale={scale}"]
@@ -288,6 +291,39 @@ def test_the_benchmarks_second_order_steps_the_architecture_first_by_a_plain_ste
     assert found.search.weights.nesterov
     assert found.hypergradient.get("virtual_step") == ("plain" if second_order else None)
     assert nl.compose([*words, "search.order=weights_first"]).search.order == "weights_first"
+
+
+def test_snas_of_drnas_code_reaches_its_temperature_after_the_last_epoch():
+    relaxation = nl.compose(["experiment=drnas/nasbench201", "method=snas"]).relaxation
+    assert (relaxation.start, relaxation.end, relaxation.end_reached) == (10.0, 1.0, "after_last")
+
+
+@pytest.mark.parametrize("experiment", ["nasbench201_benchmark", "noisydarts/table3_sampling"])
+@pytest.mark.parametrize("method", ["rsps", "setn", "gdas"])
+def test_the_benchmark_scores_cells_on_a_batch_of_512_test_images(experiment, method):
+    found = nl.compose([f"experiment={experiment}", f"method={method}", "data=cifar10"])
+    scored = method != "gdas"
+    assert found.data.augment_val is not scored
+    assert (found.selector.get("batches"), found.selector.get("batch_size")) == ((1, 512) if scored else (None, None))
+    plain = nl.compose([f"method={method}", "data=cifar10"])
+    assert (plain.data.augment_val, plain.selector.get("batch_size")) == (True, None)
+    if scored:
+        assert nl.compose([f"experiment={experiment}", f"method={method}", "selector.batches=8"]).selector.batches == 8
+
+
+@pytest.mark.parametrize(
+    ("experiment", "method"),
+    [
+        *((sweep, m) for sweep in ("cifar10", "table3_1") for m in ("darts_pt", "sdarts_rs_pt", "darts", "sgas_pt")),
+        *((sweep, "darts_pt_fixed_alpha") for sweep in ("s1_s4", "nasbench201", "figure3_1")),
+        ("cifar10_magnitude", "darts_pt"),
+    ],
+)
+def test_masks_of_darts_pts_tables_see_shuffled_images(experiment, method):
+    found = nl.compose([f"experiment=darts_pt/{experiment}", f"method={method}"]).selector
+    plain = nl.compose([f"method={method}"]).selector
+    masks = method not in ("darts", "sgas_pt")  # which select by magnitude
+    assert (found.get("reshuffle"), plain.get("reshuffle")) == ((True, False) if masks else (None, None))
 
 
 def test_values_of_ones_own_for_a_combination(tmp_path):

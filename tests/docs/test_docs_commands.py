@@ -22,6 +22,8 @@ import nas_lightning as nl
 from documents import PAGES, ROOT, blocks, commands, commands_in, shell_lines, write_files
 from nas_lightning.cli.main import parse
 from nas_lightning.config import compose as composing
+from nas_lightning.config.overriding import key_of
+from nas_lightning.config.sections import MOVABLE
 from nas_lightning.sweeps.grammar import params_of, sweep_members
 from nas_lightning.sweeps.processes import check_ranks
 from nas_lightning.sweeps.resolvers import register_resolvers
@@ -87,7 +89,8 @@ def check(words, config_dir):
         assert not arguments.multirun
         config = composing.as_dict(nl.compose())
         for word in set(arguments.overrides) - set(resumed):
-            _override_resumed(config, word)
+            if key_of(word) not in MOVABLE:  # a place, which a reader has
+                _override_resumed(config, word)
         return
     composing.check_overrides_of_another_run(arguments.overrides)
     overrides = composing.rewrite(arguments.overrides)

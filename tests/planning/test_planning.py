@@ -75,6 +75,8 @@ def test_passes_of_the_selection():
     few = work_of("method=rs_ws", "space=s1", "data=cifar10", "task=search")
     assert few.total("weight step") == 50 * HALF
     assert few.total("val batch") == 50 * HALF + 1000 * 10 + 10 * HALF
+    large = work_of("experiment=nasbench201_benchmark", "method=rsps", "data=cifar10", "task=search")
+    assert large.total("val batch") == 50 * HALF + 100 * 512 // 64  # one batch of 512 images for each of 100 cells
     fixed = work_of("method=darts_pt_fixed_alpha", "space=s2", "data=cifar10", "task=search")
     assert (fixed.total("search step"), fixed.total("weight step")) == (0, 130 * HALF)
     while_searching = work_of("method=sgas_pt", "data=cifar10", "task=search")  # eight edges a cell type, 7 operations

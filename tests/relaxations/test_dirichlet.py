@@ -162,6 +162,32 @@ def test_divergence_against_torch():
     assert Dirichlet(anchor="none").penalty(arch) is None
 
 
+def test_the_released_divergence_counts_dropped_options_at_one():
+    """Released code sets α of dropped options to 0 and compares all: the slope of the kept ones is another."""
+    choice = Choice("cell", "op", (("a", "b", "c", "d"), ("a", "b"), ("a", "b", "c")), (0, 1, 2), (3,) * 3)
+    kept = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 1, 0]]).bool()
+    alpha = 0.8 * torch.randn(3, 4, generator=seeded(8), dtype=torch.float64)
+    found = {}
+    for over in ("kept", "all"):
+        relaxation = Dirichlet(anchor="kl", strength=0.5, anchor_over=over)
+        relaxation.init({"cell": choice})
+        relaxation.restrict({"cell": kept})
+        leaf = alpha.clone().requires_grad_()
+        value = relaxation.penalty({"cell": leaf})
+        found[over] = value.detach(), *torch.autograd.grad(value, leaf)
+
+    leaf = alpha.clone().requires_grad_()
+    total = 0.0
+    for row, options in enumerate((4, 2, 3)):  # a dropped option has α = 0; one that the space lacks is none
+        beta = elu(torch.stack([leaf[row, o] if kept[row, o] else leaf[row, o] * 0 for o in range(options)])) + 1
+        one = torch.distributions.Dirichlet(torch.ones_like(beta))
+        total = total + 0.5 * kl_divergence(torch.distributions.Dirichlet(beta), one)
+    (slope,) = torch.autograd.grad(total, leaf)
+    torch.testing.assert_close(found["all"], (total.detach(), slope), rtol=1e-10, atol=1e-13)
+    assert not torch.allclose(found["kept"][1][0], slope[0], rtol=0.1)
+    torch.testing.assert_close(found["kept"][1][2], slope[2], rtol=1e-10, atol=0)  # nothing dropped: the same
+
+
 def test_divergence_against_integration():
     """Beta distributions, α = (a, b): ∫ f log f over [0, 1], and its slope, by the trapezoidal rule."""
     relaxation = Dirichlet(anchor="kl", strength=1.0)

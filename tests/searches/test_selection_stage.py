@@ -140,6 +140,70 @@ def test_the_model_is_measured_as_a_plain_loop_does(searched, mode):
     assert all(norm.track_running_stats for norm in module.modules() if isinstance(norm, _BatchNorm))
 
 
+def test_a_shuffled_order_holds_the_same_images_in_other_batches(searched):
+    module, data = module_of([*searched[1], "data.augment_val=false"], searched[0])
+    module.load_state_dict(checkpoint(searched[0])["state_dict"])
+    model = OneShotModel(module, data, L.Trainer(logger=False, accelerator="cpu", enable_checkpointing=False))
+    mixing = module.mean()
+    fixed = list(data.selection_dataloader())
+    seen = []
+    for key in ("0.0", "0.1"):
+        order = data.selection_dataloader(shuffle=key).batch_sampler.indices.tolist()
+        assert sorted(order) == sorted(data.split.val.tolist())
+        images = [data.unaugmented[index] for index in order]
+        batches = [
+            (torch.stack([image for image, _ in part]), torch.tensor([label for _, label in part]))
+            for part in (images[:8], images[8:16], images[16:])
+        ]
+        for given, wanted in ((None, batches), (2, batches[:2]), (range(1, 3), batches[1:])):
+            accuracy, loss = plain_loop(module.supernet, mixing, wanted, "train")
+            assert model.accuracy(mixing, None, given, "train", key) == pytest.approx(accuracy, rel=1e-6)
+            assert model.loss(mixing, None, given, "train", key) == pytest.approx(loss, rel=1e-5)
+        assert model.loss(mixing, None, None, "eval", key) == pytest.approx(model.loss(mixing), rel=1e-5)
+        seen.append((order, model.loss(mixing, None, None, "train", key)))
+    assert seen[0][0] != seen[1][0]
+    assert seen[0][1] != pytest.approx(seen[1][1], rel=1e-4)  # the statistics of other batches
+    assert len(fixed) == 3
+    augmented = module_of(searched[1], searched[0])[1]
+    first, again, other = (
+        torch.cat([images for images, _ in augmented.selection_dataloader(shuffle=key)]) for key in ("a", "a", "b")
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first.flatten(1).sum(1).sort()[0], other.flatten(1).sum(1).sort()[0])  # augmented anew
+
+
+def test_paths_on_one_large_batch_without_augmentation(searched, tmp_path):
+    """As the benchmark's code scores its random cells: the metric of the winner is that of a plain loop."""
+    words = ["selector=random_search", "selector.candidates=4", "selector.finalists=0", "selector.fresh_batches=true"]
+    words += ["selector.batches=1", "selector.batch_size=512", "selector.batch_norm=train"]
+    summary = select([f"run={searched[0]}", *words], tmp_path / "selected")
+    assert summary["selection"]["validation_passes"] == 4  # a batch is all of the 20 images, not 8 of them
+    module, data = module_of([*searched[1], "data.augment_val=false"], searched[0])
+    module.load_state_dict(checkpoint(searched[0])["state_dict"])
+    trainer = L.Trainer(logger=False, accelerator="cpu", enable_checkpointing=False)
+    model = OneShotModel(module, data, trainer, 512)
+    images = [data.unaugmented[index] for index in data.split.val.tolist()]
+    batch = torch.stack([image for image, _ in images]), torch.tensor([label for _, label in images])
+    path = module.space.sample(torch.Generator().manual_seed(0), True)
+    active = {name: weights > 0 for name, weights in path.items()}
+    for number in (0, 3):  # the only batch, whatever its number
+        found = model.loss(path, active, range(number, number + 1), "train")
+        assert found == pytest.approx(plain_loop(module.supernet, path, [batch], "train")[1], rel=1e-5)
+
+
+def test_a_selection_on_shuffled_images_repeats(searched, tmp_path):
+    tables = []
+    for name in ("first", "second"):
+        forget()
+        select([f"run={searched[0]}", *TUNED, "selector.epochs=0", "selector.reshuffle=true"], tmp_path / name)
+        tables.append((tmp_path / name / "decisions.csv").read_text())
+    forget()
+    select([f"run={searched[0]}", *TUNED, "selector.epochs=0"], tmp_path / "fixed")
+    assert tables[0] == tables[1]
+    measured = [[row["measured"] for row in table(tmp_path / name)] for name in ("first", "fixed")]
+    assert measured[0] != measured[1]
+
+
 # The stage --------------------------------------------------------------------------------------------------------
 
 

@@ -35,18 +35,18 @@ class Shot:
         rng = seeded(7)
         arch = {n: spread * torch.randn(c.num_rows, c.num_options, generator=rng) for n, c in space.choices.items()}
         self.decisions = Decisions(space.choices)
-        self.calls, self.told = [], []
+        self.calls, self.told, self.orders = [], [], []
         self.one_shot = OneShot(
             space, self.relaxation, arch, seed, self.accuracy, self.loss, self.decisions, print_line=self.told.append
         )
 
-    def accuracy(self, mixing, active=None, batches=None, batch_norm="eval"):
-        return self._measure("accuracy", mixing, active, batches, batch_norm)
+    def accuracy(self, mixing, active=None, batches=None, batch_norm="eval", order=None):
+        return self._measure("accuracy", mixing, active, batches, batch_norm, order)
 
-    def loss(self, mixing, active=None, batches=None, batch_norm="eval"):
-        return self._measure("loss", mixing, active, batches, batch_norm)
+    def loss(self, mixing, active=None, batches=None, batch_norm="eval", order=None):
+        return self._measure("loss", mixing, active, batches, batch_norm, order)
 
-    def _measure(self, what, mixing, active, batches, batch_norm):
+    def _measure(self, what, mixing, active, batches, batch_norm, order):
         strengths = self.one_shot.strengths()
         assert mixing.keys() == strengths.keys()
         assert set(active) == set(self.decisions.kept)
@@ -69,6 +69,7 @@ class Shot:
                     settled[row] = False
                 assert torch.equal(weights[settled], self.decisions.kept[key][settled].float())
         options = tuple(out.nonzero().flatten().tolist())
+        self.orders.append(order)
         self.calls.append((what, name, row, options, batches, batch_norm))
         there = tuple(self.decisions.present(name, self.space.choices[name].nodes[row]))
         return self.value(name, row, options, there)
@@ -76,6 +77,22 @@ class Shot:
 
 def by_option(name, row, options, there):
     return scattered(name, row, options)
+
+
+@pytest.mark.parametrize("topology", ["one_shot", "greedy"])
+@pytest.mark.parametrize("criterion", ["accuracy", "loss"])
+def test_every_mask_has_an_order_of_its_own_where_it_is_asked_for(topology, criterion):
+    found = {}
+    for reshuffle in (False, True):
+        shots = [Shot(build_space("s3"), by_surroundings) for _ in range(2)]
+        for shot in shots:
+            Perturbation(tune_epochs=0, topology=topology, criterion=criterion, reshuffle=reshuffle).select(
+                shot.one_shot
+            )
+        assert shots[0].orders == shots[1].orders  # a resume repeats them
+        found[reshuffle] = shots[0].orders
+    assert set(found[False]) == {None}
+    assert len(set(found[True])) == len(found[True]) == len(found[False])
 
 
 def by_surroundings(name, row, options, there):

@@ -75,7 +75,7 @@ def test_search_cut_off_after_its_last_epoch_goes_on_to_the_genotype(tiny, tmp_p
     assert outcome(tmp_path / "run") == whole
 
 
-@pytest.mark.parametrize("override", ["search.epochs=9", "seed=3", "space=s2", "data.path=x"])
+@pytest.mark.parametrize("override", ["search.epochs=9", "seed=3", "space=s2", "data.val_fraction=0.1"])
 def test_other_overrides_are_refused(tiny, tmp_path, override):
     run([*tiny, "task=search", "search.epochs=1"], tmp_path / "run")
     with pytest.raises(nl.ConfigError, match="a resumed run keeps its configuration"):

@@ -1,6 +1,7 @@
 """The interface of analyses, and the supernet of another run."""
 
 import copy
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ import lightning as L
 from rich.console import Console
 from rich.table import Table
 
-from nas_lightning.callbacks import InterruptAtEpochEnd, out_of_time
+from nas_lightning.callbacks import InterruptAtEpochEnd, TimeLimit
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.selector import Tuning
 from nas_lightning.runs.folder import RunFolder
@@ -19,7 +20,7 @@ from nas_lightning.searches.origin import origin_checkpoint
 from nas_lightning.searches.stages import selection_stage
 from nas_lightning.training.workbench import Workbench, callback_of
 
-QUIET: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0}
+QUIET: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0, "max_time": None}
 """Arguments of the Trainers of an analysis, which log, save and validate nothing."""
 TAKEN = (
     *("analysis", "trainer", "graph", "epoch", "runs", "trusted"),
@@ -114,13 +115,39 @@ def fit(bench: Workbench, trainer: L.Trainer, module: L.LightningModule, data: L
     """Train a module within an analysis.
 
     Raises:
-        Interrupted: The user stopped it, or `trainer.max_time` has passed; the analysis can be resumed.
+        Interrupted: The user stopped it; the analysis can be resumed.
     """
     interrupt = callback_of(trainer, InterruptAtEpochEnd)
     with interrupt.listening():
         trainer.fit(module, datamodule=data)
-    if interrupt.requested or out_of_time(trainer):
-        raise Interrupted(f"stopped in the analysis; continue with resume={bench.folder}")
+    if interrupt.requested:
+        raise Interrupted(f"stopped in the analysis; continue with {bench.folder.command()}")
+
+
+class Allowance:
+    """The time of an analysis, `trainer.max_time` from its start: asked between measurements, since each saves its row.
+
+    Args:
+        bench: The parts of the analysis.
+    """
+
+    def __init__(self, bench: Workbench) -> None:
+        limit = bench.config.trainer.get("max_time")
+        self._seconds = None if limit is None else TimeLimit(limit).seconds
+        self._folder = bench.folder
+        self._started = time.monotonic()
+        self._begun = False
+
+    def begin(self) -> None:
+        """Begin a measurement, if there is time left; the first one always begins.
+
+        Raises:
+            Interrupted: The time is over; the analysis can be resumed.
+        """
+        over = self._seconds is not None and time.monotonic() - self._started >= self._seconds
+        if self._begun and over:
+            raise Interrupted(f"stopped by trainer.max_time; continue with {self._folder.command()}")
+        self._begun = True
 
 
 def show_table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]], caption: str | None = None) -> None:

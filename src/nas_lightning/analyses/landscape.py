@@ -165,7 +165,7 @@ def run_landscape(bench: Workbench) -> dict[str, Any]:
     try:
         found, seconds = _measure(bench)
     except KeyboardInterrupt as error:
-        raise Interrupted(f"stopped in the landscape; continue with resume={bench.folder}") from error
+        raise Interrupted(f"stopped in the landscape; continue with {bench.folder.command()}") from error
     _show(found)
     Console().print(f"run folder: {bench.folder}", highlight=False, soft_wrap=True)
     return bench.folder.update_summary(landscape={**found, "seconds_per_point": seconds})

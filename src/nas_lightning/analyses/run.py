@@ -73,7 +73,7 @@ def run_analysis(bench: Workbench) -> dict[str, Any]:
     try:
         found = _analysis_of(bench)(bench)
     except KeyboardInterrupt as error:
-        raise Interrupted(f"stopped in the analysis; continue with resume={bench.folder}") from error
+        raise Interrupted(f"stopped in the analysis; continue with {bench.folder.command()}") from error
     Console().print(f"run folder: {bench.folder}", highlight=False, soft_wrap=True)
     return bench.folder.update_summary(analysis=found)
 

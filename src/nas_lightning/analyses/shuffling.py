@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from nas_lightning.analyses.base import QUIET, Origin, fit, show_table
+from nas_lightning.analyses.base import QUIET, Allowance, Origin, fit, show_table
 from nas_lightning.analyses.figures import save_shuffling
 from nas_lightning.analyses.networks import VGG, ResNet, Staged
 from nas_lightning.analyses.swaps import Pair, draw_pair, edge_pairs, edges_swapped, equal_pairs, search_cells, swapped
@@ -108,11 +108,12 @@ class Shuffling:
     def __call__(self, bench: Workbench) -> dict[str, Any]:
         """Measure the networks that the table lacks; write table and figure, return means and standard deviations."""
         start = time.perf_counter()
-        origin = Origin(bench)
+        origin, allowance = Origin(bench), Allowance(bench)
         rows: list[dict[str, Any]] = [dict(row) for row in bench.folder.read_analysis()]
         for name in (SUPERNET, *self.networks):
             if any(row["network"] == name for row in rows):  # a network's rows are written together
                 continue
+            allowance.begin()
             found = self._supernet(bench, origin) if name == SUPERNET else self._network(bench, name)
             rows += [
                 {"network": name, "swapped": what, "repetition": number, "test_accuracy": round(accuracy, 4)}

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 
 from nas_lightning.analyses.agreement import Agreement, agreement
-from nas_lightning.analyses.base import QUIET, Origin, fit, show_table
+from nas_lightning.analyses.base import QUIET, Allowance, Origin, fit, show_table
 from nas_lightning.analyses.figures import save_strength
 from nas_lightning.analyses.patience import Patience
 from nas_lightning.callbacks import InterruptAtEpochEnd
@@ -98,7 +98,9 @@ class Strength:
         done = {(row["choice"], int(row["row"]), row["option"]) for row in table}
         wanted = [(row, option) for row in rows for option in range(len(choice.options[row])) if kept[row, option]]
         left = [(row, option) for row, option in wanted if (name, row, choice.options[row][option]) not in done]
+        allowance = Allowance(bench)
         for row, option in track_progress(left, "strength: options to measure") if left else ():
+            allowance.begin()
             start = time.perf_counter()
             accuracy, epochs = self._converge(origin, name, row, option, images)
             measured = {

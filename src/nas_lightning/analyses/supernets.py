@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas_lightning import reports
-from nas_lightning.analyses.base import TAKEN, Origin
+from nas_lightning.analyses.base import TAKEN, Allowance, Origin
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.runs.folder import RunFolder, config_of_another_run
 from nas_lightning.training.workbench import Workbench
@@ -104,9 +104,11 @@ def measure_all(
     rows = list(table)
     done = {row["run"] for row in rows}
     reason = ""
+    allowance = Allowance(bench)
     for supernet in supernets(bench, check):
         if supernet.labels["run"] in done:
             continue
+        allowance.begin()
         try:
             found = measure(supernet)
         except GenotypeError as error:

@@ -5,7 +5,7 @@ from nas_lightning.callbacks.cost import Cost, hardware
 from nas_lightning.callbacks.curvature import CurvatureTracking
 from nas_lightning.callbacks.display import LiveDisplay
 from nas_lightning.callbacks.interrupt import InterruptAtEpochEnd
-from nas_lightning.callbacks.preemption import Preemption, out_of_time, stopping_at_once
+from nas_lightning.callbacks.preemption import Preemption, TimeLimit, out_of_time, stopping_at_once
 from nas_lightning.callbacks.random_state import RandomState
 from nas_lightning.callbacks.run_logging import RunLogging
 from nas_lightning.callbacks.tables import Tables
@@ -21,6 +21,7 @@ __all__ = [
     "RandomState",
     "RunLogging",
     "Tables",
+    "TimeLimit",
     "hardware",
     "out_of_time",
     "stopping_at_once",

@@ -8,7 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from nas_lightning.core.errors import NonFiniteError
+from nas_lightning.core.errors import LoadingError, NonFiniteError
 from nas_lightning.runs import checkpoints, layout
 from nas_lightning.runs.folder import RunFolder
 
@@ -35,15 +35,20 @@ class EpochCheckpoint(Checkpoint):
         self.snapshots = snapshots
         self.reach = reach
         self.minutes = minutes
+        self.has_saved = False
+        """True once the current fit has saved a state."""
+        self._unsaved = False
         self._saved_at = 0.0
         self._run: dict[str, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Start the clock."""
         self._saved_at = time.monotonic()
+        self.has_saved = self._unsaved = False
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save if the last save is older than `minutes`."""
+        self._unsaved = True
         if self.minutes is None:
             return
         # Clocks differ: ranks agree on it, because saving is collective.
@@ -60,15 +65,27 @@ class EpochCheckpoint(Checkpoint):
             self._prune(epoch)
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Save the state before a non-finite step for inspection; a resume still continues from `last.ckpt`."""
+        """Save what can be saved.
+
+        The state before a non-finite step is kept for inspection, a resume still continues from `last.ckpt`. Where
+        processes that load images fail, the state is that after the last batch, and a resume continues with the next.
+        """
         if isinstance(exception, NonFiniteError):
             trainer.save_checkpoint(self.folder / layout.NONFINITE, weights_only=False)
+        elif isinstance(exception, LoadingError) and self._unsaved and trainer.training:
+            self.save_in_epoch(trainer, trainer.fit_loop.epoch_loop.batch_idx)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Add the format version and the fingerprint of the run that the checkpoint belongs to."""
         if not self._run:
             self._run = {"format": checkpoints.FORMAT, "run": RunFolder(trainer.default_root_dir).fingerprint()}
         checkpoint["nas_lightning"] = self._run
+        # Of two streams one may have yielded a batch when the other failed; it was not trained on.
+        loaders = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", ())
+        given = min((state["given"] for state in loaders if "given" in state), default=0)
+        for state in loaders:
+            if "given" in state:
+                state["given"] = given
 
     def save_in_epoch(self, trainer: L.Trainer, batch_idx: int) -> bool:
         """Save after a batch; a resume continues with the next one.
@@ -95,6 +112,7 @@ class EpochCheckpoint(Checkpoint):
         # With `weights_only` false the state of optimizers and loops is saved, too; every rank takes part.
         trainer.save_checkpoint(self.folder / layout.NEXT, weights_only=False)
         self._saved_at = time.monotonic()
+        self.has_saved, self._unsaved = True, False
         if trainer.is_global_zero:
             # Written under another name first: until it is complete, `last.ckpt` stays the one before.
             checkpoints.promote(self.folder, copy)

@@ -10,10 +10,11 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from nas_lightning.callbacks.checkpoint import EpochCheckpoint
 from nas_lightning.callbacks.stopping import Stopping
-from nas_lightning.core.errors import Interrupted
+from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,11 @@ class Preemption(Stopping):
             if trainer is not None and trainer.strategy.reduce_boolean_decision(self._pending is not None, all=False):
                 self._answer(trainer.default_root_dir)
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Forget the time of the parts before: a resumed run has all of its `trainer.max_time` again."""
+        timers = {timer.state_key for timer in _timers(trainer)}
+        checkpoint["callbacks"] = {key: state for key, state in checkpoint["callbacks"].items() if key not in timers}
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Install the handlers anew."""
         self._trainer = trainer
@@ -61,10 +67,13 @@ class Preemption(Stopping):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save and leave, on all ranks after the same batch."""
-        wanted = self._pending is not None or out_of_time(trainer)
+        checkpoint = next(c for c in trainer.checkpoint_callbacks if isinstance(c, EpochCheckpoint))
+        # Several processes save whole epochs only. Each part of a run that is limited in time has to save one, or none
+        # would come further than the part before.
+        gains = trainer.world_size == 1 or checkpoint.has_saved
+        wanted = self._pending is not None or (gains and out_of_time(trainer))
         if not trainer.strategy.reduce_boolean_decision(wanted, all=False):
             return
-        checkpoint = next(c for c in trainer.checkpoint_callbacks if isinstance(c, EpochCheckpoint))
         if checkpoint.save_in_epoch(trainer, batch_idx):
             self._answer(trainer.default_root_dir)
 
@@ -81,7 +90,9 @@ class Preemption(Stopping):
     def _answer(self, folder: str) -> None:
         number, self._pending = self._pending, None
         name = "trainer.max_time" if number is None else signal.Signals(number).name
-        pass_on(number, self._before.get(number or 0), f"stopped by {name}; continue with resume={RunFolder(folder)}")
+        pass_on(
+            number, self._before.get(number or 0), f"stopped by {name}; continue with {RunFolder(folder).command()}"
+        )
 
 
 @contextmanager
@@ -90,7 +101,7 @@ def stopping_at_once(folder: RunFolder) -> Iterator[None]:
     before: Handlers = {number: signal.getsignal(number) for number in SIGNALS}
 
     def handle(number: int, frame: FrameType | None) -> None:
-        line = f"stopped by {signal.Signals(number).name}; continue with resume={folder}"
+        line = f"stopped by {signal.Signals(number).name}; continue with {folder.command()}"
         pass_on(number, before[number], line)
 
     with taking_over(handle):
@@ -133,6 +144,41 @@ def taking_over(
 
 def out_of_time(trainer: L.Trainer) -> bool:
     """Return whether `trainer.max_time` ended the fit: the phase is then unfinished and can be resumed."""
-    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
-    left = [timer.time_remaining() for timer in timers]  # None: it only measures
+    left = [timer.time_remaining() for timer in _timers(trainer)]  # None: it only measures
     return any(seconds is not None and seconds <= 0 for seconds in left)
+
+
+class TimeLimit(Timer):
+    """`trainer.max_time`: ends a fit after the epoch in which it is over; `Preemption` ends it after the batch.
+
+    Lightning's own would end the epoch itself after the batch, also where no state between two batches is saved: the
+    rest of that epoch would be lost.
+
+    Args:
+        duration: `DD:HH:MM:SS`, or keyword arguments of `timedelta`; each fit of each start has it anew.
+
+    Raises:
+        ConfigError: It is no duration.
+    """
+
+    def __init__(self, duration: Any) -> None:
+        try:
+            super().__init__(duration, interval="epoch", verbose=False)
+            seconds = self.time_remaining()
+        except (MisconfigurationException, TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"trainer.max_time={duration}: is no duration; write days, hours, minutes and seconds,"
+                " trainer.max_time=00:12:00:00"
+            ) from error
+        assert seconds is not None
+        self.seconds = seconds
+
+    @property
+    def state_key(self) -> str:
+        """The key of Lightning's own timer, which checkpoints of before contain."""
+        return "Timer"
+
+
+def _timers(trainer: L.Trainer) -> list[Timer]:
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, Timer)]

@@ -9,25 +9,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from nas_lightning.cli.help import show_help, show_list
+from nas_lightning.cli.places import check_places
 from nas_lightning.config import compose as composing
+from nas_lightning.config.overriding import value_of
 from nas_lightning.config.schema import RootConfig, check_read, validate
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, FaultError, Interrupted, NasLightningError, exit_code
 from nas_lightning.core.part import place_of_fault
+from nas_lightning.core.paths import exists, path_of
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.runs.layout import log_name
-from nas_lightning.sweeps.grammar import check_single, limited
+from nas_lightning.runs.logs import log_to, quiet
+from nas_lightning.sweeps.grammar import check_single, first_member, limited
 from nas_lightning.sweeps.resolvers import register_resolvers
 from nas_lightning.sweeps.run import run_sweep
-
-if TYPE_CHECKING:
-    from nas_lightning.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -142,31 +144,37 @@ def _main(arguments: Arguments) -> None:
                 f"{resumed[-1]}: cannot be combined with {' '.join(arguments.flags) or '-m'}; leave it out"
             )
         others = [word for word in arguments.overrides if word not in resumed]
-        _resume(resumed[-1].partition("=")[2], others)
+        _resume(resumed[-1], others)
     else:
         _run_hydra(arguments)
 
 
 def _plan(arguments: Arguments) -> None:
     """Plan the command; not as a job of Hydra, which would make a folder."""
-    from nas_lightning.planning import run_plan  # here: the help must not wait for torch
-    from nas_lightning.runs.logs import quiet
+    found = [composing.search_path(arguments.config_dir)] if arguments.config_dir is not None else []
+    words = [*arguments.overrides, *found]
+    own = [word for word in words if word.lstrip("+").startswith("plan.")]
+    composing.checked([*own, "task=plan"])
+    first = first_member(composing.rewrite([word for word in words if word not in own and word != "task=plan"]))
+    if first is not None:
+        composing.checked(first)
+    from nas_lightning.planning import run_plan  # here: a refusal must not wait for torch
 
     quiet()
-    found = [composing.search_path(arguments.config_dir)] if arguments.config_dir is not None else []
-    run_plan([*arguments.overrides, *found])
+    run_plan(words)
 
 
-def _resume(path: str, overrides: Sequence[str]) -> None:
+def _resume(word: str, overrides: Sequence[str]) -> None:
     """Resume a run, with its log in its folder, as Hydra's configuration has it for a new run."""
-    from nas_lightning.runs.folder import RunFolder  # here: the help must not wait for torch
-    from nas_lightning.runs.logs import log_to
-    from nas_lightning.tasks.resume import resume
-
+    path = word.partition("=")[2]
+    if path[:1] in ("'", '"') and not exists(path_of(path)):  # quotes of the grammar, as for any other value
+        path = str(value_of(word))
     if not path:
         raise ConfigError("resume=: names no folder; give that of a run, resume=outputs/DATE/TIME")
     folder = RunFolder(path)
     folder.config()  # refuses a folder without a run before anything is written there
+    from nas_lightning.tasks.resume import resume  # here: a refusal must not wait for torch
+
     log_to(folder.path)
     with _traceback_in_log(folder):
         resume(folder.path, overrides)
@@ -194,6 +202,8 @@ def _run_hydra(arguments: Arguments) -> None:
         check_read(checked)
     if not arguments.flags:
         check_single(overrides)
+        if checked is not None:
+            check_places(checked)
     # Hydra prints the error of a failing job in its own words and exits. So a job does not raise but leaves its error
     # here; Hydra's own errors are raised, by HYDRA_FULL_ERROR, and only `main` exits.
     failures: list[Exception] = []
@@ -221,9 +231,7 @@ def _hydra_main(job: Callable[[DictConfig], Any], words: Sequence[str]) -> None:
 
 def _job(config: RootConfig) -> None:
     """Run one task in the folder that Hydra made for it."""
-    from nas_lightning.runs.folder import RunFolder  # here: the help must not wait for torch
-    from nas_lightning.runs.logs import quiet
-    from nas_lightning.tasks.resume import is_requeued, resume
+    from nas_lightning.tasks.resume import is_requeued, resume  # here: a refusal must not wait for torch
     from nas_lightning.tasks.run import run_task
 
     quiet()
@@ -237,9 +245,7 @@ def _job(config: RootConfig) -> None:
 
 def _member(config: DictConfig) -> tuple[dict[str, Any] | None, bool]:
     """Run or resume a member of a sweep; return its summary and True where it had been finished before."""
-    from nas_lightning.runs.folder import RunFolder  # here: the help must not wait for torch
-    from nas_lightning.runs.logs import quiet
-    from nas_lightning.tasks.resume import continue_task
+    from nas_lightning.tasks.resume import continue_task  # here: a refusal must not wait for torch
 
     quiet()
     folder = RunFolder(HydraConfig.get().runtime.output_dir)
@@ -248,7 +254,7 @@ def _member(config: DictConfig) -> tuple[dict[str, Any] | None, bool]:
 
 
 @contextmanager
-def _traceback_in_log(folder: "RunFolder") -> Iterator[None]:
+def _traceback_in_log(folder: RunFolder) -> Iterator[None]:
     """Write the traceback of an error within the block to run.log; `main` prints one line in the terminal.
 
     Raises:

@@ -28,8 +28,11 @@ LATER_KEYS: dict[str, Any] = {
     "data.split_folders": True,
     "data.white": None,
     "hypergradient.virtual_step": "as_weights",
+    "relaxation.anchor_over": "kept",
     "relaxation.end_reached": "in_last",
     "search.arch.batch_norm": "frozen",
+    "selector.batch_size": None,
+    "selector.reshuffle": False,
 }
 """Dotted keys that configurations of earlier versions lack, with the value that does what was done then."""
 _FIRST: dict[str, str] = {}

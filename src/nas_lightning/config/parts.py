@@ -10,16 +10,18 @@ import importlib
 import inspect
 import json
 import operator
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
 from pydantic_core import PydanticCustomError
 
 from nas_lightning.config.aliases import current
+from nas_lightning.config.declarations import Fields, declared
 from nas_lightning.core.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -103,15 +105,32 @@ def check_part(
 ) -> list[str]:
     """Bind a part to the signature of its target; return the problems."""
     try:
-        target = target_of(path, part, trusted)
+        model = _model_of(path, part, trusted, shared)
     except ConfigError as error:
         return [str(error)]
     given = {key: value for key, value in part.items() if not (key.startswith("_") and key.endswith("_"))}
     problems: list[str] = []
-    model = signature_model(target, shared)
     for key, value in part.items():
         problems += _check_nested(f"{path}.{key}", value, trusted)
     return problems + problems_of(model, given, path)
+
+
+def _model_of(
+    path: str, part: Mapping[str, Any], trusted: tuple[str, ...], shared: type[BaseModel] | None
+) -> type[BaseModel]:
+    """Return the model of a part's arguments, without importing its target where the source gives them.
+
+    Raises:
+        ConfigError: As `target_of`.
+    """
+    target = part.get("_target_")
+    if isinstance(target, str) and "__" not in target:
+        target = current(target)
+        if target.rpartition(".")[0] not in sys.modules:
+            model = declared_model(target, shared)
+            if model is not None:
+                return model
+    return signature_model(target_of(path, part, trusted), shared)
 
 
 def _check_nested(path: str, value: Any, trusted: tuple[str, ...]) -> list[str]:
@@ -138,22 +157,40 @@ def signature_model(target: Callable[..., Any], shared: type[BaseModel] | None =
         hints = typing.get_type_hints(init, include_extras=True)
     except (NameError, TypeError):
         hints = {}
-    fields: dict[str, Any] = {}
-    extra: Literal["allow", "forbid"] = "forbid"
+    fields: Fields = {}
+    open_ended = False
     for name, parameter in inspect.signature(target).parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
-            extra = "allow"
+            open_ended = True
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
-        annotation = hints.get(name, Any)
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[name] = (_checkable(annotation), default)
+        fields[name] = (hints.get(name, Any), parameter.default is parameter.empty)
+    return _arguments_model(fields, open_ended, shared)
+
+
+@cache
+def declared_model(target: str, shared: type[BaseModel] | None = None) -> type[BaseModel] | None:
+    """Return what `signature_model` returns for the class of this name, without importing it; None where in doubt."""
+    found = declared(target)
+    return None if found is None else _arguments_model(*found, shared)
+
+
+def _arguments_model(fields: Fields, open_ended: bool, shared: type[BaseModel] | None) -> type[BaseModel]:
+    arguments: dict[str, Any] = {
+        # The default matters to nobody: values are checked, not completed.
+        name: (_checkable(annotation), ... if required else None)
+        for name, (annotation, required) in fields.items()
+    }
     for name, field in (shared.model_fields if shared else {}).items():
-        fields.setdefault(name, (field.rebuild_annotation(), field.default))
+        arguments.setdefault(name, (field.rebuild_annotation(), field.default))
     config = ConfigDict(
-        extra=extra, strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, protected_namespaces=()
+        extra="allow" if open_ended else "forbid",
+        strict=True,
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+        protected_namespaces=(),
     )
-    return create_model("Arguments", __config__=config, **fields)
+    return create_model("Arguments", __config__=config, **arguments)
 
 
 def _is_section(value: Any) -> Any:

@@ -163,6 +163,12 @@ LOADING_KEYS = ("num_workers", "prefetch_factor", "augment_on")
 """Keys of `data` about the loading of images; they change no image."""
 
 
+PLACES = ("data.path", "data.root", "data.data_dir", "data.split_file", "evaluation.path")
+"""Keys that name where images or tables lie: relative to the working folder, or absolute."""
+MOVABLE = (*PLACES, "data.download", "data.follow_links")
+"""Keys that may change with the place of the images; the images must be the same."""
+
+
 class LoaderConfig(Section):
     """Keys of `data` that the loaders read, for every source."""
 

@@ -29,6 +29,10 @@ class MachineError(NasLightningError):
     """The disk, the folder or the images failed during a run, which can be resumed."""
 
 
+class LoadingError(MachineError):
+    """Processes that load images have ended or could not be started, between two batches."""
+
+
 class NonFiniteError(NasLightningError, ArithmeticError):
     """A non-finite loss; the run stopped before the step that it would have entered."""
 

@@ -30,7 +30,7 @@ BatchNormMode = Literal["eval", "train"]
 
 
 class Measure(Protocol):
-    """Measurement of the one-shot model on `val`: the same images for all mixing weights, without gradients.
+    """Measurement of the one-shot model on `val`, without gradients: the same images for all that share an order.
 
     Raises:
         GenotypeError: The outputs are not finite.
@@ -42,10 +42,12 @@ class Measure(Protocol):
         active: Active | None = None,
         batches: int | range | None = None,
         batch_norm: BatchNormMode = "eval",
+        order: str | None = None,
     ) -> float:
         """Return the value on all of `val`, on its first `batches` batches, or on those of a range.
 
-        Indices of a range are taken modulo the number of batches.
+        Indices of a range are taken modulo the number of batches. `order` is the key of a shuffled order of `val` with
+        an augmentation of its own; None is the one order that is kept in memory.
         """
         ...
 

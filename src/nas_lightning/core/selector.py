@@ -55,10 +55,12 @@ class Selector(Part):
 
     Attributes:
         needs_supernet: False where no supernet has to be trained for it.
+        batch_size: Images of `val` per batch that the supernet is measured on; None takes those of the search.
     """
 
     key = "selector"
     needs_supernet: bool = True
+    batch_size: int | None = None
 
     def __call__(self, space: SearchSpace, strengths: Mixing) -> Genotype | None:
         """Return the genotype of the strengths alone, recorded after every epoch; None if they do not determine it."""

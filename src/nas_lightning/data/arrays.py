@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -37,6 +37,9 @@ class Arrays(ImageData):
     """
 
     name = "arrays"
+    missing: ClassVar[dict[str, str]] = {
+        "path": "data.path={given}: no such file; give another file with data.path=FILE.npz"
+    }
 
     def __init__(
         self,
@@ -80,7 +83,7 @@ class Arrays(ImageData):
             raise DataError("data.path=null: data=arrays needs a file of images; give it with data.path=FILE.npz")
         path = path_of(self.path)
         if not is_file(path):
-            raise self._error("no such file")
+            raise DataError(self.missing["path"].format(given=shown(self.path)))
         try:
             # Open the file here: numpy leaves a damaged one open.
             with path.open("rb") as stream:

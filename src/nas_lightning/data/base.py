@@ -76,9 +76,13 @@ class ImageData:
         std: likewise, the standard deviation.
         notes: what else to tell of what was found, such as the number of files that are not read.
         shape: of a published set, known before it is read; None where it has to be read.
+        missing: by constructor argument that is a path, the line of the DataError where nothing is there: `{path}` in
+            it is the path, `{given}` what was given. The command line reads it from the source, before it imports
+            anything, so it must be a literal.
     """
 
     shape: ClassVar[Shape | None] = None
+    missing: ClassVar[dict[str, str]] = {}
 
     name: str
     in_channels: int
@@ -136,6 +140,15 @@ class ImageData:
         if isinstance(images, Tensor) and len(batched) == len(steps):
             return BatchedImages([images], labels, batched)
         return LabelledImages(images, labels, v2.Compose(steps))
+
+    def levels(self, part: Part, indices: Sequence[int]) -> list[float]:
+        """Return the mean of each of some images, normalised; none where their pixels may differ between two readings.
+
+        Raises:
+            DataError: One cannot be read.
+        """
+        images = self.dataset(part, augment=False)
+        return [float(images[index][0].mean()) for index in indices]
 
     def preprocessing(self) -> Preprocessing | None:
         """Return the steps that turn an image file into pixels like those of the test images; None if unknown."""

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -69,6 +69,7 @@ class ImageFolder(ImageData):
     """
 
     name = "image_folder"
+    missing: ClassVar[dict[str, str]] = {"path": "no folder {path}; give data.path=FOLDER with FOLDER/<class>/*.jpg"}
 
     def __init__(
         self,
@@ -127,7 +128,7 @@ class ImageFolder(ImageData):
         """List the files of both parts, and add to the notes what is left out."""
         example = "data.path=FOLDER with FOLDER/<class>/*.jpg"
         if not is_directory(root):
-            raise DataError(f"no folder {shown(root)}; give {example}")
+            raise DataError(self.missing["path"].format(path=shown(root)))
         parts = find_parts(root) if self.split_folders else None
         links: dict[str, Any] = {"root": root, "follow_links": self.follow_links}
         if parts is not None:

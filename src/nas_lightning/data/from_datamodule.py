@@ -43,6 +43,10 @@ class _DataModuleImages(ImageData):
         labels = self.train_labels if part == "train" else self.test_labels
         return LabelledImages(self._images[part], labels, v2.Compose([torch.Tensor.float, *self._cutout(cutout)]))
 
+    def levels(self, part: Part, indices: Sequence[int]) -> list[float]:
+        """Return nothing: the user's transforms may be random."""
+        return []
+
     def preprocessing(self) -> None:
         """Return None: the transforms are the user's own."""
         return

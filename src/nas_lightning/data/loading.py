@@ -1,9 +1,6 @@
 """Loaders that read pass after pass through the same images, with workers that persist between passes."""
 
-import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nas_lightning.core.draws import hashed_seed
+from nas_lightning.data import workers
 from nas_lightning.data.batched import BatchedImages
 from nas_lightning.data.keyed import Key, KeyedBatches, KeyedDataset
 
@@ -125,7 +123,7 @@ class PassLoader(DataLoader[Any]):
             multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
             persistent_workers=persistent and num_workers > 0,
             prefetch_factor=prefetch_factor if num_workers else None,
-            worker_init_fn=_block_signals if num_workers and sys.platform == "linux" else None,
+            worker_init_fn=workers.begin if num_workers and sys.platform == "linux" else None,
         )
         self.seed = seed
         self.stream = stream
@@ -156,7 +154,20 @@ class PassLoader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self.left = len(self) - self.batch_sampler.first_batch  # type: ignore[union-attr]
-        return self._counted(super().__iter__())  # started here, so that workers begin before the first batch is due
+        if not self.num_workers:
+            return self._counted(super().__iter__())
+        with workers.reporting_start():
+            batches = super().__iter__()  # started here, so that workers begin before the first batch is due
+        return self._counted(self._watched(batches))
+
+    def _watched(self, batches: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            with workers.reporting_end():
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    return
+            yield batch
 
     def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
         for batch in batches:
@@ -166,21 +177,3 @@ class PassLoader(DataLoader[Any]):
 
 def _identity(batch: Any) -> Any:
     return batch
-
-
-def _block_signals(worker: int) -> None:
-    """Block the signals of a cluster in a worker, which has inherited the handlers of its parent.
-
-    SLURM sends them to all processes of a job at once; a worker that ended would end the training, too. A SIGTERM
-    from the parent itself still ends the worker.
-    """
-    signals = {signal.SIGTERM, signal.SIGUSR2}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-
-    def wait() -> None:
-        while True:
-            info = signal.sigwaitinfo(signals)
-            if info.si_signo == signal.SIGTERM and info.si_pid == os.getppid():
-                os._exit(0)
-
-    threading.Thread(target=wait, daemon=True).start()

@@ -115,11 +115,17 @@ class SearchData(KeyedDataModule):
         """Return the val part in index order."""
         return self._loader(self.augmented if self.val_is_augmented else self.unaugmented, "val", self.split.val)
 
-    def selection_dataloader(self, batch_size: int | None = None) -> PassLoader:
-        """Return the val part in one fixed shuffled order, so that its first batches hold all classes."""
+    def selection_dataloader(self, batch_size: int | None = None, shuffle: str | None = None) -> PassLoader:
+        """Return the val part in a shuffled order, so that its first batches hold all classes.
+
+        Args:
+            batch_size: images in a batch; None: those of the search.
+            shuffle: key of another order, with another augmentation; None: the one fixed order.
+        """
         dataset = self.augmented if self.val_is_augmented else self.unaugmented
-        images = order(self.split.val, self.seed, "selection", 0)
-        return self._loader(dataset, "selection", images, batch_size, by_trainer=False)
+        stream = "selection" if shuffle is None else f"selection {shuffle}"
+        images = order(self.split.val, self.seed, stream, 0)
+        return self._loader(dataset, stream, images, batch_size, by_trainer=False)
 
     def fixed_arch_batch(self) -> tuple[Tensor, Tensor]:
         """Return one batch of augmented images of the arch half, the same at every call for a given seed."""

@@ -127,7 +127,7 @@ class Retraining(Recipe):
             if not stopped:
                 (result,) = trainer.test(module, datamodule=images, verbose=False) or [{}]
         if stopped or interrupt.requested:  # Ctrl-C during the test, too
-            raise Interrupted(f"stopped after epoch {epochs}; continue with resume={bench.folder}")
+            raise Interrupted(f"stopped after epoch {epochs}; continue with {bench.folder.command()}")
         bench.folder.save_network(self.described(genotype, bench).to_json())
         return {
             **self._results(module, result, bench, epochs),

@@ -116,7 +116,9 @@ def _count_search(bench: Workbench, work: Work) -> None:
                 passes = control.val_batches(parts.space, batches, settings.epochs)
                 work.units[Unit(probe, "val batch")] += passes if stage is stages[0] else 0
         if stage is stages[-1]:
-            work.units[Unit(probe, "val batch")] += parts.selector.val_batches(parts.space, batches)
+            size = parts.selector.batch_size or settings.batch_size
+            evaluated = parts.selector.val_batches(parts.space, -(-batches * settings.batch_size // size))
+            work.units[Unit(probe, "val batch")] += -(-evaluated * size // settings.batch_size)
     if bench.config.control:
         work.note("controls: counted as if none stops, goes back, saves work by a decision or changes the batch size")
     if any(stage.phase == "selection" for stage in stages):

@@ -42,7 +42,7 @@ class Dirichlet(Logits):
     The anchor keeps β near 1, the uniform distribution on the simplex, which limits the curvature:
         l2     no term here: it is search.arch.weight_decay, which acts on α as in the released code (for α < 0 that
                penalises log β, not β − 1);
-        kl     strength·Σ_rows KL(Dir(β) ‖ Dir(1)) over the options that take part, added to the architecture loss
+        kl     strength·Σ_rows KL(Dir(β) ‖ Dir(1)) over the options of `anchor_over`, added to the architecture loss
                alone; use it with search.arch.weight_decay=0;
         none   no term; set search.arch.weight_decay=0 as well.
 
@@ -58,6 +58,8 @@ class Dirichlet(Logits):
         init_std: Standard deviation of the initial α.
         anchor: `l2`, `kl` or `none`, as above.
         strength: λ of the anchor `kl`.
+        anchor_over: Options that the anchor `kl` compares: `kept`, those that take part, or `all` of the space, as in
+            the released code, which sets α of dropped ones to 0 (β = 1): they raise Σβ, and with it the slope.
     """
 
     def __init__(
@@ -65,10 +67,12 @@ class Dirichlet(Logits):
         init_std: Annotated[float, Field(ge=0)] = 1e-3,
         anchor: Literal["l2", "kl", "none"] = "l2",
         strength: Annotated[float, Field(ge=0)] = 1e-3,
+        anchor_over: Literal["kept", "all"] = "kept",
     ) -> None:
         super().__init__(init_std)
         self.anchor = anchor
         self.strength = strength
+        self.anchor_over = anchor_over
 
     def __call__(self, arch: Tensors, epoch: int = 0, generator: Generator | None = None) -> Mixing:
         """Return a sample by choice, each [R, O]: options that take part are positive (normal numbers), others 0."""
@@ -98,8 +102,15 @@ class Dirichlet(Logits):
         """Return the anchor term `kl`, a scalar; None for other anchors."""
         if self.anchor != "kl":
             return None
-        rows = [_divergence_from_uniform(*self._concentration(name, logits)) for name, logits in arch.items()]
+        rows = [self._divergence(name, logits) for name, logits in arch.items()]
         return self.strength * torch.stack([divergence.sum() for divergence in rows]).sum()
+
+    def _divergence(self, name: str, logits: Tensor) -> Tensor:
+        """Return the anchor `kl` of each row of a choice, [R]."""
+        beta, kept = self._concentration(name, logits)
+        if self.anchor_over == "kept":
+            return _divergence_from_uniform(beta, kept)
+        return _divergence_from_uniform(beta, placed(self.choices[name].mask, logits.device))
 
     def _concentration(self, name: str, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return β [R, O], 1 without gradient for options that do not take part, and the boolean mask [R, O]."""

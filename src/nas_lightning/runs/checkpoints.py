@@ -6,8 +6,6 @@ import zipfile
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, DamagedCheckpointError
 from nas_lightning.runs import layout
@@ -28,6 +26,9 @@ class Owner(Protocol):
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
 
+    def command(self, *overrides: str) -> str:
+        """Return the words that resume the run."""
+
     def fingerprint(self) -> str | None:
         """Return the hash that every checkpoint of this run carries; None without a configuration."""
 
@@ -38,6 +39,8 @@ def write(path: Path, checkpoint: dict[str, Any]) -> None:
     Raises:
         OSError: It cannot be written; the old file is untouched.
     """
+    import torch  # here and below: what names a folder without a run must not wait for torch
+
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()  # torch.save into a file on a full disk hides the errno that `reporting_failures` needs
     torch.save(checkpoint, buffer)
@@ -73,6 +76,8 @@ def read(owner: Owner, name: str) -> dict[str, Any] | None:
     path = owner.checkpoints / name
     if not path.exists():
         return None
+    import torch
+
     try:
         with zipfile.ZipFile(path) as file:
             if (part := file.testzip()) is not None:  # torch does not verify checksums
@@ -83,7 +88,7 @@ def read(owner: Owner, name: str) -> dict[str, Any] | None:
     except Exception as error:  # torch raises many kinds of errors for a damaged file
         reason = " ".join(str(error).split())[:200]
         raise DamagedCheckpointError(
-            f"{owner.key}={owner}: checkpoints/{name} is damaged ({reason}); delete it, and resume={owner} trains"
+            f"{owner.key}={owner}: checkpoints/{name} is damaged ({reason}); delete it, and {owner.command()} trains"
             " that phase again"
         ) from error
     written = saved.get("nas_lightning", {"format": 1})
@@ -95,7 +100,7 @@ def read(owner: Owner, name: str) -> dict[str, Any] | None:
     if written["run"] != owner.fingerprint():
         raise DamagedCheckpointError(
             f"{owner.key}={owner}: checkpoints/{name} and config.yaml belong to different runs; restore this run's"
-            f" own file, or delete it, and resume={owner} trains that phase again"
+            f" own file, or delete it, and {owner.command()} trains that phase again"
         )
     return saved
 

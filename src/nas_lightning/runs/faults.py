@@ -8,7 +8,8 @@ from pathlib import Path
 from torch.distributed import DistError
 
 from nas_lightning.core import ranks
-from nas_lightning.core.errors import DataError, MachineError
+from nas_lightning.core.errors import DataError, LoadingError, MachineError
+from nas_lightning.core.workers import errors_before, reason_of_end, too_many_files
 from nas_lightning.runs.folder import RunFolder
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -28,24 +29,44 @@ def reporting_failures(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        line = f"{_last_line(error)}; put the images back as they were, then continue with resume={folder}"
-        raise MachineError(line) from error
+        raise MachineError(
+            f"{_last_line(error)}; put the images back as they were, then continue with {folder.command()}, or add"
+            " their new place to it, data.path=PLACE or data.root=PLACE"
+        ) from error
+    except LoadingError as error:
+        raise MachineError(_without_workers(str(error), folder)) from error
     except RuntimeError as error:
+        reason = reason_of_end(error) or _start_before(error)
+        if reason is not None:
+            raise MachineError(_without_workers(reason, folder)) from error
         # Gloo raises a plain RuntimeError when a peer is gone; only its text distinguishes it from a bug.
         if ranks.count() == 1 or (not isinstance(error, DistError) and "gloo" not in str(error)):
             raise
         raise MachineError(
             f"another process of the run ended or cannot be reached; see run.log and run.rank1.log, then continue with"
-            f" resume={folder}"
+            f" {folder.command()}"
         ) from error
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            problem = f"{too_many_files()}: allow more, ulimit -n 65536"
+        elif error.errno in FULL:
             problem = f"{folder} cannot be written, no space is left ({error.strerror}): free some"
         elif _lies_in(error.filename, folder):
             problem = f"{error.filename} cannot be written or read ({error.strerror}): fix that"
         else:
             problem = f"{type(error).__name__}: {_last_line(error)}: fix that"
-        raise MachineError(f"{problem}, then continue with resume={folder}") from error
+        raise MachineError(f"{problem}, then continue with {folder.command()}") from error
+
+
+def _without_workers(reason: str, folder: RunFolder) -> str:
+    """Return the line about processes that load images, with the command that loads in the training process."""
+    return f"{reason}; continue with fewer of them, or none: {folder.command('data.num_workers=0')}"
+
+
+def _start_before(error: RuntimeError) -> str | None:
+    """Return why processes that load images could not be started, where Lightning's tear-down raised another error."""
+    found = (str(one) for one in errors_before(error) if isinstance(one, LoadingError))
+    return next(found, None)
 
 
 def _last_line(error: Exception) -> str:

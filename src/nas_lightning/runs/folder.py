@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,14 @@ class RunFolder:
         except ValueError:
             return str(self.path)
 
+    def command(self, *overrides: str) -> str:
+        """Return the words that resume the run, as a shell takes them: `resume=FOLDER`, and overrides.
+
+        >>> RunFolder("/runs/best of 4").command("data.num_workers=0")
+        "'resume=/runs/best of 4' data.num_workers=0"
+        """
+        return shlex.join([f"resume={self}", *overrides])
+
     @property
     def checkpoints(self) -> Path:
         """Checkpoints of the search; those of other phases are in folders below."""
@@ -111,7 +120,7 @@ class RunFolder:
         """
         if self.holds_run:
             raise ConfigError(
-                f"hydra.run.dir={self}: the folder already holds a run; continue it with resume={self} or choose"
+                f"hydra.run.dir={self}: the folder already holds a run; continue it with {self.command()} or choose"
                 " another folder"
             )
         try:
@@ -146,9 +155,31 @@ class RunFolder:
             return dict(SUMMARY)
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(
-                f"{self.key}={self}: summary.json there is damaged ({error}); delete it: the checkpoints hold the"
-                " results"
+                f"{self.key}={self}: summary.json there is damaged ({error}); delete it (the checkpoints hold"
+                f" the results), then continue with {self.command()}"
             ) from error
+
+    def data_record(self) -> dict[str, Any]:
+        """Read data.json: `places` of the images by dotted key, and their `fingerprint`; empty where there is none.
+
+        Raises:
+            ConfigError: The file is damaged.
+        """
+        try:
+            record = documents.read_json(self.path / layout.DATA)
+            return {"places": dict(record["places"]), "fingerprint": dict(record["fingerprint"])}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ConfigError(
+                f"{self.key}={self}: data.json there is damaged ({error}); delete it: it only says where the images"
+                " are, and what they were"
+            ) from error
+
+    @ranks.first_only
+    def save_data_record(self, places: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
+        """Write data.json."""
+        documents.write_json(self.path / layout.DATA, {"places": dict(places), "fingerprint": dict(fingerprint)})
 
     @contextmanager
     def locked(self) -> Iterator[None]:

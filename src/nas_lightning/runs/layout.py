@@ -16,6 +16,7 @@ DECISIONS = "decisions.csv"
 TRAJECTORY = "trajectory.csv"
 NETWORK = "network.json"
 LOGGERS = "loggers.json"
+DATA = "data.json"
 LOG = "run.log"
 
 ANALYSIS = "analysis.csv"

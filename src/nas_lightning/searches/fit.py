@@ -73,7 +73,7 @@ def fit(
     # The fit has returned: at the end of the stage, or earlier by an interrupt or the time limit, which any one process
     # may have noticed. All of them raise, or some would wait in the next stage for ever.
     if trainer.strategy.reduce_boolean_decision(interrupt.requested or out_of_time(trainer), all=False):
-        raise Interrupted(f"stopped after epoch {module.search_epoch}; continue with resume={bench.folder}")
+        raise Interrupted(f"stopped after epoch {module.search_epoch}; continue with {bench.folder.command()}")
     return _state_after(
         module,
         [optimizer.state_dict() for optimizer in trainer.optimizers],

@@ -24,7 +24,7 @@ KEPT_BYTES = 2**30
 
 
 class OneShotModel:
-    """Metric and loss of the one-shot model on `val` for any mixing weights: the same images for all of them.
+    """Metric and loss of the one-shot model on `val` for any mixing weights: equal images for equal orders.
 
     Args:
         module: The searched module.
@@ -54,10 +54,11 @@ class OneShotModel:
         active: Active | None = None,
         batches: int | range | None = None,
         batch_norm: BatchNormMode = "eval",
+        order: str | None = None,
     ) -> float:
         """Return the metric in its unit, negated if smaller is better. Arguments: see `core.one_shot.Measure`."""
         metric = self.module.objective.new_metric().to(self.device)
-        for outputs, targets in self._outputs(mixing, active, batches, batch_norm):
+        for outputs, targets in self._outputs(mixing, active, batches, batch_norm, order):
             metric.update(outputs, targets)
         return self._value(metric)
 
@@ -67,10 +68,11 @@ class OneShotModel:
         active: Active | None = None,
         batches: int | range | None = None,
         batch_norm: BatchNormMode = "eval",
+        order: str | None = None,
     ) -> float:
         """Return the mean loss per image. Arguments: see `core.one_shot.Measure`."""
         mean = MeanMetric().to(self.device)
-        for outputs, targets in self._outputs(mixing, active, batches, batch_norm):
+        for outputs, targets in self._outputs(mixing, active, batches, batch_norm, order):
             mean.update(self.module.objective.loss(outputs, targets), weight=len(targets))
         return float(mean.compute())
 
@@ -80,10 +82,11 @@ class OneShotModel:
         active: Active | None = None,
         batches: int | range | None = None,
         batch_norm: BatchNormMode = "eval",
+        order: str | None = None,
     ) -> tuple[float, float]:
         """Return loss and metric of a single pass over the images."""
         mean, metric = MeanMetric().to(self.device), self.module.objective.new_metric().to(self.device)
-        for outputs, targets in self._outputs(mixing, active, batches, batch_norm):
+        for outputs, targets in self._outputs(mixing, active, batches, batch_norm, order):
             mean.update(self.module.objective.loss(outputs, targets), weight=len(targets))
             metric.update(outputs, targets)
         return float(mean.compute()), self._value(metric)
@@ -93,7 +96,12 @@ class OneShotModel:
         return value if self.module.objective.direction == "max" else -value
 
     def _outputs(
-        self, mixing: Mixing, active: Active | None, batches: int | range | None, batch_norm: BatchNormMode
+        self,
+        mixing: Mixing,
+        active: Active | None,
+        batches: int | range | None,
+        batch_norm: BatchNormMode,
+        order: str | None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield outputs and labels batch by batch; mode and buffers of the supernet stay as they were.
 
@@ -103,7 +111,7 @@ class OneShotModel:
         module = self.module.to(self.device)
         mixing = {name: weights.to(self.device) for name, weights in mixing.items()}
         mode = evaluating if batch_norm == "eval" else batch_statistics
-        for index, (images, targets) in self._val(batches):
+        for index, (images, targets) in self._val(batches) if order is None else self._shuffled(batches, order):
             # Keyed by the batch alone: all mixing weights are compared under the same noise.
             scope = draws.keyed(module.seed, 0, f"selection {index}")
             with torch.no_grad(), mode(module.supernet), self.forward_context(), scope:
@@ -136,6 +144,14 @@ class OneShotModel:
         self._keep(max(numbers, default=-1) + 1)
         return [(index, self._kept[index]) for index in numbers]
 
+    def _shuffled(self, batches: int | range | None, order: str) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+        """Yield the batches of a shuffled order with their numbers; they are loaded anew and not kept."""
+        wanted = range(self._number if batches is None else batches) if not isinstance(batches, range) else batches
+        numbers = {index % self._number for index in wanted}
+        for index, batch in zip(range(max(numbers, default=-1) + 1), self._loaded(order), strict=False):
+            if index in numbers:
+                yield index, batch
+
     def _keep(self, count: int) -> None:
         """Load the first `count` batches into memory, each once."""
         if self._rest is None:
@@ -147,9 +163,10 @@ class OneShotModel:
         self._keep(1)
         return self._number * self._kept[0][0].nbytes <= KEPT_BYTES
 
-    def _loaded(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for index, batch in enumerate(self.data.selection_dataloader(self.batch_size)):
-            yield self.module.seen(batch, f"selection {index}") if self.data.val_is_augmented else batch
+    def _loaded(self, order: str | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        stream = "selection" if order is None else f"selection {order}"
+        for index, batch in enumerate(self.data.selection_dataloader(self.batch_size, order)):
+            yield self.module.seen(batch, f"{stream} {index}") if self.data.val_is_augmented else batch
 
 
 def one_shot_of(module: SearchModule, model: OneShotModel) -> OneShot:

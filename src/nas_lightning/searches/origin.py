@@ -21,7 +21,7 @@ def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
         at = 0 if last is None else last["search"]["search_epoch"]
         ready = [f", or take the supernet as it is, epoch={at}"] if last is not None and not _in_epoch(last) else []
         raise ConfigError(
-            f"run={folder}: its search has finished only {at} epochs; continue with resume={folder}{''.join(ready)}"
+            f"run={folder}: its search has finished only {at} epochs; continue with {folder.command()}{''.join(ready)}"
         )
     # Of a run that went on to the stage of a selector, last.ckpt holds the tuned supernet, not that of the search.
     searched = last is not None and last["search"].get("phase", "search") == "search" and not _in_epoch(last)

@@ -211,4 +211,4 @@ def _select(bench: Workbench, trained: _Trained, costs: Costs) -> tuple[Genotype
     try:
         return select(bench, trained.module, data, costs.selection.seconds, batches)
     except KeyboardInterrupt as error:
-        raise Interrupted(f"stopped during the selection; continue with resume={bench.folder}") from error
+        raise Interrupted(f"stopped during the selection; continue with {bench.folder.command()}") from error

@@ -38,7 +38,7 @@ class SelectionTuning(Control, L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Make the decisions of this epoch."""
-        model = OneShotModel(pl_module, trainer.datamodule, trainer)  # type: ignore[attr-defined]
+        model = OneShotModel(pl_module, trainer.datamodule, trainer, self.selector.batch_size)  # type: ignore[attr-defined]
         if self.selector.decide(one_shot_of(pl_module, model), pl_module.search_epoch - pl_module.progress.first_epoch):
             pl_module.settle()
         self.batches += model.batches
@@ -77,7 +77,7 @@ def select(
         for part in module.regularizers.values():
             part.at_epoch(max(0, module.search_epoch - 1) if module.phase == "search" else module.progress.position)
         # The probe has device and precision of the fit.
-        model = OneShotModel(module, data, bench.probe)
+        model = OneShotModel(module, data, bench.probe, module.selector.batch_size)
         model.batches = batches
         genotype = module.selector.select(one_shot_of(module, model))
         bench.folder.save_decisions(module.decisions.history)
@@ -91,5 +91,6 @@ def _no_supernet(
     active: Active | None = None,
     batches: int | range | None = None,
     batch_norm: BatchNormMode = "eval",
+    order: str | None = None,
 ) -> float:
     raise ConfigError("selector: it declares that it needs no supernet, so none was trained, but asks for an accuracy")

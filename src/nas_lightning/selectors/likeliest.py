@@ -151,6 +151,8 @@ class Likeliest(Selector):
             on the first ones.
         batch_norm: Statistics of batch normalisation while scoring: `eval`, running, or `train`, of the batch (the
             code of the benchmark without tracked statistics).
+        batch_size: Images per batch while scoring; null is `search.batch_size`. The benchmark's code has one batch of
+            512.
 
     Raises:
         ConfigError: Fresh batches although each is scored on all of `val`.
@@ -162,6 +164,7 @@ class Likeliest(Selector):
         batches: Annotated[int, Field(ge=1)] | None = 8,
         fresh_batches: bool = True,
         batch_norm: BatchNormMode = "train",
+        batch_size: Annotated[int, Field(ge=1)] | None = None,
     ) -> None:
         if fresh_batches and batches is None:
             raise ConfigError(
@@ -172,6 +175,7 @@ class Likeliest(Selector):
         self.batches = batches
         self.fresh_batches = fresh_batches
         self.batch_norm: BatchNormMode = batch_norm
+        self.batch_size = batch_size
 
     def __call__(self, space: SearchSpace, strengths: Mixing) -> Genotype:
         """Return the genotype of the likeliest architecture.

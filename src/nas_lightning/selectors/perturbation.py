@@ -9,7 +9,8 @@ Where paper and released code differ: edges are compared with all other edges in
 `topology=greedy` removes them one after the other. Batch normalisation uses the statistics of the batch as released
 and, unlike there, leaves the running statistics unchanged. The released search over S3 may choose `none`, which its
 parser replaces by another operation of weight zero: here `none` is a candidate only where a genotype may hold it
-(NAS-Bench-201). `val` has one fixed order. The released code trains one more epoch after the last decision, without
+(NAS-Bench-201). `val` has one fixed order, unless `reshuffle` is set: the released code shuffles and augments it
+anew for each mask. The released code trains one more epoch after the last decision, without
 effect; here the last decision ends the stage.
 Shapes: R rows and O options of a choice.
 """
@@ -48,6 +49,8 @@ class Perturbation(Selector):
         topology: `one_shot` or `greedy`, as above.
         none: Make `none` a candidate where a genotype may hold it.
         batches: Batches of `val` for each mask; None is all of it, as published.
+        reshuffle: Shuffle and augment `val` anew for each mask, as released, instead of measuring all on the same
+            batches.
         seed: Seed of the order of the edges; None is that of the run.
     """
 
@@ -64,6 +67,7 @@ class Perturbation(Selector):
         none: bool = True,
         batches: Annotated[int, Field(ge=1)] | None = None,
         seed: Annotated[int, Field(ge=0)] | None = None,
+        reshuffle: bool = False,
     ) -> None:
         self.strength = strength
         self.criterion: Criterion = criterion
@@ -76,6 +80,7 @@ class Perturbation(Selector):
         self.none = none
         self.batches = batches
         self.seed = seed
+        self.reshuffle = reshuffle
 
     def __call__(self, space: SearchSpace, strengths: Mixing) -> None:
         """Return None: the strengths determine no genotype."""
@@ -212,7 +217,7 @@ class Perturbation(Selector):
                 float(weights[row][kept[row]].max() * edges[row] if option is None else weights[row, option])
                 for row, option in masks
             ]
-        return worth_by_masking(one_shot, name, masks, self.criterion, self.batch_norm, self.batches)
+        return worth_by_masking(one_shot, name, masks, self.criterion, self.batch_norm, self.batches, self.reshuffle)
 
 
 def worth_by_masking(
@@ -222,6 +227,7 @@ def worth_by_masking(
     criterion: Criterion = "accuracy",
     batch_norm: BatchNormMode = "train",
     batches: int | None = None,
+    reshuffle: bool = False,
 ) -> list[float]:
     """Return the importance of options (row, option) or whole edges (row, None): the cost of masking each.
 
@@ -235,7 +241,9 @@ def worth_by_masking(
     assert decisions is not None
     mean = one_shot.mean()
     scores: list[float] = []
-    for row, option in masks:
+    for number, (row, option) in enumerate(masks):
+        # A decision follows every set of masks, so the two numbers name a mask once in a search; a resume repeats them.
+        order = f"{len(decisions.history)}.{number}" if reshuffle else None
         weights = mean[name].clone()
         active = {choice: kept.clone() for choice, kept in decisions.kept.items()}
         where = slice(None) if option is None else option
@@ -243,10 +251,10 @@ def worth_by_masking(
         active[name][row, where] = False
         candidate = {**mean, name: weights}
         if criterion == "accuracy":
-            scores.append(-one_shot.accuracy(candidate, active, batches, batch_norm))
+            scores.append(-one_shot.accuracy(candidate, active, batches, batch_norm, order))
         else:
             assert one_shot.loss is not None
-            scores.append(one_shot.loss(candidate, active, batches, batch_norm))
+            scores.append(one_shot.loss(candidate, active, batches, batch_norm, order))
     return scores
 
 

@@ -5,7 +5,7 @@ candidates and the two passes are those of the released code. Unlike there, all 
 `fresh_batches` is set (the released code continues one iterator, so that part of the ranking is due to batches), and
 a path that is drawn twice is scored once and is one finalist.
 As RSPS in NAS-Bench-201 (Dong & Yang, ICLR 2020, and its released code): candidates=100, finalists=0,
-fresh_batches=true and batches of 512 images in all.
+fresh_batches=true, and one batch of 512 images each, batches=1 and batch_size=512.
 """
 
 from typing import Annotated
@@ -41,6 +41,7 @@ class RandomSearch(Selector):
             the first ones.
         batch_norm: Statistics of batch normalisation while scoring: `eval`, running, as released for the space of
             DARTS, or `train`, of the batch.
+        batch_size: Images per batch while scoring; None is `search.batch_size`.
 
     Raises:
         ConfigError: More finalists than candidates.
@@ -56,6 +57,7 @@ class RandomSearch(Selector):
         none: bool | None = None,
         fresh_batches: bool = False,
         batch_norm: BatchNormMode = "eval",
+        batch_size: Annotated[int, Field(ge=1)] | None = None,
     ) -> None:
         if finalists > candidates:
             raise ConfigError(
@@ -69,6 +71,7 @@ class RandomSearch(Selector):
         self.none = none
         self.fresh_batches = fresh_batches
         self.batch_norm: BatchNormMode = batch_norm
+        self.batch_size = batch_size
 
     def __call__(self, space: SearchSpace, strengths: Mixing) -> None:
         """Return None: the strengths determine no genotype."""

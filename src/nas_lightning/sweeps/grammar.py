@@ -53,6 +53,14 @@ def params_of(settings: DictConfig) -> list[str]:
     return [f"{key}={value}" for key, value in (settings.sweeper.get("params") or {}).items()]
 
 
+def first_member(overrides: Sequence[str]) -> list[str] | None:
+    """Return the overrides of one run of a sweep or of a command without one; None where only Hydra can expand it."""
+    given = sweep_choices(overrides)
+    first = [values[0] for values in given.values() if values]
+    choices = {**sweep_choices(params_of(hydra_settings(first))), **given}
+    return None if None in choices.values() else [values[0] for values in choices.values() if values]
+
+
 def limited(overrides: Sequence[str]) -> list[str]:
     """Apply `sweep_limit` to a command: keep the first values only of the keys that its experiment sweeps.
 

@@ -118,7 +118,7 @@ def run_candidates(
         try:
             summary = run_member(member)
         except (Interrupted, KeyboardInterrupt) as error:
-            raise Interrupted(f"stopped in candidate {index}; continue with resume={bench.folder}") from error
+            raise Interrupted(f"stopped in candidate {index}; continue with {bench.folder.command()}") from error
         summaries.append(summary)
         records.append(
             {

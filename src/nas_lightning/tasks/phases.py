@@ -19,6 +19,7 @@ from nas_lightning.searches.check import check_search
 from nas_lightning.searches.memory import check_memory
 from nas_lightning.searches.origin import origin_checkpoint
 from nas_lightning.searches.run import run_search
+from nas_lightning.tasks import images
 from nas_lightning.tasks.candidates import member_benches, run_candidates
 from nas_lightning.tasks.genotype import given_genotype
 from nas_lightning.tasks.identity import ensure_named, name_run
@@ -48,8 +49,10 @@ def start(bench: Workbench) -> None:
         bench.evaluator.check(bench)
     # Built now, so that nothing is written where one of them is refused; a Trainer refuses much by itself.
     _ = bench.loggers, bench.probe
+    record = images.checked_record(bench)
     bench.folder.claim(bench.config.to_dict())
     with reporting_failures(bench.folder):
+        images.keep(bench, record)
         name_run(bench)
 
 
@@ -66,7 +69,7 @@ def guarded(folder: RunFolder) -> Iterator[None]:
         with folder.locked(), stopping_at_once(folder), reporting_failures(folder):
             yield
     except KeyboardInterrupt as error:
-        raise Interrupted(f"stopped at once; continue with resume={folder}") from error
+        raise Interrupted(f"stopped at once; continue with {folder.command()}") from error
 
 
 def run_phases(bench: Workbench, show: bool = True) -> dict[str, Any]:

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nas_lightning.config.compose import as_dict, compose
+from nas_lightning.config.overriding import key_of, override
 from nas_lightning.config.schema import RootConfig, validate
 from nas_lightning.config.secrets import refuse_secrets
-from nas_lightning.config.sections import LOADING_KEYS
+from nas_lightning.config.sections import LOADING_KEYS, MOVABLE
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.tasks import images
 from nas_lightning.tasks.identity import DECISIVE, ensure_named, name_run
 from nas_lightning.tasks.inspect import INSPECTIONS
 from nas_lightning.tasks.phases import guarded, run_phases
@@ -32,7 +32,8 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
 
     Args:
         run_dir: The run folder, whose config.yaml is the configuration.
-        overrides: Only `trainer.*`, `logger` and the data loading keys (`LOADING_KEYS`) may differ.
+        overrides: Only `trainer.*`, `logger`, the data loading keys (`LOADING_KEYS`) and the places of the same images
+            (`MOVABLE`) may differ.
 
     Raises:
         ConfigError: The folder holds no run, or an override is not allowed.
@@ -42,46 +43,43 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     refuse_secrets(overrides)
     folder = RunFolder(run_dir)
     config = folder.config()
-    for override in overrides:
-        _override_resumed(config, override)
+    moved = [word for word in overrides if key_of(word) in MOVABLE]
+    for word in overrides:
+        if word not in moved:
+            _override_resumed(config, word)
     bench = Workbench(config, folder)
+    images.move(bench, moved)
     check_processes(bench.config.trainer, bench.config.task)
     inspection = INSPECTIONS.get(bench.config.task)
     with guarded(folder):
         ensure_named(bench, name_run if inspection is None else inspection.name)
-        return run_phases(bench) if inspection is None else inspection.run(bench)
+        if inspection is not None:
+            return inspection.run(bench)
+        if not is_finished(folder.summary()):
+            images.recheck(bench)
+        return run_phases(bench)
 
 
-def _override_resumed(config: dict[str, Any], override: str) -> None:
+def _override_resumed(config: dict[str, Any], word: str) -> None:
     """Apply one override to the plain configuration of a resumed run, which Hydra does not compose."""
-    key, _, text = override.lstrip("+").partition("=")
+    key = key_of(word)
     # As in Hydra, `logger=` replaces all loggers and `+logger=` adds to them.
-    if key == "logger":
-        added = as_dict(compose([override]))["logger"]
-        config["logger"] = {**config["logger"], **added} if override.startswith("+") else added
+    if key == "logger" and not word.startswith("~"):
+        added = as_dict(compose([word]))["logger"]
+        config["logger"] = {**config["logger"], **added} if word.startswith("+") else added
         return
     loading = ["graph", "evaluation.graph", *(f"data.{name}" for name in LOADING_KEYS)]
     allowed = key.startswith("trainer.") or key in loading or key.split(".")[0] == "logger"
     if not allowed:
         raise ConfigError(
-            f"{override}: a resumed run keeps its configuration; only trainer.*, logger.* and {', '.join(loading)}"
-            " may differ; or start a new run without resume="
+            f"{word}: a resumed run keeps its configuration; only trainer.*, logger.* and"
+            f" {', '.join((*loading, *MOVABLE))} may differ; or start a new run without resume="
         )
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{override}: '{text}' cannot be read as a value") from error
-    if key in ("graph", "evaluation.graph") and value is False:  # YAML's reading of `off`
-        value = "off"
-    node = config
-    *path, last = key.split(".")
-    for name in path:
-        node = node.setdefault(name, {}) if isinstance(node, dict) else None
-    if not isinstance(node, dict):
-        raise ConfigError(f"{override}: there is no such key")
-    if path == ["trainer"] and last in DECISIVE and node.get(last) != value:
-        log.warning("%s: the resumed run differs from the experiment in config.yaml", override)
-    node[last] = value
+    name = key.partition(".")[2]
+    before = config["trainer"].get(name)
+    override(config, word)
+    if key.startswith("trainer.") and name in DECISIVE and config["trainer"].get(name) != before:
+        log.warning("%s: the resumed run differs from the experiment in config.yaml", word)
 
 
 def continue_task(config: RootConfig | Mapping[str, Any], folder: RunFolder) -> tuple[dict[str, Any] | None, bool]:

@@ -1,5 +1,6 @@
 """Load the trained network of another run, for `task=export` and `task=predict`."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,12 +55,13 @@ def _trained_weights(folder: RunFolder, summary: Mapping[str, Any]) -> dict[str,
     evaluation, name = summary["evaluation"], layout.EVALUATED
     begun = (folder.checkpoints / name).exists()
     if evaluation is None and begun:
-        raise ConfigError(f"run={folder}: its network is not trained to the end; continue with resume={folder}")
+        raise ConfigError(f"run={folder}: its network is not trained to the end; continue with {folder.command()}")
     if evaluation is None or not begun:
         problem = "it has no trained network, only a genotype"
         if evaluation is not None:
             problem = "its accuracy is from a table, or its checkpoints/evaluation/last.ckpt is missing"
-        raise ConfigError(f"run={folder}: {problem}; train it with task=evaluate genotype={folder} and name that run")
+        trained_by = shlex.join(["task=evaluate", f"genotype={folder}"])
+        raise ConfigError(f"run={folder}: {problem}; train it with {trained_by} and name that run")
     saved = folder.checkpoint(name)
     assert saved is not None  # the file is there
     return plain_weights(saved["state_dict"])

@@ -73,9 +73,9 @@ def _message(module: PhaseModule, trainer: L.Trainer, name: str, loss: float, st
     loader = loaders[stream] if isinstance(loaders, dict) else loaders
     batch = f"; its images: {loader.key_of(batch_idx)}" if isinstance(loader, PassLoader) else ""
     epoch = module.search_epoch
-    lr = module.lr_keys
+    lr, resumed = module.lr_keys, RunFolder(trainer.default_root_dir).command()
     return (
         f"the {name} loss is {loss} in epoch {epoch}, batch {batch_idx}, step {module.num_steps}{batch}; the state"
-        f" before this step is in nonfinite.ckpt, last.ckpt is unchanged: resume={RunFolder(trainer.default_root_dir)}"
+        f" before this step is in nonfinite.ckpt, last.ckpt is unchanged: {resumed}"
         f" repeats the step, a new run with a lower {lr} avoids it"
     )

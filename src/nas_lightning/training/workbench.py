@@ -25,6 +25,7 @@ from nas_lightning.callbacks import (
     RandomState,
     RunLogging,
     Tables,
+    TimeLimit,
 )
 from nas_lightning.config.parts import target_of
 from nas_lightning.config.schema import PART_LISTS, RootConfig, validate
@@ -45,6 +46,7 @@ from nas_lightning.data import ImageData
 from nas_lightning.data.from_datamodule import from_datamodule
 from nas_lightning.loggers import RunInfo, RunLoggers
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.places import located, recorded
 from nas_lightning.training.processes import environment_of_cluster, number_of_processes, strategy_of
 
 log = logging.getLogger(__name__)
@@ -89,7 +91,7 @@ class Workbench:
         """Return the workbench of another configuration, which shares the images unless `data` differs."""
         other = Workbench(config, folder or self.folder)
         if other.config.data == self.config.data:
-            other.data = self.data
+            other.data, other.places = self.data, self.places
         if other.folder is self.folder:
             other.loggers = self.loggers
         return other
@@ -204,7 +206,7 @@ class Workbench:
     @cached_property
     def evaluator(self) -> Evaluator:
         """The evaluator."""
-        return self.part("evaluation")
+        return self.build("evaluation", located("evaluation", self.config.evaluation, self.places))
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -212,9 +214,15 @@ class Workbench:
         return self.part("space")
 
     @cached_property
+    def places(self) -> dict[str, Any]:
+        """Recorded places of images and tables: of this run, or of the run whose images it uses."""
+        return recorded(self.folder, self.config.run).get("places", {})
+
+    @cached_property
     def loaders(self) -> LoaderConfig:
         """Settings of loaders and splits, from the section `data`."""
-        keys = {key: value for key, value in self.config.data.items() if key in LoaderConfig.model_fields}
+        section = located("data", self.config.data, self.places)
+        keys = {key: value for key, value in section.items() if key in LoaderConfig.model_fields}
         return LoaderConfig(**keys)
 
     @cached_property
@@ -224,7 +232,7 @@ class Workbench:
         Raises:
             ConfigError: Their section cannot be built.
         """
-        part = dict(self.config.data)
+        part = located("data", self.config.data, self.places)
         target = target_of("data", part, tuple(self.config.trusted))
         accepted = inspect.signature(target).parameters
         for key in LoaderConfig.model_fields:
@@ -322,6 +330,8 @@ class Workbench:
             max_epochs: Lightning's own limit; -1 where the module ends the fit.
             others: Further arguments, which override the section's.
         """
+        section = self.config.trainer
+        max_time = others.get("max_time", section.get("max_time"))
         local = number_of_processes(self.config.trainer) // int(self.config.trainer.get("num_nodes") or 1)
         threads = self.config.threads or max(1, DEFAULT_THREADS // local)
         torch.set_num_threads(threads)
@@ -329,15 +339,15 @@ class Workbench:
             os.environ["OMP_NUM_THREADS"] = str(threads)
         ours = {
             "max_epochs": max_epochs,
-            "callbacks": list(callbacks),
+            "callbacks": [*callbacks, *([] if max_time is None else [TimeLimit(max_time)])],
             **others,
+            "max_time": None,
             "default_root_dir": str(self.folder.path),
             # The order of images is a function of the epoch, so loaders are built anew for each.
             "reload_dataloaders_every_n_epochs": 1,
             "use_distributed_sampler": False,
         }
         defaults = {"num_sanity_val_steps": 0, "enable_progress_bar": False, "enable_model_summary": False}
-        section = self.config.trainer
         plugins = section.get("plugins") or []
         ours["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), DurableIO()]
         cluster = environment_of_cluster()

@@ -1,0 +1,98 @@
+"""The images of a resumed run: the same ones, wherever they lie now."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from nas_lightning.config.overriding import key_of, value_of
+from nas_lightning.config.sections import MOVABLE, PLACES
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.paths import exists, is_file, path_of
+from nas_lightning.data.fingerprint import difference, fingerprint
+from nas_lightning.training.places import absolute, places_of, recorded
+from nas_lightning.training.workbench import Workbench
+
+log = logging.getLogger(__name__)
+
+Record = tuple[dict[str, Any], dict[str, Any]]
+"""Places by dotted key, and the fingerprint."""
+
+
+def checked_record(bench: Workbench) -> Record:
+    """Return where the images of a run are, and their fingerprint, which must match one that is recorded.
+
+    Raises:
+        DataError: The images cannot be read.
+        ConfigError: They are not those that the folder, or the other run that it uses, has recorded.
+    """
+    kept = recorded(bench.folder, bench.config.run)
+    places = places_of(bench.config.to_dict(), bench.places)
+    found = {**fingerprint(bench.data), "files": _files(places)}
+    if not kept:
+        return places, found
+    other = difference(kept["fingerprint"], found)
+    key = next((key for key in ("data.path", "data.root", "data.data_dir") if key in places), "data")
+    for name, content in kept["fingerprint"].get("files", {}).items():
+        if not other and found["files"].get(name, content) != content:
+            other, key = "the file has another content", name
+    if other:
+        at = f"{key}={places[key]}" if key in places else f"data={bench.data.name}"
+        raise ConfigError(
+            f"{at}: not the data of {bench.folder}: {other}; give the place of its own data,"
+            f" {bench.folder.command()} {key if key in places else 'data.path'}=PLACE, or start a new run"
+        )
+    return places, found
+
+
+def keep(bench: Workbench, record: Record) -> None:
+    """Write the record into the run folder, unless it is there already."""
+    places, found = record
+    if bench.folder.data_record() != {"places": places, "fingerprint": found}:
+        bench.folder.save_data_record(places, found)
+
+
+def move(bench: Workbench, words: Sequence[str]) -> None:
+    """Take images and tables from the places that overrides of a resume name, if they are the same ones.
+
+    Raises:
+        DataError: There are none.
+        ConfigError: They are not those of the run, or its section `data` has no such key.
+    """
+    if not words:
+        return
+    given = {key_of(word): value_of(word, bench.config.to_dict()) for word in words}
+    for word, key in zip(words, given, strict=False):
+        section, _, name = key.partition(".")
+        if name not in getattr(bench.config, section):
+            have = [k for k in MOVABLE if k.partition(".")[2] in getattr(bench.config, k.partition(".")[0])]
+            raise ConfigError(f"{word}: this run has no such key; allowed: {', '.join(have) or 'none'}")
+        if key in PLACES and not (isinstance(given[key], str) and exists(path_of(given[key]))):
+            raise ConfigError(f"{word}: there is no such file or folder; give the present place, {key}=PLACE")
+    bench.places = {**bench.places, **{key: absolute(value) for key, value in given.items()}}
+    if not recorded(bench.folder, bench.config.run):
+        _say_unknown(bench)
+    keep(bench, checked_record(bench))
+
+
+def recheck(bench: Workbench) -> None:
+    """Check the images of a run that is resumed, where its folder has a fingerprint; else accept and note them.
+
+    Raises:
+        DataError: They are missing.
+        ConfigError: They are not those of the run.
+    """
+    record = checked_record(bench)
+    if not recorded(bench.folder, bench.config.run):
+        _say_unknown(bench)
+    keep(bench, record)
+
+
+def _say_unknown(bench: Workbench) -> None:
+    log.info("%s has no fingerprint of its images (an earlier version made it): they are accepted", bench.folder)
+
+
+def _files(places: dict[str, Any]) -> dict[str, str]:
+    """Return the hash of each file beside the images."""
+    names = [key for key in ("data.split_file", "evaluation.path") if key in places and is_file(places[key])]
+    return {key: hashlib.blake2b(path_of(places[key]).read_bytes(), digest_size=8).hexdigest() for key in names}
