@@ -28,7 +28,6 @@ PROTOCOL = "a protocol or base class: every test of a part goes through it"
 ELSEWHERE = {
     "api": "cli/test_app.py",
     "callbacks/checkpoint": "runs/test_faults.py",
-    "callbacks/display": "cli/test_app.py",
     "callbacks/interrupt": "cli/test_app.py",
     "callbacks/phase_module": "callbacks/test_cost.py",
     "callbacks/preemption": "sweeps/test_submitit.py",

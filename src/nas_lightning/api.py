@@ -1,6 +1,7 @@
 """The Python API: the tasks as functions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +13,10 @@ from nas_lightning.config.compose import as_dict
 from nas_lightning.config.schema import RootConfig, validate
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.space import SearchSpace
+from nas_lightning.core.terminal import forgiving_output
 from nas_lightning.deployment.predicting import Prediction
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.runs.logs import also_logging_to, quietly
 from nas_lightning.spaces import Genotype
 from nas_lightning.tasks.export import run_export
 from nas_lightning.tasks.genotype import given_genotype
@@ -78,8 +81,7 @@ def search(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
     """
     folder = _folder_for(cfg, run_dir)
     bench = Workbench(_checked(cfg, task="search"), folder)
-    start(bench)
-    with guarded(folder):
+    with _at_work(bench):
         summary = run_phases(bench, show=False)
     return SearchResult(Genotype.from_dict(summary["genotype"]), summary, folder.path)
 
@@ -96,8 +98,7 @@ def select(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
     """
     folder = _folder_for(cfg, run_dir)
     bench = Workbench(selection_config(_checked(cfg, task="select")), folder)
-    start(bench)
-    with guarded(folder):
+    with _at_work(bench):
         summary = run_phases(bench, show=False)
     return SearchResult(Genotype.from_dict(summary["genotype"]), summary, folder.path)
 
@@ -119,8 +120,7 @@ def evaluate(
     bench = Workbench(_checked(cfg, task="evaluate"), folder)
     found = genotype if isinstance(genotype, Genotype) else given_genotype(bench, genotype)
     bench.space.validate(found)
-    start(bench)
-    with guarded(folder):
+    with _at_work(bench):
         folder.save_genotype(found)
         summary = run_phases(bench, show=False)
     return EvaluationResult(summary["evaluation"]["test_accuracy"], summary, folder.path)
@@ -176,6 +176,15 @@ def predict(cfg: Config, run_dir: str | Path | None = None) -> list[Prediction]:
         ConfigError: The run has no trained network, or no image can be read.
     """
     return run_predict(_checked(cfg, task="predict"), RunFolder(run_dir or _new_folder().path))
+
+
+@contextmanager
+def _at_work(bench: Workbench) -> Iterator[None]:
+    """Start a run, and guard its folder within the block; the terminal shows what the command line would show."""
+    with quietly(), forgiving_output():
+        start(bench)
+        with also_logging_to(bench.folder.path), guarded(bench.folder):
+            yield
 
 
 def _checked(cfg: Config, task: str | None = None) -> RootConfig:

@@ -13,6 +13,7 @@ from rich.table import Table
 from nas_lightning.callbacks import InterruptAtEpochEnd, TimeLimit
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.selector import Tuning
+from nas_lightning.core.terminal import screen
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.build import bench_of, build_module, stages_of
 from nas_lightning.searches.module import SearchModule
@@ -157,6 +158,6 @@ def show_table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]]
         table.add_column(name, justify="right" if index else "left", no_wrap=True)
     for line in lines:
         table.add_row(*line)
-    console = Console()
+    console = screen()
     console.width = max(console.width, Console(width=1000).measure(table).maximum)
     console.print(table)

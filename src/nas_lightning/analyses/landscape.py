@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from nas_lightning import reports
 from nas_lightning.analyses.base import QUIET, Origin, show_table
@@ -23,6 +22,7 @@ from nas_lightning.config.schema import RootConfig
 from nas_lightning.config.sections import LandscapeConfig
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.terminal import screen
 from nas_lightning.curvature.landscape import anisotropy, at_distance, directions, grid, moved, over_plane
 from nas_lightning.reports.landscape import limits, save_landscape
 from nas_lightning.runs.folder import RunFolder, config_of_another_run
@@ -167,7 +167,7 @@ def run_landscape(bench: Workbench) -> dict[str, Any]:
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped in the landscape; continue with {bench.folder.command()}") from error
     _show(found)
-    Console().print(f"run folder: {bench.folder}", highlight=False, soft_wrap=True)
+    screen().print(f"run folder: {bench.folder}", highlight=False, soft_wrap=True)
     return bench.folder.update_summary(landscape={**found, "seconds_per_point": seconds})
 
 

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from rich.console import Console
-
 from nas_lightning.analyses.base import QUIET, TAKEN, Analysis
 from nas_lightning.config.compose import options
 from nas_lightning.config.schema import RootConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.terminal import screen
 from nas_lightning.runs.folder import RunFolder, config_of_another_run
 from nas_lightning.runs.versions import git_commit, versions
 from nas_lightning.training.workbench import Workbench
@@ -74,7 +73,7 @@ def run_analysis(bench: Workbench) -> dict[str, Any]:
         found = _analysis_of(bench)(bench)
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped in the analysis; continue with {bench.folder.command()}") from error
-    Console().print(f"run folder: {bench.folder}", highlight=False, soft_wrap=True)
+    screen().print(f"run folder: {bench.folder}", highlight=False, soft_wrap=True)
     return bench.folder.update_summary(analysis=found)
 
 

@@ -1,10 +1,17 @@
 """Show the progress of a run: epoch, losses, accuracy, time left."""
 
+import logging
+import time
+from datetime import timedelta
 from typing import Any
 
 import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from nas_lightning.core.terminal import screen
+
+log = logging.getLogger(__name__)
 
 SHOWN = {
     "train_loss": "train loss {:.3f}",
@@ -17,7 +24,7 @@ SHOWN = {
 
 
 class LiveDisplay(L.Callback):
-    """Shows a progress bar on a terminal, and prints a line per epoch elsewhere.
+    """Shows a progress bar on a terminal, and prints a line per epoch elsewhere; the lines are in run.log, too.
 
     Args:
         title: Name of the phase, for instance `search`.
@@ -28,13 +35,22 @@ class LiveDisplay(L.Callback):
     def __init__(self, title: str, epochs: int, console: Console | None = None) -> None:
         self.title = title
         self.epochs = epochs
-        self.console = console or Console(stderr=False)
+        self.console = console or screen()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
+        self._started = self._latest = 0.0
+        self._epochs_here = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Open the bar."""
-        if not trainer.is_global_zero or not self.console.is_terminal:
+        self._started = self._latest = time.monotonic()
+        self._epochs_here = 0
+        if not trainer.is_global_zero:
+            return
+        begun = self._epoch(trainer, pl_module)
+        if begun:
+            self._say(f"{self.title}: resuming after epoch {begun}/{self.epochs}")
+        if not self.console.is_terminal:
             return
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
@@ -59,11 +75,21 @@ class LiveDisplay(L.Callback):
             self._progress.update(self._task, completed=done, status=self._status(trainer, pl_module))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Show the epoch's numbers."""
+        """Show the epoch's numbers, its seconds and the time left, by the mean of the epochs since the start."""
+        if not trainer.is_global_zero:
+            return
+        now = time.monotonic()
+        seconds, self._latest = now - self._latest, now
+        self._epochs_here += 1
+        remaining = self.epochs - self._epoch(trainer, pl_module) - 1
+        left = timedelta(seconds=round(max(0, remaining) * (now - self._started) / self._epochs_here))
+        status = self._status(trainer, pl_module)
+        line = f"{self.title}: {status}, {seconds:.1f} s, {left} left"
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, status=self._status(trainer, pl_module))
-        elif trainer.is_global_zero:
-            self.console.print(f"{self.title}: {self._status(trainer, pl_module)}", highlight=False)
+            self._progress.update(self._task, status=status)
+            log.info("%s", line)
+        else:
+            self._say(line)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Close the bar and leave it on the screen."""
@@ -72,6 +98,10 @@ class LiveDisplay(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         """Close the bar, so that the message is not overwritten."""
         self._close()
+
+    def _say(self, line: str) -> None:
+        log.info("%s", line)
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def _close(self) -> None:
         if self._progress is not None:

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas_lightning.config import compose as composing
+from nas_lightning.core.terminal import screen
 
 EXAMPLES = {
     "first steps": (
@@ -38,7 +39,7 @@ EXAMPLES = {
 
 def show_help(config_dir: str | None = None) -> None:
     """Print usage, examples, groups with their options, values and exit codes."""
-    console = Console()
+    console = screen()
     console.print("[bold]nas_lightning[/bold]: differentiable neural architecture search\n")
     console.print(
         "usage: python run.py \\[GROUP=OPTION …] \\[KEY=VALUE …] \\[-m] \\[--config-dir DIR]\n", highlight=False
@@ -79,7 +80,7 @@ def show_help(config_dir: str | None = None) -> None:
 
 def show_list(config_dir: str | None = None) -> None:
     """Print every option of every group, each with its description in one line, and examples."""
-    console = Console()
+    console = screen()
     for group in composing.groups():
         options = composing.options(group, config_dir)
         if not options:

@@ -24,6 +24,7 @@ from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, FaultError, Interrupted, NasLightningError, exit_code
 from nas_lightning.core.part import place_of_fault
 from nas_lightning.core.paths import exists, path_of
+from nas_lightning.core.terminal import forgiving_output
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.runs.layout import log_name
 from nas_lightning.runs.logs import log_to, quiet
@@ -97,13 +98,14 @@ def _value_of(flag: str, words: Iterator[str]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of run.py and of the console script. Exit codes: 0, 2 (user), 130 (interrupted), 1 (fault)."""
-    try:
-        _check_working_folder()
-        _main(parse(sys.argv[1:] if argv is None else argv))
-    except (Interrupted, KeyboardInterrupt) as error:
-        _leave(130, str(error) or "interrupted")
-    except Exception as error:
-        _leave(*exit_code(error))
+    with forgiving_output():
+        try:
+            _check_working_folder()
+            _main(parse(sys.argv[1:] if argv is None else argv))
+        except (Interrupted, KeyboardInterrupt) as error:
+            _leave(130, str(error) or "interrupted")
+        except Exception as error:
+            _leave(*exit_code(error))
 
 
 def _check_working_folder() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from nas_lightning.config.sections import PlanConfig
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.terminal import screen
 from nas_lightning.planning.count import Unit
 from nas_lightning.planning.measure import Seconds
 from nas_lightning.planning.plan import Member, Plan, notes, total
@@ -23,7 +23,7 @@ TRAINING = ("training step",)
 
 def show(plan: Plan, config: PlanConfig) -> None:
     """Print the runs, their steps and hours, a row per method, space and data, then what is left out."""
-    console = Console()
+    console = screen()
     factors = " × ".join(f"{number} {key}" for key, number in plan.choices.items()) or "no sweep"
     console.print(f"plan: {plan.runs} run{'s' * (plan.runs != 1)} = {factors}", highlight=False, markup=False)
     table = Table()
@@ -109,7 +109,7 @@ def _save(path: Path, rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
     tables.write(path, rows)
-    Console().print(f"written: {path}", highlight=False, soft_wrap=True)
+    screen().print(f"written: {path}", highlight=False, soft_wrap=True)
 
 
 def read_seconds(path: Path) -> dict[Unit, Seconds]:

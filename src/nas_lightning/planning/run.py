@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from rich.console import Console
-
 from nas_lightning.callbacks.preemption import taking_over
 from nas_lightning.config.compose import as_dict, compose
 from nas_lightning.config.sections import PlanConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.terminal import screen
 from nas_lightning.planning.count import Unit
 from nas_lightning.planning.measure import measure
 from nas_lightning.planning.output import read_seconds, show, write_tables
@@ -42,7 +41,7 @@ def run_plan(words: Sequence[str]) -> Plan:
         Path(folder).mkdir(parents=True, exist_ok=True)
         write_tables(plan, Path(folder))
     elif plan.seconds:
-        Console().print("  not kept; hydra.run.dir=FOLDER writes plan.csv and steps.csv", highlight=False)
+        screen().print("  not kept; hydra.run.dir=FOLDER writes plan.csv and steps.csv", highlight=False)
     return plan
 
 

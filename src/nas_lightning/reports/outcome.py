@@ -1,17 +1,34 @@
 """Show the outcome of a finished run on the terminal."""
 
+import logging
 from collections.abc import Mapping
+from io import StringIO
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.terminal import screen
+
+log = logging.getLogger(__name__)
 
 
-def show_outcome(summary: Mapping[str, Any], folder: str) -> None:
-    """Print the outcome of a run: accuracies, cost, curvature, candidates, the genotype, the folder."""
-    console = Console()
+def show_outcome(summary: Mapping[str, Any], folder: str, show: bool = True) -> None:
+    """Print the outcome of a run: accuracies, cost, curvature, candidates, the genotype, the folder.
+
+    Args:
+        summary: Content of summary.json.
+        folder: The run folder, as it is named to the user.
+        show: Print it on the terminal; False writes it to run.log alone.
+    """
+    text = Console(file=StringIO(), width=100)
+    for console in (text, screen()) if show else (text,):
+        _print(console, summary, folder)
+    log.info("outcome\n%s", text.file.getvalue().rstrip())  # type: ignore[attr-defined] # a StringIO
+
+
+def _print(console: Console, summary: Mapping[str, Any], folder: str) -> None:
     table = Table(title=f"{summary['method']} · {summary['space']} · {summary['data']} · seed {summary['seed']}")
     table.add_column("what")
     table.add_column("value", justify="right")

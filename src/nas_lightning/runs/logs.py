@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nas_lightning.core import ranks
@@ -10,6 +12,10 @@ from nas_lightning.runs.folder import RunFolder
 from nas_lightning.runs.layout import log_name
 
 log = logging.getLogger(__name__)
+
+FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] %(message)s"
+LIGHTNING = ("lightning", "lightning.pytorch", "lightning.fabric")
+"""Names of Lightning's loggers, which have handlers of their own."""
 
 
 def log_to(folder: Path) -> None:
@@ -22,12 +28,12 @@ def log_to(folder: Path) -> None:
         ConfigError: The file cannot be written.
     """
     try:
-        file = logging.FileHandler(folder / log_name())
+        file = logging.FileHandler(folder / log_name(), encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"resume={RunFolder(folder)}: cannot be written ({error.strerror}); make it writable"
         ) from error
-    file.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))
+    file.setFormatter(logging.Formatter(FORMAT))
     console = logging.StreamHandler()
     console.setLevel(logging.WARNING)
     console.setFormatter(logging.Formatter("%(message)s"))
@@ -42,10 +48,51 @@ def quiet() -> None:
             if type(handler) is logging.StreamHandler:
                 handler.setLevel(logging.CRITICAL)
     logging.raiseExceptions = False  # a full disk is reported once, by the run, not for each line
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+    for name in LIGHTNING:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+        logger.setLevel(logging.WARNING)  # below are adverts, and what the run tells by itself
+    _quiet_warnings()
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep what Lightning and other libraries say from a Python program within the block, whose own log is untouched.
+
+    Warnings of this package are shown.
+    """
+    loggers = [logging.getLogger(name) for name in LIGHTNING]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            _quiet_warnings()
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def also_logging_to(folder: Path) -> Iterator[None]:
+    """Write this package's log to run.log as well, within the block; the log of the Python program is untouched."""
+    package = logging.getLogger(__name__.partition(".")[0])
+    level = package.level
+    file = logging.FileHandler(folder / log_name(), encoding="utf-8")
+    file.setFormatter(logging.Formatter(FORMAT))
+    package.addHandler(file)
+    package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.removeHandler(file)
+        package.setLevel(level)
+        file.close()
+
+
+def _quiet_warnings() -> None:
     warnings.showwarning = _log_warning  # type: ignore[assignment] # only the message is used
     for message in (
         ".*does not have many workers",  # small sets load faster in the training process
@@ -56,6 +103,10 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def _log_warning(message: Warning | str, *_: object) -> None:
-    """Log a warning as one line, without the place in the code that raised it."""
-    log.warning("%s", message)
+def _log_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    """Log a warning as one line, without the place in the code that raised it.
+
+    What a library will change one day is for those who develop with it: run.log has it, the terminal has not.
+    """
+    coming = issubclass(category, (FutureWarning, DeprecationWarning, PendingDeprecationWarning))
+    log.log(logging.INFO if coming else logging.WARNING, "%s", message)

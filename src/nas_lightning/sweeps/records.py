@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
 from rich.table import Table
 
+from nas_lightning.core.terminal import screen
 from nas_lightning.runs import documents, tables
 
 
@@ -83,7 +83,7 @@ def show(members: Sequence[Record], path: Path) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*row.values())
-    Console().print(table, markup=False)
+    screen().print(table, markup=False)
 
 
 def _differing(members: Sequence[Record]) -> list[dict[str, str]]:

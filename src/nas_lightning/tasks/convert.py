@@ -1,10 +1,9 @@
 """`task=convert`: convert the official files of a benchmark, or own runs, to plain tables and images."""
 
-from rich.console import Console
-
 from nas_lightning.config.compose import options
 from nas_lightning.config.schema import RootConfig
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.terminal import screen
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.training.workbench import Workbench
@@ -19,4 +18,4 @@ def run_convert(config: RootConfig, folder: RunFolder) -> None:
     if config.convert is None:
         raise ConfigError(f"convert=null: task=convert needs a converter; choose {' or '.join(options('convert'))}")
     target = Workbench(config, folder).part("convert")(track_progress)
-    Console().print(f"written: {target}", highlight=False, soft_wrap=True)
+    screen().print(f"written: {target}", highlight=False, soft_wrap=True)

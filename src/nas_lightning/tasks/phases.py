@@ -1,17 +1,17 @@
 """The phases of a run in order: search, selection, evaluation."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from nas_lightning import reports
 from nas_lightning.callbacks import stopping_at_once
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.terminal import screen
 from nas_lightning.runs import layout
 from nas_lightning.runs.faults import reporting_failures
 from nas_lightning.runs.folder import RunFolder
@@ -25,6 +25,8 @@ from nas_lightning.tasks.genotype import given_genotype
 from nas_lightning.tasks.identity import ensure_named, name_run
 from nas_lightning.training.processes import check_processes, start_here, starts_here
 from nas_lightning.training.workbench import Workbench
+
+log = logging.getLogger(__name__)
 
 
 def start(bench: Workbench) -> None:
@@ -79,13 +81,16 @@ def run_phases(bench: Workbench, show: bool = True) -> dict[str, Any]:
         bench: The workbench; with several devices the phases may run in processes that are started here.
         show: Print the outcome on rank 0.
     """
+    if ranks.is_first():
+        named = bench.folder.summary()
+        log.info("%s", " · ".join(f"{key} {named[key]}" for key in ("task", "method", "space", "data", "seed")))
     if starts_here(bench.config.trainer):
         start_here(_run_rank, bench.config.to_dict(), bench.folder.path)
         summary = bench.folder.summary()
     else:
         summary = _run_here(bench)
-    if show and ranks.is_first():
-        reports.show_outcome(summary, str(bench.folder))
+    if ranks.is_first():
+        reports.show_outcome(summary, str(bench.folder), show)
     return summary
 
 
@@ -134,7 +139,7 @@ def _search(bench: Workbench) -> dict[str, Any]:
 
 def _run_member(member: Workbench) -> dict[str, Any]:
     """Run or resume a candidate; a finished one is only read."""
-    console = Console()
+    console = screen()
     if member.folder.holds_run:
         ensure_named(member)
     else:

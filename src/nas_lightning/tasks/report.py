@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.console import Console
-
 from nas_lightning import reports
 from nas_lightning.config.compose import as_dict, compose
 from nas_lightning.config.schema import RootConfig
 from nas_lightning.core.choices import Choice
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.terminal import screen
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.workbench import Workbench
 
@@ -38,8 +37,8 @@ def run_report(config: RootConfig, folder: RunFolder) -> None:
         paths += reports.comparison.write(compared, folder.path)
     shown = [path for path in paths if path.parent == folder.path]
     for path in shown:
-        Console().print(f"written: {path}", highlight=False, soft_wrap=True)
-    Console().print(f"and {len(paths) - len(shown)} figures and tables in its subfolders", highlight=False)
+        screen().print(f"written: {path}", highlight=False, soft_wrap=True)
+    screen().print(f"and {len(paths) - len(shown)} figures and tables in its subfolders", highlight=False)
 
 
 def _choices_of_run(path: Path) -> Mapping[str, Choice]:

@@ -14,7 +14,6 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
-from rich.console import Console
 
 from nas_lightning.callbacks import (
     DurableIO,
@@ -42,6 +41,7 @@ from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.core.relaxation import Relaxation
 from nas_lightning.core.selector import Selector
 from nas_lightning.core.space import SearchSpace
+from nas_lightning.core.terminal import screen
 from nas_lightning.data import ImageData
 from nas_lightning.data.from_datamodule import from_datamodule
 from nas_lightning.loggers import RunInfo, RunLoggers
@@ -253,7 +253,7 @@ class Workbench:
             # Names of folders may hold anything: bytes that are no text, line breaks, what rich takes for markup.
             line = " ".join(self.source.found().encode(errors="backslashreplace").decode().split())
             log.info("%s", line)
-            Console().print(line, markup=False, highlight=False, soft_wrap=True)
+            screen().print(line, markup=False, highlight=False, soft_wrap=True)
         return self.source
 
     @cached_property

@@ -1,0 +1,104 @@
+"""The terminal: what it cannot show, or no longer takes, never ends a run."""
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console
+
+log = logging.getLogger(__name__)
+
+
+class Forgiving(io.TextIOBase):
+    """A text stream that replaces characters that its encoding lacks, and goes quiet when it is gone.
+
+    A closed pipe or a full disk is logged once; what is printed afterwards is dropped, also by the processes that
+    inherit the stream.
+
+    Args:
+        stream: The stream that is written to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._gone = False
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # a plain attribute there
+        """Name of the encoding."""
+        return self._stream.encoding or "utf-8"
+
+    @property
+    def buffer(self) -> object:
+        """The stream of bytes below, for those who write bytes."""
+        return self._stream.buffer
+
+    def write(self, text: str) -> int:
+        """Write a text, with `?` in the place of what cannot be shown."""
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:
+            return self.write(text.encode(self.encoding, "replace").decode(self.encoding))
+        except (OSError, ValueError) as error:  # ValueError: the stream was closed by this process
+            self._lose(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what was written."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._lose(error)
+
+    def isatty(self) -> bool:
+        """Return True on a terminal."""
+        return not self._gone and self._stream.isatty()
+
+    def writable(self) -> bool:
+        """Return True: it can be written to, if in vain."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the number of the file below."""
+        return self._stream.fileno()
+
+    def _lose(self, error: Exception) -> None:
+        if self._gone:
+            return
+        self._gone = True
+        try:
+            # What is still in the buffer would fail again when the interpreter ends, with its own exit code.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+        except (OSError, ValueError):  # no file below, for instance in a notebook
+            self._stream = io.StringIO()
+        log.info("the terminal takes no more output (%s): the run goes on, and run.log has its lines", error)
+
+
+@contextmanager
+def forgiving_output() -> Iterator[None]:
+    """Make standard output and errors `Forgiving` within the block; where one is closed, nothing is printed to it."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (_forgiving(stream) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _forgiving(stream: TextIO | None) -> TextIO:
+    if isinstance(stream, Forgiving):
+        return stream
+    return Forgiving(io.StringIO() if stream is None else stream)  # type: ignore[return-value] # what TextIO needs
+
+
+def screen() -> Console:
+    """Return a console on standard output that draws with the characters of its encoding."""
+    return Console(file=sys.stdout)  # given, because rich would take the encoding for UTF-8
