@@ -15,6 +15,8 @@ import gc
 import re
 import sys
 import tomllib
+from collections import defaultdict
+from functools import cache
 
 import pytest
 
@@ -70,11 +72,21 @@ def filled_in(words):
 
 
 def each_value_once(members):
-    """The members by which every value of a sweep is met, of up to hundreds: what differs by value is its validity."""
-    seen = set()
+    """The members by which every value of a sweep is met, of up to hundreds: what differs by value is its validity.
+
+    Of whole numbers the least and the greatest.
+    """
+    values = defaultdict(set)
+    for word in {word for member in members for word in member}:
+        key, _, value = word.partition("=")
+        values[key].add(value)
+    for key, found in values.items():
+        if all(value.isdecimal() for value in found):
+            values[key] = {min(found, key=int), max(found, key=int)}
+    left = {f"{key}={value}" for key, found in values.items() for value in found}
     for member in members:
-        if not seen.issuperset(member):
-            seen.update(member)
+        if not left.isdisjoint(member):
+            left.difference_update(member)
             yield member
 
 
@@ -102,7 +114,13 @@ def check(words, config_dir):
         return
     settings = composing.hydra_settings(sweep_members(overrides)[0])
     for member in each_value_once(sweep_members([*params_of(settings), *overrides])):
-        check_ranks(composing.compose(member).trainer, settings.launcher)
+        check_member(tuple(sorted(member)), settings.launcher)
+
+
+@cache
+def check_member(words, launcher):
+    """Pages show the same sweep again and again."""
+    check_ranks(composing.compose(list(words)).trainer, launcher)
 
 
 def cases():

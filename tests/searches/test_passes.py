@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+from functools import partial
 
 import pytest
 import torch
@@ -12,13 +13,14 @@ import nas_lightning as nl
 from capture_safety import on_meta, refused_on_meta
 from cases import build_space, images, random_mixing, tiny_supernet
 from every_method import METHODS, QUICK, STEERED
-from nas_lightning.capture import CaptureError, stand_in
+from nas_lightning.capture import CaptureError, Graphed, stand_in
 from nas_lightning.capture.graphs import Recorder, Recorders
 from nas_lightning.config.compose import as_dict
 from nas_lightning.core import draws
 from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.regularizers import Noise
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.searches import passes as passes_module
 from nas_lightning.searches.passes import SupernetPasses
 from nas_lightning.spaces import NasBench201Space
 from nas_lightning.tasks.run import run_task
@@ -44,7 +46,7 @@ def outcome(folder):
 def searched(tiny, method, folder, setting):
     if method in STEERED:
         tiny = [override for override in tiny if override != "~callbacks.curvature"]
-    words = [*tiny, f"method={method}", *QUICK.get(method, []), f"graph={setting}"]
+    words = [*tiny, "space.num_nodes=2", f"method={method}", *QUICK.get(method, []), f"graph={setting}"]
     with stand_in():
         return nl.search(nl.compose(words), run_dir=folder)
 
@@ -268,18 +270,19 @@ def test_a_path_without_the_options_of_a_learning_regularizer_is_eager():
     assert passes.policy.passing == ["a drawn path, and a regularizer that learns"]
 
 
-def test_many_decisions_are_not_too_many_captures():
+def test_many_decisions_are_not_too_many_captures(monkeypatch):
+    monkeypatch.setattr(passes_module, "Graphed", partial(Graphed, limit=5))
     space = build_space("s3")
     passes, opened = passes_of()
     with stand_in(), torch.no_grad():
-        for row in range(14):
+        for row in range(2):
             for option in range(1, 3):
                 for mode in (True, False):
                     opened.active = {name: choice.mask.clone() for name, choice in space.choices.items()}
                     opened.active["normal"][row, option] = False
                     passes.supernet.train(mode)
                     passes(images(2), random_mixing(space), opened.active)
-    assert passes.policy.captures == 56
+    assert passes.policy.captures == 8
     assert passes.policy.summary == "on"
 
 

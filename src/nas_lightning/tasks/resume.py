@@ -149,5 +149,6 @@ LAST_PART = {
 
 
 def is_finished(summary: Mapping[str, Any]) -> bool:
-    """Return True if the run has finished its task."""
-    return summary.get(LAST_PART[summary["task"]]) is not None
+    """Return True if the run has finished its task; False where it was killed before its summary named one."""
+    task = summary.get("task")
+    return task is not None and summary.get(LAST_PART[task]) is not None
