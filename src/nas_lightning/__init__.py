@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         export,
         landscape,
         predict,
+        resume,
         search,
         select,
     )
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from nas_lightning.curvature import EigenvalueStopping
     from nas_lightning.deployment import TrainedNetwork
     from nas_lightning.spaces import Choice, Genotype, genotype
-    from nas_lightning.tasks.resume import resume
 
 __version__ = "0.1.0"
 
@@ -64,7 +64,7 @@ __all__ = [
 _HOMES = {
     "api": (
         *("EvaluationResult", "SearchResult", "analyse", "build_space", "evaluate"),
-        *("export", "landscape", "predict", "search", "select"),
+        *("export", "landscape", "predict", "resume", "search", "select"),
     ),
     "config.compose": ("compose",),
     "core.errors": ("ConfigError", "DataError", "GenotypeError", "NasLightningError"),
@@ -72,7 +72,6 @@ _HOMES = {
     "curvature": ("EigenvalueStopping",),
     "deployment": ("TrainedNetwork",),
     "spaces": ("Choice", "Genotype", "genotype"),
-    "tasks.resume": ("resume",),
 }
 """Public names by the module that holds them; a test holds them to the imports above, which type checkers read."""
 

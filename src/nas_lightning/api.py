@@ -1,6 +1,6 @@
 """The Python API: the tasks as functions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +23,7 @@ from nas_lightning.tasks.genotype import given_genotype
 from nas_lightning.tasks.inspect import run_inspection
 from nas_lightning.tasks.phases import guarded, run_phases, start
 from nas_lightning.tasks.predict import run_predict
+from nas_lightning.tasks.resume import resume as resume_task
 from nas_lightning.tasks.select import selection_config
 from nas_lightning.training.processes import SPAWNED, number_of_processes
 from nas_lightning.training.workbench import Workbench
@@ -126,6 +127,23 @@ def evaluate(
     return EvaluationResult(summary["evaluation"]["test_accuracy"], summary, folder.path)
 
 
+def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Resume a run from its last checkpoint; return the summary.
+
+    Args:
+        run_dir: The run folder, whose config.yaml is the configuration.
+        overrides: Only `trainer.*`, `logger`, the keys of data loading and the places of the same images may differ.
+
+    Raises:
+        ConfigError: The folder holds no run, or an override is not allowed.
+        MachineError: The disk, the folder or the images fail.
+        Interrupted: The user or a signal stopped it; the folder can be resumed.
+    """
+    RunFolder(run_dir).config()  # refuses a folder without a run before anything is written there
+    with quietly(), forgiving_output(), also_logging_to(Path(run_dir)):
+        return resume_task(run_dir, overrides)
+
+
 def analyse(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
     """Analyse finished searches; return the section `analysis` of the summary.
 
@@ -136,7 +154,8 @@ def analyse(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
     Raises:
         ConfigError: The configuration, the runs or the folder cannot be used.
     """
-    return run_inspection(_checked(cfg, task="analyse"), RunFolder(run_dir or _new_folder().path))["analysis"]
+    with quietly(), forgiving_output():
+        return run_inspection(_checked(cfg, task="analyse"), RunFolder(run_dir or _new_folder().path))["analysis"]
 
 
 def landscape(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
@@ -149,7 +168,8 @@ def landscape(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
     Raises:
         ConfigError: The configuration, the runs or the folder cannot be used.
     """
-    return run_inspection(_checked(cfg, task="landscape"), RunFolder(run_dir or _new_folder().path))["landscape"]
+    with quietly(), forgiving_output():
+        return run_inspection(_checked(cfg, task="landscape"), RunFolder(run_dir or _new_folder().path))["landscape"]
 
 
 def export(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
@@ -162,7 +182,8 @@ def export(cfg: Config, run_dir: str | Path | None = None) -> dict[str, Any]:
     Raises:
         ConfigError: The run has no trained network, or the folder cannot be used.
     """
-    return run_export(_checked(cfg, task="export"), RunFolder(run_dir or _new_folder().path))
+    with quietly(), forgiving_output():
+        return run_export(_checked(cfg, task="export"), RunFolder(run_dir or _new_folder().path))
 
 
 def predict(cfg: Config, run_dir: str | Path | None = None) -> list[Prediction]:
@@ -175,7 +196,8 @@ def predict(cfg: Config, run_dir: str | Path | None = None) -> list[Prediction]:
     Raises:
         ConfigError: The run has no trained network, or no image can be read.
     """
-    return run_predict(_checked(cfg, task="predict"), RunFolder(run_dir or _new_folder().path))
+    with quietly(), forgiving_output():
+        return run_predict(_checked(cfg, task="predict"), RunFolder(run_dir or _new_folder().path))
 
 
 @contextmanager

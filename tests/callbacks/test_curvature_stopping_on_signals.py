@@ -26,6 +26,7 @@ WORDS = ["task=search", "search.epochs=3", "hydra.run.dir=run", "callbacks.curva
 OURS = ["callbacks.curvature._target_=waiting.Waiting", "trusted=[waiting]"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_a_signal_ends_a_measurement(tmp_path, number):
     (tmp_path / "waiting.py").write_text(PART)

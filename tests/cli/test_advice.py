@@ -64,6 +64,7 @@ def test_a_time_limit_comes_further_with_each_part(place):
     assert seen[0] < seen[1] < steps(place / "a run")
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_continued_to_the_end(place):
     words = [*WORDS, "search.epochs=40", "search.batch_size=4", "hydra.run.dir=stopped"]
     process = subprocess.Popen([*PROGRAM, *words], cwd=place, env=environment(), stderr=subprocess.PIPE, text=True)
@@ -142,8 +143,8 @@ CASES = {
 PATTERNS = {"damaged checkpoint": r"delete it, and (.*) trains"}
 
 
-# The other three take the same way through other lines.
-FAST = ("folder of a run", "unfinished network", "vanished images")
+# The others take the same way through other lines.
+FAST = ("vanished images",)
 
 
 @pytest.mark.parametrize(

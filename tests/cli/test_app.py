@@ -61,7 +61,8 @@ def test_pipeline_leaves_a_complete_run_folder(tiny, capsys):
     folder = only_run()
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names == {
-        "config.yaml", "data.json", "summary.json", "genotype.json", "genotypes.jsonl", "network.json", "metrics.csv", "run.log",
+        "config.yaml", "data.json", "summary.json", "genotype.json", "genotypes.jsonl", "network.json", "metrics.csv",
+        "run.log",
         "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/evaluation/last.ckpt",
         "checkpoints/evaluation/previous.ckpt", "plots/cell_normal.svg", "plots/cell_reduce.svg",
         "plots/search.svg", "plots/evaluation.svg",

@@ -48,6 +48,7 @@ def test_a_worker_that_dies_ends_the_run_in_one_line_and_the_advice_works(whole,
     assert checkpoint_differences(tmp_path / "my run", whole / "run", "last.ckpt") == []
 
 
+@pytest.mark.slow
 def test_too_many_open_files(whole, tmp_path):
     shutil.copy(whole / "images.npz", tmp_path / "images.npz")
     many = ["data.num_workers=8", "data.prefetch_factor=8", "search.batch_size=1"]

@@ -5,6 +5,7 @@ import json
 import pytest
 
 import nas_lightning as nl
+from commands import _logging_as_found  # noqa: F401 - a fixture
 from lightning_parts import CrashOnce
 from nas_lightning import reports
 from nas_lightning.cli.main import main

@@ -1,13 +1,15 @@
 """The workbench builds each part of a run once, and hands what was checked to the fit."""
 
 from collections import Counter
+from pathlib import Path
 
 import lightning as L
 import pytest
+import torch
 
 import nas_lightning as nl
 from nas_lightning.callbacks import CurvatureTracking
-from nas_lightning.config.compose import checked
+from nas_lightning.config.compose import as_dict, checked
 from nas_lightning.config.schema import RootConfig, validate
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.regularizers import Regularizer
@@ -123,3 +125,18 @@ def test_callbacks_that_do_not_go_together_are_refused_before_anything_is_writte
     with pytest.raises(ConfigError, match="enable_progress_bar"):
         run_task(checked([*tiny, *words]), RunFolder("run"))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu", "tpu", "hpu", "gpuu"])
+def test_an_accelerator_that_no_search_has_run_on_is_refused(tiny, name):
+    with pytest.raises(nl.ConfigError, match=rf"trainer\.accelerator={name}: .*allowed: auto, cpu, cuda, gpu; use"):
+        nl.search(nl.compose([*tiny, f"trainer.accelerator={name}"]), run_dir="run")
+    assert not Path("run").exists()
+
+
+def test_auto_is_never_another_accelerator_than_cuda(tiny, monkeypatch):
+    """Lightning's `auto` takes Apple's GPU where there is one."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    config = as_dict(nl.compose([*tiny, "trainer=default"]))
+    device = Workbench(config, RunFolder("run")).probe.strategy.root_device
+    assert device.type == ("cuda" if torch.cuda.is_available() else "cpu")

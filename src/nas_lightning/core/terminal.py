@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
@@ -39,20 +40,28 @@ class Forgiving(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write a text, with `?` in the place of what cannot be shown."""
+        if self._gone:
+            return len(text)
         try:
             self._stream.write(text)
         except UnicodeEncodeError:
             return self.write(text.encode(self.encoding, "replace").decode(self.encoding))
-        except (OSError, ValueError) as error:  # ValueError: the stream was closed by this process
+        except OSError as error:
             self._lose(error)
+        except ValueError:  # this process has closed it
+            self._gone = True
         return len(text)
 
     def flush(self) -> None:
         """Flush what was written."""
+        if self._gone:
+            return
         try:
             self._stream.flush()
-        except (OSError, ValueError) as error:
+        except OSError as error:
             self._lose(error)
+        except ValueError:
+            self._gone = True
 
     def isatty(self) -> bool:
         """Return True on a terminal."""
@@ -66,17 +75,15 @@ class Forgiving(io.TextIOBase):
         """Return the number of the file below."""
         return self._stream.fileno()
 
-    def _lose(self, error: Exception) -> None:
-        if self._gone:
-            return
+    def _lose(self, error: OSError) -> None:
         self._gone = True
         try:
             # What is still in the buffer would fail again when the interpreter ends, with its own exit code.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
-        except (OSError, ValueError):  # no file below, for instance in a notebook
-            self._stream = io.StringIO()
+        except OSError as other:  # no file below, for instance in a notebook
+            log.debug("%s", other)
         log.info("the terminal takes no more output (%s): the run goes on, and run.log has its lines", error)
 
 
@@ -96,7 +103,9 @@ def forgiving_output() -> Iterator[None]:
 def _forgiving(stream: TextIO | None) -> TextIO:
     if isinstance(stream, Forgiving):
         return stream
-    return Forgiving(io.StringIO() if stream is None else stream)  # type: ignore[return-value] # what TextIO needs
+    if stream is None:  # closed by the shell, whose number the next file would get: a library's print would go there
+        stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the program
+    return Forgiving(stream)  # type: ignore[return-value] # what TextIO needs
 
 
 def screen() -> Console:

@@ -29,6 +29,7 @@ from nas_lightning.callbacks.preemption import SIGNALS, taking_over
 from nas_lightning.core import errors, ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.part import place_of_fault
+from nas_lightning.core.terminal import forgiving_output
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.runs.layout import log_name
 from nas_lightning.runs.logs import log_to
@@ -37,6 +38,8 @@ SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 """Strategies whose processes are started here."""
 LAUNCHED = ("ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 """Strategies whose processes Lightning starts, or torchrun, or SLURM."""
+ACCELERATORS = ("auto", "cpu", "cuda", "gpu")
+"""What searches have been tried on; `gpu` is `cuda`."""
 ENDING_SECONDS = 10
 """Seconds that the processes started by Lightning may take to end after rank 0."""
 
@@ -74,20 +77,40 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             process.kill()
 
 
+def accelerator_of(trainer: Mapping[str, Any]) -> str:
+    """Return the `accelerator` argument of the Trainer: `cuda` or `cpu`.
+
+    Lightning's `auto` would also take Apple's GPUs (`mps`) and TPUs, on which no search has been run: gradients of
+    gradients, draws by key and float64 on the side are not known to be right there.
+
+    Raises:
+        ConfigError: Another accelerator is asked for.
+    """
+    asked = trainer.get("accelerator") or "auto"
+    if asked not in ACCELERATORS:
+        raise ConfigError(
+            f"trainer.accelerator={asked}: no search has been run on it; allowed: {', '.join(ACCELERATORS)}; use"
+            " trainer=cpu"
+        )
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if asked == "gpu" else asked
+
+
 def number_of_processes(trainer: Mapping[str, Any]) -> int:
     """Return the number of processes that a `trainer` section asks for, on all machines.
 
     Raises:
         ConfigError: Lightning refuses the accelerator or the devices.
     """
+    accelerator = accelerator_of(trainer)
     asked: dict[str, Any] = {key: trainer[key] for key in ("accelerator", "devices") if trainer.get(key) is not None}
     if asked.get("devices", 1) in (1, "1") and trainer.get("num_nodes", 1) == 1:
         return 1
     # Lightning alone knows what devices=-1, "auto" or a list come to on this machine, so a bare Trainer is asked.
     try:
-        probe = L.Trainer(
-            **asked, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
-        )
+        silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+        probe = L.Trainer(**{**asked, "accelerator": accelerator, **silent})
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         words = " ".join(f"trainer.{key}={value}" for key, value in asked.items())
         raise ConfigError(f"{words}: {' '.join(str(error).split())}; use trainer.devices=1, or trainer=cpu") from error
@@ -129,9 +152,7 @@ def check_processes(trainer: Mapping[str, Any], task: str) -> None:
         raise ConfigError(
             f"trainer.devices={trainer.get('devices')}: task={task} runs in one process; use trainer.devices=1"
         )
-    accelerator = trainer.get("accelerator") or "auto"
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
-    if count > 1 and trainer.get("sync_batchnorm") and on_cpu:
+    if count > 1 and trainer.get("sync_batchnorm") and accelerator_of(trainer) == "cpu":
         raise ConfigError(
             "trainer.sync_batchnorm=true: torch supports it on GPUs only, and this run is on the CPU; use"
             " trainer.sync_batchnorm=false"
@@ -230,7 +251,8 @@ def _rank(
     os.setpgrp()  # a Ctrl-C of the terminal reaches the parent, which passes it on once
     log_to(folder)
     try:
-        run(config, folder)
+        with forgiving_output():
+            run(config, folder)
     except (errors.NasLightningError, Interrupted) as error:
         failures.put((type(error).__name__, str(error)))
         os._exit(1)  # raised, it would print a traceback

@@ -47,7 +47,7 @@ from nas_lightning.data.from_datamodule import from_datamodule
 from nas_lightning.loggers import RunInfo, RunLoggers
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.places import located, recorded
-from nas_lightning.training.processes import environment_of_cluster, number_of_processes, strategy_of
+from nas_lightning.training.processes import accelerator_of, environment_of_cluster, number_of_processes, strategy_of
 
 log = logging.getLogger(__name__)
 
@@ -342,6 +342,7 @@ class Workbench:
             "callbacks": [*callbacks, *([] if max_time is None else [TimeLimit(max_time)])],
             **others,
             "max_time": None,
+            "accelerator": accelerator_of(section),
             "default_root_dir": str(self.folder.path),
             # The order of images is a function of the epoch, so loaders are built anew for each.
             "reload_dataloaders_every_n_epochs": 1,
