@@ -46,9 +46,17 @@ def test_live_bytes_by_hand():
             },
             0,
         ),
+        (
+            {
+                "sys/fs/cgroup/memory.max": "5000",
+                "sys/fs/cgroup/memory.current": "4900",
+                "sys/fs/cgroup/memory.stat": "anon 900\nfile 4000\ninactive_file 3000\nactive_file 1000\n",
+            },
+            4100,
+        ),
         ({}, None),
     ],
-    ids=["machine", "no limit", "both", "old limit passed", "unknown"],
+    ids=["machine", "no limit", "both", "old limit passed", "cached files are free", "unknown"],
 )
 def test_free_bytes(tmp_path, files, expected):
     for name, text in files.items():

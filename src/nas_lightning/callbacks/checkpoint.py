@@ -37,14 +37,14 @@ class EpochCheckpoint(Checkpoint):
         self.minutes = minutes
         self.has_saved = False
         """True once the current fit has saved a state."""
-        self._unsaved = False
+        self._unsaved = self._half_loaded = False
         self._saved_at = 0.0
         self._run: dict[str, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Start the clock."""
         self._saved_at = time.monotonic()
-        self.has_saved = self._unsaved = False
+        self.has_saved = self._unsaved = self._half_loaded = False
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save if the last save is older than `minutes`."""
@@ -73,6 +73,7 @@ class EpochCheckpoint(Checkpoint):
         if isinstance(exception, NonFiniteError):
             trainer.save_checkpoint(self.folder / layout.NONFINITE, weights_only=False)
         elif isinstance(exception, LoadingError) and self._unsaved and trainer.training:
+            self._half_loaded = True
             self.save_in_epoch(trainer, trainer.fit_loop.epoch_loop.batch_idx)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -80,6 +81,8 @@ class EpochCheckpoint(Checkpoint):
         if not self._run:
             self._run = {"format": checkpoints.FORMAT, "run": RunFolder(trainer.default_root_dir).fingerprint()}
         checkpoint["nas_lightning"] = self._run
+        if not self._half_loaded:
+            return
         # Of two streams one may have yielded a batch when the other failed; it was not trained on.
         loaders = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", ())
         given = min((state["given"] for state in loaders if "given" in state), default=0)

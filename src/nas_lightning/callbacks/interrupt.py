@@ -44,7 +44,8 @@ class InterruptAtEpochEnd(Stopping):
     def leave(self, trainer: L.Trainer) -> None:
         """Stop at once; the last saved state is that of the epoch before."""
         if self.requested:
-            raise Interrupted(f"stopped; continue with resume={RunFolder(trainer.default_root_dir)}")
+            folder = RunFolder(trainer.default_root_dir)
+            raise Interrupted(f"stopped within a measurement; {folder.command()} repeats the epoch before it")
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.requested:

@@ -26,7 +26,7 @@ from nas_lightning.core.part import place_of_fault
 from nas_lightning.core.paths import exists, path_of
 from nas_lightning.core.terminal import forgiving_output
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.runs.layout import log_name
+from nas_lightning.runs.layout import CONFIG, log_name
 from nas_lightning.runs.logs import log_to, quiet
 from nas_lightning.sweeps.grammar import check_single, first_member, limited
 from nas_lightning.sweeps.resolvers import register_resolvers
@@ -204,7 +204,7 @@ def _run_hydra(arguments: Arguments) -> None:
         check_read(checked)
     if not arguments.flags:
         check_single(overrides)
-        if checked is not None:
+        if checked is not None and not _holds_run(overrides):
             check_places(checked)
     # Hydra prints the error of a failing job in its own words and exits. So a job does not raise but leaves its error
     # here; Hydra's own errors are raised, by HYDRA_FULL_ERROR, and only `main` exits.
@@ -222,6 +222,12 @@ def _run_hydra(arguments: Arguments) -> None:
         raise ConfigError(f"hydra.run.dir={error.filename}: cannot be written ({error.strerror})") from error
     if failures:
         raise failures[0]
+
+
+def _holds_run(words: Sequence[str]) -> bool:
+    """Return True if the given folder holds a run: a job that a cluster starts again, whose images may have moved."""
+    given = [word.partition("=")[2] for word in words if word.lstrip("+").startswith("hydra.run.dir=")]
+    return any(exists(path_of(folder) / CONFIG) for folder in given)
 
 
 def _hydra_main(job: Callable[[DictConfig], Any], words: Sequence[str]) -> None:

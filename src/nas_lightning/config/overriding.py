@@ -68,8 +68,8 @@ def _parsed(word: str) -> Override:
 
 def _plain(parsed: Override, word: str, config: dict[str, Any], old: Any) -> Any:
     """Return the value of a parsed override after OmegaConf has merged it with the old one, if there is one."""
-    holder = OmegaConf.create({**config, "value": None if old is _ABSENT else old})
     try:
+        holder = OmegaConf.create({**config, "value": None if old is _ABSENT else old})
         OmegaConf.update(holder, "value", parsed.value(), merge=True, force_add=True)
         # Only this key is resolved: other values of a file may hold what looks like an interpolation.
         value = holder["value"]

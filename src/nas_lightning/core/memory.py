@@ -12,8 +12,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 GIB = 2**30
-CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
-"""Limit and use of a control group, by version 2 and 1."""
+CGROUPS = (
+    ("memory.max", "memory.current", "memory.stat", ("active_file", "inactive_file")),
+    (
+        *("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+        ("total_active_file", "total_inactive_file"),
+    ),
+)
+"""Limit and use of a control group, and what of the use is cached files, by version 2 and 1."""
 
 
 class LiveBytes(TorchDispatchMode):
@@ -68,7 +74,8 @@ def free_bytes(device: torch.device, system: Path = Path("/")) -> int | None:
         system: Root of the file system, for tests.
     """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch uses it again
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     if device.type != "cpu":
         return None
     found = []
@@ -77,10 +84,19 @@ def free_bytes(device: torch.device, system: Path = Path("/")) -> int | None:
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
         if "MemAvailable" in fields:
             found.append(int(fields["MemAvailable"].split()[0]) * 1024)
-    for limit, used in CGROUPS:
-        paths = system / "sys/fs/cgroup" / limit, system / "sys/fs/cgroup" / used
+    for limit, used, stat, names in CGROUPS:
+        paths = [system / "sys/fs/cgroup" / name for name in (limit, used)]
         if all(path.exists() for path in paths):
             texts = [path.read_text().strip() for path in paths]
             if texts[0] != "max":
-                found.append(max(0, int(texts[0]) - int(texts[1])))
+                cached = _cached(system / "sys/fs/cgroup" / stat, names)
+                found.append(max(0, int(texts[0]) - int(texts[1]) + cached))
     return min(found, default=None)
+
+
+def _cached(stat: Path, names: tuple[str, ...]) -> int:
+    """Return the bytes of cached files, which the system gives back when memory is asked for."""
+    if not stat.exists():
+        return 0
+    values = dict(line.split() for line in stat.read_text().splitlines())
+    return sum(int(values.get(name, 0)) for name in names)

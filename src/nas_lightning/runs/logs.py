@@ -79,17 +79,30 @@ def quietly() -> Iterator[None]:
 def also_logging_to(folder: Path) -> Iterator[None]:
     """Write this package's log to run.log as well, within the block; the log of the Python program is untouched."""
     package = logging.getLogger(__name__.partition(".")[0])
-    level = package.level
+    level, propagate = package.level, package.propagate
+    upwards = _Upwards(package.getEffectiveLevel())
     file = logging.FileHandler(folder / log_name(), encoding="utf-8")
     file.setFormatter(logging.Formatter(FORMAT))
-    package.addHandler(file)
-    package.setLevel(logging.INFO)
+    for handler in (file, upwards):
+        package.addHandler(handler)
+    package.setLevel(min(logging.INFO, upwards.level))
+    package.propagate = False  # what is logged for the file alone must not reach the program's own log
     try:
         yield
     finally:
-        package.removeHandler(file)
+        for handler in (file, upwards):
+            package.removeHandler(handler)
+            handler.close()
         package.setLevel(level)
-        file.close()
+        package.propagate = propagate
+
+
+class _Upwards(logging.Handler):
+    """Passes records from its level on to the root logger, and without handlers there to Python's last resort."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a record on."""
+        logging.getLogger().callHandlers(record)
 
 
 def _quiet_warnings() -> None:

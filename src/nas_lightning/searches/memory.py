@@ -1,4 +1,4 @@
-"""Predict the most memory that a search and a retraining hold, from sizes alone: their steps run on `meta`."""
+"""Predict the most memory that a search holds, from sizes alone: its steps run on `meta`."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence

@@ -70,9 +70,7 @@ def move(bench: Workbench, words: Sequence[str]) -> None:
         if key in PLACES and not (isinstance(given[key], str) and exists(path_of(given[key]))):
             raise ConfigError(f"{word}: there is no such file or folder; give the present place, {key}=PLACE")
     bench.places = {**bench.places, **{key: absolute(value) for key, value in given.items()}}
-    if not recorded(bench.folder, bench.config.run):
-        _say_unknown(bench)
-    keep(bench, checked_record(bench))
+    checked_record(bench)
 
 
 def recheck(bench: Workbench) -> None:

@@ -54,8 +54,10 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     with guarded(folder):
         ensure_named(bench, name_run if inspection is None else inspection.name)
         if inspection is not None:
+            if moved:
+                images.recheck(bench)
             return inspection.run(bench)
-        if not is_finished(folder.summary()):
+        if moved or not is_finished(folder.summary()):
             images.recheck(bench)
         return run_phases(bench)
 
