@@ -63,7 +63,6 @@ ELSEWHERE = {
     "runs/documents": "runs/test_faults.py",
     "runs/files": "runs/test_faults.py",
     "runs/history": "runs/test_layout.py",
-    "runs/logs": "cli/test_app.py",
     "runs/tables": "runs/test_layout.py",
     "searches/adjustable": "control/test_control.py",
     "searches/bilevel": "searches/test_search.py",
