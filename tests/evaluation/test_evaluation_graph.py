@@ -36,7 +36,7 @@ def outcome(folder):
 @pytest.mark.parametrize("words", [[], ["space=nasbench201", "evaluation.init_channels=4"]], ids=["s3", "nasbench201"])
 def test_a_whole_fit_is_that_of_eager_code(tiny, tmp_path, words, caplog):
     """Batches of 16, 16 and 8 images, validation, the test; drop-path from the second epoch on."""
-    caplog.set_level(logging.INFO, "nas_lightning.capture")
+    caplog.set_level(logging.INFO, "nas_lightning")
     with stand_in():
         for setting in ("off", "required"):
             cfg = nl.compose([*tiny, *LONGER, *words, f"evaluation.graph={setting}"])
@@ -54,7 +54,7 @@ def test_a_whole_fit_is_that_of_eager_code(tiny, tmp_path, words, caplog):
 
 
 def test_on_a_cpu_it_says_once_why_not(tiny, tmp_path, caplog):
-    caplog.set_level(logging.INFO, "nas_lightning.capture")
+    caplog.set_level(logging.INFO, "nas_lightning")
     for setting in ("off", "auto"):
         cfg = nl.compose([*tiny, f"evaluation.graph={setting}"])
         nl.evaluate(cfg, "random", run_dir=tmp_path / setting)

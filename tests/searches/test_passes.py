@@ -91,7 +91,7 @@ def test_a_resumed_search_captures_anew(tiny, tmp_path):
 
 
 def test_a_rollback_copies_into_what_the_graphs_read(tiny, tmp_path, caplog):
-    caplog.set_level(logging.INFO, "nas_lightning.capture")
+    caplog.set_level(logging.INFO, "nas_lightning")
     # Curvature that a control finds growing, whatever the network.
     words = [
         *[word for word in tiny if word != "~callbacks.curvature"],
@@ -311,7 +311,7 @@ class Loud(Regularizer):
 
 
 def test_a_regularizer_that_does_not_say_so_keeps_graphs_off(caplog):
-    caplog.set_level(logging.INFO, "nas_lightning.capture")
+    caplog.set_level(logging.INFO, "nas_lightning")
     passes, _ = passes_of("auto", (Loud(),))
     reason = f"regularizer {Loud.__module__}.Loud acts on operations"
     assert passes.policy.summary == f"off: {reason}"
@@ -323,7 +323,7 @@ def test_a_regularizer_that_does_not_say_so_keeps_graphs_off(caplog):
 
 
 def test_on_a_cpu_the_reason_is_said_and_written(tiny, tmp_path, caplog):
-    caplog.set_level(logging.INFO, "nas_lightning.capture")
+    caplog.set_level(logging.INFO, "nas_lightning")
     nl.search(nl.compose([*tiny, "graph=auto", "search.epochs=1"]), run_dir=tmp_path / "run")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["search"]["graph"] == "off: images are on the cpu"
