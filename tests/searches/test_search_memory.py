@@ -13,7 +13,8 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.data.stand_in import without_reading
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches import memory
-from nas_lightning.searches.build import search_data, stages_of
+from nas_lightning.searches.build import build_module, search_data, stages_of
+from nas_lightning.searches.optimizers import build_optimizers
 from nas_lightning.training.workbench import Workbench
 
 SMALL = ["data=cifar10", "search.layers=3", "search.init_channels=4", "trainer=cpu"]
@@ -51,10 +52,30 @@ def test_what_does_not_fit_is_refused_with_what_does(monkeypatch):
     bench = bench_of("search.batch_size=16")
     needed = memory.peaks_of_stage(bench, stages_of(bench)[0], torch.device("cpu"))
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(needed["curvature"] / 2))
-    with pytest.raises(ConfigError, match=r"needs about .* use (callbacks\.curvature\.images|search\.batch_size)=\d+$"):
-        memory.check_memory(bench)
+    with pytest.raises(ConfigError, match=r"needs about .* use (callbacks\.curvature\.images|search\.batch_size)=\d+"):
+        memory.check_memory([bench])
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(2 * needed["curvature"]))
-    memory.check_memory(bench)
+    memory.check_memory([bench])
+
+
+def test_what_fits_with_recomputed_cells_is_told_so(monkeypatch):
+    words = ["search.layers=8", "search.batch_size=16", "~callbacks.curvature"]
+    bench = bench_of(*words)
+    needed = peaks(*words)["search step"]
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(0.9 * needed))
+    with pytest.raises(ConfigError, match=r"=16: .* use search\.batch_size=1\d or search\.recompute=true, which needs"):
+        memory.check_memory([bench])
+    memory.check_memory([bench_of(*words, "search.recompute=true")])
+
+
+def test_searches_of_equal_sizes_are_predicted_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1)
+    monkeypatch.setattr(memory, "demands_of_stage", lambda bench, stage: asked.append(bench) or [])
+    one, other = bench_of("search.batch_size=4"), bench_of("search.batch_size=4", "search.weights.lr=0.5")
+    larger = bench_of("search.batch_size=5")
+    memory.check_memory([one, other, larger])
+    assert asked == [one, larger]
 
 
 REAL = """
@@ -105,3 +126,45 @@ def test_peaks_are_those_of_a_fresh_process(space):
     assert real["curvature"] > 3e8
     for kind, most in real.items():
         assert most < 3e8 or predicted[kind] == pytest.approx(most, rel=0.2), kind
+
+
+STEPS = {
+    "darts": ["space=darts", "search.layers=3"],
+    "darts_2nd": ["method=darts_2nd"],
+    "sdarts_adv": ["method=sdarts_adv", "perturbation.steps=1"],
+    "gdas": ["method=gdas", "space=nasbench201", "search.layers=1"],
+    "pc_darts": ["method=pc_darts", "space=darts", "search.layers=3", "search.init_channels=8"],
+    "noisy_darts": ["method=noisy_darts", "space=darts", "search.layers=3"],
+    "learned noise": ["method=noisy_darts", "regularizer.skip_noise.learnable=true"],
+    "moving": ["search.arch.batch_norm=moving", "space=nasbench201", "search.layers=1"],
+}
+
+
+@pytest.mark.parametrize("words", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+def test_recomputed_cells_change_no_result(words, engine):
+    def after_two_steps(*more):
+        bench = bench_of("search.batch_size=4", f"engine={engine}", *words, *more)
+        module = build_module(bench, stages_of(bench)[0])
+        module.arch = {name: a.detach().requires_grad_() for name, a in module.arch.items()}
+        optimizers = build_optimizers(module.supernet, module.arch, module.settings)
+        rng = torch.Generator().manual_seed(0)
+        images = [torch.randn(4, 3, 32, 32, generator=rng) for _ in range(2)]
+        train, arch = ((x, torch.arange(4)) for x in images)
+        for _ in range(2):
+            memory._arch_step(module, train, arch, *optimizers)
+            memory._weight_step(module, train, optimizers[0])
+        return {**module.state_dict(), **module.arch}
+
+    plain, recomputed = after_two_steps(), after_two_steps("search.recompute=true")
+    assert plain.keys() == recomputed.keys()
+    for name, value in plain.items():
+        if engine == "reference":
+            assert torch.equal(value, recomputed[name]), name
+        else:  # whose cells share products of the images between them, which are joined here
+            torch.testing.assert_close(recomputed[name], value, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_recomputed_cells_take_less_memory():
+    words = ["search.layers=8", "search.batch_size=8", "~callbacks.curvature"]
+    assert peaks(*words, "search.recompute=true")["search step"] < 0.5 * peaks(*words)["search step"]

@@ -185,7 +185,7 @@ IGNORED_IN_COMPARISONS = (
 """Keys in which runs may differ and still be averaged; callers compare the Trainer's few that decide a result."""
 
 
-NEUTRAL = ("checkpoint_minutes", "graph")
+NEUTRAL = ("checkpoint_minutes", "graph", "recompute")
 """Keys that affect no result, in `search` and in recipes."""
 
 

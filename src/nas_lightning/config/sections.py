@@ -75,6 +75,10 @@ class SearchConfig(Section):
     checkpoint_minutes: Positive | None = Field(
         default=None, description="save between two batches, too, when the last save is so long ago; null: after epochs"
     )
+    recompute: bool = Field(
+        default=False,
+        description="keep only the images between cells for backward passes, and compute the rest again",
+    )
     stages: list[StageConfig] | None = Field(description="stages in their order; null: a single stage")
     weights: WeightsConfig
     arch: ArchConfig

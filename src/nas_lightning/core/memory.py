@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from nas_lightning.core.errors import ConfigError
+
 GIB = 2**30
+SHARE = 0.9
+"""Share of the free memory that a computation may take by its prediction."""
 CGROUPS = (
     ("memory.max", "memory.current", "memory.stat", ("active_file", "inactive_file")),
     (
@@ -20,6 +25,45 @@ CGROUPS = (
     ),
 )
 """Limit and use of a control group, and what of the use is cached files, by version 2 and 1."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Predicted peak of a kind of work.
+
+    Attributes:
+        kind: `search step`, `curvature` or `training step`.
+        peak: Bytes.
+        key: Key of the number of images, which the peak but for the weights grows with.
+        images: That number.
+        instead: Another override with which it would need less, and how much that is; empty if there is none.
+    """
+
+    kind: str
+    peak: int
+    key: str
+    images: int
+    instead: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.peak / GIB:.1f} GiB"
+
+    def fits(self, free: int) -> bool:
+        """Return whether so many free bytes suffice."""
+        return self.peak <= SHARE * free
+
+    def check(self, free: int) -> None:
+        """Refuse what does not fit.
+
+        Raises:
+            ConfigError: It needs more than so many free bytes.
+        """
+        if self.fits(free):
+            return
+        images = int(self.images * SHARE * free / self.peak)
+        override = f"{self.key}={images}" if images >= 2 else "smaller images or fewer channels"
+        needs = f"a {self.kind} needs about {self.peak / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free"
+        raise ConfigError(f"{self.key}={self.images}: {needs}; use {override}{self.instead and f' or {self.instead}'}")
 
 
 class LiveBytes(TorchDispatchMode):

@@ -21,6 +21,7 @@ from nas_lightning.core.functional import count_macs, count_parameters
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.data.module import EvaluationData
 from nas_lightning.deployment.description import TrainedNetwork
+from nas_lightning.evaluation.memory import check_memory, random_genotype
 from nas_lightning.evaluation.module import EvaluationModule
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import check_compiler
@@ -52,6 +53,8 @@ class Retraining(Recipe):
         if self.graph == "required":
             reasons = [reason_of_device(device), reason_of_processes(images.expected_processes)]
             Policy(self.graph, "evaluation.graph").refuse_any(reasons)
+        if bench.config.task == "pipeline" and not bench.folder.holds_run:  # what to train is not known yet
+            check_memory(self, lambda: self.network(random_genotype(bench), bench), bench, found=False)
 
     def training_data(self, bench: Workbench) -> EvaluationData:
         """Build the data module of the training."""
@@ -94,11 +97,12 @@ class Retraining(Recipe):
             The `evaluation` section of the summary.
 
         Raises:
-            ConfigError: The genotype, the image size and the recipe do not fit each other, or the checkpoint belongs to
-                another genotype.
+            ConfigError: The genotype, the image size and the recipe do not fit each other, the training does not fit
+                the memory, or the checkpoint belongs to another genotype.
             Interrupted: The training was stopped; the folder can be resumed.
         """
-        network = self._network(genotype, bench)
+        network = self.network(genotype, bench)
+        check_memory(self, lambda: network, bench)
         cost = Cost()
         checkpoints = bench.folder.checkpoints / "evaluation"
         trainer = bench.trainer(
@@ -135,7 +139,7 @@ class Retraining(Recipe):
             **hardware(bench.config.trainer),
         }
 
-    def _network(self, genotype: Genotype, bench: Workbench) -> nn.Module:
+    def network(self, genotype: Genotype, bench: Workbench) -> nn.Module:
         """Build the network, its weights drawn from the run's seed."""
         data = bench.data
         auxiliary = self.auxiliary > 0 and auxiliary_fits(data.image_size, self.stem)

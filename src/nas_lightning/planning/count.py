@@ -170,7 +170,9 @@ def _remember(work: Work, bench: Workbench, stage: Stage | None) -> str:
 
 
 def _of_search(bench: Workbench, stage: Stage) -> dict[str, Any]:
-    search = {key: getattr(bench.config.search, key) for key in ("batch_size", "init_channels", "layers", "stem")}
+    search = {
+        key: getattr(bench.config.search, key) for key in ("batch_size", "init_channels", "layers", "stem", "recompute")
+    }
     controls = bench.build_named("control")
     shrinking = {key: bench.config.control[key] for key, part in controls.items() if part.shrinks}
     parts = {

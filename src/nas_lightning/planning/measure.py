@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from nas_lightning.callbacks import CurvatureTracking
-from nas_lightning.core.draws import seeded_generator
+from nas_lightning.evaluation.memory import random_genotype
 from nas_lightning.evaluation.module import EvaluationModule
 from nas_lightning.evaluation.retraining import Retraining
 from nas_lightning.searches.build import build_module, search_data
 from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.stages import Stage
-from nas_lightning.spaces.network import auxiliary_fits
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench
 
@@ -200,13 +199,9 @@ def _search(bench: Workbench, stage: Stage, seconds: float) -> tuple[L.Lightning
 
 
 def _retraining(bench: Workbench, seconds: float) -> tuple[L.LightningModule, Any, Timing]:
-    recipe, data = bench.evaluator, bench.data
+    recipe = bench.evaluator
     assert isinstance(recipe, Retraining)
-    genotype = bench.space.genotype_of(bench.space.sample(seeded_generator(bench.config.seed, "plan"), False))
-    auxiliary = recipe.auxiliary > 0 and auxiliary_fits(data.image_size, recipe.stem)
-    network = bench.space.network(
-        genotype, data.num_classes, data.in_channels, recipe.init_channels, recipe.layers, auxiliary, recipe.stem
-    )
+    network = recipe.network(random_genotype(bench), bench)
     module = EvaluationModule(network, bench.objective, recipe, bench.config.seed)
     return module, recipe.training_data(bench), RetrainingTiming(seconds)
 

@@ -47,6 +47,9 @@ def show(plan: Plan, config: PlanConfig) -> None:
             f" {_rounded(total(plan)[2])}), one run after the other; step times {where}",
             highlight=False,
         )
+    if plan.demands:
+        peaks = ", ".join(map(str, plan.demands))
+        console.print(f"memory, predicted for each run: {peaks}", highlight=False)
     for note in notes(plan):
         console.print(f"  {note}", highlight=False, markup=False)
 

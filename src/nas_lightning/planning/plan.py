@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 from nas_lightning.config.compose import as_dict, compose, hydra_settings, rewrite
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.memory import Demand
 from nas_lightning.data.base import ImageData
 from nas_lightning.data.stand_in import without_reading
 from nas_lightning.planning.count import Unit, Work, count
@@ -36,17 +37,19 @@ class Member:
 
 @dataclass
 class Plan:
-    """Runs of a command and the seconds of their units of work.
+    """Runs of a command, the seconds of their units of work and the memory that they need.
 
     Attributes:
         choices: Number of values of each swept key.
         members: All runs, grouped by their overrides without the seed.
         seconds: Seconds of each unit; empty if nothing was measured.
+        demands: Largest predicted peak of each kind of work; empty if nothing was predicted.
     """
 
     choices: dict[str, int]
     members: list[Member]
     seconds: dict[Unit, Seconds]
+    demands: list[Demand] = field(default_factory=list)
 
     @property
     def runs(self) -> int:

@@ -9,12 +9,18 @@ from nas_lightning.callbacks.preemption import taking_over
 from nas_lightning.config.compose import as_dict, compose
 from nas_lightning.config.sections import PlanConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.memory import Demand, free_bytes
 from nas_lightning.core.terminal import screen
+from nas_lightning.evaluation.memory import demand_of_training, random_genotype
+from nas_lightning.evaluation.retraining import Retraining
 from nas_lightning.planning.count import Unit
 from nas_lightning.planning.measure import measure
 from nas_lightning.planning.output import read_seconds, show, write_tables
 from nas_lightning.planning.plan import Plan, plan_of
+from nas_lightning.searches.memory import demands_of_stage
 from nas_lightning.searches.one_shot import track_progress
+from nas_lightning.searches.stages import Stage
+from nas_lightning.training.workbench import Workbench
 
 
 def run_plan(words: Sequence[str]) -> Plan:
@@ -26,7 +32,7 @@ def run_plan(words: Sequence[str]) -> Plan:
         words: Overrides of the command; the sweep of an experiment is planned with and without `-m`.
 
     Raises:
-        ConfigError: A run is not valid, or cannot be planned.
+        ConfigError: A run is not valid, cannot be planned or does not fit the memory.
         Interrupted: A signal stopped the measurement.
     """
     own = [word for word in words if word.lstrip("+").startswith("plan.")]
@@ -34,6 +40,7 @@ def run_plan(words: Sequence[str]) -> Plan:
     config = PlanConfig(**as_dict(compose([*own, "task=plan"]))["plan"])
     plan = plan_of(rest)
     if config.measure:
+        predict_memory(plan, must_fit=config.step_seconds is None)
         measure_all(plan, config)
     folder = next((word.partition("=")[2] for word in rest if word.startswith("hydra.run.dir=")), None)
     show(plan, config)
@@ -43,6 +50,40 @@ def run_plan(words: Sequence[str]) -> Plan:
     elif plan.seconds:
         screen().print("  not kept; hydra.run.dir=FOLDER writes plan.csv and steps.csv", highlight=False)
     return plan
+
+
+def predict_memory(plan: Plan, must_fit: bool) -> None:
+    """Predict the largest peak of each kind of work.
+
+    Args:
+        plan: The plan, which takes them.
+        must_fit: Refuse one that does not fit what is free here.
+
+    Raises:
+        ConfigError: One does not fit.
+    """
+    largest: dict[str, Demand] = {}
+    for bench, stage in track_progress(list(_probes(plan).values()), "plan: memory"):
+        for demand in _demands(bench, stage):
+            if demand.kind not in largest or demand.peak > largest[demand.kind].peak:
+                largest[demand.kind] = demand
+            free = free_bytes(bench.probe.strategy.root_device)
+            if must_fit and free is not None:
+                demand.check(free)
+    plan.demands = list(largest.values())
+
+
+def _demands(bench: Workbench, stage: Stage | None) -> list[Demand]:
+    if stage is not None:
+        return demands_of_stage(bench, stage)
+    recipe = bench.evaluator
+    assert isinstance(recipe, Retraining)
+    found = demand_of_training(recipe, recipe.network(random_genotype(bench), bench), bench)
+    return [] if found is None else [found]
+
+
+def _probes(plan: Plan) -> dict[str, tuple[Workbench, Stage | None]]:
+    return {probe: parts for member in plan.members for probe, parts in member.work.probes.items()}
 
 
 def measure_all(plan: Plan, config: PlanConfig) -> None:
@@ -61,9 +102,8 @@ def measure_all(plan: Plan, config: PlanConfig) -> None:
                 " another plan; measure the same command there, with hydra.run.dir=FOLDER"
             )
         return
-    probes = {probe: parts for member in plan.members for probe, parts in member.work.probes.items()}
     with taking_over(_stop, (signal.SIGINT, signal.SIGTERM)):  # Lightning itself would wait until the end of the step
-        for probe, (bench, stage) in track_progress(list(probes.items()), "plan: kinds of steps that are timed"):
+        for probe, (bench, stage) in track_progress(list(_probes(plan).items()), "plan: kinds of steps that are timed"):
             found = measure(bench, stage, config.seconds)
             plan.seconds |= {Unit(probe, kind): seconds for kind, seconds in found.items()}
 

@@ -90,6 +90,8 @@ class BilevelModule(PhaseModule):
         self.arch: Tensors = relaxation.init(space.choices, draws.seeded_generator(seed, "architecture"))
         self.decisions = Decisions(space.choices)
         self.passes = SupernetPasses(supernet, tuple(regularizers.values()), lambda: self.decisions.active(), graph)
+        if settings.recompute:
+            self.passes.policy.refuse("search.recompute=true calls cells in backward passes")
         self.progress = Progress(last_epoch=settings.epochs)
         self.values = AdjustableValues(settings.weights.weight_decay, self.regularizers)
         self.optimizer_states: list[dict[str, Any]] | None = None

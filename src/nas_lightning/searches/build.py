@@ -74,6 +74,7 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
         engine=config.engine,
     )
     supernet.attach(tuple(regularizers.values()))  # type: ignore[operator]
+    supernet.recomputes = settings.recompute  # type: ignore[assignment]
     module = SearchModule(
         space,
         supernet,

@@ -1,8 +1,10 @@
 """Predict the most memory that a search holds, from sizes alone: its steps run on `meta`."""
 
+import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,11 +15,12 @@ from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core import draws
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.choices import Active, Mixing
-from nas_lightning.core.errors import ConfigError, in_one_line
+from nas_lightning.core.errors import in_one_line
 from nas_lightning.core.functional import evaluating, frozen_batch_stats, meta_as_cpu, plain_autograd
-from nas_lightning.core.memory import GIB, LiveBytes, free_bytes
+from nas_lightning.core.memory import GIB, SHARE, Demand, LiveBytes, free_bytes
 from nas_lightning.searches.build import bench_of, build_module, stages_of
 from nas_lightning.searches.module import SearchModule
+from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.searches.optimizers import build_optimizers, inner_step_of
 from nas_lightning.searches.stages import Stage
 from nas_lightning.training.workbench import Workbench
@@ -31,56 +34,89 @@ DOUBLE_BACKWARD = 1.3
 """Measured peak of a curvature measurement by the counted one: operators and the allocator take more in a double
 backward pass. On the CPU 1.29 (space `darts`, 3 cells), 1.39 and 1.32 (`nasbench201`, 8 and 20 images); not measured on
 a GPU."""
-SHARE = 0.9
-"""Share of the free memory that a search may take by its prediction."""
+STEP, CURVATURE = "search step", "curvature"
+"""Kinds of work."""
 
 
-def check_memory(bench: Workbench) -> None:
-    """Predict the peaks of all stages, name them on screen, and refuse a search that does not fit what is free.
+def check_memory(benches: Sequence[Workbench]) -> None:
+    """Predict the peaks of all stages of searches, name them on screen, and refuse what does not fit what is free.
 
-    A search so small that it fits in any case is not predicted, nor one that does not run on `meta`.
+    A search so small that it fits in any case is not predicted, nor one that does not run on `meta`. Searches and
+    stages of the same sizes are predicted once.
+
+    Args:
+        benches: The searches: one, or all members of several.
 
     Raises:
-        ConfigError: It does not fit.
+        ConfigError: One does not fit.
     """
-    device = bench.probe.strategy.root_device
-    free = free_bytes(device)
-    if free is None:
-        return
-    for stage in stages_of(bench):
-        parts = bench_of(bench, stage)
-        settings, side = parts.config.search, parts.data.image_size
-        pixels = settings.batch_size * side**2 * (1 if settings.stem == "cifar" else 1 / 64)
-        if 4 * MAPS * pixels * settings.init_channels * settings.layers < SHARE * free:
-            continue
-        try:
-            peaks = peaks_of_stage(parts, stage, device)
-        except (NotImplementedError, RuntimeError) as error:  # a part reads numbers, of which `meta` has none
-            log.info("memory of the search is not predicted: %s", in_one_line(error))
-            continue
-        shown = ", ".join(f"{kind} {peak / GIB:.1f} GiB" for kind, peak in peaks.items())
+    large: dict[Hashable, tuple[Workbench, Stage, int]] = {}
+    for bench in benches:
+        free = free_bytes(bench.probe.strategy.root_device)
+        if free is None:
+            return
+        for stage in stages_of(bench):
+            parts = bench_of(bench, stage)
+            settings = parts.config.search
+            pixels = settings.batch_size * parts.data.image_size**2 * (1 if settings.stem == "cifar" else 1 / 64)
+            if 4 * MAPS * pixels * settings.init_channels * settings.layers >= SHARE * free:
+                large.setdefault(_sizes(parts, stage), (parts, stage, free))
+    stages = list(large.values())
+    for parts, stage, free in track_progress(stages, "memory: stages to predict") if stages else ():
+        _check_stage(parts, stage, free)
+
+
+def _check_stage(bench: Workbench, stage: Stage, free: int) -> None:
+    demands, settings = demands_of_stage(bench, stage), bench.config.search
+    if demands:
         log.warning(
             "memory: %s, predicted for %d px, batch %d, %d channels, space %s; %.1f GiB are free",
-            *(shown, side, settings.batch_size, settings.init_channels, parts.space.name, free / GIB),
+            *(", ".join(map(str, demands)), bench.data.image_size, settings.batch_size, settings.init_channels),
+            *(bench.space.name, free / GIB),
         )
-        for kind, peak in peaks.items():
-            if peak > SHARE * free:
-                raise ConfigError(_refusal(parts, kind, peak, free))
+    for demand in demands:
+        if not demand.fits(free):
+            _with_alternative(demand, bench, stage, free).check(free)
 
 
-def _refusal(bench: Workbench, kind: str, peak: int, free: int) -> str:
+def demands_of_stage(bench: Workbench, stage: Stage) -> list[Demand]:
+    """Predict the peaks of a stage on the device of the `trainer` section; empty where that is not possible."""
+    try:
+        peaks = peaks_of_stage(bench, stage, bench.probe.strategy.root_device)
+    except (NotImplementedError, RuntimeError) as error:  # a part reads numbers, of which `meta` has none
+        log.info("memory of the search is not predicted: %s", in_one_line(error))
+        return []
     size = bench.config.search.batch_size
-    key, images = "search.batch_size", size
-    if kind == "curvature":
-        name, part = next((n, p) for n, p in bench.named("callbacks").items() if isinstance(p, CurvatureTracking))
-        key, images = f"callbacks.{name}.images", min(part.images or size, size)
-    fits = int(images * SHARE * free / peak)  # all but the weights grows with the images
-    override = f"{key}={fits}" if fits >= 2 else "a smaller data.image_size or search.init_channels"
-    needs = f"a {kind} needs about {peak / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free"
-    return f"{key}={images}: {needs}; use {override}"
+    demands = []
+    for kind, peak in peaks.items():
+        key, images = "search.batch_size", size
+        if kind == CURVATURE:
+            named = bench.named("callbacks").items()
+            name, part = next((name, part) for name, part in named if isinstance(part, CurvatureTracking))
+            key, images = f"callbacks.{name}.images", min(part.images or size, size)
+        demands.append(Demand(kind, peak, key, images))
+    return demands
 
 
-def peaks_of_stage(bench: Workbench, stage: Stage, device: torch.device) -> dict[str, int]:
+def _with_alternative(demand: Demand, bench: Workbench, stage: Stage, free: int) -> Demand:
+    """Name `search.recompute=true` in the refusal of a step, where that would fit."""
+    if demand.kind == CURVATURE or bench.config.search.recompute:
+        return demand
+    less = peaks_of_stage(bench, stage, bench.probe.strategy.root_device, recomputes=True)[demand.kind]
+    words = f"search.recompute=true, which needs {less / GIB:.1f} GiB and 1.6 times the time"
+    return replace(demand, instead=words) if replace(demand, peak=less).fits(free) else demand
+
+
+def _sizes(bench: Workbench, stage: Stage) -> Hashable:
+    """Return what the peaks of a stage depend on."""
+    config, settings = bench.config, bench.config.search
+    sections = (config.space, config.relaxation, config.hypergradient, config.perturbation)
+    parts = [*sections, *config.regularizer.values(), *config.callbacks.values()]
+    numbers = (settings.batch_size, settings.init_channels, settings.layers, settings.stem, settings.recompute)
+    return (stage.phase, bench.data.image_size, numbers, json.dumps(parts, sort_keys=True, default=str))
+
+
+def peaks_of_stage(bench: Workbench, stage: Stage, device: torch.device, recomputes: bool = False) -> dict[str, int]:
     """Return the peak in bytes of each kind of work of a stage: `search step` and, where it is measured, `curvature`.
 
     Weights, gradients, momenta and one batch of each stream are part of a peak; the interpreter and its libraries and
@@ -90,8 +126,11 @@ def peaks_of_stage(bench: Workbench, stage: Stage, device: torch.device) -> dict
         bench: The workbench of the stage.
         stage: The stage.
         device: Device that it will run on, whose way to compute is taken.
+        recomputes: Whether cells are computed again in backward passes, whatever the configuration says.
     """
     module = build_module(bench, stage)
+    if recomputes:
+        module.supernet.recomputes = True  # type: ignore[assignment]
     size, data = bench.config.search.batch_size, bench.data
     shape = (data.in_channels, data.image_size, data.image_size)
     callbacks = bench.build_named("callbacks").values()
@@ -117,11 +156,11 @@ def _peaks(
         if learns:
             _arch_step(module, train, arch, sgd, adam)
         _weight_step(module, train, sgd)
-        found["search step"] = live.peak
+        found[STEP] = live.peak
         for part in tracking if learns else ():
             live.peak = 0
             _curvature(module, (arch[0][: part.images], arch[1][: part.images]), part)
-            found["curvature"] = max(found.get("curvature", 0), int(DOUBLE_BACKWARD * live.peak))
+            found[CURVATURE] = max(found.get(CURVATURE, 0), int(DOUBLE_BACKWARD * live.peak))
     return found
 
 

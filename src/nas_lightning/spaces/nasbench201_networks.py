@@ -92,7 +92,7 @@ class NasBench201Supernet(Regularized, Skeleton):
         """
         flags = (self.choices[self.name].mask if active is None else active[self.name]).tolist()
         mix = Mix(mixing[self.name], flags, self.regularizers, mixing.get(offset_key(self.name)))
-        return self.through(self.layout(inputs), lambda cell, x: cell(x, mix))
+        return self.through(self.layout(inputs), lambda cell, x: self.cell_output(cell, x, mix))
 
 
 class DiscreteCell201(nn.Module):

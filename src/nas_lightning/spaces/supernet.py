@@ -148,5 +148,8 @@ class CellSupernet(Regularized):
                 mixing.get(offset_key(name)),
                 mixing[edge_key(name)] if edge_key(name) in self.choices else None,
             )
-            before, last = last, cell.output(before, last, mix)  # type: ignore[operator]
+            if self.recomputes:
+                before, last = last, CellOutput([self.cell_output(cell, before.joined, last.joined, mix)])
+            else:
+                before, last = last, cell.output(before, last, mix)  # type: ignore[operator]
         return self.classifier(last.joined.mean(dim=(2, 3)))

@@ -41,7 +41,7 @@ def start(bench: Workbench) -> None:
         members = member_benches(bench)
         for candidate in members or [bench]:
             check_search(candidate)
-            check_memory(candidate)
+        check_memory(members or [bench])
         for member in members:
             member.evaluator.check(member)
     if bench.config.task == "select":
