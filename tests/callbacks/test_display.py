@@ -15,7 +15,7 @@ def test_a_resumed_run_says_after_which_epoch(tiny, tmp_path, capsys):
     assert "resuming" not in capsys.readouterr().out
     nl.resume(tmp_path / "run")
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("search:")]
-    assert said[0] == "search: resuming after epoch 1/3"
-    assert [line.partition(",")[0] for line in said[1:]] == ["search: epoch 2/3", "search: epoch 3/3"]
+    assert said[0] == "search: resuming after epoch 0 (1/3)"
+    assert [line.partition(",")[0] for line in said[1:]] == ["search: epoch 1 (2/3)", "search: epoch 2 (3/3)"]
     assert said[1].endswith(" left")
     assert said[2].endswith(" 0:00:00 left")

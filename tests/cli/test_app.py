@@ -94,7 +94,13 @@ def test_pipeline_leaves_a_complete_run_folder(tiny, capsys):
     evaluation = summary["evaluation"]
     assert evaluation["test_accuracy"] + evaluation["test_error"] == pytest.approx(100)
     assert summary["genotype"] == json.loads((folder / "genotype.json").read_text())
-    for words in ("search: epoch 2/2", "arch loss", "evaluation: epoch 2/2", "genotype in space s3", str(folder)):
+    for words in (
+        "search: epoch 1 (2/2)",
+        "arch loss",
+        "evaluation: epoch 1 (2/2)",
+        "genotype in space s3",
+        str(folder),
+    ):
         assert words in out.replace("\n", "")
     assert "Traceback" not in (folder / "run.log").read_text()
 

@@ -55,6 +55,21 @@ def test_a_stream_that_is_gone_is_told_once(caplog):
     assert not gone.isatty()
 
 
+def test_a_slow_reader_is_not_taken_for_a_gone_one():
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with os.fdopen(write, "w", buffering=1) as pipe, os.fdopen(read) as reader:
+        slow = Forgiving(pipe)
+        for _ in range(200):
+            slow.write(999 * "x" + "\n")  # more than a pipe holds
+        os.set_blocking(read, False)
+        assert len(os.read(read, 2**20)) >= 2**12
+        slow.flush()
+        slow.write("the end\n")
+        slow.flush()
+        assert reader.read().endswith("the end\n")
+
+
 def test_streams_are_put_back():
     before = sys.stdout, sys.stderr
     with forgiving_output(), forgiving_output():
@@ -89,7 +104,7 @@ def test_a_run_ends_well_whatever_becomes_of_its_output(shell, images_file, tmp_
     assert b"Error" not in done.stderr
     assert json.loads((tmp_path / "run/summary.json").read_text())["evaluation"]
     log = (tmp_path / "run/run.log").read_text(encoding="utf-8")
-    assert "search: epoch 2/2" in log
+    assert "search: epoch 1 (2/2)" in log
     assert "λ" in log
     assert "left" in log
     assert "test accuracy" in log
@@ -115,7 +130,7 @@ def test_python_says_what_the_command_line_says(images_file, tmp_path):
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert "4 classes" in lines[0]
-    assert lines[1].startswith("search: epoch 1/2, train loss")
+    assert lines[1].startswith("search: epoch 0 (1/2), train loss")
     assert lines[2].endswith("0:00:00 left")
     assert len(lines) == 3
     log = (tmp_path / "run/run.log").read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 import nas_lightning as nl
 from conftest import TINY_SIZES
 from nas_lightning.config.compose import check_overrides_of_another_run
+from nas_lightning.core.errors import MachineError
 from nas_lightning.deployment import exporting, write_export
 from nas_lightning.deployment.description import plain_weights
 from nas_lightning.runs.folder import RunFolder
@@ -181,6 +183,20 @@ def test_predictions_are_those_of_the_network_on_its_test_images(photo_run, phot
         nl.compose(["task=predict", *words, "predict.num_workers=2", "predict.top=1"]), run_dir=tmp_path / "again"
     )
     assert [(p.labels[:1], p.error) for p in found] == [(p.labels, p.error) for p in again]
+
+
+def test_processes_that_end_while_they_read_are_told_with_what_works(photo_run, tmp_path, monkeypatch):
+    def end(paths, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    words = ["task=predict", "trainer=cpu", f"run={photo_run}", f"images={tmp_path / 'photos'}"]
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (16, 16), (90, 200, 10)).save(tmp_path / "photos" / "a.png")
+    with monkeypatch.context() as patch:
+        patch.setattr("nas_lightning.deployment.predicting._Images.__getitem__", end)
+        with pytest.raises(MachineError, match=r"main process: predict\.num_workers=0$"):
+            nl.predict(nl.compose([*words, "predict.num_workers=1"]), run_dir=tmp_path / "p")
+    assert len(nl.predict(nl.compose([*words, "predict.num_workers=0"]), run_dir=tmp_path / "p")) == 1
 
 
 def test_an_export_predicts_like_its_run_whatever_the_images(evaluated, images_file, tmp_path):

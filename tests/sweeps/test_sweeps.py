@@ -332,7 +332,7 @@ def test_two_methods_with_two_seeds(option, tiny, tmp_path, environment):
             (method, seed, status) for method in ("darts", "sdarts_rs") for seed in "01"
         ]
         assert "sweep: 4 of 4 ended" in done.stdout
-        assert "epoch 1/1" not in done.stdout  # members that run side by side do not write over each other
+        assert "(1/1)" not in done.stdout  # members that run side by side do not write over each other
     assert subprocess.run(command(*words, "hydra.sweep.dir=plain"), **quiet).returncode == 0
     for name in ("genotype.json", "metrics.csv"):
         files = sorted(Path("plain").glob(f"*/{name}"))

@@ -3,7 +3,7 @@
 from nas_lightning.callbacks.checkpoint import DurableIO, EpochCheckpoint
 from nas_lightning.callbacks.cost import Cost, hardware
 from nas_lightning.callbacks.curvature import CurvatureTracking
-from nas_lightning.callbacks.display import LiveDisplay
+from nas_lightning.callbacks.display import LiveDisplay, after_epochs
 from nas_lightning.callbacks.interrupt import InterruptAtEpochEnd
 from nas_lightning.callbacks.preemption import Preemption, TimeLimit, out_of_time, stopping_at_once
 from nas_lightning.callbacks.random_state import RandomState
@@ -22,6 +22,7 @@ __all__ = [
     "RunLogging",
     "Tables",
     "TimeLimit",
+    "after_epochs",
     "hardware",
     "out_of_time",
     "stopping_at_once",

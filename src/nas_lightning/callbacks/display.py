@@ -23,6 +23,19 @@ SHOWN = {
 """Formats of the displayed metrics."""
 
 
+def after_epochs(done: int, total: int) -> str:
+    """Say how many epochs are over, by the number of the last one in tables and plots, which count from 0.
+
+    >>> after_epochs(3, 50), after_epochs(0, 50)
+    ('after epoch 2 (3/50)', 'in epoch 0 (1/50)')
+    """
+    return f"after {_nth(done - 1, total)}" if done else f"in {_nth(0, total)}"
+
+
+def _nth(epoch: int, total: int) -> str:
+    return f"epoch {epoch} ({epoch + 1}/{total})"
+
+
 class LiveDisplay(L.Callback):
     """Shows a progress bar on a terminal, and prints a line per epoch elsewhere; the lines are in run.log, too.
 
@@ -49,7 +62,7 @@ class LiveDisplay(L.Callback):
             return
         begun = self._epoch(trainer, pl_module)
         if begun:
-            self._say(f"{self.title}: resuming after epoch {begun}/{self.epochs}")
+            self._say(f"{self.title}: resuming {after_epochs(begun, self.epochs)}")
         if not self.console.is_terminal:
             return
         self._progress = Progress(
@@ -118,7 +131,7 @@ class LiveDisplay(L.Callback):
         metrics = trainer.callback_metrics
         # `callback_metrics` keeps the eigenvalue of an earlier epoch when this one has none.
         stale = ("dominant_eigenvalue",) if pl_module.curvature is None else ()
-        parts = [f"epoch {self._epoch(trainer, pl_module) + 1}/{self.epochs}"]
+        parts = [_nth(self._epoch(trainer, pl_module), self.epochs)]
         parts += [
             text.format(float(metrics[key])) for key, text in SHOWN.items() if key in metrics and key not in stale
         ]

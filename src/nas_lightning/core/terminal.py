@@ -46,6 +46,8 @@ class Forgiving(io.TextIOBase):
             self._stream.write(text)
         except UnicodeEncodeError:
             return self.write(text.encode(self.encoding, "replace").decode(self.encoding))
+        except BlockingIOError:  # a reader that is slow, not gone: what it has no room for is left out
+            pass
         except OSError as error:
             self._lose(error)
         except ValueError:  # this process has closed it
@@ -58,6 +60,8 @@ class Forgiving(io.TextIOBase):
             return
         try:
             self._stream.flush()
+        except BlockingIOError:
+            pass
         except OSError as error:
             self._lose(error)
         except ValueError:

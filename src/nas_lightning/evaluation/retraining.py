@@ -12,6 +12,7 @@ from nas_lightning.callbacks import (
     EpochCheckpoint,
     InterruptAtEpochEnd,
     Preemption,
+    after_epochs,
     hardware,
     out_of_time,
 )
@@ -131,7 +132,8 @@ class Retraining(Recipe):
             if not stopped:
                 (result,) = trainer.test(module, datamodule=images, verbose=False) or [{}]
         if stopped or interrupt.requested:  # Ctrl-C during the test, too
-            raise Interrupted(f"stopped after epoch {epochs}; continue with {bench.folder.command()}")
+            done = after_epochs(epochs, self.epochs)
+            raise Interrupted(f"stopped {done}; continue with {bench.folder.command()}")
         bench.folder.save_network(self.described(genotype, bench).to_json())
         return {
             **self._results(module, result, bench, epochs),

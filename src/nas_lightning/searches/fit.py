@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nas_lightning.callbacks import Cost, EpochCheckpoint, InterruptAtEpochEnd, Preemption, out_of_time
+from nas_lightning.callbacks import Cost, EpochCheckpoint, InterruptAtEpochEnd, Preemption, after_epochs, out_of_time
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.searches.build import search_data
 from nas_lightning.searches.module import SearchModule
@@ -73,7 +73,8 @@ def fit(
     # The fit has returned: at the end of the stage, or earlier by an interrupt or the time limit, which any one process
     # may have noticed. All of them raise, or some would wait in the next stage for ever.
     if trainer.strategy.reduce_boolean_decision(interrupt.requested or out_of_time(trainer), all=False):
-        raise Interrupted(f"stopped after epoch {module.search_epoch}; continue with {bench.folder.command()}")
+        done = after_epochs(module.search_epoch, max(settings.epochs, module.progress.last_epoch))
+        raise Interrupted(f"stopped {done}; continue with {bench.folder.command()}")
     return _state_after(
         module,
         [optimizer.state_dict() for optimizer in trainer.optimizers],

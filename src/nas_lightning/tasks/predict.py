@@ -8,7 +8,8 @@ from rich.markup import escape
 from nas_lightning.analyses.base import QUIET, show_table
 from nas_lightning.config.schema import RootConfig
 from nas_lightning.config.sections import PredictConfig
-from nas_lightning.core.errors import ConfigError, DataError
+from nas_lightning.core.errors import ConfigError, DataError, MachineError
+from nas_lightning.core.workers import reason_of_end, reason_of_start
 from nas_lightning.data.checks import warn_unlike
 from nas_lightning.data.listing import count_words
 from nas_lightning.deployment import TrainedNetwork, image_files, predict_images, save_predictions
@@ -30,6 +31,7 @@ def run_predict(config: RootConfig, folder: RunFolder) -> list[Prediction]:
     Raises:
         ConfigError: There are no images, the run has no trained network, or its preprocessing is not known.
         DataError: No image can be read.
+        MachineError: The processes that read images cannot be started, or have ended.
     """
     settings = config.predict or PredictConfig()
     if config.images is None:
@@ -46,17 +48,23 @@ def run_predict(config: RootConfig, folder: RunFolder) -> list[Prediction]:
         )
     _compare(paths, trained, f"images={config.images}: they")
     device = Workbench(config, folder).plain_trainer([], max_epochs=1, **QUIET).strategy.root_device
-    predictions = predict_images(
-        trained.normalising(network),
-        paths,
-        trained.preprocessing,
-        trained.class_names,
-        settings.batch_size,
-        settings.num_workers,
-        settings.top,
-        device,
-        track_progress,
-    )
+    try:
+        predictions = predict_images(
+            trained.normalising(network),
+            paths,
+            trained.preprocessing,
+            trained.class_names,
+            settings.batch_size,
+            settings.num_workers,
+            settings.top,
+            device,
+            track_progress,
+        )
+    except (RuntimeError, OSError) as error:
+        reason = reason_of_end(error) or (reason_of_start(error) if isinstance(error, OSError) else None)
+        if reason is None:
+            raise
+        raise MachineError(f"{reason}; read the images in the main process: predict.num_workers=0") from error
     broken = [found for found in predictions if found.error]
     if len(broken) == len(predictions):
         raise DataError(f"images={config.images}: none of {len(paths)} could be read; the first: {broken[0].error}")
