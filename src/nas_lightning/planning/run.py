@@ -7,9 +7,10 @@ from types import FrameType
 
 from nas_lightning.callbacks.preemption import taking_over
 from nas_lightning.config.compose import as_dict, compose
+from nas_lightning.config.overriding import key_of, value_of
 from nas_lightning.config.sections import PlanConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
-from nas_lightning.core.memory import Demand, free_bytes
+from nas_lightning.core.memory import Demand
 from nas_lightning.core.terminal import screen
 from nas_lightning.evaluation.memory import demand_of_training, random_genotype
 from nas_lightning.evaluation.retraining import Retraining
@@ -20,6 +21,8 @@ from nas_lightning.planning.plan import Plan, plan_of
 from nas_lightning.searches.memory import demands_of_stage
 from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.searches.stages import Stage
+from nas_lightning.tasks.genotype import given_genotype
+from nas_lightning.training.memory import free_for, refuse_excess
 from nas_lightning.training.workbench import Workbench
 
 
@@ -42,7 +45,7 @@ def run_plan(words: Sequence[str]) -> Plan:
     if config.measure:
         predict_memory(plan, must_fit=config.step_seconds is None)
         measure_all(plan, config)
-    folder = next((word.partition("=")[2] for word in rest if word.startswith("hydra.run.dir=")), None)
+    folder = next((value_of(word) for word in reversed(rest) if key_of(word) == "hydra.run.dir"), None)
     show(plan, config)
     if folder is not None:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -67,9 +70,9 @@ def predict_memory(plan: Plan, must_fit: bool) -> None:
         for demand in _demands(bench, stage):
             if demand.kind not in largest or demand.peak > largest[demand.kind].peak:
                 largest[demand.kind] = demand
-            free = free_bytes(bench.probe.strategy.root_device)
+            free = free_for(bench)
             if must_fit and free is not None:
-                demand.check(free)
+                refuse_excess(bench, demand, free)
     plan.demands = list(largest.values())
 
 
@@ -78,7 +81,9 @@ def _demands(bench: Workbench, stage: Stage | None) -> list[Demand]:
         return demands_of_stage(bench, stage)
     recipe = bench.evaluator
     assert isinstance(recipe, Retraining)
-    found = demand_of_training(recipe, recipe.network(random_genotype(bench), bench), bench)
+    given = bench.config.task == "evaluate"
+    genotype = given_genotype(bench) if given else random_genotype(bench)
+    found = demand_of_training(recipe, recipe.network(genotype, bench), bench, given)
     return [] if found is None else [found]
 
 
