@@ -45,7 +45,7 @@ _EVALUATION_SECTIONS = ("evaluation", "objective")
 # closer to the published protocol than the halves, not further from it.
 _NEUTRAL_KEYS = (
     *("search.snapshots", "search.checkpoint_minutes", "evaluation.checkpoint_minutes", "evaluation.channels_last"),
-    *("evaluation.compile", "evaluation.graph", "evaluation.path", "evaluation.name"),
+    *("evaluation.compile", "evaluation.graph", "evaluation.path", "evaluation.name", "evaluation.draws"),
     *("data.root", "data.path", "data.download", "data.num_workers", "data.prefetch_factor", "data.augment_on"),
     *("data.split", "data.split_file"),
 )
