@@ -37,8 +37,8 @@ def _judged(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if section.get("regret") is not None:
         yield "regret", f"{section['regret']:.2f} points below the best"
     if section.get("random_search_accuracy") is not None:
-        what = f"random search, best of {section['random_search_draws']} by {section['random_search_chosen_by']}"
-        yield what, f"{section['random_search_accuracy']:.2f} % expected"
+        expected = f"{section['random_search_accuracy']:.2f} % expected, by {section['random_search_chosen_by']}"
+        yield f"random search, best of {section['random_search_draws']}", expected
     if section.get("val_accuracy") is not None:
         yield "accuracy on val", f"{section['val_accuracy']:.2f} %"
     size = f"{section['init_channels']} channels, {section['layers']} cells, {section['epochs']} epochs"
