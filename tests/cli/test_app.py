@@ -304,7 +304,7 @@ def test_help_and_list_name_everything(words, capsys, tmp_path, monkeypatch):
     assert code == 0
     for word in ("darts_nonone", "unrolled_exact", "imagenet_mobile", "image_folder", "python run.py"):
         assert word in out
-    begins = {line.split()[0] for line in out.splitlines() if line[:1].strip()}
+    begins = {line.split()[0].rstrip(":") for line in out.splitlines() if line[:1].strip()}
     assert {"method", "data", "protocol"} <= begins
     assert not begins & {"hydra", "when", "method_data", "method_scale", "space_data", "paper_data"}
     assert "_loader" not in out
