@@ -117,7 +117,13 @@ def test_a_search_alone_names_the_command_that_trains_its_genotype(tiny, capsys)
     assert code == 0, err
     found = json.loads((only_run() / "summary.json").read_text())
     assert found["genotype"] == json.loads(Path("my run/genotype.json").read_text())
-    assert found["evaluation"] is not None
+    assert found["evaluation"]["epochs"] == 2
+    code, _, err = run(["resume=my run", "evaluation.epochs=3"], capsys)
+    assert code == 2
+    assert "with evaluation.epochs=3; to train its genotype again, also task=evaluate genotype=FOLDER" in err
+    again = [*tiny, "evaluation.epochs=3", "task=evaluate", "genotype=my run", "hydra.run.dir=again"]
+    assert run(again, capsys)[0] == 0
+    assert json.loads(Path("again/summary.json").read_text())["evaluation"]["epochs"] == 3
 
 
 def test_parameters_and_accuracy_are_those_of_the_network(tiny, capsys):

@@ -104,6 +104,14 @@ def test_a_missing_file_of_the_users_is_left_out(tmp_path):
     assert list(option.parts) == ["space=s2"]
 
 
+def test_keys_of_combinations_mean_what_they_mean_elsewhere():
+    keys = {key.name: key for key in list_options("paper")["nasbench201"].combined["selector=random_search"]}
+    assert (keys["selector.batches"].default, keys["selector.batches"].meaning) == (
+        1,
+        "batches of val to score each candidate",
+    )
+
+
 def test_the_place_of_keys_without_a_header_is_that_of_the_group():
     """The rule that `section_of` follows holds for every file: global groups have headers, parts of lists names."""
     for group, options in list_options().items():

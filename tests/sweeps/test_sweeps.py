@@ -231,6 +231,7 @@ def test_a_sweep_run_again_skips_the_finished_and_continues_the_failed(tiny, cra
     code, out, err = run(words, capsys)
     assert code == 1
     assert "1 of 2 members of the sweep failed" in err
+    assert err.strip().endswith("multirun/sweep/sweep.csv; repeat the command to run them again")  # which is done below
     assert "RuntimeError: the machine died" in err
     assert len(err.strip().splitlines()) == 1
     assert [(row["seed"], row["status"]) for row in table()] == [("0", "failed"), ("1", "finished")]

@@ -75,10 +75,15 @@ def combined_with(group: str, name: str, roots: tuple[Path, ...]) -> dict[str, C
         first, _, other = table.partition("_")
         if first == group:
             tabled = files(f"when/{table}", roots)
-            for option in files(other, roots):
+            for option, part in files(other, roots).items():
                 file = tabled.get(f"{name}_{option}")
                 if file is not None:
-                    found[word_of(other, option)] = contents_of(f"when/{table}", file.stem, file, roots)
+                    contents = contents_of(f"when/{table}", file.stem, file, roots)
+                    described = contents_of(other, option, part, roots).settings  # of what most of the keys are
+                    for key, setting in contents.settings.items():
+                        if not setting.comment and key in described:
+                            contents.settings[key] = Setting(setting.value, described[key].comment)
+                    found[word_of(other, option)] = contents
     return found
 
 
