@@ -129,3 +129,9 @@ def _forgiving(stream: TextIO | None) -> TextIO:
 def screen() -> Console:
     """Return a console on standard output that draws with the characters of its encoding."""
     return Console(file=sys.stdout)  # given, because rich would take the encoding for UTF-8
+
+
+def text_width() -> int | None:
+    """Return the columns to wrap text at: those of the terminal or of COLUMNS; None in a pipe, for whole lines."""
+    console = screen()
+    return console.width if console.is_terminal or os.environ.get("COLUMNS", "").isdecimal() else None

@@ -126,7 +126,7 @@ class Retraining(Recipe):
                 " to train this one"
             )
         interrupt = callback_of(trainer, InterruptAtEpochEnd)
-        with interrupt.listening(), callback_of(trainer, Preemption).listening():
+        with interrupt.listening(bench.folder), callback_of(trainer, Preemption).listening():
             trainer.fit(module, datamodule=images, ckpt_path=path)
             epochs = trainer.current_epoch
             # Ranks must agree: one that entered the test alone would wait for the others.

@@ -1,8 +1,10 @@
 """Show the outcome of a finished run on the terminal."""
 
 import logging
+import shlex
 from collections.abc import Iterator, Mapping
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +12,7 @@ from rich.table import Table
 
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.terminal import screen
+from nas_lightning.runs import layout
 
 log = logging.getLogger(__name__)
 
@@ -79,3 +82,13 @@ def _print(console: Console, summary: Mapping[str, Any], folder: str) -> None:
     if summary["genotype"]:
         console.print(str(Genotype.from_dict(summary["genotype"])), highlight=False, soft_wrap=True)
     console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
+    for line in _next(summary, folder):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _next(summary: Mapping[str, Any], folder: str) -> Iterator[str]:
+    """Yield what the run can be used for, with the words of the command."""
+    if (Path(folder) / layout.NETWORK).exists():
+        yield f"  export its network: {shlex.join(['task=export', f'run={folder}'])}"
+    elif summary["task"] == "search":
+        yield f"  train its genotype: the same command with {shlex.join(['task=evaluate', f'genotype={folder}'])}"
