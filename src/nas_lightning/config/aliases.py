@@ -29,6 +29,7 @@ LATER_KEYS: dict[str, Any] = {
     "data.white": None,
     "evaluation.draws": 10,
     "hypergradient.virtual_step": "as_weights",
+    "readings": {},
     "relaxation.anchor_over": "kept",
     "relaxation.end_reached": "in_last",
     "search.arch.batch_norm": "frozen",

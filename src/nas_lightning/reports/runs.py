@@ -22,6 +22,7 @@ from nas_lightning.runs import documents, layout
 
 _log = logging.getLogger(__name__)
 
+_MEMBERS = {layout.CANDIDATES, layout.READINGS}  # folders of runs within a run, which are no runs of their own
 _STARTED = {layout.LOG, layout.METRICS, layout.GENOTYPES}  # files that a run writes before its summary
 _COMPARED = ("pipeline", "search", "select", "evaluate")  # tasks whose outcomes are compared
 
@@ -68,7 +69,7 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
 
     Args:
         patterns: Run folders, folders that hold some at any depth, `summary.json` files, or globs of these
-            (`**` crosses folders). A run that is found twice counts once, members of `candidates/` never.
+            (`**` crosses folders). A run that is found twice counts once, members of runs never.
 
     Returns:
         One row a run: `run` (its folder), `method`, `space`, `data`, `recipe`, `metric`, `config_hash`; as
@@ -142,7 +143,7 @@ def _flatten(content: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, s
 
 
 def summaries(pattern: str) -> Iterator[Path]:
-    """Yield the `summary.json` files of a pattern as `collect` takes it, without those of `candidates/`.
+    """Yield the `summary.json` files of a pattern as `collect` takes it, without those of members of runs.
 
     Every folder is walked once, however often the pattern matches it. A folder with a run's
     configuration and first files but no summary was left by a kill: the missing summary is yielded, too.
@@ -152,7 +153,7 @@ def summaries(pattern: str) -> Iterator[Path]:
     matches = [str(path)] if exists(path) else sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
     walked: set[str] = set()
     for match in map(os.path.normpath, matches):
-        if layout.CANDIDATES in Path(os.path.relpath(match)).parts:
+        if not _MEMBERS.isdisjoint(Path(os.path.relpath(match)).parts):
             continue
         if Path(match).name == layout.SUMMARY:
             yield Path(match)
@@ -161,7 +162,7 @@ def summaries(pattern: str) -> Iterator[Path]:
                 folders.clear()
                 continue
             walked.add(root)
-            folders[:] = sorted(name for name in folders if name != layout.CANDIDATES)
+            folders[:] = sorted(name for name in folders if name not in _MEMBERS)
             if layout.SUMMARY in files or (layout.CONFIG in files and not _STARTED.isdisjoint(files)):
                 yield Path(root, layout.SUMMARY)
 

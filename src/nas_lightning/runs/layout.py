@@ -29,6 +29,7 @@ SWEEP = "sweep.csv"
 CHECKPOINTS = "checkpoints"
 PLOTS = "plots"
 CANDIDATES = "candidates"
+READINGS = "readings"
 
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"

@@ -154,4 +154,5 @@ LAST_PART = {
 def is_finished(summary: Mapping[str, Any]) -> bool:
     """Return True if the run has finished its task; False where it was killed before its summary named one."""
     task = summary.get("task")
-    return task is not None and summary.get(LAST_PART[task]) is not None
+    unread = summary.get("readings") == {}  # begun and not finished; None where there are none
+    return task is not None and summary.get(LAST_PART[task]) is not None and not unread
