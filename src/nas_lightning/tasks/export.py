@@ -7,8 +7,8 @@ from rich.markup import escape
 from nas_lightning.analyses.base import show_table
 from nas_lightning.config.schema import RootConfig
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.deployment import write_export
-from nas_lightning.deployment.exporting import INSTALL_ONNX, onnx_is_wanted
+from nas_lightning.deployment import TrainedNetwork, write_export
+from nas_lightning.deployment.onnx_files import INSTALL_ONNX, onnx_is_wanted
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.one_shot import print_line
 from nas_lightning.tasks.trained import refuse_run, trained_network
@@ -37,7 +37,19 @@ def run_export(config: RootConfig, folder: RunFolder) -> dict[str, Any]:
         ("file", "largest difference"),
         [(name, f"{difference:.1e}") for name, difference in differences.items()],
     )
-    if not onnx and wanted is None:
-        print_line(escape(f"export.onnx=null: no network.onnx, its packages are not installed; {INSTALL_ONNX}"))
-    print_line(escape(f"written: {folder} (python {folder}/load.py shows how to load it)"))
+    for line in _notes(trained, onnx, wanted, folder):
+        print_line(escape(line))
     return made
+
+
+def _notes(trained: TrainedNetwork, onnx: bool, wanted: bool | None, folder: RunFolder) -> list[str]:
+    """Return lines about the files that are missing, and about the scripts."""
+    lines = []
+    if not onnx and wanted is None:
+        lines = [f"export.onnx=null: no network.onnx and no predict.py, their packages are missing; {INSTALL_ONNX}"]
+    if onnx and trained.preprocessing is None:
+        lines = ["no predict.py: the transforms of your own data module are not known here"]
+    lines.append(f"written: {folder} (python {folder}/load.py shows how to load it in PyTorch)")
+    if onnx and trained.preprocessing is not None:
+        lines.append(f"label photos without PyTorch: python {folder}/predict.py PHOTO (onnxruntime, numpy, pillow)")
+    return lines
