@@ -11,60 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import nas_lightning as nl
+from exported import CLASSES, describe, export
 from nas_lightning.data.listing import EXTENSIONS, JUNK
 from nas_lightning.data.preprocessing import Preprocessing
-from nas_lightning.deployment import predict, write_export
+from nas_lightning.deployment import predict
 from nas_lightning.deployment.onnx_files import ONNX_PACKAGES
 
 pytestmark = pytest.mark.xdist_group("predict_script")  # in one worker, which makes the exports once
-CLASSES = ("cat", "a dog", "fünf, 5", "x")
 RULES = {
     "photos": Preprocessing(3, 16, 18, True, 4095.0, 40),
     "published": Preprocessing(3, 16, 21),
     "grey": Preprocessing(1, 8, 8, background=90),
     "stretched": Preprocessing(1, 8, (8, 8), white=300.0),
 }
-
-
-def describe(preprocessing, channels=None):
-    if preprocessing is not None:
-        channels = preprocessing.in_channels
-    return nl.TrainedNetwork(
-        space={"_target_": "nas_lightning.spaces.NasBench201Space"},
-        genotype=nl.Genotype.from_arch_str(
-            "|nor_conv_3x3~0|+|avg_pool_3x3~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|nor_conv_3x3~2|"
-        ).to_dict(),
-        num_classes=len(CLASSES),
-        in_channels=channels,
-        image_size=16 if preprocessing is None else preprocessing.size,
-        init_channels=4,
-        layers=1,
-        stem="cifar",
-        class_names=CLASSES,
-        mean=(0.4, 0.5, 0.45)[:channels],
-        std=(0.2, 0.25, 0.3)[:channels],
-        preprocessing=preprocessing,
-        data="made up",
-    )
-
-
-def export(folder, preprocessing, channels=3, onnx=True):
-    """A network of random weights whose classes differ from image to image."""
-    trained = describe(preprocessing, channels)
-    torch.manual_seed(0)
-    network = trained.build().eval()
-    # Few channels average most of an image away; without a scale all images would have nearly the same probabilities.
-    images = torch.randn(64, trained.in_channels, trained.image_size, trained.image_size)
-    with torch.no_grad():
-        logits = network(images)
-        network.classifier.weight *= 1 / logits.std(0).mean()
-        network.classifier.bias -= network(images).mean(0)
-    write_export(trained, network, folder, onnx)
-    return folder
 
 
 @pytest.fixture(scope="module")

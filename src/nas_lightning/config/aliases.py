@@ -27,6 +27,7 @@ LATER_KEYS: dict[str, Any] = {
     "data.skip_unreadable": False,
     "data.split_folders": True,
     "data.white": None,
+    "export.int8": False,
     "hypergradient.virtual_step": "as_weights",
     "relaxation.anchor_over": "kept",
     "relaxation.end_reached": "in_last",

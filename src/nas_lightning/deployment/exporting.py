@@ -13,15 +13,21 @@ from torch import Tensor, nn
 from nas_lightning.core.errors import NasLightningError
 from nas_lightning.core.functional import plain_autograd
 from nas_lightning.deployment.description import TrainedNetwork
+from nas_lightning.deployment.latency import cpu_name, median_milliseconds
 from nas_lightning.deployment.onnx_files import BATCH_AXIS, OnnxNetwork, write_onnx
+from nas_lightning.deployment.quantising import LabelledSamples, accuracies, write_int8
 from nas_lightning.runs import documents, layout
 from nas_lightning.runs.files import replacing, write_text
 
 WEIGHTS, PROGRAM, ONNX = "weights.pt", "network.pt2", "network.onnx"
+INT8 = "network.int8.onnx"
 TRACED, CHECKED = 2, (1, 5)
 """Batch size of the traced batch, and of the compared ones: others, so that a fixed size is noticed."""
 TOLERANCE = 1e-4
 """Largest difference that is taken for rounding, relative to the largest output (at least 1)."""
+
+Networks = dict[str, Callable[[Tensor], Tensor]]
+"""Exported networks by the names of their files: images [B, C, S, S] → logits [B, K]."""
 
 
 def write_export(
@@ -31,6 +37,7 @@ def write_export(
     onnx: bool,
     about: Mapping[str, Any] | None = None,
     trusted: Sequence[str] = (),
+    samples: LabelledSamples | None = None,
 ) -> dict[str, Any]:
     """Write network.pt2, weights.pt, network.json, load.py, with ONNX network.onnx and predict.py; last export.json.
 
@@ -43,44 +50,74 @@ def write_export(
         onnx: Also write network.onnx and predict.py.
         about: Further entries of export.json.
         trusted: Further packages from which the space may come.
+        samples: Images to quantise with; with them, and with ONNX, also write network.int8.onnx.
 
     Returns:
-        The content of export.json: shapes, and the largest difference of the outputs of each file.
+        The content of export.json: shapes, and of each file its size, its latency, and the largest difference of its
+        outputs; with `samples` the accuracy before and after quantisation.
 
     Raises:
         NasLightningError: The outputs of a file differ from those of the network.
         OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    deployed = trained.normalising(network).eval()
+    deployed, threads = trained.normalising(network).eval(), torch.get_num_threads()
     _write_plain(trained, network, folder)
     program = _traced(deployed, _images(trained, TRACED))
     with replacing(folder / PROGRAM) as file:
         torch.export.save(program, file)
-    made: dict[str, Callable[[Tensor], Tensor]] = {
+    made: Networks = {
         WEIGHTS: _from_weights(trained, folder, trusted),
         PROGRAM: torch.export.load(folder / PROGRAM).module(),
     }
     if onnx:
         write_onnx(program, folder / ONNX, trained)
-        made[ONNX] = OnnxNetwork(folder / ONNX)
+        made[ONNX] = OnnxNetwork(folder / ONNX, threads)
         if trained.preprocessing is not None:
             _copy("predict.py", folder)
     differences = {name: _compared(name, found, deployed, trained) for name, found in made.items()}
-    size = trained.image_size
     summary = {
         **(about or {}),
-        "input": {
-            "name": "images",
-            "shape": [BATCH_AXIS, trained.in_channels, size, size],
-            "range": "0 to 1" if trained.mean is not None else "as the user's own data module normalises",
-        },
-        "output": {"name": "logits", "shape": [BATCH_AXIS, trained.num_classes]},
+        **_ports(trained),
         "checked_batch_sizes": list(CHECKED),
         "largest_difference": differences,
     }
+    if onnx and samples is not None:
+        write_int8(folder / ONNX, folder / INT8, samples.calibration)
+        made[INT8] = OnnxNetwork(folder / INT8, threads)
+        summary |= _accuracy({name: made[name] for name in (ONNX, INT8)}, samples)
+    summary |= _cost(made, folder, trained, threads)
     documents.write_json(folder / "export.json", summary)
     return summary
+
+
+def _accuracy(networks: Networks, samples: LabelledSamples) -> dict[str, Any]:
+    """Measure accuracies on the test images."""
+    found, number = accuracies(networks, samples.test)
+    return {
+        "accuracy": {"unit": "%", "test_images": number, "files": found},
+        "calibration_images": len(samples.calibration),
+    }
+
+
+def _cost(networks: Networks, folder: Path, trained: TrainedNetwork, threads: int) -> dict[str, Any]:
+    """Measure sizes and latencies; weights alone compute nothing."""
+    images = _images(trained, 1)
+    times = {name: median_milliseconds(network, images) for name, network in networks.items() if name != WEIGHTS}
+    return {
+        "bytes": {name: (folder / name).stat().st_size for name in networks},
+        "latency": {"unit": "ms, median", "batch": 1, "threads": threads, "cpu": cpu_name(), "files": times},
+    }
+
+
+def _ports(trained: TrainedNetwork) -> dict[str, Any]:
+    """Describe input and output of the program and of ONNX."""
+    side = trained.image_size
+    values = "0 to 1" if trained.mean is not None else "as the user's own data module normalises"
+    return {
+        "input": {"name": "images", "shape": [BATCH_AXIS, trained.in_channels, side, side], "range": values},
+        "output": {"name": "logits", "shape": [BATCH_AXIS, trained.num_classes]},
+    }
 
 
 def _write_plain(trained: TrainedNetwork, network: nn.Module, folder: Path) -> None:
