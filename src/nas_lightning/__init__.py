@@ -19,7 +19,9 @@ if TYPE_CHECKING:
         evaluate,
         export,
         landscape,
+        plan,
         predict,
+        report,
         resume,
         search,
         select,
@@ -54,7 +56,9 @@ __all__ = [
     "genotype",
     "hypergradients",
     "landscape",
+    "plan",
     "predict",
+    "report",
     "resume",
     "search",
     "select",
@@ -64,7 +68,7 @@ __all__ = [
 _HOMES = {
     "api": (
         *("EvaluationResult", "SearchResult", "analyse", "build_space", "evaluate"),
-        *("export", "landscape", "predict", "resume", "search", "select"),
+        *("export", "landscape", "plan", "predict", "report", "resume", "search", "select"),
     ),
     "config.compose": ("compose",),
     "core.errors": ("ConfigError", "DataError", "GenotypeError", "NasLightningError"),
