@@ -6,7 +6,7 @@ FROM python:3.12-slim
 
 RUN apt-get update && apt-get install -y --no-install-recommends git && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home runner && mkdir /work && chown runner /work
-COPY pyproject.toml README.md LICENSE /src/
+COPY pyproject.toml README.md LICENSE NOTICE /src/
 COPY conf /src/conf
 COPY src /src/src
 # EXTRAS: any of those in pyproject.toml, for instance sweeps,mlflow

@@ -7,9 +7,9 @@
     search       the published search of 50 epochs in the DARTS space, with validation and curvature, by graphs
     methods      methods in NAS-Bench-201 at its published size, each cell looked up in the table
 
-`python -m benchmarks.gpu --images cifar10.npz --table TABLE.csv --minutes 25` writes a log and numbers of each part to
+`python -m benchmarks.gpu --images cifar10.npz --minutes 25` writes a log and numbers of each part to
 `--folder`. What has ended well is skipped, searches are resumed, and nothing is begun after the minutes are over.
-IMAGES.npz: the training images of CIFAR-10 (`data=arrays`); TABLE.csv: `task=convert convert=nasbench201`.
+IMAGES.npz: the training images of CIFAR-10 (`data=arrays`).
 """
 
 import argparse
@@ -91,7 +91,7 @@ def main(words: Sequence[str]) -> int:
         prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=Path, help="training images as one .npz file, for search and methods")
-    parser.add_argument("--table", type=Path, help="accuracies of all cells of NAS-Bench-201, for methods")
+    parser.add_argument("--table", type=Path, help="accuracies of NAS-Bench-201 (default: the package's)")
     parser.add_argument("--folder", type=Path, default=Path("outputs/gpu"), help="where all of it goes")
     parser.add_argument("--minutes", type=float, default=25.0, help="time for all of it (default: %(default)s)")
     parser.add_argument("--device", default="cuda", help="of the benchmarks (default: %(default)s)")
@@ -100,10 +100,11 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--sizes", type=shlex.split, default=[], help="further words for steps and busy, in quotes")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what is run (default: all)")
     options = parser.parse_args(words)
-    for name, parts in (("images", {"search", "methods"}), ("table", {"methods"})):
-        file = getattr(options, name)
-        if parts & set(options.parts) and (file is None or not file.is_file()):
-            parser.error(f"--{name} {file}: no such file; {' and '.join(sorted(parts & set(options.parts)))} need it")
+    needing = sorted({"search", "methods"} & set(options.parts))
+    if needing and (options.images is None or not options.images.is_file()):
+        parser.error(f"--images {options.images}: no such file; {' and '.join(needing)} need it")
+    if options.table is not None and not options.table.is_file():
+        parser.error(f"--table {options.table}: no such file")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error(f"--device {options.device}: there is no such GPU here")
     session = Session(options.folder.resolve(), 60 * options.minutes)
@@ -127,7 +128,8 @@ def main(words: Sequence[str]) -> int:
     if "search" in options.parts:
         session.search("search-darts", ["task=search", "method=darts", "space=darts", "search.epochs=50", *images])
     if "methods" in options.parts:
-        table = ["evaluation=tabular", f"evaluation.path={Path(options.table).resolve()}", "evaluation.dataset=cifar10"]
+        table = ["evaluation=tabular", "evaluation.dataset=cifar10"]
+        table += [] if options.table is None else [f"evaluation.path={options.table.resolve()}"]
         for seed in SEEDS:
             for method in METHODS:
                 chosen = ["experiment=nasbench201_benchmark", f"method={method}", f"seed={seed}"]

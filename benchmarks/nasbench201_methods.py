@@ -1,9 +1,9 @@
 """Every method in a reduced NAS-Bench-201 supernet, its cell looked up in the table: the runs behind docs/results.md.
 
-`python -m benchmarks.nasbench201_methods --data IMAGES.npz --table TABLE.csv --jobs 2` runs what is not finished yet
-and goes on where a run was cut off; `python run.py task=report runs='outputs/nasbench201_methods/**'` makes the table.
-IMAGES.npz: 2,000 training images of CIFAR-10 (`data=arrays`); TABLE.csv: `task=convert convert=nasbench201`. A minute
-or two of one core a run.
+`python -m benchmarks.nasbench201_methods --data IMAGES.npz --jobs 2` runs what is not finished yet and goes on where a
+run was cut off; `python run.py task=report runs='outputs/nasbench201_methods/**'` makes the table. IMAGES.npz: 2,000
+training images of CIFAR-10 (`data=arrays`). The cells are looked up in the table that comes with the package, or in
+another (`--table`). A minute or two of one core a run.
 """
 
 import argparse
@@ -43,11 +43,11 @@ METHODS: dict[str, list[str]] = {
 """The methods and what of their schedules is cut to 16 epochs in the published proportions."""
 
 
-def members(data: Path, table: Path) -> list[tuple[str, list[str]]]:
+def members(data: Path, table: Path | None) -> list[tuple[str, list[str]]]:
     """Folder and overrides of each run, one seed of all methods after the other, the slowest last."""
     shared = ["experiment=nasbench201_reduced", "data=arrays", f"data.path={data.resolve()}", "data.image_size=16"]
     shared += [
-        f"evaluation.path={table.resolve()}",
+        *([] if table is None else [f"evaluation.path={table.resolve()}"]),
         "evaluation.dataset=cifar10",
         "callbacks.curvature.interval=15",
         "trainer.limit_val_batches=4",
@@ -60,7 +60,7 @@ def members(data: Path, table: Path) -> list[tuple[str, list[str]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="images as one .npz file")
-    parser.add_argument("--table", type=Path, required=True, help="accuracies of all cells")
+    parser.add_argument("--table", type=Path, help="accuracies of all cells (default: those of the package)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; each takes one core")
     parser.add_argument("--folder", type=Path, default=Path("outputs/nasbench201_methods"), help="where the runs are")
     arguments = parser.parse_args()

@@ -58,7 +58,6 @@ ELSEWHERE = {
     "loggers/tensorboard": "cli/test_app.py",
     "planning/output": "planning/test_planning.py",
     "reports/landscape": "analyses/test_landscape_task.py",
-    "reports/outcome": "reports/test_report_page.py",
     "reports/runs": "reports/test_report_tables.py",
     "runs/documents": "runs/test_faults.py",
     "runs/files": "runs/test_faults.py",

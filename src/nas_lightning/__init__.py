@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         select,
     )
     from nas_lightning.config.compose import compose
+    from nas_lightning.config.options import list_options
     from nas_lightning.core.errors import ConfigError, DataError, GenotypeError, NasLightningError
     from nas_lightning.core.functional import count_parameters
     from nas_lightning.curvature import EigenvalueStopping
@@ -56,6 +57,7 @@ __all__ = [
     "genotype",
     "hypergradients",
     "landscape",
+    "list_options",
     "plan",
     "predict",
     "report",
@@ -71,6 +73,7 @@ _HOMES = {
         *("export", "landscape", "plan", "predict", "report", "resume", "search", "select"),
     ),
     "config.compose": ("compose",),
+    "config.options": ("list_options",),
     "core.errors": ("ConfigError", "DataError", "GenotypeError", "NasLightningError"),
     "core.functional": ("count_parameters",),
     "curvature": ("EigenvalueStopping",),

@@ -273,12 +273,11 @@ def plan(cfg: Config | str | Sequence[str], run_dir: str | Path | None = None) -
         ConfigError: A run is not valid, cannot be planned or does not fit the memory.
         Interrupted: A signal stopped the measurement.
     """
+    folder = None if run_dir is None else Path(run_dir)
     with quietly(), forgiving_output():
         if isinstance(cfg, Mapping | DictConfig):
-            plain: Mapping[str, Any] = as_dict(cfg) if isinstance(cfg, DictConfig) else cfg
-            return plan_run(plain, None if run_dir is None else Path(run_dir))
-        words = [cfg] if isinstance(cfg, str) else list(cfg)
-        return run_plan([*words, *([] if run_dir is None else [f"hydra.run.dir={run_dir}"])])
+            return plan_run(as_dict(cfg) if isinstance(cfg, DictConfig) else cfg, folder)
+        return run_plan([cfg] if isinstance(cfg, str) else list(cfg), folder)
 
 
 @contextmanager

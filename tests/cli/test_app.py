@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 import nas_lightning as nl
 from commands import _logging_as_found, run  # noqa: F401 - a fixture
+from followed import advised
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,6 +105,25 @@ def test_pipeline_leaves_a_complete_run_folder(tiny, capsys):
     ):
         assert words in out.replace("\n", "")
     assert "Traceback" not in (folder / "run.log").read_text()
+    assert out.splitlines()[-2:] == [f"run folder: {folder}", f"  export its network: task=export run={folder}"]
+
+
+def test_a_search_alone_names_the_command_that_trains_its_genotype(tiny, capsys):
+    code, out, _ = run([*tiny, "task=search", "hydra.run.dir=my run"], capsys)
+    assert code == 0
+    before, _, advice = out.splitlines()[-1].partition(" the same command with ")
+    assert before == "  train its genotype:"
+    code, out, err = run([*tiny, *shlex.split(advice)], capsys)
+    assert code == 0, err
+    found = json.loads((only_run() / "summary.json").read_text())
+    assert found["genotype"] == json.loads(Path("my run/genotype.json").read_text())
+    assert found["evaluation"]["epochs"] == 2
+    code, _, err = run(["resume=my run", "evaluation.epochs=3"], capsys)
+    assert code == 2
+    assert "with evaluation.epochs=3; to train its genotype again, also task=evaluate genotype=FOLDER" in err
+    again = [*tiny, "evaluation.epochs=3", "task=evaluate", "genotype=my run", "hydra.run.dir=again"]
+    assert run(again, capsys)[0] == 0
+    assert json.loads(Path("again/summary.json").read_text())["evaluation"]["epochs"] == 3
 
 
 def test_parameters_and_accuracy_are_those_of_the_network(tiny, capsys):
@@ -289,7 +310,7 @@ def test_help_and_list_name_everything(words, capsys, tmp_path, monkeypatch):
     assert code == 0
     for word in ("darts_nonone", "unrolled_exact", "imagenet_mobile", "image_folder", "python run.py"):
         assert word in out
-    begins = {line.split()[0] for line in out.splitlines() if line[:1].strip()}
+    begins = {line.split()[0].rstrip(":") for line in out.splitlines() if line[:1].strip()}
     assert {"method", "data", "protocol"} <= begins
     assert not begins & {"hydra", "when", "method_data", "method_scale", "space_data", "paper_data"}
     assert "_loader" not in out
@@ -319,7 +340,8 @@ def test_ctrl_c(tiny, tmp_path, times):
         time.sleep(0.01)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "resume=mine" in err if times == 1 else "stopped at once" in err
+    assert advised(err.strip().splitlines()[-1]) == ["resume=mine"]
+    assert ("stopped at once" in err) == (times == 2)
     assert not (tmp_path / "mine" / "genotype.json").exists()
 
 
@@ -392,11 +414,26 @@ def test_a_diverged_search_stops_with_one_line(tiny, capsys):
 
 
 def test_time_limit_leaves_a_run_to_resume(tiny, capsys):
-    words = ["search.epochs=500", "trainer.max_time=00:00:00:02", "hydra.run.dir=mine"]
+    words = ["search.epochs=500", "trainer.max_time=00:00:02", "hydra.run.dir=mine"]
     code, _, err = run([*tiny, *words], capsys)
     assert code == 130
     assert "resume=mine" in err
     assert json.loads(Path("mine/summary.json").read_text())["search"] is None
+
+
+def test_a_number_is_no_duration(capsys):
+    code, _, err = run(["trainer.max_time=1"], capsys)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "trainer.max_time=1: " in err
+    assert "00:12:00:00" in err
+
+
+def test_a_run_that_saved_nothing_says_so(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "run.log").write_text("begun\n")
+    code, _, err = run([f"resume={tmp_path / 'mine'}"], capsys)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "was stopped before it had saved anything; repeat its command" in err
 
 
 def test_epochs_without_validation_have_no_validation_metrics(tiny, capsys):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from nas_lightning.core.memory import LiveBytes, free_bytes
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.memory import GIB, Demand, LiveBytes, free_bytes
 
 CPU = torch.device("cpu")
 KIB = 1024
@@ -64,3 +65,28 @@ def test_free_bytes(tmp_path, files, expected):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     assert free_bytes(CPU, tmp_path) == expected
+
+
+def test_a_limit_of_any_group_above_the_process_counts(tmp_path):
+    files = {
+        "proc/meminfo": "MemAvailable: 209715200 kB\n",
+        "proc/self/cgroup": "0::/system.slice/job_7/step\n",
+        "sys/fs/cgroup/system.slice/job_7/memory.max": "8000\n",
+        "sys/fs/cgroup/system.slice/job_7/memory.current": "3000\n",
+        "sys/fs/cgroup/system.slice/job_7/step/memory.max": "max\n",
+        "sys/fs/cgroup/system.slice/job_7/step/memory.current": "2000\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert free_bytes(CPU, tmp_path) == 5000
+
+
+def test_the_named_number_of_images_fits():
+    """Weights do not shrink with the images."""
+    demand = Demand("search step", 10 * GIB, "search.batch_size", 64, fixed=2 * GIB)
+    with pytest.raises(ConfigError, match=r"use search\.batch_size=20$"):
+        demand.check(5 * GIB)
+    assert Demand("search step", int(2 * GIB + 8 * GIB * 20 / 64), "search.batch_size", 20).fits(5 * GIB)
+    with pytest.raises(ConfigError, match=r"use smaller images or fewer channels or less=true$"):
+        Demand("search step", 10 * GIB, "search.batch_size", 64, fixed=9 * GIB, instead="less=true").check(5 * GIB)

@@ -146,3 +146,13 @@ def test_a_deep_net_keeps_the_images_between_its_blocks():
         return live.peak
 
     assert peak(True) < peak(False) / 5
+
+
+def test_weights_that_changed_since_are_refused():
+    _, net = nets()
+    with draws.keyed(3, 1, "weights"):
+        loss = net(images(), torch.tensor(0.7))
+    with torch.no_grad():
+        net.blocks[0].first.weight.mul_(3)
+    with pytest.raises(RuntimeError, match="weights have changed"):
+        loss.backward()

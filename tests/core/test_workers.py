@@ -50,3 +50,10 @@ def test_a_worker_that_cannot_hand_over_a_batch():
     assert cannot_hand_over(RuntimeError(full)) == NO_ROOM
     assert cannot_hand_over(OSError(errno.EMFILE, "Too many open files")) == NO_FILES
     assert cannot_hand_over(TypeError("cannot pickle 'generator' object")) is None
+
+
+def test_errors_that_refer_to_each_other_come_to_an_end():
+    first, second = RuntimeError("one"), RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    first.__cause__, second.__cause__ = second, first
+    assert "SIGKILL" in reason_of_end(first)
+    assert reason_of_end(RuntimeError("one")) is None

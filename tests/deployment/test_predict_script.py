@@ -70,6 +70,7 @@ def odd_images(tmp_path_factory):
     Image.fromarray(noise(23, 31, high=300, dtype=np.uint16)).save(folder / "sixteen.png")
     Image.fromarray(noise(40, 31, high=300, dtype=np.uint16)).save(folder / "sixteen clear.png", transparency=37)
     Image.fromarray(noise(23, 31, high=60000, dtype=np.uint16)).save(folder / "beyond white.png")
+    Image.fromarray(noise(23, 31, high=2, dtype=np.uint16)).save(folder / "black.png")
     Image.fromarray(noise(23, 31).astype(np.float32) / 255).save(folder / "real.TIFF")
     Image.fromarray(noise(30, 20, 4)).save(folder / "rgba.png")
     Image.fromarray(noise(30, 20, 2)).save(folder / "la.png")
@@ -110,7 +111,7 @@ def test_labels_and_probabilities_are_those_of_the_task(name, exports, blocked, 
         table = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == [row["path"] for row in table]
     assert list(rows[0]) == list(table[0])
-    assert len(rows) == 17
+    assert len(rows) == 18
     for row, found in zip(rows, expected, strict=True):
         assert bool(row["error"]) == bool(found.error), row
         if found.error:
@@ -120,10 +121,15 @@ def test_labels_and_probabilities_are_those_of_the_task(name, exports, blocked, 
         values = [float(row[f"probability{suffix}"]) for suffix in suffixes]
         np.testing.assert_allclose(values, found.probabilities, atol=1e-5, rtol=0, err_msg=row["path"])
     broken = sorted(Path(row["path"]).name for row in rows if row["error"])
-    too_deep = {"photos": ["beyond white.png"], "stretched": ["beyond white.png"]}.get(name, [])
-    assert broken == sorted(["broken.png", *too_deep])
+    off_scale = {
+        "photos": ["beyond white.png", "black.png", "real.TIFF"],
+        "published": ["black.png"],
+        "grey": ["black.png"],
+        "stretched": ["beyond white.png"],
+    }
+    assert broken == sorted(["broken.png", *off_scale[name]])
     assert ended.returncode == 1
-    assert ended.stderr == f"predict.py: {len(broken)} of 17 cannot be read; see the column error\n"
+    assert ended.stderr == f"predict.py: {len(broken)} of 18 cannot be read; see the column error\n"
     # The test notices other pixels: images differ by far more than the tolerance.
     first = np.array([found.probabilities[0] for found in expected if not found.error])
     assert np.abs(first[:, None] - first).max() > 0.05

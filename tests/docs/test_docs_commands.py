@@ -22,6 +22,7 @@ import pytest
 
 import nas_lightning as nl
 from documents import PAGES, ROOT, blocks, commands, commands_in, shell_lines, write_files
+from nas_lightning.cli.listing import listed
 from nas_lightning.cli.main import parse
 from nas_lightning.config import compose as composing
 from nas_lightning.config.overriding import key_of
@@ -95,7 +96,10 @@ def check(words, config_dir):
     register_resolvers()
     arguments = parse(filled_in(words))
     resumed = [word for word in arguments.overrides if word.startswith("resume=")]
-    if arguments.help or "task=list" in arguments.overrides:
+    if arguments.help:
+        return
+    if "task=list" in arguments.overrides:
+        listed([word for word in arguments.overrides if word != "task=list"], arguments.config_dir and config_dir)
         return
     if resumed:
         assert not arguments.multirun
@@ -140,6 +144,7 @@ def test_every_command_is_one_of_the_program(command, mine):
     [
         ("python run.py search.epohcs=3", "did you mean search.epochs"),
         ("nas-lightning method=dart", "nearest: darts"),
+        ("nas-lightning task=list method=dart", "nearest: darts"),
         ("python run.py -m seed=0,x", "seed=x"),
         ("python run.py task=export run=F space=s2", "space=s2: task=export uses"),
         ("python run.py resume=F seed=1", "seed=1: a resumed run keeps"),

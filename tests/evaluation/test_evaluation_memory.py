@@ -54,18 +54,20 @@ def test_weights_gradients_and_momenta_are_part_of_it():
 def test_what_does_not_fit_is_refused_with_what_does(monkeypatch, caplog):
     bench = bench_of("evaluation.batch_size=32")
     needed = memory.demand_of_training(bench.evaluator, network_of(bench), bench).peak
-    monkeypatch.setattr(memory, "free_bytes", lambda device: needed // 2)
-    refusal = r"^evaluation\.batch_size=32: a training step needs .* use evaluation\.batch_size=14$"
+    monkeypatch.setattr(memory, "free_for", lambda bench: needed // 2)
+    refusal = r"^evaluation\.batch_size=32: a training step needs .* use evaluation\.batch_size=1\d$"
     with pytest.raises(ConfigError, match=refusal):
         memory.check_memory(bench.evaluator, lambda: network_of(bench), bench)
-    monkeypatch.setattr(memory, "free_bytes", lambda device: int(1.2 * needed))
+    monkeypatch.setattr(memory, "free_for", lambda bench: int(1.2 * needed))
     memory.check_memory(bench.evaluator, lambda: network_of(bench), bench, found=False)
-    assert "predicted for a random genotype, 32 px, batch 32, 8 channels, 3 cells" in caplog.text
+    assert (
+        "training step of a random genotype 0.1 GiB, predicted for 32 px, batch 32, 8 channels, 3 cells" in caplog.text
+    )
 
 
 def test_a_small_training_is_not_predicted(monkeypatch):
     bench = bench_of("evaluation.batch_size=2")
-    monkeypatch.setattr(memory, "free_bytes", lambda device: 2**34)
+    monkeypatch.setattr(memory, "free_for", lambda bench: 2**34)
     memory.check_memory(bench.evaluator, lambda: pytest.fail("a network was built"), bench)
 
 

@@ -3,6 +3,7 @@
 import ast
 import csv
 import json
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,8 @@ from cases import build_space
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.evaluation import Tabular
 from nas_lightning.evaluation.reliability import reliability
-from nas_lightning.evaluation.table import SHIPPED, load
+from nas_lightning.evaluation.shipped import SHIPPED
+from nas_lightning.evaluation.table import load
 from nas_lightning.objectives import Classification
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces import NasBench201Space, genotype
@@ -55,10 +57,16 @@ def test_the_section_of_the_summary(path, tmp_path):
     macs = found.pop("macs")
     assert found == {
         "recipe": "tabular",
+        "table": path,
         "dataset": "cifar10",
         "test_accuracy": 94.3633,
         "test_error": 5.6367,
         "regret": 0.0,
+        "rank": 1,
+        "rank_of": 2,
+        "random_search_accuracy": 94.3633,  # of the only one that is validated
+        "random_search_draws": 1,
+        "random_search_chosen_by": "cifar10_valid_200",
         "val_accuracy": 91.55,
         "best_epoch_accuracy": None,
         "params": 1_288_506,
@@ -116,17 +124,18 @@ def test_trajectory(path, tmp_path):
     Tabular(path)(SKIP, bench)
     with (bench.folder.path / "trajectory.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    columns = ["test_accuracy", "regret", "val_error", "arch_str"]
+    columns = ["test_accuracy", "regret", "rank", "val_error", "arch_str"]
     assert list(rows[0]) == ["epoch", "search_epoch", "attempt", *columns]
     assert [tuple(row[name] for name in ["epoch", *columns]) for row in rows] == [
-        ("-1", "94.3633", "0.0", "", BEST.arch_str),
-        ("0", "94.3633", "0.0", "57.5", BEST.arch_str),
-        ("1", "54.2967", "40.0666", "", SKIP.arch_str),  # not validated after this epoch
-        ("2", "", "", "30.25", NONE.arch_str),  # an empty cell of the table
+        ("-1", "94.3633", "0.0", "1", "", BEST.arch_str),
+        ("0", "94.3633", "0.0", "1", "57.5", BEST.arch_str),
+        ("1", "54.2967", "40.0666", "2", "", SKIP.arch_str),  # not validated after this epoch
+        ("2", "", "", "", "30.25", NONE.arch_str),  # an empty cell of the table
     ]
     svg = (bench.folder.plots / "trajectory.svg").read_text()
     words = ("test accuracy (%)", "regret (percentage points)", "validation error (%)", "epochs of the search")
-    for text in (*words, "best in the table: 94.36 %", "selected: 54.30 %"):
+    lines = ("best in the table: 94.36 %", "selected: 54.30 %", "random search, best of 1: 94.36 % expected")
+    for text in (*words, *lines):
         assert text in svg
 
 
@@ -205,12 +214,75 @@ def test_the_table_that_comes_with_the_package(tmp_path):
     found = evaluator(architecture(space, worst), bench)
     assert found["regret"] == pytest.approx(means.max() - means.min(), abs=1e-4)
     assert found["test_accuracy"] == means[worst]
+    assert (found["rank"], found["rank_of"]) == (1 + sum(means > means[worst]), 81)
+    assert found["random_search_chosen_by"] == "digits_test_8"  # it has no validation accuracies
+    unnamed = Tabular()
+    unnamed.check(bench)
+    assert unnamed(architecture(space, worst), bench)["table"] == "s5_digits"
+
+
+@pytest.mark.parametrize(
+    ("data", "accuracies", "params"),
+    [
+        ("cifar10", (54.2967, 94.3633), (73_306, 1_288_506)),
+        ("cifar100", (15.6067, 73.5133), (73_306 + 90 * 65, 1_288_506 + 90 * 65)),
+        ("imagenet16_120", (16.3222, 46.3444), (73_306 + 110 * 65, 1_288_506 + 110 * 65)),
+    ],
+)
+def test_nasbench201_without_a_file(data, accuracies, params, tmp_path, caplog):
+    """Published accuracies, for instance of DARTS and DrNAS in the tables of DrNAS (ICLR 2021)."""
+    evaluator, bench = Tabular(), bench_of(tmp_path, data)
+    evaluator.check(bench)
+    with caplog.at_level(logging.INFO, "nas_lightning"):
+        found = [evaluator(one, bench) for one in (SKIP, BEST)]
+    assert tuple(one["test_accuracy"] for one in found) == accuracies
+    assert tuple(one["params"] for one in found) == params
+    assert {(one["table"], one["rank_of"], one["epochs"]) for one in found} == {("nasbench201", 15_625, 200)}
+    assert "looked up in the table nasbench201" in caplog.text
+    column = f"{load('nasbench201').contents.datasets[data].column}_test_200"
+    every = sorted(load("nasbench201").columns[column].tolist(), reverse=True)
+    assert [one["rank"] for one in found] == [every.index(accuracy) + 1 for accuracy in accuracies]
+    assert [one["regret"] for one in found] == [round(every[0] - accuracy, 4) for accuracy in accuracies]
+
+
+def test_random_search_beside_it(tmp_path):
+    """Ten draws by default, as with replacement to 0.03 points; one draw is the mean of the table."""
+    bench = bench_of(tmp_path)
+    found = Tabular()(BEST, bench)
+    assert found["random_search_draws"] == 10
+    assert found["random_search_chosen_by"] == "cifar10_valid_12"
+    assert found["random_search_accuracy"] == pytest.approx(92.578, abs=0.03)
+    assert Tabular(draws=1)(BEST, bench)["random_search_accuracy"] == pytest.approx(87.063, abs=1e-3)
+    brief = Tabular(epochs=12)(BEST, bench)
+    assert (brief["epochs"], brief["random_search_chosen_by"]) == (12, "cifar10_valid_12")
+    every = Tabular(draws=15_625)(BEST, bench)
+    assert every["random_search_accuracy"] == 94.3733  # that of the best validation accuracy
+    with pytest.raises(ConfigError, match=r"evaluation\.draws=0: .*use evaluation\.draws=10"):
+        Tabular(draws=0)
+
+
+def test_a_table_of_the_users_own_takes_precedence(path, tmp_path):
+    Path(path).write_text(TEXT.replace("94.3633", "90.5"))
+    found = Tabular(path)(BEST, bench_of(tmp_path))
+    assert (found["table"], found["test_accuracy"]) == (path, 90.5)
+
+
+def test_a_numbered_table_that_lacks_rows(tmp_path):
+    file = tmp_path / "short.csv"
+    file.write_text("# space: nasbench201\n# numbered: true\ncifar10_test_200\n90\n91\n")
+    with pytest.raises(ConfigError, match=r"is numbered and has 2 rows, not all 15625 architectures"):
+        load(str(file))
+    with pytest.raises(ConfigError, match=r"has no column name, only cifar10_test_200"):
+        load(str(file), "name")
 
 
 def refusals(path, tmp_path):
     balanced = Classification(metric="balanced_accuracy")
     return {
-        "no table": (lambda: Tabular().check(bench_of(tmp_path)), r"evaluation\.path=null"),
+        "no table": (
+            lambda: Tabular().check(bench_of(tmp_path, space=build_space("s3"))),
+            r"evaluation\.path=null: no table comes with the package for this space, only for nasbench201, s5; ",
+        ),
         "other data": (
             lambda: Tabular(path).check(bench_of(tmp_path, "digits")),
             r"evaluation\.dataset=null: .*data=digits; .*evaluation\.dataset=cifar10",
@@ -278,6 +350,10 @@ def test_a_search_that_is_looked_up(tiny, path):
     found = nl.evaluate(config, genotype=BEST.arch_str)
     assert found.test_accuracy == 94.3633
     assert found.summary["evaluation"]["recipe"] == "tabular"
+    assert found.summary["evaluation"]["table"] == str(path)
+    words = [word for word in words if not word.startswith("evaluation.path=")]
+    shipped = nl.evaluate(nl.compose(words), genotype=BEST.arch_str).summary["evaluation"]
+    assert (shipped["table"], shipped["rank_of"], shipped["random_search_draws"]) == ("nasbench201", 15_625, 10)
     saved = json.loads((found.run_dir / "genotype.json").read_text())
     assert saved["arch_str"] == BEST.arch_str
     with pytest.raises(nl.ConfigError, match="does not belong to space 'nasbench201'"):

@@ -124,14 +124,22 @@ def test_a_plan_is_told_and_nothing_is_written(tiny, capsys):
     assert (code, err) == (0, "")
     assert "plan: 2 runs = 2 seed" in out
     assert "hours on one device" in " ".join(out.split())
-    assert re.search(r"memory, predicted for each run: search step 0\.\d GiB.*, training step 0\.\d GiB", out)
+    peaks = r"memory, predicted for each run: search step 0\.\d GiB.*, training step of a random genotype 0\.\d GiB"
+    assert re.search(peaks, " ".join(out.split()))
     assert list(Path().iterdir()) == []
     code, out, _ = run([*words, "plan.measure=false"], capsys)
     assert (code, "hours" in out) == (0, False)
 
 
+def test_a_plan_goes_beyond_the_last_epoch(tiny, capsys):
+    """A path would be dropped for certain in epoch 1/`drop_path` times `epochs`, and the loss be nan."""
+    words = ["task=plan", *tiny, "plan.seconds=2", "evaluation.epochs=1", "evaluation.drop_path=0.5"]
+    code, _, err = run([*words, "evaluation.batch_size=32"], capsys)
+    assert (code, err) == (0, "")
+
+
 def test_what_does_not_fit_is_refused_before_it_is_timed(tiny, capsys, monkeypatch):
-    monkeypatch.setattr("nas_lightning.planning.run.free_bytes", lambda device: 2**20)
+    monkeypatch.setattr("nas_lightning.planning.run.free_for", lambda bench: 2**20)
     words = ["task=plan", *tiny]
     code, _, err = run(words, capsys)
     assert (code, err.count("\n")) == (2, 1)

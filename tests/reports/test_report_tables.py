@@ -11,6 +11,7 @@ import yaml
 
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.reports import collect, show, summarise, write
+from nas_lightning.reports.tables import results
 
 ACCURACIES = (97.11, 97.35, 96.88, 97.41)
 
@@ -515,3 +516,20 @@ def test_columns_without_any_value_are_not_shown(tmp_path, parts, title, name):
     assert [column for column in columns if column in names] == ([name] if name else [])
     assert columns[-2:] == ["curvature_seconds_mean", "selection_seconds_mean"]
     assert ("eigenvalue" in printed, "skip" in printed) == (title == OPTIONAL[0], title == OPTIONAL[1])
+
+
+def test_what_a_table_of_accuracies_adds(runs):
+    """Means of rank and random search over the runs of a group; no such columns and no note without them."""
+    for seed, rank in enumerate((3, 8)):
+        found = {"regret": 1.0, "rank": rank, "random_search_accuracy": 92.5}
+        write_run(runs / "looked_up" / f"{seed}", 93.0, seed=seed, recipe="tabular", **found)
+    summary = summarise(collect("looked_up/**"))
+    row = only(summary)
+    assert (row["rank_mean"], row["random_search_accuracy_mean"], row["regret_mean"]) == (5.5, 92.5, 1.0)
+    sheet = results(summary)
+    line = dict(zip(sheet.header, sheet.lines[0], strict=True))
+    assert (line["rank"], line["random search %"], line["regret"]) == ("5.5", "92.50", "1.00")
+    assert "evaluation.draws" in sheet.note
+    plain = results(summarise(collect("multirun/**")))
+    assert not {"rank", "random search %"} & set(plain.header)
+    assert "evaluation.draws" not in plain.note

@@ -62,3 +62,14 @@ def test_validation_error_has_an_axis_of_its_own(figure):
     (line,) = drawn.axes[2].lines
     assert list(line.get_ydata())[1] == 12.5
     assert "validation error of the one-shot model" in [text.get_text() for text in drawn.legends[0].get_texts()]
+
+
+def test_random_search_is_a_level_line(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(trajectory, "save_svg", lambda figure, path: kept.append(figure) or path)
+    save_trajectory(rows([90.0, 91.0]), None, 94.37, "x", tmp_path, draws=7, random_search=92.5)
+    line = kept[0].axes[0].lines[-1]
+    assert set(line.get_ydata()) == {92.5}
+    assert line.get_label() == "random search, best of 7: 92.50 % expected"
+    low, high = kept[0].axes[0].get_ylim()
+    assert low < 92.5 < high

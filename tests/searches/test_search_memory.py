@@ -51,10 +51,10 @@ def test_methods_run_without_numbers(method):
 def test_what_does_not_fit_is_refused_with_what_does(monkeypatch):
     bench = bench_of("search.batch_size=16")
     needed = memory.peaks_of_stage(bench, stages_of(bench)[0], torch.device("cpu"))
-    monkeypatch.setattr(memory, "free_bytes", lambda device: int(needed["curvature"] / 2))
+    monkeypatch.setattr(memory, "free_for", lambda bench: int(needed["curvature"] / 2))
     with pytest.raises(ConfigError, match=r"needs about .* use (callbacks\.curvature\.images|search\.batch_size)=\d+"):
         memory.check_memory([bench])
-    monkeypatch.setattr(memory, "free_bytes", lambda device: int(2 * needed["curvature"]))
+    monkeypatch.setattr(memory, "free_for", lambda bench: int(2 * needed["curvature"]))
     memory.check_memory([bench])
 
 
@@ -62,7 +62,7 @@ def test_what_fits_with_recomputed_cells_is_told_so(monkeypatch):
     words = ["search.layers=8", "search.batch_size=16", "~callbacks.curvature"]
     bench = bench_of(*words)
     needed = peaks(*words)["search step"]
-    monkeypatch.setattr(memory, "free_bytes", lambda device: int(0.9 * needed))
+    monkeypatch.setattr(memory, "free_for", lambda bench: int(0.9 * needed))
     with pytest.raises(ConfigError, match=r"=16: .* use search\.batch_size=1\d or search\.recompute=true, which needs"):
         memory.check_memory([bench])
     memory.check_memory([bench_of(*words, "search.recompute=true")])
@@ -70,7 +70,7 @@ def test_what_fits_with_recomputed_cells_is_told_so(monkeypatch):
 
 def test_searches_of_equal_sizes_are_predicted_once(monkeypatch):
     asked = []
-    monkeypatch.setattr(memory, "free_bytes", lambda device: 1)
+    monkeypatch.setattr(memory, "free_for", lambda bench: 1)
     monkeypatch.setattr(memory, "demands_of_stage", lambda bench, stage: asked.append(bench) or [])
     one, other = bench_of("search.batch_size=4"), bench_of("search.batch_size=4", "search.weights.lr=0.5")
     larger = bench_of("search.batch_size=5")

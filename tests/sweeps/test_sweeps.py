@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -230,6 +231,7 @@ def test_a_sweep_run_again_skips_the_finished_and_continues_the_failed(tiny, cra
     code, out, err = run(words, capsys)
     assert code == 1
     assert "1 of 2 members of the sweep failed" in err
+    assert err.strip().endswith("multirun/sweep/sweep.csv; repeat the command to run them again")  # which is done below
     assert "RuntimeError: the machine died" in err
     assert len(err.strip().splitlines()) == 1
     assert [(row["seed"], row["status"]) for row in table()] == [("0", "failed"), ("1", "finished")]
@@ -248,6 +250,10 @@ def test_a_sweep_run_again_skips_the_finished_and_continues_the_failed(tiny, cra
     assert [(row["seed"], row["status"]) for row in table()] == [("0", "finished"), ("1", "skipped")]
     assert all(float(row["val_accuracy"]) >= 0 for row in table())
     assert "skipped, finished before" in out
+    assert out.splitlines()[-1] == "compare them: task=report 'runs=multirun/sweep/**'"
+    code, report, err = run(shlex.split(out.splitlines()[-1].partition(": ")[2]), capsys)
+    assert (code, err) == (0, "")
+    assert "darts" in report
     assert {path: content for path, content in contents().items() if "seed1" in str(path)} == finished
 
     assert not list(Path("multirun/sweep").glob(".members*"))

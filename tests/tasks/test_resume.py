@@ -80,11 +80,14 @@ def test_search_cut_off_after_its_last_epoch_goes_on_to_the_genotype(tiny, tmp_p
     assert outcome(tmp_path / "run") == whole
 
 
-@pytest.mark.parametrize("override", ["search.epochs=9", "seed=3", "space=s2", "data.val_fraction=0.1"])
+@pytest.mark.parametrize(
+    "override", ["search.epochs=9", "evaluation.epochs=9", "seed=3", "space=s2", "data.val_fraction=0.1"]
+)
 def test_other_overrides_are_refused(tiny, tmp_path, override):
     run([*tiny, "task=search", "search.epochs=1"], tmp_path / "run")
-    with pytest.raises(nl.ConfigError, match="a resumed run keeps its configuration"):
+    with pytest.raises(nl.ConfigError, match="a resumed run keeps its configuration") as refused:
         nl.resume(tmp_path / "run", [override])
+    assert f"start a new run: the command of this one with {override}; " in str(refused.value)
 
 
 class SeenSettings(Callback):

@@ -119,7 +119,7 @@ def fit(bench: Workbench, trainer: L.Trainer, module: L.LightningModule, data: L
         Interrupted: The user stopped it; the analysis can be resumed.
     """
     interrupt = callback_of(trainer, InterruptAtEpochEnd)
-    with interrupt.listening():
+    with interrupt.listening(bench.folder):
         trainer.fit(module, datamodule=data)
     if interrupt.requested:
         raise Interrupted(f"stopped in the analysis; continue with {bench.folder.command()}")

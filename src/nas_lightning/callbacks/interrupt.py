@@ -25,10 +25,16 @@ class InterruptAtEpochEnd(Stopping):
 
     def __init__(self) -> None:
         self.requested = False
+        self._folder: RunFolder | None = None
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handle SIGINT during a fit, where that is possible, and restore its handler afterwards."""
+    def listening(self, folder: RunFolder) -> Iterator[None]:
+        """Handle SIGINT during a fit, where that is possible, and restore its handler afterwards.
+
+        Args:
+            folder: The run, which a second interrupt names.
+        """
+        self._folder = folder
         # Not in hooks of the callback: at its own teardown Lightning restores the handlers that it found when the fit
         # began, and would leave ours in place for ever.
         with taking_over(self._handle, (signal.SIGINT,)):
@@ -49,6 +55,7 @@ class InterruptAtEpochEnd(Stopping):
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.requested:
-            raise Interrupted("stopped at once; the last finished epoch is saved")
+            advice = "" if self._folder is None else f"; continue with {self._folder.command()}"
+            raise Interrupted(f"stopped at once; the last finished epoch is saved{advice}")
         self.requested = True
         log.warning("interrupted: finishing the epoch, then saving; press Ctrl-C again to stop now")

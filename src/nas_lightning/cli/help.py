@@ -1,4 +1,4 @@
-"""`--help` and `task=list`."""
+"""`--help`."""
 
 from rich.console import Console
 from rich.table import Table
@@ -10,6 +10,7 @@ EXAMPLES = {
     "first steps": (
         ("run.py", "search and evaluate on the built-in digits, in under two minutes on a CPU"),
         ("run.py task=list", "describe every option of every group"),
+        ("run.py task=list method=darts_pt", "describe one part: keys, defaults, sources, example"),
         ("run.py space=s2 seed=1", "choose another search space and seed"),
         ("run.py data=image_folder data.path=PHOTOS", "search on your own photos, a folder for each class"),
         ("run.py method=darts --cfg job", "print the whole configuration without running it"),
@@ -66,7 +67,8 @@ def show_help(config_dir: str | None = None) -> None:
             table.add_row(group, ", ".join(words))
     console.print(table)
     console.print(
-        "\n`python run.py task=list` describes them all."
+        "\n`python run.py task=list` describes them all, task=list GROUP one group,"
+        "\ntask=list GROUP=OPTION one part: keys, defaults, meanings, paper, code, example."
         "\n\nvalues: KEY=VALUE"
         "\n  search.epochs=20 search.weights.lr=0.05   settings of the search"
         "\n  evaluation.epochs=100                     settings of the final training"
@@ -76,23 +78,6 @@ def show_help(config_dir: str | None = None) -> None:
         highlight=False,
         markup=False,
     )
-
-
-def show_list(config_dir: str | None = None) -> None:
-    """Print every option of every group, each with its description in one line, and examples."""
-    console = screen()
-    for group in composing.groups():
-        options = composing.options(group, config_dir)
-        if not options:
-            continue
-        table = Table(title=group, title_justify="left", title_style="bold", box=None, show_header=False)
-        table.add_column(width=22, no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, line in options.items():
-            table.add_row(name, line)
-        console.print(table)
-        console.print()
-    _examples(console)
 
 
 def _examples(console: Console) -> None:

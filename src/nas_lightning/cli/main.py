@@ -15,7 +15,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from nas_lightning.cli.help import show_help, show_list
+from nas_lightning.cli.help import show_help
+from nas_lightning.cli.listing import show_list
 from nas_lightning.cli.places import check_places
 from nas_lightning.config import compose as composing
 from nas_lightning.config.overriding import value_of
@@ -137,7 +138,7 @@ def _main(arguments: Arguments) -> None:
     if arguments.help:
         show_help(arguments.config_dir)
     elif "task=list" in arguments.overrides:
-        show_list(arguments.config_dir)
+        show_list([word for word in arguments.overrides if word != "task=list"], arguments.config_dir)
     elif "task=plan" in arguments.overrides:
         _plan(arguments)
     elif resumed:

@@ -28,6 +28,7 @@ LATER_KEYS: dict[str, Any] = {
     "data.split_folders": True,
     "data.white": None,
     "export.int8": False,
+    "evaluation.draws": 10,
     "hypergradient.virtual_step": "as_weights",
     "relaxation.anchor_over": "kept",
     "relaxation.end_reached": "in_last",

@@ -14,6 +14,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from nas_lightning.config.option_files import files, header
 from nas_lightning.config.schema import PART_LISTS, RootConfig, validate
 from nas_lightning.config.secrets import refuse_secrets
 from nas_lightning.config.users_files import HEADER, folders_of, problem_of_chosen, text_of
@@ -180,8 +181,8 @@ def as_dict(config: DictConfig) -> dict[str, Any]:
     return plain
 
 
-def search_path(config_dir: str | Path) -> str:
-    """Return the override that adds a folder of the user's configurations.
+def user_folder(config_dir: str | Path) -> Path:
+    """Return the folder of the user's configurations.
 
     Raises:
         ConfigError: There is no such folder.
@@ -192,25 +193,22 @@ def search_path(config_dir: str | Path) -> str:
     for table in sorted(path.name for path in (conf_dir() / "when").iterdir()):
         if (folder / table).is_dir():  # Hydra would ignore the former place without a word
             raise ConfigError(f"--config-dir={config_dir}: {table} is read from when/{table}; move the folder there")
-    return f"hydra.searchpath=[{quoted(f'file://{folder}')}]"
+    return folder
+
+
+def search_path(config_dir: str | Path) -> str:
+    """Return the override that adds a folder of the user's configurations.
+
+    Raises:
+        ConfigError: There is no such folder.
+    """
+    return f"hydra.searchpath=[{quoted(f'file://{user_folder(config_dir)}')}]"
 
 
 def options(group: str, config_dir: str | Path | None = None) -> dict[str, str]:
-    """Return the options of a group, each with the first line of its file as its description.
-
-    Names that begin with `_` are parts that options share, not options.
-    """
-    found: dict[str, str] = {}
-    for root in filter(None, (conf_dir(), Path(config_dir) if config_dir else None)):
-        for path in sorted((root / group).rglob("*.yaml")):
-            if any(name.startswith("_") for name in path.relative_to(root / group).parts):
-                continue
-            lines = text_of(path).splitlines() or [""]
-            first = lines[0]
-            if first.startswith("# @package"):
-                first = next((line for line in lines[1:] if line.startswith("#")), "")
-            found[str(path.relative_to(root / group).with_suffix(""))] = first.removeprefix("#").strip()
-    return found
+    """Return the options of a group, each with the first line of its file as its description."""
+    roots = filter(None, (conf_dir(), Path(config_dir) if config_dir else None))
+    return {name: header(file).description for name, file in files(group, tuple(roots)).items()}
 
 
 def groups() -> list[str]:
@@ -295,7 +293,7 @@ def _as_given(path: str, overrides: Sequence[str]) -> tuple[str, str]:
 
 
 def _no_such_option(group: str, name: str, allowed: Sequence[str]) -> ConfigError:
-    """Return the error for an option that does not exist: the nearest options, then all."""
+    """Return the error for a choice that cannot be made, with its reason where there is a special one."""
     if group == "protocol":  # chosen by the name of the data
         return ConfigError(
             f"data={name} has no protocol/{name}.yaml with its epochs and sizes; take another's: protocol=arrays"
@@ -310,6 +308,11 @@ def _no_such_option(group: str, name: str, allowed: Sequence[str]) -> ConfigErro
             f"{group}={name}: needs a plugin of Hydra that is not installed; pip install"
             f" 'nas-lightning[{PLUGINS[group][name]}]'"
         )
+    return no_such_option(group, name, allowed)
+
+
+def no_such_option(group: str, name: str, allowed: Sequence[str]) -> ConfigError:
+    """Return the error for a name that is no option of a group: the nearest options, then all."""
     own = f", or your own, +{group}.{name}._target_=PACKAGE.CLASS" if group in PART_LISTS else ""
     siblings = [option for option in allowed if "/" in name and option.startswith(name.partition("/")[0] + "/")]
     near = difflib.get_close_matches(name, siblings or allowed, n=3, cutoff=0.3)

@@ -9,6 +9,7 @@ import ast
 import builtins
 import importlib
 import importlib.util
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,22 +55,31 @@ def declared(target: str) -> tuple[Fields, bool] | None:
 
 def constant(target: str, name: str) -> Any:
     """Return the value of a class attribute that is written as a literal; None where there is none, or in doubt."""
-    module, _, of = target.rpartition(".")
+    for node in sources(target):
+        for part in node.body:
+            if isinstance(part, ast.AnnAssign) and part.value is not None and ast.unparse(part.target) == name:
+                try:
+                    return ast.literal_eval(part.value)
+                except ValueError:
+                    return None
+    return None
+
+
+def sources(target: str) -> Iterator[ast.ClassDef]:
+    """Yield the definition of a class, then those of its bases, nearest first, up to where one is in doubt."""
+    module, _, name = target.rpartition(".")
     if module.split(".")[0] not in READ:
-        return None
+        return
     try:
-        pending = [_definition(module, of)]
+        pending = [_definition(module, name)]
         while pending:
             place, node = pending.pop(0)
             if not isinstance(node, ast.ClassDef):
-                return None
-            for part in node.body:
-                if isinstance(part, ast.AnnAssign) and part.value is not None and ast.unparse(part.target) == name:
-                    return ast.literal_eval(part.value)
+                return
+            yield node
             pending += _bases(place, node)
-    except (_DoubtError, ValueError):
-        return None
-    return None
+    except _DoubtError:
+        return
 
 
 @cache

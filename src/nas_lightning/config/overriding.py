@@ -12,6 +12,7 @@ from nas_lightning.config.words import as_typed, parses, problem_of
 from nas_lightning.core.errors import ConfigError
 
 _ABSENT = object()
+_HELD = "value of an override"
 
 
 def key_of(word: str) -> str:
@@ -44,6 +45,8 @@ def override(config: dict[str, Any], word: str) -> None:
         ConfigError: It cannot be read, is several values, or names no key that a section could have.
     """
     parsed = _parsed(word)
+    if parsed.value() == "???":
+        raise ConfigError(f"{word}: ??? stands for a missing value; give one")
     *path, last = key_of(word).split(".")
     node: Any = config
     for name in path:
@@ -69,10 +72,10 @@ def _parsed(word: str) -> Override:
 def _plain(parsed: Override, word: str, config: dict[str, Any], old: Any) -> Any:
     """Return the value of a parsed override after OmegaConf has merged it with the old one, if there is one."""
     try:
-        holder = OmegaConf.create({**config, "value": None if old is _ABSENT else old})
-        OmegaConf.update(holder, "value", parsed.value(), merge=True, force_add=True)
+        holder = OmegaConf.create({**config, _HELD: None if old is _ABSENT else old})
+        OmegaConf.update(holder, _HELD, parsed.value(), merge=True, force_add=True)
         # Only this key is resolved: other values of a file may hold what looks like an interpolation.
-        value = holder["value"]
+        value = holder[_HELD]
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         raise as_config_error(error, [word]) from error

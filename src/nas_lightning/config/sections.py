@@ -34,18 +34,18 @@ class WeightsConfig(Section):
     schedule: Schedule
     warmup_epochs: CountOrZero = Field(description="epochs of linear learning-rate warm-up")
     restart: bool = Field(description="each stage starts at the full rate again and falls along the rest of the curve")
-    momentum: Fraction
-    nesterov: bool
-    weight_decay: NonNegative
+    momentum: Fraction = Field(description="momentum of SGD")
+    nesterov: bool = Field(description="Nesterov momentum")
+    weight_decay: NonNegative = Field(description="L2 coefficient, coupled with the learning rate")
     clip: Positive | None = Field(description="largest global L2 norm of the weight gradient; null: no clipping")
 
 
 class ArchConfig(Section):
     """Architecture optimizer: Adam with coupled L2."""
 
-    lr: Positive
-    betas: tuple[Fraction, Fraction]
-    weight_decay: NonNegative
+    lr: Positive = Field(description="learning rate, constant")
+    betas: tuple[Fraction, Fraction] = Field(description="decay rates of the two moments of Adam")
+    weight_decay: NonNegative = Field(description="L2 coefficient of the architecture parameters")
     warmup_epochs: CountOrZero = Field(description="first epochs of each stage in which only the weights train")
     clip: Positive | None = Field(description="largest L2 norm of the architecture gradient; null: no clipping")
     batch_norm: Literal["frozen", "moving"] = Field(

@@ -17,14 +17,14 @@ from nas_lightning.core.errors import ConfigError
 GIB = 2**30
 SHARE = 0.9
 """Share of the free memory that a computation may take by its prediction."""
-CGROUPS = (
-    ("memory.max", "memory.current", "memory.stat", ("active_file", "inactive_file")),
-    (
-        *("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
-        ("total_active_file", "total_inactive_file"),
-    ),
-)
-"""Limit and use of a control group, and what of the use is cached files, by version 2 and 1."""
+FIXED = 4
+"""Tensors of the weights' size that a step holds whatever the images: weights, gradients, momenta, and one more."""
+CGROUPS = {
+    "": ("memory.max", "memory.current", ("active_file", "inactive_file")),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file")),
+}
+"""Files of the limit and the use of a control group, and what of `memory.stat` is cached files, by the controller:
+version 2 has none, version 1 one of memory."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,21 @@ class Demand:
         peak: Bytes.
         key: Key of the number of images, which the peak but for the weights grows with.
         images: That number.
+        fixed: Bytes of the peak that do not grow with the images: weights, gradients, momenta.
         instead: Another override with which it would need less, and how much that is; empty if there is none.
+        what: What is predicted, where it is not the very work: ` of a random genotype`.
     """
 
     kind: str
     peak: int
     key: str
     images: int
+    fixed: int = 0
     instead: str = ""
+    what: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.peak / GIB:.1f} GiB"
+        return f"{self.kind}{self.what} {self.peak / GIB:.1f} GiB"
 
     def fits(self, free: int) -> bool:
         """Return whether so many free bytes suffice."""
@@ -60,9 +64,9 @@ class Demand:
         """
         if self.fits(free):
             return
-        images = int(self.images * SHARE * free / self.peak)
+        images = int(self.images * (SHARE * free - self.fixed) / max(1, self.peak - self.fixed))
         override = f"{self.key}={images}" if images >= 2 else "smaller images or fewer channels"
-        needs = f"a {self.kind} needs about {self.peak / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free"
+        needs = f"a {self.kind}{self.what} needs about {self.peak / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free"
         raise ConfigError(f"{self.key}={self.images}: {needs}; use {override}{self.instead and f' or {self.instead}'}")
 
 
@@ -128,14 +132,25 @@ def free_bytes(device: torch.device, system: Path = Path("/")) -> int | None:
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
         if "MemAvailable" in fields:
             found.append(int(fields["MemAvailable"].split()[0]) * 1024)
-    for limit, used, stat, names in CGROUPS:
-        paths = [system / "sys/fs/cgroup" / name for name in (limit, used)]
-        if all(path.exists() for path in paths):
-            texts = [path.read_text().strip() for path in paths]
-            if texts[0] != "max":
-                cached = _cached(system / "sys/fs/cgroup" / stat, names)
-                found.append(max(0, int(texts[0]) - int(texts[1]) + cached))
+    for controller, (limit, used, names) in CGROUPS.items():
+        for group in _groups(system, controller):
+            paths = [group / name for name in (limit, used)]
+            if all(path.exists() for path in paths):
+                texts = [path.read_text().strip() for path in paths]
+                if texts[0] != "max":
+                    found.append(max(0, int(texts[0]) - int(texts[1]) + _cached(group / "memory.stat", names)))
     return min(found, default=None)
+
+
+def _groups(system: Path, controller: str) -> list[Path]:
+    """Return the control group of this process and those above it, each of which may limit it."""
+    table, place = system / "proc/self/cgroup", Path()
+    for line in table.read_text().splitlines() if table.exists() else ():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            place = Path(path.strip("/"))
+    root = system / "sys/fs/cgroup" / controller
+    return [root / part for part in (place, *(parent for parent in place.parents if parent != place))]
 
 
 def _cached(stat: Path, names: tuple[str, ...]) -> int:

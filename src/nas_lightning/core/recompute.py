@@ -38,18 +38,24 @@ def recomputed(module: nn.Module, *args: Any, called: Sequence[nn.Module] = ()) 
         module: Returns one tensor, equal ones in both calls. It draws by `core.draws` or from torch's global generator.
         args: Tensors, or anything that holds tensors; gradients of all are taken.
         called: Modules outside it that it calls.
+
+    Raises:
+        RuntimeError: In the backward pass, if weights have changed in place since.
     """
     if not torch.is_grad_enabled():
         output: Tensor = module(*args)
         return output
     segment = _Segment(module, called)
-    tensors = dict(segment.named_parameters())
+    tensors = dict(segment.named_parameters(remove_duplicate=False))
+    versions = [tensor._version for tensor in tensors.values()]
     buffers = dict(segment.named_buffers())
     modes = [(part, part.training, getattr(part, "track_running_stats", None)) for part in segment.modules()]
     context = copy_context()
     calls = 0
 
     def again(*inputs: Any) -> Tensor:
+        if versions != [tensor._version for tensor in tensors.values()]:
+            raise RuntimeError("weights have changed between the call of a module and its backward pass")
         # Statistics of copies move, so that the same operators run as in the first call.
         kept = {name: buffer.clone() for name, buffer in buffers.items()}
         with _in_modes(modes):

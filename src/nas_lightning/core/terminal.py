@@ -27,6 +27,7 @@ class Forgiving(io.TextIOBase):
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._gone = False
+        self._kept: int | None = None
 
     @property
     def encoding(self) -> str:  # type: ignore[override] # a plain attribute there
@@ -67,6 +68,15 @@ class Forgiving(io.TextIOBase):
         except ValueError:
             self._gone = True
 
+    def put_back(self) -> None:
+        """Give the file below back to those who print after this program's output, as it was."""
+        if self._kept is None:
+            return
+        self._stream.flush()  # what is left goes nowhere
+        os.dup2(self._kept, self._stream.fileno())
+        os.close(self._kept)
+        self._kept = None
+
     def isatty(self) -> bool:
         """Return True on a terminal."""
         return not self._gone and self._stream.isatty()
@@ -83,9 +93,11 @@ class Forgiving(io.TextIOBase):
         self._gone = True
         try:
             # What is still in the buffer would fail again when the interpreter ends, with its own exit code.
+            kept = os.dup(self._stream.fileno())
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
+            self._kept = kept
         except OSError as other:  # no file below, for instance in a notebook
             log.debug("%s", other)
         log.info("the terminal takes no more output (%s): the run goes on, and run.log has its lines", error)
@@ -99,8 +111,10 @@ def forgiving_output() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream, former in zip((sys.stdout, sys.stderr), before, strict=True):
+            stream.flush()
+            if isinstance(stream, Forgiving) and stream is not former:
+                stream.put_back()
         sys.stdout, sys.stderr = before
 
 
@@ -115,3 +129,9 @@ def _forgiving(stream: TextIO | None) -> TextIO:
 def screen() -> Console:
     """Return a console on standard output that draws with the characters of its encoding."""
     return Console(file=sys.stdout)  # given, because rich would take the encoding for UTF-8
+
+
+def text_width() -> int | None:
+    """Return the columns to wrap text at: those of the terminal or of COLUMNS; None in a pipe, for whole lines."""
+    console = screen()
+    return console.width if console.is_terminal or os.environ.get("COLUMNS", "").isdecimal() else None

@@ -24,10 +24,12 @@ _NO_PROCESS = (errno.EAGAIN, errno.ENOMEM)
 
 def errors_before(error: BaseException) -> Iterator[BaseException]:
     """Yield an error, and those that were being handled when it was raised."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
+    current: BaseException | None = error
+    seen: set[int] = set()  # a chain may be a circle
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
 
 
 def reason_of_end(error: BaseException) -> str | None:
@@ -85,7 +87,7 @@ def _reason(error: BaseException) -> str | None:
     code = re.search(r"exit code (\d+)", words)
     if code and int(code[1]) in (NO_ROOM, NO_FILES):
         return no_room() if int(code[1]) == NO_ROOM else too_many_files()
-    killed = re.search(r"killed by signal: ([\w ]+?)\.", words)
+    killed = re.search(r"killed by signal: ([\w :]+?)\.", words)
     number = next((n for n in signal.Signals if killed and signal.strsignal(n) == killed[1]), None)
     if number == signal.SIGBUS:
         return f"a process that loads images ended with SIGBUS: {no_room()}"

@@ -60,7 +60,7 @@ def difference(kept: Mapping[str, Any], found: Mapping[str, Any]) -> str:
             return f"{new['images']} {part} images, not {old['images']}"
         if old["labels"] != new["labels"]:
             return f"other labels, or another order of the {part} images"
-        apart = [abs(a - b) > TOLERANCE for a, b in zip(old["levels"], new["levels"], strict=False)]
+        apart = [not abs(a - b) <= TOLERANCE for a, b in zip(old["levels"], new["levels"], strict=False)]
         if any(apart):
             return f"other {part} images: {sum(apart)} of {len(apart)} that were compared differ"
     return ""

@@ -100,6 +100,8 @@ def from_deep(image: Image.Image, rules: Rules) -> Image.Image:
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= white):  # also if either is nan
         raise ValueError(f"its pixels go from {low:g} to {high:g}, allowed: 0 (black) to {white:g} (white)")
+    if high > 0 and round(high * 255 / white) == 0:
+        raise ValueError(f"its pixels reach {high:g} only, of {white:g} (white), so all would be black")
     levels = np.rint(values * (255 / white)).astype(np.uint8)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):

@@ -11,10 +11,11 @@ from nas_lightning.core.draws import seeded_generator
 from nas_lightning.core.errors import in_one_line
 from nas_lightning.core.functional import meta_as_cpu
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.memory import GIB, SHARE, Demand, LiveBytes, free_bytes
+from nas_lightning.core.memory import FIXED, GIB, SHARE, Demand, LiveBytes
 from nas_lightning.core.objective import Objective
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import TrainingStep
+from nas_lightning.training.memory import free_for, refuse_excess
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -46,25 +47,31 @@ def check_memory(recipe: Recipe, build: Callable[[], nn.Module], bench: Workbenc
     Raises:
         ConfigError: It does not fit.
     """
-    free, side = free_bytes(bench.probe.strategy.root_device), bench.data.image_size
+    free, side = free_for(bench), bench.data.image_size
     if free is None:
         return
     pixels = recipe.batch_size * side**2 * (1 if recipe.stem == "cifar" else 1 / 64)
     if 4 * MAPS * pixels * recipe.init_channels * recipe.layers < SHARE * free:
         return
-    demand = demand_of_training(recipe, build(), bench)
+    demand = demand_of_training(recipe, build(), bench, found)
     if demand is None:
         return
     log.warning(
-        "memory: %s, predicted for%s %d px, batch %d, %d channels, %d cells; %.1f GiB are free",
-        *(demand, "" if found else " a random genotype,", side, recipe.batch_size, recipe.init_channels, recipe.layers),
-        free / GIB,
+        "memory: %s, predicted for %d px, batch %d, %d channels, %d cells; %.1f GiB are free",
+        *(demand, side, recipe.batch_size, recipe.init_channels, recipe.layers, free / GIB),
     )
-    demand.check(free)
+    refuse_excess(bench, demand, free)
 
 
-def demand_of_training(recipe: Recipe, network: nn.Module, bench: Workbench) -> Demand | None:
-    """Predict the peak of a training on the device of the `trainer` section; None where that is not possible."""
+def demand_of_training(recipe: Recipe, network: nn.Module, bench: Workbench, found: bool = True) -> Demand | None:
+    """Predict the peak of a training on the device of the `trainer` section; None where that is not possible.
+
+    Args:
+        recipe: Its recipe.
+        network: The network.
+        bench: Images, objective and device.
+        found: Whether it is the network to train; otherwise it has a random genotype.
+    """
     data, device = bench.data, bench.probe.strategy.root_device
     shape = (data.in_channels, data.image_size, data.image_size)
     try:
@@ -72,7 +79,9 @@ def demand_of_training(recipe: Recipe, network: nn.Module, bench: Workbench) -> 
     except (NotImplementedError, RuntimeError) as error:  # the network reads numbers, of which `meta` has none
         log.info("memory of the retraining is not predicted: %s", in_one_line(error))
         return None
-    return Demand("training step", peak, "evaluation.batch_size", recipe.batch_size)
+    fixed = FIXED * sum(weight.nbytes for weight in network.parameters())
+    what = "" if found else " of a random genotype"
+    return Demand("training step", peak, "evaluation.batch_size", recipe.batch_size, fixed, what=what)
 
 
 def peak_of_step(

@@ -17,7 +17,8 @@ from nas_lightning.callbacks import (
     out_of_time,
 )
 from nas_lightning.capture.policy import Policy, reason_of_device, reason_of_processes
-from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core import ranks
+from nas_lightning.core.errors import ConfigError, Interrupted, MachineError
 from nas_lightning.core.functional import count_macs, count_parameters
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.data.module import EvaluationData
@@ -98,12 +99,13 @@ class Retraining(Recipe):
             The `evaluation` section of the summary.
 
         Raises:
-            ConfigError: The genotype, the image size and the recipe do not fit each other, the training does not fit
-                the memory, or the checkpoint belongs to another genotype.
+            ConfigError: The genotype, the image size and the recipe do not fit each other, or the checkpoint belongs to
+                another genotype.
+            MachineError: The training does not fit the memory; the folder can be resumed.
             Interrupted: The training was stopped; the folder can be resumed.
         """
         network = self.network(genotype, bench)
-        check_memory(self, lambda: network, bench)
+        self._check_memory(network, bench)
         cost = Cost()
         checkpoints = bench.folder.checkpoints / "evaluation"
         trainer = bench.trainer(
@@ -124,7 +126,7 @@ class Retraining(Recipe):
                 " to train this one"
             )
         interrupt = callback_of(trainer, InterruptAtEpochEnd)
-        with interrupt.listening(), callback_of(trainer, Preemption).listening():
+        with interrupt.listening(bench.folder), callback_of(trainer, Preemption).listening():
             trainer.fit(module, datamodule=images, ckpt_path=path)
             epochs = trainer.current_epoch
             # Ranks must agree: one that entered the test alone would wait for the others.
@@ -140,6 +142,22 @@ class Retraining(Recipe):
             **cost.report(),
             **hardware(bench.config.trainer),
         }
+
+    def _check_memory(self, network: nn.Module, bench: Workbench) -> None:
+        """Refuse the training of a network that does not fit; of several processes, the start has decided.
+
+        Raises:
+            MachineError: It does not fit.
+        """
+        if ranks.count() > 1:
+            return
+        try:
+            check_memory(self, lambda: network, bench)
+        except ConfigError as error:
+            raise MachineError(
+                f"{error}, with task=evaluate genotype={bench.folder} and the other words of this command; or continue"
+                f" when more is free: {bench.folder.command()}"
+            ) from error
 
     def network(self, genotype: Genotype, bench: Workbench) -> nn.Module:
         """Build the network, its weights drawn from the run's seed."""

@@ -12,13 +12,14 @@ The compact format is a CSV file, gzipped or not, with a header. One column is t
 
 Lines that begin with `#` may precede the column names: YAML that describes the table (`Contents`). Without them it is a
 table of NAS-Bench-201. Columns may be missing, cells may be empty, and other columns are ignored (for instance those of
-single seeds, `digits_test_8_seed0`). `task=convert convert=nasbench201` makes such a table from the official files,
-`task=convert convert=runs` from one's own runs.
+single seeds, `digits_test_8_seed0`). A table of all architectures of NAS-Bench-201 in the benchmark's order may lack
+their names (`numbered: true`). `task=convert convert=nasbench201` makes a table from the official files, `task=convert
+convert=runs` from one's own runs; `nas_lightning.evaluation.shipped` lists those that come with the package.
 """
 
 import gzip
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import StringIO
@@ -33,13 +34,16 @@ from pydantic import TypeAdapter, ValidationError
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.paths import is_file, lfs_pointer, path_of
+from nas_lightning.evaluation.chance import expected_accuracy, rank
+from nas_lightning.evaluation.shipped import shipped_files, shipped_spaces
+from nas_lightning.spaces.nasbench201 import arch_strings
 
-SHIPPED = Path(__file__).parent / "tables"
-"""Folder of the tables that come with the package; their names are given without the extension."""
 HINT = (
     "make one with task=convert convert=nasbench201 convert.source=FILE convert.target=TABLE.csv.gz, or of your own"
     " runs with convert=runs"
 )
+NUMBERED: Mapping[str, Callable[[], Sequence[str]]] = {"arch_str": arch_strings}
+"""Names of all architectures in the benchmark's own order, by the key that a numbered table may lack."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Contents:
         space: Name of the search space; None if the key implies it.
         recipe: Name of the evaluator that trained the networks.
         about: Further information, such as the training, the seeds and the spread; it is not read.
+        numbered: Whether the rows are all architectures in the benchmark's own order, so that the key may be missing.
     """
 
     datasets: Mapping[str, Trained] = field(
@@ -98,6 +103,7 @@ class Contents:
     space: str | None = None
     recipe: str = "nasbench201"
     about: Mapping[str, Any] = field(default_factory=dict)
+    numbered: bool = False
 
 
 def name_of(genotype: Genotype, key: str) -> str | None:
@@ -111,7 +117,7 @@ class Table:
     """A table in memory.
 
     Args:
-        path: The file, as messages name it.
+        path: The file or the name of a table that comes with the package, as messages name it.
         rows: Index of the row of each architecture, by its name.
         columns: Accuracies in percent by the name of the column, each [N]; nan for an empty cell.
         contents: Its description.
@@ -147,17 +153,47 @@ class Table:
         value = self.value(architecture, name)
         return None if value is None else round(self.best(name) - value, 4)
 
+    def rank(self, architecture: str, name: str) -> int | None:
+        """Return the rank of an architecture in a column, 1 for the best, as `chance.rank`; None as `value`."""
+        value = self.value(architecture, name)
+        return None if value is None else rank(self.columns[name], value)
 
-def shipped() -> list[str]:
-    """Return the names of the tables that come with the package."""
-    return sorted(path.stem for path in SHIPPED.glob("*.csv"))
+    def count(self, name: str) -> int:
+        """Return the number of architectures that have an accuracy in a column."""
+        return int(np.count_nonzero(~np.isnan(self.columns[name])))
+
+    def random_search(self, name: str, trained: Trained, draws: int) -> dict[str, Any]:
+        """Return what random search is expected to find, as `chance.expected_accuracy`.
+
+        It chooses by the validation accuracy after the shortest training that has one; in a table without any by the
+        accuracy that counts, which is more than a search can know.
+
+        Args:
+            name: Column of the accuracy that counts.
+            trained: The networks of the data set.
+            draws: Number of architectures that it draws.
+
+        Returns:
+            Fields of the section `evaluation` of a summary: `random_search_accuracy` in percent, None if no
+            architecture has both accuracies; `random_search_draws`, all architectures if the table has fewer; and
+            `random_search_chosen_by`, the column by which it chooses.
+        """
+        validated = (trained.name("valid", epochs) for epochs in sorted(trained.epochs))
+        chosen_by = next((column for column in validated if column in self.columns), name)
+        accuracies, feedback = self.columns[name], self.columns[chosen_by]
+        expected = expected_accuracy(accuracies, feedback, draws)
+        return {
+            "random_search_accuracy": None if expected is None else round(expected, 4),
+            "random_search_draws": min(draws, int(np.count_nonzero(~np.isnan(accuracies + feedback)))),
+            "random_search_chosen_by": chosen_by,
+        }
 
 
 def load(path: str | None, key: str | None = None) -> Table:
     """Read a table, or return the cached one if the file has not changed.
 
     Args:
-        path: The CSV file, gzipped or not, or the name of one that comes with the package.
+        path: The CSV file, gzipped or not, or the name of one that comes with the package; None is refused.
         key: Column that names the architectures; None is that of the table's description.
 
     Raises:
@@ -165,13 +201,15 @@ def load(path: str | None, key: str | None = None) -> Table:
     """
     if path is None:
         raise ConfigError(
-            f"evaluation.path=null: no table is given; give one with evaluation.path=FILE.csv.gz, or {HINT}"
+            f"evaluation.path=null: no table comes with the package for this space, only for"
+            f" {', '.join(shipped_spaces())}; give one with evaluation.path=FILE.csv.gz, or use an evaluation that"
+            f" trains; {HINT}"
         )
-    file = SHIPPED / f"{path}.csv" if path in shipped() else path_of(path)
+    file = shipped_files().get(path) or path_of(path)
     if not is_file(file):
         raise ConfigError(
             f"evaluation.path={path}: there is no such file; give a table of accuracies, one that comes with the"
-            f" package ({', '.join(shipped())}), or {HINT}"
+            f" package ({', '.join(shipped_files())}), or {HINT}"
         )
     return _load(path, file.resolve(), file.stat().st_mtime_ns, key)
 
@@ -191,12 +229,7 @@ def _load(path: str, file: Path, changed: int, key: str | None) -> Table:
         reason = " ".join(str(error).split())
         raise ConfigError(f"evaluation.path={path}: is not a readable CSV file ({reason}); {HINT}") from error
     contents = _contents(path, [line[1:].removeprefix(" ") for line in lines[:above]])
-    key = key or contents.key
-    if key not in frame:
-        raise ConfigError(
-            f"evaluation.path={path}: has no column {key}, only {', '.join(map(str, frame.columns[:8]))}; {HINT}"
-        )
-    names = frame[key].astype(str)
+    names = _names(path, frame, key or contents.key, contents.numbered)
     if names.duplicated().any():
         raise ConfigError(
             f"evaluation.path={path}: {names[names.duplicated()].iloc[0]} is duplicated; remove all of its rows but one"
@@ -213,6 +246,27 @@ def _load(path: str, file: Path, changed: int, key: str | None) -> Table:
         if name in known and pd.api.types.is_numeric_dtype(frame[name])
     }
     return Table(path, {name: row for row, name in enumerate(names)}, accuracies, contents)
+
+
+def _names(path: str, frame: pd.DataFrame, key: str, numbered: bool) -> "pd.Series[str]":
+    """Return the names of the architectures, row by row.
+
+    Raises:
+        ConfigError: The table lacks them, or lacks rows where its rows are numbered.
+    """
+    if key in frame:
+        return frame[key].astype(str)
+    if not numbered or key not in NUMBERED:
+        raise ConfigError(
+            f"evaluation.path={path}: has no column {key}, only {', '.join(map(str, frame.columns[:8]))}; {HINT}"
+        )
+    names = NUMBERED[key]()
+    if len(frame) != len(names):
+        raise ConfigError(
+            f"evaluation.path={path}: is numbered and has {len(frame)} rows, not all {len(names)} architectures; give"
+            f" one with the column {key}, or {HINT}"
+        )
+    return pd.Series(names)
 
 
 def _contents(path: str, lines: list[str]) -> Contents:

@@ -2,11 +2,14 @@
 
 Sources: Dong & Yang, NAS-Bench-201 (ICLR 2020): the accuracies of all 15,625 cells, each trained with several seeds;
 Zela et al., RobustDARTS (ICLR 2020), section 4: the 81 architectures of S5, and the regret of the genotype after each
-epoch. The average over the seeds is reported. Left out: the accuracy of one random seed, which the benchmark provides
-as the feedback of a search, and simulated training times.
+epoch. The average over the seeds is reported, with its rank among all and what random search is expected to find.
+Left out: the accuracy of one random seed, which the benchmark provides as the feedback of a search, and simulated
+training times.
 """
 
+import logging
 import time
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -19,9 +22,12 @@ from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.objective import Objective
 from nas_lightning.core.space import SearchSpace
 from nas_lightning.data.base import ImageData
+from nas_lightning.evaluation.shipped import shipped_spaces
 from nas_lightning.evaluation.table import HINT, Table, Trained, load, name_of
 from nas_lightning.reports.trajectory import save_trajectory
 from nas_lightning.runs.folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 
 class Bench(Protocol):
@@ -46,21 +52,36 @@ class Tabular(Evaluator):
     """Reads accuracies from a table; nothing is trained.
 
     Args:
-        path: The table, a file or the name of one that comes with the package; `nas_lightning.evaluation.table`
-            describes the format.
+        path: The table, a file or the name of one that comes with the package; None is the one that comes with it for
+            the space. `nas_lightning.evaluation.table` describes the format.
         dataset: Data set of the accuracies; None is that of the run.
         epochs: Epochs of the training; None is the table's default. NAS-Bench-201 has 200, its results, and 12, its
             cheap proxy.
         key: Column that names the architectures; None is that of the table's description.
+        draws: Number of architectures of the random search whose expected accuracy is given for comparison;
+            `Table.random_search` describes it.
+
+    Raises:
+        ConfigError: `draws` is less than 1.
     """
 
     def __init__(
-        self, path: str | None = None, dataset: str | None = None, epochs: int | None = None, key: str | None = None
+        self,
+        path: str | None = None,
+        dataset: str | None = None,
+        epochs: int | None = None,
+        key: str | None = None,
+        draws: int = 10,
     ) -> None:
+        if draws < 1:
+            raise ConfigError(
+                f"evaluation.draws={draws}: random search draws at least one architecture; use evaluation.draws=10"
+            )
         self.path = path
         self.dataset = dataset
         self.epochs = epochs
         self.column = key
+        self.draws = draws
 
     def check(self, bench: Bench) -> None:
         """Refuse what cannot be looked up, before anything is written.
@@ -69,12 +90,12 @@ class Tabular(Evaluator):
             ConfigError: The table cannot be read, lacks the data set or the architectures of this space, or the
                 objective is not the accuracy.
         """
-        table = load(self.path, self.column)
+        table = self._table(bench)
         self._trained(table, bench)
         listed = table.contents.space
         if listed not in (None, bench.space.name):
             raise ConfigError(
-                f"evaluation.path={self.path}: lists architectures of space {listed}, not of {bench.space.name}; use"
+                f"evaluation.path={table.path}: lists architectures of space {listed}, not of {bench.space.name}; use"
                 f" space={listed}, or an evaluation that trains"
             )
         # Any genotype of the space shows whether the table's key can name its genotypes.
@@ -87,8 +108,8 @@ class Tabular(Evaluator):
     def __call__(self, genotype: Genotype, bench: Bench) -> dict[str, Any]:
         """Look up the genotype, and those of all epochs of the search.
 
-        Writes `trajectory.csv` and `plots/trajectory.svg` if the run folder has a search: test accuracy and regret of
-        the genotype after every epoch, and the error of the one-shot model on `val` if it was measured.
+        Writes `trajectory.csv` and `plots/trajectory.svg` if the run folder has a search: test accuracy, regret and
+        rank of the genotype after every epoch, and the error of the one-shot model on `val` if it was measured.
 
         Args:
             genotype: The architecture.
@@ -96,37 +117,39 @@ class Tabular(Evaluator):
 
         Returns:
             The `evaluation` section of the summary. `regret` is the best test accuracy of the table minus this one, in
-            percentage points. Parameters and multiply-accumulates are those of the networks in the table.
+            percentage points; `rank` is 1 for the best of the `rank_of` architectures that have one, and equal ones
+            share the best of their ranks. `Table.random_search` describes the fields of random search. Parameters and
+            multiply-accumulates are those of the networks in the table.
 
         Raises:
             ConfigError: The table lacks the architecture or its test accuracy.
         """
         start = time.perf_counter()
-        table = load(self.path, self.column)
+        table = self._table(bench)
         dataset, trained, epochs = self._trained(table, bench)
-        test, valid = (trained.name(part, epochs) for part in ("test", "valid"))
+        test = trained.name("test", epochs)
         name = self._name(table, genotype)
         accuracy = table.value(name, test)
         if accuracy is None:
             raise ConfigError(
-                f"evaluation.path={self.path}: {test} is empty for {name}; give a table with this accuracy"
+                f"evaluation.path={table.path}: {test} is empty for {name}; give a table with this accuracy"
             )
-        self._follow(table, test, name, bench)
-        network = bench.space.network(
-            genotype,
-            trained.num_classes,
-            trained.in_channels,
-            trained.init_channels,
-            trained.layers,
-            stem=trained.stem,
-        )
-        validated = table.value(name, valid)
+        log.info("looked up in the table %s: %s of %d architectures", table.path, test, table.count(test))
+        random_search = table.random_search(test, trained, self.draws)
+        self._follow(table, test, name, random_search, bench)
+        sizes = (trained.num_classes, trained.in_channels, trained.init_channels, trained.layers)
+        network = bench.space.network(genotype, *sizes, stem=trained.stem)
+        validated = table.value(name, trained.name("valid", epochs))
         return {
             "recipe": "tabular",
+            "table": table.path,
             "dataset": dataset,
             "test_accuracy": accuracy,
             "test_error": round(100 - accuracy, 4),
             "regret": table.regret(name, test),
+            "rank": table.rank(name, test),
+            "rank_of": table.count(test),
+            **random_search,
             **({} if validated is None else {"val_accuracy": validated}),
             "best_epoch_accuracy": None,
             "params": count_parameters(network),
@@ -138,6 +161,14 @@ class Tabular(Evaluator):
             "seconds": round(time.perf_counter() - start, 3),
             **dict.fromkeys(("images_per_second", "peak_memory_mib", "device", "precision")),  # nothing was trained
         }
+
+    def _table(self, bench: Bench) -> Table:
+        """Return the table of `path`, else that which comes with the package for the space.
+
+        Raises:
+            ConfigError: There is none, or it cannot be read.
+        """
+        return load(shipped_spaces().get(bench.space.name) if self.path is None else self.path, self.column)
 
     def _trained(self, table: Table, bench: Bench) -> tuple[str, Trained, int]:
         """Return the data set, its networks in the table, and the epochs of their training.
@@ -158,7 +189,7 @@ class Tabular(Evaluator):
         needed = trained.name("test", epochs)
         if needed not in table.columns:
             has = ", ".join(table.columns) or "no accuracies"
-            raise ConfigError(f"evaluation.path={self.path}: has no column {needed}, only {has}; {HINT}")
+            raise ConfigError(f"evaluation.path={table.path}: has no column {needed}, only {has}; {HINT}")
         return dataset, trained, epochs
 
     def _name(self, table: Table, genotype: Genotype) -> str:
@@ -176,8 +207,8 @@ class Tabular(Evaluator):
             )
         return name
 
-    def _follow(self, table: Table, test: str, chosen: str, bench: Bench) -> None:
-        """Write the accuracy and the regret of the genotype after every epoch of the search."""
+    def _follow(self, table: Table, test: str, chosen: str, random_search: Mapping[str, Any], bench: Bench) -> None:
+        """Write the accuracy, regret and rank of the genotype after every epoch of the search."""
         errors = _validation_errors(bench.folder)
         rows: list[dict[str, Any]] = []
         for row in bench.folder.read_genotypes():
@@ -190,6 +221,7 @@ class Tabular(Evaluator):
                     **{key: row[key] for key in ("epoch", "search_epoch", "attempt")},
                     "test_accuracy": table.value(name, test),
                     "regret": table.regret(name, test),
+                    "rank": table.rank(name, test),
                     "val_error": errors.get(row["epoch"]),
                     self.column or table.contents.key: name,
                 }
@@ -197,7 +229,9 @@ class Tabular(Evaluator):
         if not rows or not ranks.is_first():
             return
         bench.folder.save_trajectory(rows)
-        save_trajectory(rows, table.value(chosen, test), table.best(test), test, bench.folder.plots)
+        best, plots = table.best(test), bench.folder.plots
+        draws, expected = random_search["random_search_draws"], random_search["random_search_accuracy"]
+        save_trajectory(rows, table.value(chosen, test), best, test, plots, draws, expected)
 
 
 def _validation_errors(folder: RunFolder) -> dict[int, float]:

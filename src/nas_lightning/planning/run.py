@@ -8,9 +8,10 @@ from typing import Any
 
 from nas_lightning.callbacks.preemption import taking_over
 from nas_lightning.config.compose import as_dict, compose
+from nas_lightning.config.overriding import key_of, value_of
 from nas_lightning.config.sections import PlanConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
-from nas_lightning.core.memory import Demand, free_bytes
+from nas_lightning.core.memory import Demand
 from nas_lightning.core.terminal import screen
 from nas_lightning.evaluation.memory import demand_of_training, random_genotype
 from nas_lightning.evaluation.retraining import Retraining
@@ -21,16 +22,19 @@ from nas_lightning.planning.plan import Plan, plan_of, plan_of_config
 from nas_lightning.searches.memory import demands_of_stage
 from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.searches.stages import Stage
+from nas_lightning.tasks.genotype import given_genotype
+from nas_lightning.training.memory import free_for, refuse_excess
 from nas_lightning.training.workbench import Workbench
 
 
-def run_plan(words: Sequence[str]) -> Plan:
+def run_plan(words: Sequence[str], folder: Path | None = None) -> Plan:
     """Print the number of runs of a command, their steps and their approximate hours.
 
-    No run is carried out. Only with `hydra.run.dir` are files written: plan.csv and steps.csv.
+    No run is carried out. Only with a folder are files written: plan.csv and steps.csv.
 
     Args:
         words: Overrides of the command; the sweep of an experiment is planned with and without `-m`.
+        folder: Folder of the files, unless `hydra.run.dir` names one.
 
     Raises:
         ConfigError: A run is not valid, cannot be planned or does not fit the memory.
@@ -39,8 +43,9 @@ def run_plan(words: Sequence[str]) -> Plan:
     own = [word for word in words if word.lstrip("+").startswith("plan.")]
     rest = [word for word in words if word not in own and word != "task=plan"]
     config = PlanConfig(**as_dict(compose([*own, "task=plan"]))["plan"])
-    folder = next((word.partition("=")[2] for word in rest if word.startswith("hydra.run.dir=")), None)
-    return _carry_out(plan_of(rest), config, None if folder is None else Path(folder))
+    plan = plan_of(rest)
+    place = next((value_of(word) for word in reversed(rest) if key_of(word) == "hydra.run.dir"), None)
+    return _carry_out(plan, config, folder if place is None else Path(place))
 
 
 def plan_run(config: Mapping[str, Any], folder: Path | None = None) -> Plan:
@@ -88,9 +93,9 @@ def predict_memory(plan: Plan, must_fit: bool) -> None:
         for demand in _demands(bench, stage):
             if demand.kind not in largest or demand.peak > largest[demand.kind].peak:
                 largest[demand.kind] = demand
-            free = free_bytes(bench.probe.strategy.root_device)
+            free = free_for(bench)
             if must_fit and free is not None:
-                demand.check(free)
+                refuse_excess(bench, demand, free)
     plan.demands = list(largest.values())
 
 
@@ -99,7 +104,9 @@ def _demands(bench: Workbench, stage: Stage | None) -> list[Demand]:
         return demands_of_stage(bench, stage)
     recipe = bench.evaluator
     assert isinstance(recipe, Retraining)
-    found = demand_of_training(recipe, recipe.network(random_genotype(bench), bench), bench)
+    given = bench.config.task == "evaluate"
+    genotype = given_genotype(bench) if given else random_genotype(bench)
+    found = demand_of_training(recipe, recipe.network(genotype, bench), bench, given)
     return [] if found is None else [found]
 
 

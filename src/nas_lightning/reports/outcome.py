@@ -1,8 +1,10 @@
 """Show the outcome of a finished run on the terminal."""
 
 import logging
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +12,7 @@ from rich.table import Table
 
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.terminal import screen
+from nas_lightning.runs import layout
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,26 @@ def show_outcome(summary: Mapping[str, Any], folder: str, show: bool = True) -> 
     for console in (text, screen()) if show else (text,):
         _print(console, summary, folder)
     log.info("outcome\n%s", text.file.getvalue().rstrip())  # type: ignore[attr-defined] # a StringIO
+
+
+def _judged(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the rows on the evaluation; a table of accuracies also gives rank, regret and random search."""
+    if section["test_accuracy"] is not None:
+        yield "test accuracy", f"{section['test_accuracy']:.2f} %"
+    if section.get("rank") is not None:
+        yield f"rank in the table {section['table']}", f"{section['rank']:,} of {section['rank_of']:,}"
+    if section.get("regret") is not None:
+        yield "regret", f"{section['regret']:.2f} points below the best"
+    if section.get("random_search_accuracy") is not None:
+        expected = f"{section['random_search_accuracy']:.2f} % expected, by {section['random_search_chosen_by']}"
+        yield f"random search, best of {section['random_search_draws']}", expected
+    if section.get("val_accuracy") is not None:
+        yield "accuracy on val", f"{section['val_accuracy']:.2f} %"
+    size = f"{section['init_channels']} channels, {section['layers']} cells, {section['epochs']} epochs"
+    yield f"recipe {section['recipe']}", size
+    yield "parameters", f"{section['params'] / 1e6:.3f} M"
+    yield "multiply-accumulates", f"{section['macs'] / 1e6:.1f} M"
+    yield "evaluation: time", f"{section['seconds']:.0f} s"
 
 
 def _print(console: Console, summary: Mapping[str, Any], folder: str) -> None:
@@ -53,16 +76,19 @@ def _print(console: Console, summary: Mapping[str, Any], folder: str) -> None:
         measured = "not measured" if member["val_accuracy"] is None else f"{member['val_accuracy']:.2f} % on val"
         table.add_row(f"candidate {named}", f"{measured}{chosen}")
     if judged:
-        if judged["test_accuracy"] is not None:
-            table.add_row("test accuracy", f"{judged['test_accuracy']:.2f} %")
-        if judged.get("val_accuracy") is not None:
-            table.add_row("accuracy on val", f"{judged['val_accuracy']:.2f} %")
-        size = f"{judged['init_channels']} channels, {judged['layers']} cells, {judged['epochs']} epochs"
-        table.add_row(f"recipe {judged['recipe']}", size)
-        table.add_row("parameters", f"{judged['params'] / 1e6:.3f} M")
-        table.add_row("multiply-accumulates", f"{judged['macs'] / 1e6:.1f} M")
-        table.add_row("evaluation: time", f"{judged['seconds']:.0f} s")
+        for row in _judged(judged):
+            table.add_row(*row)
     console.print(table)
     if summary["genotype"]:
         console.print(str(Genotype.from_dict(summary["genotype"])), highlight=False, soft_wrap=True)
     console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
+    for line in _next(summary, folder):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _next(summary: Mapping[str, Any], folder: str) -> Iterator[str]:
+    """Yield what the run can be used for, with the words of the command."""
+    if (Path(folder) / layout.NETWORK).exists():
+        yield f"  export its network: {shlex.join(['task=export', f'run={folder}'])}"
+    elif summary["task"] == "search":
+        yield f"  train its genotype: the same command with {shlex.join(['task=evaluate', f'genotype={folder}'])}"

@@ -46,7 +46,15 @@ _EVALUATION_SECTIONS = ("evaluation", "objective")
 _NEUTRAL_KEYS = (
     *("search.snapshots", "search.checkpoint_minutes", "evaluation.checkpoint_minutes", "evaluation.channels_last"),
     *("search.recompute", "evaluation.compile", "evaluation.graph", "evaluation.path", "evaluation.name"),
-    *("data.root", "data.path", "data.download", "data.num_workers", "data.prefetch_factor", "data.augment_on"),
+    *(
+        "evaluation.draws",
+        "data.root",
+        "data.path",
+        "data.download",
+        "data.num_workers",
+        "data.prefetch_factor",
+        "data.augment_on",
+    ),
     *("data.split", "data.split_file"),
 )
 _CUTS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "fast_dev_run", "overfit_batches")

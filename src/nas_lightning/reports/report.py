@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -223,7 +224,7 @@ def _best_sections(report: _Report, choices: Choices) -> Iterator[Section]:
         run = Path(row["run"])
         name = f"{row['method']}, {row['space']} on {row['data']}"
         with report.problems.noting(str(run), layout.GENOTYPE):
-            cells += _cells(report, run, index, name, row["test_accuracy"])
+            cells += _cells(report, run, index, name, row)
         with report.problems.noting(str(run), layout.GENOTYPES):
             maps += _maps(report, run, index, name, choices)
     chosen = f"Of the best run of each method by test accuracy, else by accuracy on val.{drawn}"
@@ -231,10 +232,11 @@ def _best_sections(report: _Report, choices: Choices) -> Iterator[Section]:
     yield Section("cells", "Cells", [chosen] if cells else (), pictures=cells)
 
 
-def _cells(report: _Report, run: Path, index: int, name: str, accuracy: float) -> list[Picture]:
+def _cells(report: _Report, run: Path, index: int, name: str, row: pd.Series[Any]) -> list[Picture]:
     if not (run / layout.GENOTYPE).exists():
         return []
-    tested = f", test accuracy {accuracy:.2f} %" if pd.notna(accuracy) else ""
+    tested = f", test accuracy {row['test_accuracy']:.2f} %" if pd.notna(row["test_accuracy"]) else ""
+    tested += f", rank {row['rank']:.0f} in the table" if pd.notna(row["rank"]) else ""
     pictures = []
     for number, (cell, figure) in enumerate(draw_genotype(Genotype.load(run)).items()):
         caption = f"{name}: {cell} cell{tested}; {run}."

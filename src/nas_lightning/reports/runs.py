@@ -46,6 +46,8 @@ _NUMBERS = SIZE | {
     "search_seconds": ("search", "seconds"),
     # Absent from older summaries, as are those that follow.
     "regret": ("evaluation", "regret"),
+    "rank": ("evaluation", "rank"),
+    "random_search_accuracy": ("evaluation", "random_search_accuracy"),
     "dominant_eigenvalue": ("search", "dominant_eigenvalue"),
     "curvature_seconds": ("search", "curvature_seconds"),
     "selection_seconds": ("selection", "seconds"),
@@ -72,10 +74,11 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         One row a run: `run` (its folder), `method`, `space`, `data`, `recipe`, `metric`, `config_hash`; as
         numbers, nan where the run has none: `init_channels`, `layers`, `epochs`, `seed`, `test_accuracy` and
         `search_val_accuracy` (percent), `params`, `search_seconds`, `regret` (percentage points below the best of a
-        table), `dominant_eigenvalue` (of the Hessian of the architecture loss, at the end of the search),
-        `curvature_seconds` (the time of measuring it), `selection_seconds`, `evaluation_seconds`, `skip_share` (percent
-        of the normal cell's edges that are skip connections). `attrs["skipped"]` names the folders that look like runs
-        and could not be read, each with the reason: `[(folder, reason), …]`; `attrs["analyses"]` the folders of
+        table), `rank` (in the table, 1 for the best), `random_search_accuracy` (percent, expected in the table),
+        `dominant_eigenvalue` (of the Hessian of the architecture loss, at the end of the search), `curvature_seconds`
+        (the time of measuring it), `selection_seconds`, `evaluation_seconds`, `skip_share` (percent of the normal
+        cell's edges that are skip connections). `attrs["skipped"]` names the folders that look like runs and could
+        not be read, each with the reason: `[(folder, reason), …]`; `attrs["analyses"]` the folders of
         finished analyses, each with its name: `[(folder, name), …]`.
 
     Raises:

@@ -35,12 +35,20 @@ RESULTS_NOTE = (
     " best. Best is by test accuracy, so it grows with n. Published values are shown only for runs of the published"
     " space, data, search and recipe."
 )
+LOOKED_UP_NOTE = (
+    " Of accuracies from a table: regret, the best of the table minus this one, and rank, 1 for the best of all (equal"
+    " ones share the best rank), are means over the runs. Random search is the test accuracy expected of the best of"
+    " evaluation.draws architectures, drawn at random and chosen by their validation accuracy after the shortest"
+    " training, or by the accuracy itself where the table has no other."
+)
 _NO_HASH = "no hash"
 _VARIANT_LENGTH = 60
 
 # Column of the summary -> its title and decimals; a column without any value is not shown.
 _OPTIONAL = {
     "regret_mean": ("regret", 2),
+    "rank_mean": ("rank", 1),
+    "random_search_accuracy_mean": ("random search %", 2),
     "dominant_eigenvalue_mean": ("dominant eigenvalue", 3),
     "skip_share_mean": ("skip %", 1),
 }
@@ -58,11 +66,11 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         `layers`, `epochs`, `variant`, `config_hash`, `runs`, `n` (the runs that have a test accuracy),
         `test_accuracy_{mean,std,median,best}`, `published`, `published_std`, `difference` (empty, to be filled by
         `nas_lightning.reports.published`) and `search_val_accuracy_mean` in percent, `regret_mean` in points of it,
-        `params_millions_mean`, `search_seconds_mean`, `dominant_eigenvalue_mean`, `skip_share_mean` in percent,
-        `curvature_seconds_mean`, `selection_seconds_mean`; means are over the runs that have a value. The standard
-        deviation is that of a sample: one run has none. `variant` names the values that distinguish the configuration
-        from those of the groups with the same labels, and is empty where there are no others. Runs without a hash
-        make up one group.
+        `rank_mean` in a table, `random_search_accuracy_mean` in percent, `params_millions_mean`, `search_seconds_mean`,
+        `dominant_eigenvalue_mean`, `skip_share_mean` in percent, `curvature_seconds_mean`, `selection_seconds_mean`;
+        means are over the runs that have a value. The standard deviation is that of a sample: one run has none.
+        `variant` names the values that distinguish the configuration from those of the groups with the same labels, and
+        is empty where there are no others. Runs without a hash make up one group.
     """
     summary = (
         frame.groupby([*_GROUP, *HASH], dropna=False, sort=False)
@@ -75,6 +83,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
             test_accuracy_median=("test_accuracy", "median"),
             test_accuracy_best=("test_accuracy", "max"),
             regret_mean=("regret", "mean"),
+            rank_mean=("rank", "mean"),
+            random_search_accuracy_mean=("random_search_accuracy", "mean"),
             search_val_accuracy_mean=("search_val_accuracy", "mean"),
             params_millions_mean=("params", "mean"),
             search_seconds_mean=("search_seconds", "mean"),
@@ -100,8 +110,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 def write(summary: pd.DataFrame, folder: Path) -> list[Path]:
     """Write `report.md`, for readers, and `report.csv`, with every number in full; return both paths.
 
-    Neither has columns of published accuracies, of regret, of the dominant eigenvalue or of the share of skip
-    connections where no run has a value.
+    Neither has columns of published accuracies, of regret, rank and random search, of the dominant eigenvalue or of the
+    share of skip connections where no run has a value.
     """
     folder.mkdir(parents=True, exist_ok=True)
     markdown, csv = folder / "report.md", folder / "report.csv"
@@ -114,7 +124,8 @@ def write(summary: pd.DataFrame, folder: Path) -> list[Path]:
 def results(summary: pd.DataFrame) -> Sheet:
     """Return the table for readers."""
     header, *lines = _cells(summary)
-    return Sheet("results", "Results", header, lines, words=_TEXTS, note=RESULTS_NOTE)
+    note = RESULTS_NOTE + (LOOKED_UP_NOTE if summary["rank_mean"].notna().any() else "")
+    return Sheet("results", "Results", header, lines, words=_TEXTS, note=note)
 
 
 def show(summary: pd.DataFrame, file: IO[str] | None = None) -> None:
@@ -174,8 +185,8 @@ def _values_text(values: Mapping[str, str]) -> str:
 def _cells(summary: pd.DataFrame) -> list[list[str]]:
     """Format the table, header first; without a metric that all share, and without empty columns.
 
-    Columns that may be empty are variants, published accuracies, regrets, dominant eigenvalues and shares of skip
-    connections.
+    Columns that may be empty are variants, published accuracies, regrets, ranks, random search, dominant eigenvalues
+    and shares of skip connections.
     """
     header = [*_TEXTS, "n", "test % ± std", "median", "best", *_PUBLISHED.values()]
     header += ["search val %", "params M", "search s"]

@@ -22,7 +22,13 @@ _LINE, _CHOSEN, _VALIDATION = "#0072B2", "#D55E00", "#009E73"
 
 
 def save_trajectory(
-    rows: Sequence[Mapping[str, Any]], chosen: float | None, best: float, name: str, folder: Path
+    rows: Sequence[Mapping[str, Any]],
+    chosen: float | None,
+    best: float,
+    name: str,
+    folder: Path,
+    draws: int = 0,
+    random_search: float | None = None,
 ) -> Path:
     """Write `trajectory.svg`: the derived architecture by epochs of the search, its test accuracy and its regret.
 
@@ -36,6 +42,8 @@ def save_trajectory(
         best: The highest accuracy in the table.
         name: Column of the table, for the title.
         folder: Folder of the figure; made if it is missing.
+        draws: Number of architectures that random search draws.
+        random_search: The test accuracy that it is expected to find, in percent; None is not drawn.
 
     Returns:
         The figure written.
@@ -52,7 +60,7 @@ def save_trajectory(
     if chosen is not None:
         last = frame["done"].iloc[-1]
         accuracy.plot(last, chosen, "D", color=_CHOSEN, markersize=6.5, label=f"selected: {chosen:.2f} %")
-    accuracy.axhline(best, **MARKER, label=f"best in the table: {best:.2f} %")
+    _levels(accuracy, best, draws, random_search)
     finish(accuracy, "test accuracy (%)")
     _lines(regret, frame, "regret", "derived architecture", _LINE)
     if chosen is not None:
@@ -72,6 +80,14 @@ def save_trajectory(
     figure.legend(handles=handles, frameon=False, fontsize=8.5, ncols=4, loc="outside lower center")
     folder.mkdir(parents=True, exist_ok=True)
     return save_svg(figure, folder / "trajectory.svg")
+
+
+def _levels(axes: Axes, best: float, draws: int, random_search: float | None) -> None:
+    """Draw level lines at the best of the table and at what random search is expected to find."""
+    axes.axhline(best, **MARKER, label=f"best in the table: {best:.2f} %")
+    if random_search is not None:
+        label = f"random search, best of {draws}: {random_search:.2f} % expected"
+        axes.axhline(random_search, **(MARKER | {"linestyle": ":"}), label=label)
 
 
 def _lines(axes: Axes, frame: pd.DataFrame, column: str, label: str, colour: str) -> None:

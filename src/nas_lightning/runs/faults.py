@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from torch.distributed import DistError
 
 from nas_lightning.core import ranks
@@ -36,6 +37,11 @@ def reporting_failures(folder: RunFolder) -> Iterator[None]:
     except LoadingError as error:
         raise MachineError(_without_workers(str(error), folder)) from error
     except RuntimeError as error:
+        if _is_out_of_memory(error):
+            raise MachineError(
+                f"out of memory ({_last_line(error)[:200]}): free some, then continue with {folder.command()}; or begin"
+                " anew with a smaller search.batch_size, evaluation.batch_size or callbacks.curvature.images"
+            ) from error
         reason = reason_of_end(error) or _start_before(error)
         if reason is not None:
             raise MachineError(_without_workers(reason, folder)) from error
@@ -56,6 +62,10 @@ def reporting_failures(folder: RunFolder) -> Iterator[None]:
         else:
             problem = f"{type(error).__name__}: {_last_line(error)}: fix that"
         raise MachineError(f"{problem}, then continue with {folder.command()}") from error
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _without_workers(reason: str, folder: RunFolder) -> str:

@@ -138,6 +138,10 @@ class RunFolder:
         try:
             config = documents.read_config(self.path / layout.CONFIG)
         except (OSError, ValueError, yaml.YAMLError) as error:
+            if isinstance(error, FileNotFoundError) and exists(self.path / layout.LOG):
+                raise ConfigError(
+                    f"{self.key}={shown(self)}: was stopped before it had saved anything; repeat its command"
+                ) from error
             raise ConfigError(f"{self.key}={shown(self)}: there is no run ({shown(str(error), 120)})") from error
         if not isinstance(config, dict):
             raise ConfigError(f"{self.key}={self}: config.yaml there is not a configuration")

@@ -68,7 +68,7 @@ def fit(
     data = search_data(bench)
     data.first_pass = module.progress.epoch_offset  # keys the order of images; Lightning counts each fit from 0
     interrupt = callback_of(trainer, InterruptAtEpochEnd)
-    with interrupt.listening(), callback_of(trainer, Preemption).listening():
+    with interrupt.listening(bench.folder), callback_of(trainer, Preemption).listening():
         trainer.fit(module, datamodule=data, ckpt_path=resume_from)
     # The fit has returned: at the end of the stage, or earlier by an interrupt or the time limit, which any one process
     # may have noticed. All of them raise, or some would wait in the next stage for ever.

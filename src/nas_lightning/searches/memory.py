@@ -17,12 +17,13 @@ from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.errors import in_one_line
 from nas_lightning.core.functional import evaluating, frozen_batch_stats, meta_as_cpu, plain_autograd
-from nas_lightning.core.memory import GIB, SHARE, Demand, LiveBytes, free_bytes
+from nas_lightning.core.memory import FIXED, GIB, SHARE, Demand, LiveBytes
 from nas_lightning.searches.build import bench_of, build_module, stages_of
 from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.searches.optimizers import build_optimizers, inner_step_of
 from nas_lightning.searches.stages import Stage
+from nas_lightning.training.memory import free_for, refuse_excess
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def check_memory(benches: Sequence[Workbench]) -> None:
     """
     large: dict[Hashable, tuple[Workbench, Stage, int]] = {}
     for bench in benches:
-        free = free_bytes(bench.probe.strategy.root_device)
+        free = free_for(bench)
         if free is None:
             return
         for stage in stages_of(bench):
@@ -76,7 +77,7 @@ def _check_stage(bench: Workbench, stage: Stage, free: int) -> None:
         )
     for demand in demands:
         if not demand.fits(free):
-            _with_alternative(demand, bench, stage, free).check(free)
+            refuse_excess(bench, _with_alternative(demand, bench, stage, free), free)
 
 
 def demands_of_stage(bench: Workbench, stage: Stage) -> list[Demand]:
@@ -86,7 +87,7 @@ def demands_of_stage(bench: Workbench, stage: Stage) -> list[Demand]:
     except (NotImplementedError, RuntimeError) as error:  # a part reads numbers, of which `meta` has none
         log.info("memory of the search is not predicted: %s", in_one_line(error))
         return []
-    size = bench.config.search.batch_size
+    size, weights = bench.config.search.batch_size, _bytes_of_weights(bench, stage)
     demands = []
     for kind, peak in peaks.items():
         key, images = "search.batch_size", size
@@ -94,8 +95,12 @@ def demands_of_stage(bench: Workbench, stage: Stage) -> list[Demand]:
             named = bench.named("callbacks").items()
             name, part = next((name, part) for name, part in named if isinstance(part, CurvatureTracking))
             key, images = f"callbacks.{name}.images", min(part.images or size, size)
-        demands.append(Demand(kind, peak, key, images))
+        demands.append(Demand(kind, peak, key, images, fixed=FIXED * weights))
     return demands
+
+
+def _bytes_of_weights(bench: Workbench, stage: Stage) -> int:
+    return sum(weight.nbytes for weight in build_module(bench, stage).supernet.parameters())
 
 
 def _with_alternative(demand: Demand, bench: Workbench, stage: Stage, free: int) -> Demand:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from torch import Generator, Tensor
 
-from nas_lightning.core.arch_strings import CELL, CONCAT, EDGES, OPERATIONS
+from nas_lightning.core.arch_strings import CELL, CONCAT, EDGES, OPERATIONS, every
 from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import NASBENCH201, Genotype
@@ -29,6 +29,13 @@ def _numbering() -> tuple[int, ...]:
     places = list(range(len(OPERATIONS) ** len(EDGES)))
     Random(88).shuffle(places)
     return tuple(places)
+
+
+@cache
+def arch_strings() -> tuple[str, ...]:
+    """Return the strings of the benchmark's architectures 0 to 15,624."""
+    cells = every()
+    return tuple(cells[place] for place in _numbering())
 
 
 class NasBench201Space:

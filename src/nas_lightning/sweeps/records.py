@@ -1,6 +1,7 @@
 """Records of the members of a sweep: a file each while it runs, then a table and sweep.csv."""
 
 import os
+import shlex
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -84,6 +85,9 @@ def show(members: Sequence[Record], path: Path) -> None:
     for row in rows:
         table.add_row(*row.values())
     screen().print(table, markup=False)
+    if sum(member.val_accuracy is not None for member in members) > 1:
+        words = shlex.join(["task=report", f"runs={short(str(path.parent))}/**"])
+        screen().print(f"compare them: {words}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _differing(members: Sequence[Record]) -> list[dict[str, str]]:

@@ -82,10 +82,12 @@ def _end(members: list[Record], folder: Path, size: int | None, ending: BaseExce
         raise Interrupted(f"the sweep was stopped, {done}{of} members are finished; repeat the command to run the rest")
     failed = [member for member in members if member.status == "failed"]
     if failed:
-        kind = ConfigError if all(member.mistake for member in failed) else SweepError
+        mistakes = all(member.mistake for member in failed)
+        kind = ConfigError if mistakes else SweepError
+        advice = "" if mistakes else "; repeat the command to run them again"
         raise kind(
             f"{len(failed)} of {size or len(members)} members of the sweep failed, {short(failed[0].folder)}:"
-            f" {failed[0].reason}; all in {short(str(table))}"
+            f" {failed[0].reason}; all in {short(str(table))}{advice}"
         )
     if isinstance(ending, Exception):
         raise ending

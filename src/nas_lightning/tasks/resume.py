@@ -75,7 +75,8 @@ def _override_resumed(config: dict[str, Any], word: str) -> None:
     if not allowed:
         raise ConfigError(
             f"{word}: a resumed run keeps its configuration; only trainer.*, logger.* and"
-            f" {', '.join((*loading, *MOVABLE))} may differ; or start a new run without resume="
+            f" {', '.join((*loading, *MOVABLE))} may differ. For anything else start a new run: the command of this"
+            f" one with {word}; to train its genotype again, also task=evaluate genotype=FOLDER"
         )
     name = key.partition(".")[2]
     before = config["trainer"].get(name)

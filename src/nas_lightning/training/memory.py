@@ -1,0 +1,41 @@
+"""The memory that a process of a run may take, and the refusal of work that does not fit it."""
+
+import logging
+
+from nas_lightning.core import ranks
+from nas_lightning.core.memory import Demand, free_bytes
+from nas_lightning.training.processes import number_of_processes
+from nas_lightning.training.workbench import Workbench
+
+log = logging.getLogger(__name__)
+
+
+def free_for(bench: Workbench) -> int | None:
+    """Return the bytes that each process of a run can take on this machine; None where the system does not tell.
+
+    The first process decides for all, or they would come to different ends: on GPUs by the one with the least, on the
+    CPU by an equal share. Other processes get None.
+    """
+    if not ranks.is_first():
+        return None
+    strategy = bench.probe.strategy
+    devices = getattr(strategy, "parallel_devices", None) or [strategy.root_device]
+    found = [free for device in devices if (free := free_bytes(device)) is not None]
+    if not found:
+        return None
+    nodes = int(bench.config.trainer.get("num_nodes") or 1)
+    sharing = number_of_processes(bench.config.trainer) // nodes if strategy.root_device.type == "cpu" else 1
+    return min(found) // max(1, sharing)
+
+
+def refuse_excess(bench: Workbench, demand: Demand, free: int) -> None:
+    """Refuse work that needs more than is free; in mixed precision, whose peak is lower than predicted, only warn.
+
+    Raises:
+        ConfigError: It does not fit.
+    """
+    precision = str(bench.config.trainer.get("precision") or "32-true")
+    if precision.partition("-")[0] in ("32", "64"):
+        demand.check(free)
+    elif not demand.fits(free):
+        log.warning("memory: predicted in float32, and would not fit; trainer.precision=%s takes less", precision)
