@@ -51,6 +51,26 @@ def _judged(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "evaluation: time", f"{section['seconds']:.0f} s"
 
 
+HARDLY_DECIDED = 99.0
+"""Entropy in percent of its maximum above which the mixing weights say hardly anything about the genotype."""
+
+
+def _decided(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the rows on how decided the mixing weights are; none for a search of an earlier version, or without any."""
+    number = section.get("open_edges")
+    if number == 0:
+        yield "margin of the choices", "every edge is decided"
+    if not number or section.get("margin") is None:
+        return
+    yield "margin of the choices", f"{section['margin']:.4f}, mean of {number} edge{'s' if number > 1 else ''}"
+    entropy = section["entropy_percent"]
+    remark = ": hardly decided" if entropy is not None and entropy > HARDLY_DECIDED else ""
+    yield (
+        "entropy of the choices",
+        "not a distribution" if entropy is None else f"{entropy:.2f} % of its maximum{remark}",
+    )
+
+
 def _print(console: Console, summary: Mapping[str, Any], folder: str) -> None:
     table = Table(title=f"{summary['method']} · {summary['space']} · {summary['data']} · seed {summary['seed']}")
     table.add_column("what")
@@ -60,6 +80,8 @@ def _print(console: Console, summary: Mapping[str, Any], folder: str) -> None:
         if searched["val_accuracy"] is not None:
             table.add_row("search: accuracy on val", f"{searched['val_accuracy']:.2f} %")
         table.add_row("search: time", f"{searched['seconds']:.0f} s for {searched['epochs']} epochs")
+        for row in _decided(searched):
+            table.add_row(*row)
         if searched.get("dominant_eigenvalue") is not None:
             table.add_row("search: dominant eigenvalue", f"{searched['dominant_eigenvalue']:.3f}")
         if searched["curvature_seconds"] is not None:
