@@ -61,6 +61,15 @@ def test_an_accuracy_after_training(caplog):
     assert "regret" in printed(caplog, regret=1.5)
 
 
+def test_random_genotypes_trained_for_comparison(caplog):
+    told = {"number": 3, "mean": 91.257, "std": 0.504, "members": [{}, {}, {}]}
+    assert printed(caplog, random_baseline=told)["random genotypes, mean of 3"] == "91.26 ± 0.50 %"
+    told = {"number": 1, "mean": 91.257, "std": None, "members": [{}]}
+    assert printed(caplog, random_baseline=told)["random genotypes, mean of 1"] == "91.26 %"
+    unmeasured = {"number": 1, "mean": None, "std": None, "members": [{}]}
+    assert "random" not in " ".join(printed(caplog, random_baseline=unmeasured))
+
+
 def searched(**section):
     names = ("val_accuracy", "curvature_seconds", "stopped_at", "rolled_back_to")
     return {"epochs": 50, "seconds": 60.0, **dict.fromkeys(names), **section}

@@ -28,6 +28,8 @@ LATER_KEYS: dict[str, Any] = {
     "data.split_folders": True,
     "data.white": None,
     "evaluation.draws": 10,
+    "evaluation.random_baseline": 0,
+    "evaluation.random_folder": "outputs/random_baseline",
     "hypergradient.virtual_step": "as_weights",
     "relaxation.anchor_over": "kept",
     "relaxation.end_reached": "in_last",

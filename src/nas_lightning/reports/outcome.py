@@ -35,6 +35,10 @@ def _judged(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows on the evaluation; a table of accuracies also gives rank, regret and random search."""
     if section["test_accuracy"] is not None:
         yield "test accuracy", f"{section['test_accuracy']:.2f} %"
+    baseline = section.get("random_baseline")
+    if baseline is not None and baseline["mean"] is not None:
+        spread = "" if baseline["std"] is None else f" ± {baseline['std']:.2f}"
+        yield f"random genotypes, mean of {len(baseline['members'])}", f"{baseline['mean']:.2f}{spread} %"
     if section.get("rank") is not None:
         yield f"rank in the table {section['table']}", f"{section['rank']:,} of {section['rank_of']:,}"
     if section.get("regret") is not None:

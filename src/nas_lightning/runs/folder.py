@@ -102,6 +102,11 @@ class RunFolder:
         return self.path / layout.CANDIDATES
 
     @property
+    def random_baseline(self) -> Path:
+        """Run folders of the random genotypes of `evaluation.random_baseline`."""
+        return self.path / layout.RANDOM_BASELINE
+
+    @property
     def genotypes(self) -> Path:
         """Genotype after every epoch, one JSON object per line."""
         return self.path / layout.GENOTYPES

@@ -29,6 +29,9 @@ SWEEP = "sweep.csv"
 CHECKPOINTS = "checkpoints"
 PLOTS = "plots"
 CANDIDATES = "candidates"
+RANDOM_BASELINE = "random_baseline"
+WITHIN_RUNS = (CANDIDATES, RANDOM_BASELINE)
+"""Folders with run folders that are parts of a run, and are not counted as runs."""
 
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
