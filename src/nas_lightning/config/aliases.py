@@ -29,6 +29,8 @@ LATER_KEYS: dict[str, Any] = {
     "data.white": None,
     "export.int8": False,
     "evaluation.draws": 10,
+    "evaluation.random_baseline": 0,
+    "evaluation.random_folder": "outputs/random_baseline",
     "hypergradient.virtual_step": "as_weights",
     "readings": {},
     "relaxation.anchor_over": "kept",

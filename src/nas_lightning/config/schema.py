@@ -187,8 +187,8 @@ IGNORED_IN_COMPARISONS = (
 """Keys in which runs may differ and still be averaged; callers compare the Trainer's few that decide a result."""
 
 
-NEUTRAL = ("checkpoint_minutes", "graph", "recompute")
-"""Keys that affect no result, in `search` and in recipes."""
+NEUTRAL = ("checkpoint_minutes", "graph", "recompute", "random_baseline", "random_folder")
+"""Keys that do not affect the result of the run itself, in `search` and in recipes."""
 
 
 def validate(config: "Mapping[str, Any] | RootConfig") -> RootConfig:

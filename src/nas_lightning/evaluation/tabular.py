@@ -60,9 +60,10 @@ class Tabular(Evaluator):
         key: Column that names the architectures; None is that of the table's description.
         draws: Number of architectures of the random search whose expected accuracy is given for comparison;
             `Table.random_search` describes it.
+        random_baseline: 0; of evaluations that train, the number of random genotypes trained for comparison.
 
     Raises:
-        ConfigError: `draws` is less than 1.
+        ConfigError: `draws` is less than 1, or `random_baseline` is not 0.
     """
 
     def __init__(
@@ -72,7 +73,13 @@ class Tabular(Evaluator):
         epochs: int | None = None,
         key: str | None = None,
         draws: int = 10,
+        random_baseline: int = 0,
     ) -> None:
+        if random_baseline != 0:
+            raise ConfigError(
+                f"evaluation.random_baseline={random_baseline}: a table gives what random search is expected to find"
+                f" exactly, without training; use evaluation.draws={max(1, random_baseline)} instead"
+            )
         if draws < 1:
             raise ConfigError(
                 f"evaluation.draws={draws}: random search draws at least one architecture; use evaluation.draws=10"

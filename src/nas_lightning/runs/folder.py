@@ -108,6 +108,11 @@ class RunFolder:
         return self.path / layout.READINGS
 
     @property
+    def random_baseline(self) -> Path:
+        """Run folders of the random genotypes of `evaluation.random_baseline`."""
+        return self.path / layout.RANDOM_BASELINE
+
+    @property
     def genotypes(self) -> Path:
         """Genotype after every epoch, one JSON object per line."""
         return self.path / layout.GENOTYPES

@@ -41,6 +41,8 @@ def reading_benches(bench: Workbench) -> dict[str, Workbench]:
         config = bench.config.to_dict()
         config |= {"task": "select", "run": str(bench.folder.path), "method": label, "readings": {}, "control": {}}
         config["selector"] = copy.deepcopy(selector)
+        if "random_baseline" in config["evaluation"]:  # of the whole run, not of each reading
+            config["evaluation"] = {**config["evaluation"], "random_baseline": 0}
         benches[label] = bench.variant(validate(config), RunFolder(bench.folder.readings / label))
     return benches
 
