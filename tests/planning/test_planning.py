@@ -58,6 +58,16 @@ def test_candidates_count_as_searches_and_brief_retrainings():
     assert len(work.probes) == 2  # the same networks throughout, so each is timed once
 
 
+def test_random_genotypes_count_as_trainings():
+    plain, compared = (work_of("space=s1", "data=cifar10", f"evaluation.random_baseline={number}") for number in (0, 3))
+    assert plain.total("training step") == 600 * FULL
+    for unit in ("training step", "test batch"):
+        assert compared.total(unit) == 4 * plain.total(unit)
+    assert compared.total("search step") == plain.total("search step")
+    assert len(compared.probes) == len(plain.probes)
+    assert any("random baseline: 3 trainings" in note for note in compared.notes)
+
+
 def test_curvature_and_warm_up():
     """RobustDARTS: after every second epoch and the last, 26 times; PC-DARTS: 15 epochs of the weights alone."""
     work = work_of("method=pc_darts", "data=cifar10")
@@ -129,6 +139,13 @@ def test_a_plan_is_told_and_nothing_is_written(tiny, capsys):
     assert list(Path().iterdir()) == []
     code, out, _ = run([*words, "plan.measure=false"], capsys)
     assert (code, "hours" in out) == (0, False)
+
+
+def test_a_plan_goes_beyond_the_last_epoch(tiny, capsys):
+    """A path would be dropped for certain in epoch 1/`drop_path` times `epochs`, and the loss be nan."""
+    words = ["task=plan", *tiny, "plan.seconds=2", "evaluation.epochs=1", "evaluation.drop_path=0.5"]
+    code, _, err = run([*words, "evaluation.batch_size=32"], capsys)
+    assert (code, err) == (0, "")
 
 
 def test_what_does_not_fit_is_refused_before_it_is_timed(tiny, capsys, monkeypatch):

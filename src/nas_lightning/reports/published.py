@@ -48,6 +48,8 @@ _NEUTRAL_KEYS = (
     *("search.recompute", "evaluation.compile", "evaluation.graph", "evaluation.path", "evaluation.name"),
     *(
         "evaluation.draws",
+        "evaluation.random_baseline",
+        "evaluation.random_folder",
         "data.root",
         "data.path",
         "data.download",
