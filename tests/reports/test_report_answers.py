@@ -1,5 +1,6 @@
 """The first sections of a report: accuracy by method, its price, learning curves, single runs."""
 
+import json
 import math
 import statistics
 from pathlib import Path
@@ -29,7 +30,7 @@ def frame(tmp_path):
         report_run(tmp_path / f"darts{seed}", accuracy, seed=seed)
     for seed, accuracy in enumerate(DRNAS):
         report_run(tmp_path / f"drnas{seed}", accuracy, method="drnas", seed=seed + 5)
-    found = collect(str(tmp_path)).assign(random_search_accuracy=94.25)
+    found = collect(str(tmp_path)).assign(random_search_accuracy=94.25, random_baseline=90.5, random_baseline_std=0.75)
     summary = summarise(found)
     summary.loc[summary["method"] == "drnas", "published"] = 97.5
     return label_runs(found, summary)
@@ -56,26 +57,36 @@ def test_a_dot_a_seed_the_mean_and_what_it_is_compared_with(frame):
         assert len(set(dots.get_ydata())) == len(values)  # no dot hides another
         assert list(mean.get_xdata()) == pytest.approx([statistics.mean(values)] * 2)
         assert [line.get_xdata()[0] for line in published] == ([97.5] if place == 0 else [])
-    (level,) = [line for line in axes.lines if line.get_linestyle() == "--"]
-    assert list(level.get_xdata()) == [94.25] * 2
+    levels = {
+        line.get_linestyle(): list(line.get_xdata()) for line in axes.lines if line.get_linestyle() in ("--", ":")
+    }
+    assert levels == {"--": [94.25] * 2, ":": [90.5] * 2}
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == ["a seed", "mean", "published", "random search, expected: 94.25 %"]
+    assert texts == [
+        "a seed",
+        "mean",
+        "published",
+        "random genotypes: 90.50 ± 0.75 %",
+        "random search, expected: 94.25 %",
+    ]
     assert axes.get_xlabel() == "test accuracy (%)"
     assert figure.get_suptitle().splitlines()[1] == "s3 · digits · digits · 16/4/14, seeds 0–2, 5–6"
 
 
 def test_nothing_is_compared_where_nothing_is_known(frame):
-    rows = frame.assign(random_search_accuracy=math.nan, published=math.nan, metric="balanced_accuracy")
+    rows = frame.assign(
+        random_search_accuracy=math.nan, random=math.nan, published=math.nan, metric="balanced_accuracy"
+    )
     figure = draw_accuracy(rows, "s3", style(frame))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a seed", "mean"]
     assert figure.axes[0].get_xlabel() == "test balanced accuracy (%)"
-    assert not [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+    assert not [line for line in figure.axes[0].lines if line.get_linestyle() in ("--", ":")]
 
 
 def test_the_answer_in_words(frame):
     text = "s3 · digits · digits · 16/4/14: test accuracy 95.50 ± 0.71 % with drnas (n = 2), the best mean of 2"
-    assert answers(frame) == [f"{text}; random search is expected to find 94.25 %."]
-    alone = frame[frame["method"] == "darts"].head(1).assign(random_search_accuracy=math.nan)
+    assert answers(frame) == [f"{text}; random genotypes have 90.50 %; random search is expected to find 94.25 %."]
+    alone = frame[frame["method"] == "darts"].head(1).assign(random_search_accuracy=math.nan, random=math.nan)
     assert answer(alone, "s3") == "s3: test accuracy 91.00 % with darts (n = 1)."
     assert answers(frame.assign(test_accuracy=math.nan)) == []
 
@@ -99,6 +110,18 @@ def test_variants_of_a_method_have_names_of_their_own(tmp_path):
     frame = label_runs(found, summarise(found)).set_index("seed", append=True)
     names = [name for _, name in sorted(zip(frame["run"], frame["name"], strict=True))]
     assert names == ["darts · search.arch.lr=0.1"] * 2 + ["darts · search.arch.lr=0.2", "drnas"]
+
+
+def test_random_genotypes_are_those_trained_beside_a_run_else_those_of_its_table(tmp_path):
+    for seed, evaluation in enumerate(({"random_accuracy": 88.0}, {"random_baseline": {"mean": 89.0, "std": 0.5}}, {})):
+        run = report_run(tmp_path / str(seed), 90.0, seed=seed)
+        content = json.loads((run / "summary.json").read_text())
+        content["evaluation"] |= evaluation
+        (run / "summary.json").write_text(json.dumps(content))
+    found = collect(str(tmp_path))
+    frame = label_runs(found, summarise(found)).sort_values("seed")
+    assert frame["random"].fillna(0).tolist() == [88.0, 89.0, 0.0]
+    assert frame["random_std"].fillna(0).tolist() == [0.0, 0.5, 0.0]
 
 
 def test_means_are_ranked_and_missing_ones_last():

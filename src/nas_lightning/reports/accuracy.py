@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.typing import LineStyleType
 
 from nas_lightning.reports.groups import by_mean, setting_text
 from nas_lightning.reports.sheets import number
@@ -29,8 +30,9 @@ def draw_accuracy(rows: pd.DataFrame, title: str, style: Style) -> Figure:
         style: Colours and markers of the names.
 
     Returns:
-        The figure. A dashed line is the accuracy that random search is expected to find, where a table says it; a
-        diamond is the published value of the method, where it is comparable.
+        The figure. A dotted line is the mean accuracy of random genotypes, a dashed one the accuracy that random search
+        is expected to find, where they are known; a diamond is the published value of the method, where it is
+        comparable.
     """
     groups = by_mean(rows)[:MAX_ROWS]
     figure = Figure(figsize=(6.4, 0.3 * len(groups) + 1.7), layout="constrained", facecolor="white")
@@ -43,9 +45,9 @@ def draw_accuracy(rows: pd.DataFrame, title: str, style: Style) -> Figure:
         axes.plot([values.mean()] * 2, [place - 0.34, place + 0.34], color=INK, linewidth=2.2, solid_capstyle="butt")
         if pd.notna(published := same["published"].iloc[0]):
             axes.plot(published, place, "D", markersize=8, markerfacecolor="none", markeredgecolor=INK, mew=1.3)
-    expected = sorted(set(rows["random_search_accuracy"].dropna().round(2)))
-    for value in expected:
-        axes.axvline(value, color="#7F7F7F", linestyle="--", linewidth=1.2, zorder=1)
+    levels = _levels(rows)
+    for value, _, line in levels:
+        axes.axvline(value, color="#7F7F7F", linestyle=line, linewidth=1.2, zorder=1)
     names = [f"{label(name, _NAME)} (n = {len(same)})" for name, same in groups]
     axes.set_yticks(range(len(groups)), names, size=9)
     axes.set_ylim(len(groups) - 0.4, -0.6)
@@ -53,21 +55,24 @@ def draw_accuracy(rows: pd.DataFrame, title: str, style: Style) -> Figure:
     axes.margins(x=0.06)
     _tidy(axes)
     has_published = any(same["published"].notna().any() for _, same in groups)
-    handles = _legend(expected, has_published)
+    handles = _legend(levels, has_published)
     figure.legend(handles=handles, frameon=False, fontsize=8.5, ncols=2, loc="outside lower center")
     return figure
 
 
 def answer(rows: pd.DataFrame, title: str) -> str:
-    """Return one sentence: the best mean test accuracy of a setting, and what random search is expected to find."""
+    """Return one sentence: the best mean test accuracy of a setting, and what random genotypes and search have."""
     name, same = by_mean(rows)[0]
     values = same["test_accuracy"]
     spread = f" ± {number(values.std())}" if len(values) > 1 else ""
     others = rows["name"].nunique() - 1
     rank = f", the best mean of {others + 1}" if others else ""
     text = f"{title}: test {metric_of(rows)} {number(values.mean())}{spread} % with {name} (n = {len(values)}){rank}"
-    expected = rows["random_search_accuracy"].dropna()
-    return f"{text}; random search is expected to find {number(expected.mean())} %." if len(expected) else f"{text}."
+    if rows["random"].notna().any():
+        text += f"; random genotypes have {number(rows['random'].mean())} %"
+    if rows["random_search_accuracy"].notna().any():
+        text += f"; random search is expected to find {number(rows['random_search_accuracy'].mean())} %"
+    return f"{text}."
 
 
 def metric_of(rows: pd.DataFrame) -> str:
@@ -84,7 +89,20 @@ def _tidy(axes: Axes) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _legend(expected: Sequence[float], published: bool) -> list[Line2D]:
+def _levels(rows: pd.DataFrame) -> list[tuple[float, str, LineStyleType]]:
+    """Return what all methods are compared with: value, label and line style."""
+    levels: list[tuple[float, str, LineStyleType]] = []
+    for value, same in rows.groupby(rows["random"].round(2)):
+        std = same["random_std"].mean()
+        spread = "" if pd.isna(std) else f" ± {number(std)}"
+        levels.append((float(value), f"random genotypes: {number(value)}{spread} %", ":"))
+    for value in sorted(set(rows["random_search_accuracy"].dropna().round(2))):
+        text = f"random search, expected: {number(value)} %"
+        levels.append((value, text, "--"))
+    return levels
+
+
+def _legend(levels: Sequence[tuple[float, str, LineStyleType]], published: bool) -> list[Line2D]:
     handles = [
         Line2D([], [], marker="o", linestyle="", color="#7F7F7F", markersize=6, label="a seed"),
         Line2D([], [], marker="|", linestyle="", color=INK, markersize=11, mew=2.2, label="mean"),
@@ -93,8 +111,5 @@ def _legend(expected: Sequence[float], published: bool) -> list[Line2D]:
         handles.append(
             Line2D([], [], marker="D", linestyle="", markerfacecolor="none", color=INK, markersize=7, label="published")
         )
-    if expected:
-        found = ", ".join(number(value) for value in expected)
-        text = f"random search, expected: {found} %"
-        handles.append(Line2D([], [], color="#7F7F7F", linestyle="--", linewidth=1.2, label=text))
+    handles += [Line2D([], [], color="#7F7F7F", linestyle=line, linewidth=1.2, label=text) for _, text, line in levels]
     return handles

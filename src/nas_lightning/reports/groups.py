@@ -21,8 +21,9 @@ def label_runs(frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The frame with `group` (index of the run's row in the summary), `name` (the method, with its variant where
-        there are several), `published` (percent, nan without one) and `cost` (seconds of search and selection, nan
-        where no search was timed).
+        there are several), `published` (percent, nan without one), `random` and `random_std` (percent, of random
+        genotypes: those trained beside the run, else all of the table; nan where neither is known) and `cost` (seconds
+        of search and selection, nan where no search was timed).
     """
     groups = {_key(row): index for index, row in zip(summary.index, summary[_KEYS].to_numpy(), strict=True)}
     index = [groups[_key(row)] for row in frame[_KEYS].to_numpy()]
@@ -32,6 +33,8 @@ def label_runs(frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         group=index,
         name=[by_group[group] for group in index],
         published=[summary["published"][group] for group in index],
+        random=frame["random_baseline"].fillna(frame["random_accuracy"]),
+        random_std=frame["random_baseline_std"],
         cost=frame["search_seconds"] + frame["selection_seconds"].fillna(0.0),
     )
 

@@ -48,6 +48,7 @@ _NUMBERS = SIZE | {
     "regret": ("evaluation", "regret"),
     "rank": ("evaluation", "rank"),
     "random_search_accuracy": ("evaluation", "random_search_accuracy"),
+    "random_accuracy": ("evaluation", "random_accuracy"),
     "random_baseline": ("evaluation", "random_baseline", "mean"),
     "random_baseline_std": ("evaluation", "random_baseline", "std"),
     "dominant_eigenvalue": ("search", "dominant_eigenvalue"),
@@ -78,6 +79,7 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         numbers, nan where the run has none: `init_channels`, `layers`, `epochs`, `seed`, `test_accuracy` and
         `search_val_accuracy` (percent), `params`, `search_seconds`, `regret` (percentage points below the best of a
         table), `rank` (in the table, 1 for the best), `random_search_accuracy` (percent, expected in the table),
+        `random_accuracy` (percent, mean of all architectures of a table),
         `random_baseline` and `random_baseline_std` (percent, of random genotypes trained by the same recipe),
         `dominant_eigenvalue` (of the Hessian of the architecture loss, at the end of the search), `curvature_seconds`
         (the time of measuring it), `selection_seconds`, `evaluation_seconds`, `skip_share` (percent of the normal
