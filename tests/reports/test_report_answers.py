@@ -73,6 +73,12 @@ def test_a_dot_a_seed_the_mean_and_what_it_is_compared_with(frame):
     assert figure.get_suptitle().splitlines()[1] == "s3 · digits · digits · 16/4/14, seeds 0–2, 5–6"
 
 
+def test_the_mean_of_one_run_does_not_hide_it(frame):
+    rows = frame[frame["run"].str.endswith("0")].assign(published=math.nan)  # one of each method
+    (axes,) = draw_accuracy(rows, "s3", style(frame)).axes
+    assert [[line.get_xdata().tolist() for line in lines_at(axes, place)] for place in (0, 1)] == [[[95.0]], [[91.0]]]
+
+
 def test_nothing_is_compared_where_nothing_is_known(frame):
     rows = frame.assign(
         random_search_accuracy=math.nan, random=math.nan, published=math.nan, metric="balanced_accuracy"

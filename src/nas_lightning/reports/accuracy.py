@@ -42,7 +42,10 @@ def draw_accuracy(rows: pd.DataFrame, title: str, style: Style) -> Figure:
         values = same.sort_values("seed", kind="stable")["test_accuracy"].to_numpy(float)
         heights = place + (np.linspace(-_SPREAD, _SPREAD, len(values)) if len(values) > 1 else np.zeros(1))
         axes.plot(values, heights, style.marker(name), color=style.colour(name), markersize=6, alpha=0.7, mew=0)
-        axes.plot([values.mean()] * 2, [place - 0.34, place + 0.34], color=INK, linewidth=2.2, solid_capstyle="butt")
+        if len(values) > 1:  # the mean of one would hide it
+            axes.plot(
+                [values.mean()] * 2, [place - 0.34, place + 0.34], color=INK, linewidth=2.2, solid_capstyle="butt"
+            )
         if pd.notna(published := same["published"].iloc[0]):
             axes.plot(published, place, "D", markersize=8, markerfacecolor="none", markeredgecolor=INK, mew=1.3)
     levels = _levels(rows)

@@ -71,14 +71,16 @@ def _learning(book: Book) -> Section:
     rows = gather(book.frame, layout.METRICS, ("epoch",), book.problems, ("phase",), ("attempt", *columns))
     more = ["name", *(name for name in EVALUATION_SETTING if name not in rows)]
     rows = rows.merge(book.frame[["run", *more]], on="run", how="left")
+    cut = f" From {learning.LONG} epochs on, the first fifth of them may be below the scale."
     pictures = []
     for index, (title, same) in enumerate(settings(rows, EVALUATION_SETTING, MAX_SETTINGS)):
         for curve in learning.CURVES:
+            length = same.loc[same["phase"] == curve.phase, "epoch"].max() + 1
             caption = (
                 f"{curve.title}, {title}: a thin line is a run, the thick one the mean of its method while all of its"
-                f" runs are measured; at most {learning.MAX_NAMES} methods, those with the best last value. Of long"
-                " trainings, the scale leaves out the first fifth."
+                f" runs are measured; at most {learning.MAX_NAMES} methods, those with the best last value."
             )
+            caption += cut if length >= learning.LONG else ""
             figure = learning.draw_learning(same, curve, title, book.style)
             pictures += book.picture(figure, f"learning_{curve.phase}_{index + 1}", caption)
     return Section("learning", "Learning curves", pictures=pictures)

@@ -16,7 +16,8 @@ from nas_lightning.reports.trends import mean_over_runs
 
 MAX_NAMES = 12
 """Methods of a figure, those with the best last value."""
-_LONG = 20  # epochs from which on the first fifth does not decide the scale
+LONG = 20
+"""Epochs from which on the first fifth does not decide the scale."""
 _MARKS = 10  # on a line
 _THIN = 60  # runs up to which each has a line of its own
 
@@ -95,7 +96,7 @@ def draw_learning(rows: pd.DataFrame, curve: Curve, title: str, style: Style) ->
 def _cut(axes: Axes, rows: pd.DataFrame, column: str) -> None:
     """Begin the axis of a long training with the lowest value after its first fifth."""
     last = rows["epoch"].max()
-    if last >= _LONG:
+    if last >= LONG:
         values = rows.loc[rows["epoch"] > last / 5, column]
         margin = 0.05 * (rows[column].max() - values.min())
         axes.set_ylim(values.min() - margin, rows[column].max() + margin)
