@@ -27,7 +27,6 @@ LATER_KEYS: dict[str, Any] = {
     "data.skip_unreadable": False,
     "data.split_folders": True,
     "data.white": None,
-    "export.int8": False,
     "evaluation.draws": 10,
     "hypergradient.virtual_step": "as_weights",
     "relaxation.anchor_over": "kept",
