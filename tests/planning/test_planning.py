@@ -58,6 +58,16 @@ def test_candidates_count_as_searches_and_brief_retrainings():
     assert len(work.probes) == 2  # the same networks throughout, so each is timed once
 
 
+def test_random_genotypes_count_as_trainings():
+    plain, compared = (work_of("space=s1", "data=cifar10", f"evaluation.random_baseline={number}") for number in (0, 3))
+    assert plain.total("training step") == 600 * FULL
+    for unit in ("training step", "test batch"):
+        assert compared.total(unit) == 4 * plain.total(unit)
+    assert compared.total("search step") == plain.total("search step")
+    assert len(compared.probes) == len(plain.probes)
+    assert any("random baseline: 3 trainings" in note for note in compared.notes)
+
+
 def test_curvature_and_warm_up():
     """RobustDARTS: after every second epoch and the last, 26 times; PC-DARTS: 15 epochs of the weights alone."""
     work = work_of("method=pc_darts", "data=cifar10")

@@ -533,3 +533,20 @@ def test_what_a_table_of_accuracies_adds(runs):
     plain = results(summarise(collect("multirun/**")))
     assert not {"rank", "random search %"} & set(plain.header)
     assert "evaluation.draws" not in plain.note
+
+
+def test_random_genotypes_stand_beside_the_accuracy(runs):
+    """Runs of one evaluation share their random genotypes; some have none."""
+    told = {"random_baseline": {"number": 3, "mean": 91.25, "std": 0.5, "members": []}}
+    write_run(runs / "compared" / "0", 93.0, seed=0, **told)
+    write_run(runs / "compared" / "1", 94.0, seed=1)
+    summary = summarise(collect("compared/**"))
+    row = only(summary)
+    assert (row["random_baseline_mean"], row["random_baseline_std"], row["n"]) == (91.25, 0.5, 2)
+    sheet = results(summary)
+    assert sheet.header[sheet.header.index("best") + 1] == "random % ± std"
+    assert sheet.lines[0][sheet.header.index("random % ± std")] == "91.25 ± 0.50"
+    assert "evaluation.random_baseline" in sheet.note
+    plain = results(summarise(collect("multirun/**")))
+    assert "random % ± std" not in plain.header
+    assert "evaluation.random_baseline" not in plain.note

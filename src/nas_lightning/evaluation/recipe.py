@@ -40,6 +40,10 @@ class Recipe(Evaluator):
         checkpoint_minutes: Save between two batches if the last save is older than this; None saves after epochs only.
         compile: Whether to compile training steps with `torch.compile`, which takes minutes and pays off in long
             trainings on a GPU. Results are the same up to rounding.
+        random_baseline: Number of random genotypes of the space that are trained by the same recipe after the run's own
+            network, to compare its accuracy with.
+        random_folder: Folder, relative to the working folder, where their accuracies are kept for other runs with the
+            same evaluation; None keeps none.
         graph: Whether whole batches are computed by CUDA graphs: `off`, `auto` where nothing stands against it, or
             `required`, which makes a reason against it an error. Never run on a GPU yet, hence off.
 
@@ -70,6 +74,8 @@ class Recipe(Evaluator):
     compile: bool = False
     checkpoint_minutes: Annotated[float, Field(gt=0)] | None = None
     graph: Literal["auto", "off", "required"] = "off"
+    random_baseline: Annotated[int, Field(ge=0)] = 0
+    random_folder: str | None = "outputs/random_baseline"
 
     @property
     def measured_on(self) -> str:

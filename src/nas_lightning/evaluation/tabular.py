@@ -60,9 +60,10 @@ class Tabular(Evaluator):
         key: Column that names the architectures; None is that of the table's description.
         draws: Number of architectures of the random search whose expected accuracy is given for comparison;
             `Table.random_search` describes it.
+        random_baseline: 0; of evaluations that train, the number of random genotypes trained for comparison.
 
     Raises:
-        ConfigError: `draws` is less than 1.
+        ConfigError: `draws` is less than 1, or `random_baseline` is not 0.
     """
 
     def __init__(
@@ -72,7 +73,13 @@ class Tabular(Evaluator):
         epochs: int | None = None,
         key: str | None = None,
         draws: int = 10,
+        random_baseline: int = 0,
     ) -> None:
+        if random_baseline != 0:
+            raise ConfigError(
+                f"evaluation.random_baseline={random_baseline}: a table gives what random search is expected to find"
+                f" exactly, without training; use evaluation.draws={max(1, random_baseline)} instead"
+            )
         if draws < 1:
             raise ConfigError(
                 f"evaluation.draws={draws}: random search draws at least one architecture; use evaluation.draws=10"
@@ -118,8 +125,9 @@ class Tabular(Evaluator):
         Returns:
             The `evaluation` section of the summary. `regret` is the best test accuracy of the table minus this one, in
             percentage points; `rank` is 1 for the best of the `rank_of` architectures that have one, and equal ones
-            share the best of their ranks. `Table.random_search` describes the fields of random search. Parameters and
-            multiply-accumulates are those of the networks in the table.
+            share the best of their ranks; `random_accuracy` is the mean of all in percent, that of one at random.
+            `Table.random_search` describes the fields of random search. Parameters and multiply-accumulates are those
+            of the networks in the table.
 
         Raises:
             ConfigError: The table lacks the architecture or its test accuracy.
@@ -149,6 +157,7 @@ class Tabular(Evaluator):
             "regret": table.regret(name, test),
             "rank": table.rank(name, test),
             "rank_of": table.count(test),
+            "random_accuracy": table.random_search(test, trained, 1)["random_search_accuracy"],
             **random_search,
             **({} if validated is None else {"val_accuracy": validated}),
             "best_epoch_accuracy": None,

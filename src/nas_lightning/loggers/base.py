@@ -74,8 +74,9 @@ class RunInfo:
 
     @property
     def kind(self) -> str:
-        """Task of the run; `candidate` for a member of `candidates`, whose folder is inside that of another run."""
-        return "candidate" if self.path.parent.name == layout.CANDIDATES else self.config["task"]
+        """Task of the run; of a run inside of another, `candidate` or `random_baseline`."""
+        kinds = {layout.CANDIDATES: "candidate", layout.RANDOM_BASELINE: "random_baseline"}
+        return kinds.get(self.path.parent.name, self.config["task"])
 
     def noted(self, key: str) -> str | None:
         """Return the value that `note` stored under a key, before a resume if need be; None if there is none."""

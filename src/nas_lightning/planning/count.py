@@ -80,7 +80,10 @@ def count(bench: Workbench) -> Work:
         for member in members:
             _count_retraining(member, work)
     if task != "search":
-        _count_retraining(bench, work)
+        baseline = bench.config.evaluation.get("random_baseline") or 0
+        _count_retraining(bench, work, 1 + baseline)
+        if baseline:
+            work.note(f"random baseline: {baseline} trainings, counted as if none had been trained before")
     return work
 
 
@@ -127,7 +130,7 @@ def _count_search(bench: Workbench, work: Work) -> None:
         )
 
 
-def _count_retraining(bench: Workbench, work: Work) -> None:
+def _count_retraining(bench: Workbench, work: Work, times: int = 1) -> None:
     evaluator = bench.evaluator
     if not isinstance(evaluator, Retraining):
         work.note(f"evaluation {type(evaluator).__name__}: trains nothing and is not counted")
@@ -138,9 +141,9 @@ def _count_retraining(bench: Workbench, work: Work) -> None:
     probe = _remember(work, bench, None)
     steps = _limited(len(images.train_dataloader()), trainer.get("limit_train_batches"))
     batches = len(images.val_dataloader())
-    work.units[Unit(probe, "training step")] += evaluator.epochs * steps
+    work.units[Unit(probe, "training step")] += times * evaluator.epochs * steps
     passes = evaluator.epochs * _limited(batches, trainer.get("limit_val_batches"))
-    work.units[Unit(probe, "test batch")] += passes + _limited(batches, trainer.get("limit_test_batches"))
+    work.units[Unit(probe, "test batch")] += times * (passes + _limited(batches, trainer.get("limit_test_batches")))
 
 
 def _limited(batches: int, limit: int | float | None) -> int:
@@ -191,7 +194,10 @@ def _of_search(bench: Workbench, stage: Stage) -> dict[str, Any]:
 
 
 def _of_retraining(bench: Workbench) -> dict[str, Any]:
-    left_out = ("name", "epochs", "warmup_epochs", "images", "schedule", "checkpoint_minutes")
+    left_out = (
+        *("name", "epochs", "warmup_epochs", "images", "schedule", "checkpoint_minutes"),
+        *("random_baseline", "random_folder"),
+    )
     return {"evaluation": {k: v for k, v in bench.config.evaluation.items() if k not in left_out}}
 
 

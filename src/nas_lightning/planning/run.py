@@ -13,7 +13,7 @@ from nas_lightning.config.sections import PlanConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.memory import Demand
 from nas_lightning.core.terminal import screen
-from nas_lightning.evaluation.memory import demand_of_training, random_genotype
+from nas_lightning.evaluation.memory import demand_of_training
 from nas_lightning.evaluation.retraining import Retraining
 from nas_lightning.planning.count import Unit
 from nas_lightning.planning.measure import measure
@@ -22,6 +22,7 @@ from nas_lightning.planning.plan import Plan, plan_of, plan_of_config
 from nas_lightning.searches.memory import demands_of_stage
 from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.searches.stages import Stage
+from nas_lightning.spaces.enumeration import random_genotype
 from nas_lightning.tasks.genotype import given_genotype
 from nas_lightning.training.memory import free_for, refuse_excess
 from nas_lightning.training.workbench import Workbench
@@ -105,7 +106,7 @@ def _demands(bench: Workbench, stage: Stage | None) -> list[Demand]:
     recipe = bench.evaluator
     assert isinstance(recipe, Retraining)
     given = bench.config.task == "evaluate"
-    genotype = given_genotype(bench) if given else random_genotype(bench)
+    genotype = given_genotype(bench) if given else random_genotype(bench.space, bench.config.seed)
     found = demand_of_training(recipe, recipe.network(genotype, bench), bench, given)
     return [] if found is None else [found]
 

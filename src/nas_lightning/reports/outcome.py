@@ -12,6 +12,7 @@ from rich.table import Table
 
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.terminal import screen
+from nas_lightning.reports.readings import readings_table
 from nas_lightning.runs import layout
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,10 @@ def _judged(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows on the evaluation; a table of accuracies also gives rank, regret and random search."""
     if section["test_accuracy"] is not None:
         yield "test accuracy", f"{section['test_accuracy']:.2f} %"
+    baseline = section.get("random_baseline")
+    if baseline is not None and baseline["mean"] is not None:
+        spread = "" if baseline["std"] is None else f" ± {baseline['std']:.2f}"
+        yield f"random genotypes, mean of {len(baseline['members'])}", f"{baseline['mean']:.2f}{spread} %"
     if section.get("rank") is not None:
         yield f"rank in the table {section['table']}", f"{section['rank']:,} of {section['rank_of']:,}"
     if section.get("regret") is not None:
@@ -51,6 +56,26 @@ def _judged(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "evaluation: time", f"{section['seconds']:.0f} s"
 
 
+HARDLY_DECIDED = 99.0
+"""Entropy in percent of its maximum above which the mixing weights say hardly anything about the genotype."""
+
+
+def _decided(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the rows on how decided the mixing weights are; none for a search of an earlier version, or without any."""
+    number = section.get("open_edges")
+    if number == 0:
+        yield "margin of the choices", "every edge is decided"
+    if not number or section.get("margin") is None:
+        return
+    yield "margin of the choices", f"{section['margin']:.4f}, mean of {number} edge{'s' if number > 1 else ''}"
+    entropy = section["entropy_percent"]
+    remark = ": hardly decided" if entropy is not None and entropy > HARDLY_DECIDED else ""
+    yield (
+        "entropy of the choices",
+        "not a distribution" if entropy is None else f"{entropy:.2f} % of its maximum{remark}",
+    )
+
+
 def _print(console: Console, summary: Mapping[str, Any], folder: str) -> None:
     table = Table(title=f"{summary['method']} · {summary['space']} · {summary['data']} · seed {summary['seed']}")
     table.add_column("what")
@@ -60,6 +85,8 @@ def _print(console: Console, summary: Mapping[str, Any], folder: str) -> None:
         if searched["val_accuracy"] is not None:
             table.add_row("search: accuracy on val", f"{searched['val_accuracy']:.2f} %")
         table.add_row("search: time", f"{searched['seconds']:.0f} s for {searched['epochs']} epochs")
+        for row in _decided(searched):
+            table.add_row(*row)
         if searched.get("dominant_eigenvalue") is not None:
             table.add_row("search: dominant eigenvalue", f"{searched['dominant_eigenvalue']:.3f}")
         if searched["curvature_seconds"] is not None:
@@ -79,6 +106,9 @@ def _print(console: Console, summary: Mapping[str, Any], folder: str) -> None:
         for row in _judged(judged):
             table.add_row(*row)
     console.print(table)
+    readings = readings_table(summary)
+    if readings is not None:
+        console.print(readings)
     if summary["genotype"]:
         console.print(str(Genotype.from_dict(summary["genotype"])), highlight=False, soft_wrap=True)
     console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)

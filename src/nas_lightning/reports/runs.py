@@ -48,6 +48,8 @@ _NUMBERS = SIZE | {
     "regret": ("evaluation", "regret"),
     "rank": ("evaluation", "rank"),
     "random_search_accuracy": ("evaluation", "random_search_accuracy"),
+    "random_baseline": ("evaluation", "random_baseline", "mean"),
+    "random_baseline_std": ("evaluation", "random_baseline", "std"),
     "dominant_eigenvalue": ("search", "dominant_eigenvalue"),
     "curvature_seconds": ("search", "curvature_seconds"),
     "selection_seconds": ("selection", "seconds"),
@@ -60,6 +62,7 @@ _NORMAL_CELL = ("genotype", "cells", "normal")  # lists of node, operation and s
 _IGNORED = (
     *IGNORED_IN_COMPARISONS,
     *(f"data.{key}" for key in (*LOADING_KEYS, "root", "path", "download")),
+    *("evaluation.random_baseline", "evaluation.random_folder"),
 )
 
 
@@ -68,13 +71,14 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
 
     Args:
         patterns: Run folders, folders that hold some at any depth, `summary.json` files, or globs of these
-            (`**` crosses folders). A run that is found twice counts once, members of `candidates/` never.
+            (`**` crosses folders). A run that is found twice counts once, members of runs never.
 
     Returns:
         One row a run: `run` (its folder), `method`, `space`, `data`, `recipe`, `metric`, `config_hash`; as
         numbers, nan where the run has none: `init_channels`, `layers`, `epochs`, `seed`, `test_accuracy` and
         `search_val_accuracy` (percent), `params`, `search_seconds`, `regret` (percentage points below the best of a
         table), `rank` (in the table, 1 for the best), `random_search_accuracy` (percent, expected in the table),
+        `random_baseline` and `random_baseline_std` (percent, of random genotypes trained by the same recipe),
         `dominant_eigenvalue` (of the Hessian of the architecture loss, at the end of the search), `curvature_seconds`
         (the time of measuring it), `selection_seconds`, `evaluation_seconds`, `skip_share` (percent of the normal
         cell's edges that are skip connections). `attrs["skipped"]` names the folders that look like runs and could
@@ -142,7 +146,7 @@ def _flatten(content: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, s
 
 
 def summaries(pattern: str) -> Iterator[Path]:
-    """Yield the `summary.json` files of a pattern as `collect` takes it, without those of `candidates/`.
+    """Yield the `summary.json` files of a pattern as `collect` takes it, without those of parts of a run.
 
     Every folder is walked once, however often the pattern matches it. A folder with a run's
     configuration and first files but no summary was left by a kill: the missing summary is yielded, too.
@@ -152,7 +156,7 @@ def summaries(pattern: str) -> Iterator[Path]:
     matches = [str(path)] if exists(path) else sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
     walked: set[str] = set()
     for match in map(os.path.normpath, matches):
-        if layout.CANDIDATES in Path(os.path.relpath(match)).parts:
+        if set(layout.WITHIN_RUNS) & set(Path(os.path.relpath(match)).parts):
             continue
         if Path(match).name == layout.SUMMARY:
             yield Path(match)
@@ -161,7 +165,7 @@ def summaries(pattern: str) -> Iterator[Path]:
                 folders.clear()
                 continue
             walked.add(root)
-            folders[:] = sorted(name for name in folders if name != layout.CANDIDATES)
+            folders[:] = sorted(name for name in folders if name not in layout.WITHIN_RUNS)
             if layout.SUMMARY in files or (layout.CONFIG in files and not _STARTED.isdisjoint(files)):
                 yield Path(root, layout.SUMMARY)
 

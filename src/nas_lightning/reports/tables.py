@@ -41,6 +41,10 @@ LOOKED_UP_NOTE = (
     " evaluation.draws architectures, drawn at random and chosen by their validation accuracy after the shortest"
     " training, or by the accuracy itself where the table has no other."
 )
+BASELINE_NOTE = (
+    " Random is the accuracy of evaluation.random_baseline random genotypes that were trained by the recipe of the run:"
+    " mean ± standard deviation of a sample."
+)
 _NO_HASH = "no hash"
 _VARIANT_LENGTH = 60
 
@@ -52,7 +56,8 @@ _OPTIONAL = {
     "dominant_eigenvalue_mean": ("dominant eigenvalue", 3),
     "skip_share_mean": ("skip %", 1),
 }
-_PUBLISHED = {"published": "published %", "difference": "difference"}  # likewise, beside the test accuracy
+# Likewise, beside the test accuracy.
+_BESIDE = {"random_baseline_mean": "random % ± std", "published": "published %", "difference": "difference"}
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
@@ -65,8 +70,9 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         One row a group, best mean first: `method`, `space`, `data`, `recipe`, `metric`, `init_channels`,
         `layers`, `epochs`, `variant`, `config_hash`, `runs`, `n` (the runs that have a test accuracy),
         `test_accuracy_{mean,std,median,best}`, `published`, `published_std`, `difference` (empty, to be filled by
-        `nas_lightning.reports.published`) and `search_val_accuracy_mean` in percent, `regret_mean` in points of it,
-        `rank_mean` in a table, `random_search_accuracy_mean` in percent, `params_millions_mean`, `search_seconds_mean`,
+        `nas_lightning.reports.published`), `random_baseline_{mean,std}` of random genotypes and
+        `search_val_accuracy_mean` in percent, `regret_mean` in points of it, `rank_mean` in a table,
+        `random_search_accuracy_mean` in percent, `params_millions_mean`, `search_seconds_mean`,
         `dominant_eigenvalue_mean`, `skip_share_mean` in percent, `curvature_seconds_mean`, `selection_seconds_mean`;
         means are over the runs that have a value. The standard deviation is that of a sample: one run has none.
         `variant` names the values that distinguish the configuration from those of the groups with the same labels, and
@@ -82,6 +88,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
             test_accuracy_std=("test_accuracy", "std"),
             test_accuracy_median=("test_accuracy", "median"),
             test_accuracy_best=("test_accuracy", "max"),
+            random_baseline_mean=("random_baseline", "mean"),
+            random_baseline_std=("random_baseline_std", "mean"),
             regret_mean=("regret", "mean"),
             rank_mean=("rank", "mean"),
             random_search_accuracy_mean=("random_search_accuracy", "mean"),
@@ -110,13 +118,15 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 def write(summary: pd.DataFrame, folder: Path) -> list[Path]:
     """Write `report.md`, for readers, and `report.csv`, with every number in full; return both paths.
 
-    Neither has columns of published accuracies, of regret, rank and random search, of the dominant eigenvalue or of the
-    share of skip connections where no run has a value.
+    Neither has columns of published accuracies, of random genotypes, of regret, rank and random search, of the dominant
+    eigenvalue or of the share of skip connections where no run has a value.
     """
     folder.mkdir(parents=True, exist_ok=True)
     markdown, csv = folder / "report.md", folder / "report.csv"
     write_text(markdown, sheets.markdown(results(summary)))
-    absent = [name for name in (*_OPTIONAL, *_PUBLISHED, "published_std") if summary[name].isna().all()]
+    absent = [
+        name for name in (*_OPTIONAL, *_BESIDE, "random_baseline_std", "published_std") if summary[name].isna().all()
+    ]
     write_text(csv, summary.drop(columns=["run", *absent]).to_csv(index=False))
     return [markdown, csv]
 
@@ -124,8 +134,11 @@ def write(summary: pd.DataFrame, folder: Path) -> list[Path]:
 def results(summary: pd.DataFrame) -> Sheet:
     """Return the table for readers."""
     header, *lines = _cells(summary)
-    note = RESULTS_NOTE + (LOOKED_UP_NOTE if summary["rank_mean"].notna().any() else "")
-    return Sheet("results", "Results", header, lines, words=_TEXTS, note=note)
+    note = RESULTS_NOTE + (BASELINE_NOTE if summary["random_baseline_mean"].notna().any() else "")
+    note += LOOKED_UP_NOTE if summary["rank_mean"].notna().any() else ""
+    return Sheet(
+        "results", "Results", header, lines, words=_TEXTS, note=note, lead=("method", "test % ± std", "n", "variant")
+    )
 
 
 def show(summary: pd.DataFrame, file: IO[str] | None = None) -> None:
@@ -185,10 +198,10 @@ def _values_text(values: Mapping[str, str]) -> str:
 def _cells(summary: pd.DataFrame) -> list[list[str]]:
     """Format the table, header first; without a metric that all share, and without empty columns.
 
-    Columns that may be empty are variants, published accuracies, regrets, ranks, random search, dominant eigenvalues
-    and shares of skip connections.
+    Columns that may be empty are variants, random genotypes, published accuracies, regrets, ranks, random search,
+    dominant eigenvalues and shares of skip connections.
     """
-    header = [*_TEXTS, "n", "test % ± std", "median", "best", *_PUBLISHED.values()]
+    header = [*_TEXTS, "n", "test % ± std", "median", "best", *_BESIDE.values()]
     header += ["search val %", "params M", "search s"]
     header += [title for title, _ in _OPTIONAL.values()]
     lines = []
@@ -203,20 +216,21 @@ def _cells(summary: pd.DataFrame) -> list[list[str]]:
                 f"{number(row['test_accuracy_mean'])} ± {number(row['test_accuracy_std'])}",
                 number(row["test_accuracy_median"]),
                 number(row["test_accuracy_best"]),
-                _published(row["published"], row["published_std"]),
+                _with_std(row["random_baseline_mean"], row["random_baseline_std"]),
+                _with_std(row["published"], row["published_std"]),
                 _ABSENT if pd.isna(row["difference"]) else f"{row['difference']:+.2f}",
                 number(row["search_val_accuracy_mean"]),
-                number(row["params_millions_mean"]),
+                sheets.millions(row["params_millions_mean"]),
                 number(row["search_seconds_mean"], 1),
                 *(number(row[name], decimals) for name, (_, decimals) in _OPTIONAL.items()),
             ]
         )
     shown = {"metric": summary["metric"].nunique(dropna=False) > 1, "variant": summary["variant"].any()}
     shown |= {title: summary[name].notna().any() for name, (title, _) in _OPTIONAL.items()}
-    shown |= {title: summary[name].notna().any() for name, title in _PUBLISHED.items()}
+    shown |= {title: summary[name].notna().any() for name, title in _BESIDE.items()}
     kept = [index for index, name in enumerate(header) if shown.get(name, True)]
     return [[line[index] for index in kept] for line in (header, *lines)]
 
 
-def _published(value: float, std: float) -> str:
+def _with_std(value: float, std: float) -> str:
     return number(value) if pd.isna(std) else f"{number(value)} ± {number(std)}"

@@ -33,6 +33,7 @@ SUMMARY: dict[str, Any] = {
     "selection": None,
     "evaluation": None,
     "candidates": None,
+    "readings": None,
     "versions": None,
     "git_commit": None,
     "config_hash": None,
@@ -100,6 +101,16 @@ class RunFolder:
     def candidates(self) -> Path:
         """Run folders of the members of `candidates`."""
         return self.path / layout.CANDIDATES
+
+    @property
+    def readings(self) -> Path:
+        """Run folders of further selectors that read the supernet."""
+        return self.path / layout.READINGS
+
+    @property
+    def random_baseline(self) -> Path:
+        """Run folders of the random genotypes of `evaluation.random_baseline`."""
+        return self.path / layout.RANDOM_BASELINE
 
     @property
     def genotypes(self) -> Path:

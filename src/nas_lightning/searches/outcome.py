@@ -32,13 +32,18 @@ def outcome_of_tables(folder: RunFolder, last: int) -> dict[str, Any]:
         last: The last search epoch of the final supernet; a control may have rolled back to it.
     """
     rows = [row for row in folder.read_metrics() if row["phase"] == "search"]
-    metrics = [row for row in rows if int(row["search_epoch"]) == last]  # one row per attempt; the last is valid
+    attempts = [row for row in rows if int(row["search_epoch"]) == last]  # one row per attempt; the last is valid
+    final = attempts[-1] if attempts else None
+    open_edges = _number(final, "open_edges", 0)
     curvature = folder.read_curvature()
 
     events = [row for row in curvature if row["event"]]
     stopped = [int(row["search_epoch"]) for row in events if row["event"] == "stopped"]
     return {
-        "val_accuracy": _number(metrics[-1] if metrics else None, "val_accuracy", 4),
+        "val_accuracy": _number(final, "val_accuracy", 4),
+        "margin": _number(final, "margin", 6),
+        "entropy_percent": _number(final, "entropy_percent", 4),
+        "open_edges": None if open_edges is None else int(open_edges),
         "curvature_seconds": round(sum(float(row["seconds"]) for row in curvature), 3) if curvature else None,
         "stopped_at": stopped[-1] if stopped else None,
         "rolled_back_to": int(events[-1]["to_epoch"]) if events else None,

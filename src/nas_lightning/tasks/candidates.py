@@ -59,8 +59,11 @@ def member_benches(bench: Workbench) -> list[Workbench]:
                     " seed, or a value of search, relaxation, hypergradient, perturbation, regularizer, control or"
                     " selector"
                 )
-        brief = {"images": "search_halves", "epochs": bench.config.candidates.epochs}
-        config["evaluation"] = {**copy.deepcopy(_retraining(bench)), **brief}
+        brief: dict[str, Any] = {"images": "search_halves", "epochs": bench.config.candidates.epochs}
+        retraining = copy.deepcopy(_retraining(bench))
+        if "random_baseline" in retraining:  # of the whole run, not of each member
+            brief["random_baseline"] = 0
+        config["evaluation"] = {**retraining, **brief}
         config |= {"task": "pipeline", "candidates": {"key": None, "values": None, "epochs": 1}}
         benches.append(bench.variant(validate(config), RunFolder(bench.folder.candidates / str(index))))
     return benches

@@ -8,7 +8,7 @@ from typing import Any
 
 from nas_lightning.config.aliases import identity
 from nas_lightning.config.schema import IGNORED_IN_COMPARISONS, NEUTRAL
-from nas_lightning.config.sections import LOADING_KEYS
+from nas_lightning.config.sections import LOADING_KEYS, MOVABLE
 from nas_lightning.core.genotype_texts import is_text_of_genotype
 from nas_lightning.core.paths import is_directory
 from nas_lightning.runs import layout
@@ -32,6 +32,7 @@ def name_run(bench: Workbench) -> None:
         versions=versions(),
         git_commit=git_commit(),
         config_hash=comparable_hash(bench.config.to_dict()),
+        **({"readings": {}} if bench.config.readings and bench.config.task in ("pipeline", "search") else {}),
     )
 
 
@@ -63,13 +64,46 @@ def _decisive(section: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in section.items() if key not in NEUTRAL}
 
 
+def decisive_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the Trainer that affect results, where they are not at their default."""
+    # To Lightning the integer 1 is one batch, and 1.0 all of them.
+    decisive = {
+        key: value
+        for key in DECISIVE
+        if (value := trainer.get(key)) not in (None, False, 0, 1.0, "32-true", "32") or (type(value), value) == (int, 1)
+    }
+    count = number_of_processes(trainer)
+    return {**decisive, **({"processes": count} if count > 1 else {})}
+
+
+def decisive_data(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section `data` without the place of the images and how they are loaded."""
+    return {key: value for key, value in data.items() if key not in (*LOADING_KEYS, "root", "download")}
+
+
+def evaluation_identity(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a configuration that decides the accuracy of a genotype trained with it, without the seed.
+
+    Where the images lie is left out: their fingerprint says what they are. Callbacks of others may change a training.
+    """
+    foreign = {
+        name: part for name, part in plain["callbacks"].items() if not part["_target_"].startswith("nas_lightning.")
+    }
+    places = [key.partition(".")[2] for key in MOVABLE if key.startswith("data.")]
+    return {
+        **{key: plain[key] for key in ("space", "objective")},
+        "data": {key: value for key, value in decisive_data(plain["data"]).items() if key not in places},
+        "evaluation": _decisive(plain["evaluation"]),
+        "trainer": decisive_trainer(plain["trainer"]),
+        **({"callbacks": foreign} if foreign else {}),
+    }
+
+
 def comparable_hash(plain: Mapping[str, Any]) -> str:
     """Hash what runs must share in their configuration to be averaged: all that affects results, without the seed."""
     shared = {key: value for key, value in plain.items() if key not in IGNORED_IN_COMPARISONS}
-    trainer = plain["trainer"]
-    decisive = {key: trainer[key] for key in DECISIVE if trainer.get(key) not in (None, False, 0, 1.0, "32-true", "32")}
-    count = number_of_processes(trainer)
-    shared |= {"trainer": {**decisive, **({"processes": count} if count > 1 else {})}} if decisive or count > 1 else {}
+    decisive = decisive_trainer(plain["trainer"])
+    shared |= {"trainer": decisive} if decisive else {}
     if plain["control"]:  # controls act on what callbacks measure, so callbacks affect results
         shared["callbacks"] = plain["callbacks"]
     # Checkpoint times and graphs do not affect results, and older configurations lack the keys.
@@ -77,6 +111,5 @@ def comparable_hash(plain: Mapping[str, Any]) -> str:
         shared[section] = _decisive(plain[section])
     if shared.get("candidates") and shared["candidates"].get("evaluation"):
         shared["candidates"] = {**plain["candidates"], "evaluation": _decisive(plain["candidates"]["evaluation"])}
-    # Nor does the place of the images or how they are loaded.
-    shared["data"] = {k: v for k, v in plain["data"].items() if k not in (*LOADING_KEYS, "root", "download")}
+    shared["data"] = decisive_data(plain["data"])
     return hashlib.blake2b(json.dumps(identity(shared), sort_keys=True).encode(), digest_size=4).hexdigest()

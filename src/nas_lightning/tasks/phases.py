@@ -23,6 +23,8 @@ from nas_lightning.tasks import images
 from nas_lightning.tasks.candidates import member_benches, run_candidates
 from nas_lightning.tasks.genotype import given_genotype
 from nas_lightning.tasks.identity import ensure_named, name_run
+from nas_lightning.tasks.random_baseline import begun, is_pending, run_baseline
+from nas_lightning.tasks.readings import reading_benches, run_readings
 from nas_lightning.training.processes import check_processes, start_here, starts_here
 from nas_lightning.training.workbench import Workbench
 
@@ -44,6 +46,8 @@ def start(bench: Workbench) -> None:
         check_memory(members or [bench])
         for member in members:
             member.evaluator.check(member)
+        for reading in reading_benches(bench).values():
+            check_search(reading)
     if bench.config.task == "select":
         check_search(bench)
         origin_checkpoint(bench)
@@ -118,6 +122,13 @@ def _run_here(bench: Workbench) -> dict[str, Any]:
                 found = given_genotype(bench)
                 folder.save_genotype(found)
             summary = _evaluate(bench, found)
+        if task in ("pipeline", "evaluate") and is_pending(summary["evaluation"]):
+            bench.loggers.start()
+            summary = run_baseline(bench, summary["evaluation"], _run_baseline_member)
+    if summary["readings"] == {}:
+        summary = bench.folder.update_summary(readings=run_readings(bench, _run_reading, _evaluate_reading))
+        ranks.wait()
+        _draw_readings(bench.folder)
     ranks.wait()
     return summary
 
@@ -137,25 +148,46 @@ def _search(bench: Workbench) -> dict[str, Any]:
     return summary
 
 
-def _run_member(member: Workbench) -> dict[str, Any]:
-    """Run or resume a candidate; a finished one is only read."""
+def _run_member(member: Workbench, kind: str = "candidate") -> dict[str, Any]:
+    """Run or resume a member of the run; a finished one is only read."""
     console = screen()
     if member.folder.holds_run:
         ensure_named(member)
     else:
         start(member)
     if ranks.is_first():
-        console.print(f"candidate: {member.folder}", highlight=False, soft_wrap=True)
+        console.print(f"{kind}: {member.folder}", highlight=False, soft_wrap=True)
     return run_phases(member, show=False)
+
+
+def _run_baseline_member(member: Workbench) -> dict[str, Any]:
+    return _run_member(member, f"random genotype {member.config.seed}")
 
 
 def _evaluate(bench: Workbench, found: Genotype) -> dict[str, Any]:
     bench.loggers.start()
     evaluator = bench.evaluator
     result = evaluator(found, bench)
-    summary = bench.folder.update_summary(genotype=found.to_dict(), evaluation=result)
+    summary = bench.folder.update_summary(
+        genotype=found.to_dict(), evaluation={**result, **begun(bench.config.evaluation)}
+    )
     _draw_curves(bench.folder)
     return summary
+
+
+def _run_reading(member: Workbench) -> dict[str, Any]:
+    return _run_member(member, "reading")
+
+
+def _evaluate_reading(member: Workbench, found: Genotype) -> dict[str, Any]:
+    """Evaluate the genotype of a reading, which has no phase of its own for that."""
+    with guarded(member.folder), member.loggers:
+        return _evaluate(member, found)
+
+
+@ranks.first_only
+def _draw_readings(folder: RunFolder) -> None:
+    reports.save_readings(folder.summary(), folder.path)
 
 
 @ranks.first_only

@@ -20,6 +20,7 @@ from nas_lightning.tasks import images
 from nas_lightning.tasks.identity import DECISIVE, ensure_named, name_run
 from nas_lightning.tasks.inspect import INSPECTIONS
 from nas_lightning.tasks.phases import guarded, run_phases
+from nas_lightning.tasks.random_baseline import is_pending
 from nas_lightning.tasks.run import run_task
 from nas_lightning.training.processes import check_processes
 from nas_lightning.training.workbench import Workbench
@@ -154,4 +155,6 @@ LAST_PART = {
 def is_finished(summary: Mapping[str, Any]) -> bool:
     """Return True if the run has finished its task; False where it was killed before its summary named one."""
     task = summary.get("task")
-    return task is not None and summary.get(LAST_PART[task]) is not None
+    last = None if task is None else summary.get(LAST_PART[task])
+    unread = summary.get("readings") == {}  # begun and not finished; None where there are none
+    return last is not None and not is_pending(summary.get("evaluation")) and not unread
