@@ -11,7 +11,6 @@ import nas_lightning as nl
 from nas_lightning.config.aliases import ALIASES, LATER_KEYS
 from nas_lightning.config.parts import target_of
 from nas_lightning.config.schema import NEUTRAL
-from nas_lightning.config.schema import NEUTRAL
 from nas_lightning.reports.runs import read_config
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.sweeps.resolvers import member_name
