@@ -80,6 +80,14 @@ def test_a_later_key_at_the_value_of_before_makes_no_other_run():
         assert member_name(changed) != before[1]
 
 
+@pytest.mark.parametrize(("value", "whole"), [(1.0, True), (None, True), (1, False), (2, False), (0.5, False)])
+def test_one_batch_is_not_all_of_them(value, whole):
+    config = yaml.safe_load((BEFORE / "config.yaml").read_text())
+    before = comparable_hash(config)
+    config["trainer"]["limit_train_batches"] = value
+    assert (comparable_hash(config) == before) == whole
+
+
 def assign(config, key, value):
     *path, last = key.split(".")
     for name in path:

@@ -28,7 +28,7 @@ def rows_of(summary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
     """Yield the name and the evaluation of the search's own selection, then of each reading."""
     if summary["evaluation"]:
         yield summary["method"], summary["evaluation"]
-    for name, reading in (summary["readings"] or {}).items():
+    for name, reading in (summary.get("readings") or {}).items():
         if reading["evaluation"]:
             yield name, reading["evaluation"]
 

@@ -125,7 +125,7 @@ def _run_here(bench: Workbench) -> dict[str, Any]:
         if task in ("pipeline", "evaluate") and is_pending(summary["evaluation"]):
             bench.loggers.start()
             summary = run_baseline(bench, summary["evaluation"], _run_baseline_member)
-    if summary["readings"] == {}:
+    if summary.get("readings") == {}:
         summary = bench.folder.update_summary(readings=run_readings(bench, _run_reading, _evaluate_reading))
         ranks.wait()
         _draw_readings(bench.folder)
@@ -192,4 +192,4 @@ def _draw_readings(folder: RunFolder) -> None:
 
 @ranks.first_only
 def _draw_curves(folder: RunFolder) -> None:
-    reports.save_curves(folder.metrics, folder.plots)
+    reports.save_curves(folder.metrics, folder.plots, reports.run_title(folder.summary()))
