@@ -16,6 +16,7 @@ from conftest import write_images
 from killed import PROGRAM, SMALL, environment
 from nas_lightning import reports
 from nas_lightning.config.compose import as_dict
+from nas_lightning.core.errors import Interrupted
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import random_baseline
 from nas_lightning.tasks.resume import is_finished
@@ -149,6 +150,28 @@ def test_a_table_refuses_it(tiny, tmp_path, capsys):
     assert code == 2
     assert err.strip().endswith("use evaluation.draws=3 instead")
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_stopped_in_a_member_it_names_the_command_of_the_whole_run(tiny, tmp_path):
+    bench = random_baseline.Workbench(as_dict(nl.compose([*tiny, *THREE])), RunFolder(tmp_path / "run"))
+    (tmp_path / "run").mkdir()
+    section = {"test_accuracy": 50.0, **random_baseline.begun(bench.config.evaluation)}
+    evaluation = {"val_accuracy": None, "params": 1, "macs": 2, "seconds": 3.0}
+
+    def second_is_stopped(member):
+        assert member.config.genotype == "random"
+        if member.config.seed == 1:
+            raise KeyboardInterrupt
+        return {"evaluation": {"test_accuracy": 40.0, **evaluation}}
+
+    with pytest.raises(Interrupted, match=r"stopped in random genotype 1; continue with resume=run$"):
+        random_baseline.run_baseline(bench, section, second_is_stopped)
+    told = bench.folder.summary()["evaluation"]
+    assert told["test_accuracy"] == 50.0
+    assert told["random_baseline"]["members"] == [
+        {"seed": 0, "accuracy": 40.0, "params": 1, "macs": 2, "seconds": 3.0, "reused": False}
+    ]
+    assert random_baseline.is_pending(told)
 
 
 def test_a_wrong_number_is_refused(tiny):

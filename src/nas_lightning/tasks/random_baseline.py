@@ -128,7 +128,7 @@ def what_decides(member: Workbench, images: Mapping[str, Any]) -> dict[str, Any]
 def _result(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is kept of a member: accuracy in percent on the split of the recipe, size, seconds."""
     evaluation = summary["evaluation"]
-    accuracy = evaluation["test_accuracy"]
+    accuracy = evaluation.get("test_accuracy")
     return {
         "accuracy": evaluation.get("val_accuracy") if accuracy is None else accuracy,
         **{key: evaluation.get(key) for key in ("params", "macs", "seconds")},
