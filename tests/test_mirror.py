@@ -82,7 +82,6 @@ ELSEWHERE = {
     "spaces/cell_pass": "spaces/test_node_by_node.py",
     "spaces/source_node": "spaces/test_node_by_node.py",
     "spaces/wave_layout": "spaces/test_node_by_node.py",
-    "sweeps/records": "sweeps/test_sweeps.py",
     "sweeps/run": "sweeps/test_sweeps.py",
     "tasks/convert": "convert/test_convert_task.py",
     "tasks/export": "deployment/test_deployment.py",

@@ -15,7 +15,8 @@ import nas_lightning
 SOURCES = Path(nas_lightning.__file__).parent
 FLOORS = (
     ("cli", "__init__"),
-    ("api", "planning"),
+    ("api",),
+    ("planning",),
     ("tasks",),
     ("analyses", "control", "convert"),
     ("evaluation", "searches"),

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
         evaluate,
         export,
         landscape,
+        plan,
         predict,
+        report,
         resume,
         search,
         select,
@@ -56,7 +58,9 @@ __all__ = [
     "hypergradients",
     "landscape",
     "list_options",
+    "plan",
     "predict",
+    "report",
     "resume",
     "search",
     "select",
@@ -66,7 +70,7 @@ __all__ = [
 _HOMES = {
     "api": (
         *("EvaluationResult", "SearchResult", "analyse", "build_space", "evaluate"),
-        *("export", "landscape", "predict", "resume", "search", "select"),
+        *("export", "landscape", "plan", "predict", "report", "resume", "search", "select"),
     ),
     "config.compose": ("compose",),
     "config.options": ("list_options",),

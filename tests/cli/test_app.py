@@ -414,11 +414,26 @@ def test_a_diverged_search_stops_with_one_line(tiny, capsys):
 
 
 def test_time_limit_leaves_a_run_to_resume(tiny, capsys):
-    words = ["search.epochs=500", "trainer.max_time=00:00:00:02", "hydra.run.dir=mine"]
+    words = ["search.epochs=500", "trainer.max_time=00:00:02", "hydra.run.dir=mine"]
     code, _, err = run([*tiny, *words], capsys)
     assert code == 130
     assert "resume=mine" in err
     assert json.loads(Path("mine/summary.json").read_text())["search"] is None
+
+
+def test_a_number_is_no_duration(capsys):
+    code, _, err = run(["trainer.max_time=1"], capsys)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "trainer.max_time=1: " in err
+    assert "00:12:00:00" in err
+
+
+def test_a_run_that_saved_nothing_says_so(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "run.log").write_text("begun\n")
+    code, _, err = run([f"resume={tmp_path / 'mine'}"], capsys)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "was stopped before it had saved anything; repeat its command" in err
 
 
 def test_epochs_without_validation_have_no_validation_metrics(tiny, capsys):

@@ -106,8 +106,21 @@ def test_the_scale_can_be_given_and_is_that_of_prediction(tmp_path):
 def test_integers_and_real_numbers_have_no_common_scale(tmp_path):
     two_classes(tmp_path, lambda _: ramp(1, np.float32), ".tif")
     save(tmp_path / "dark" / "z.png", ramp(65535, np.uint16))
-    with pytest.raises(DataError, match=r"z.png holds integers .* real numbers.*data.white=VALUE"):
+    with pytest.raises(DataError, match=r"z.png holds integers .* real numbers.*save them in one format$"):
         ImageFolder(str(tmp_path), image_size=16).prepare()
+
+
+def test_a_scale_that_makes_photos_black_is_refused_or_leaves_them_out(tmp_path, caplog):
+    """Real numbers up to 1 beside integers of 16 bits: no white is right for both."""
+    two_classes(tmp_path, lambda _: ramp(60000, np.uint16))
+    save(tmp_path / "dark" / "z.tif", ramp(1, np.float32))
+    with pytest.raises(DataError, match=r"z.tif .*real pixels reach 1 only, of 65535 .*black"):
+        ImageFolder(str(tmp_path), image_size=16, white=65535).prepare()
+    data = ImageFolder(str(tmp_path), image_size=16, white=65535, skip_unreadable=True)
+    data.prepare()
+    assert "z.tif" in caplog.text
+    save(tmp_path / "dark" / "y.png", np.zeros((9, 9), np.uint16))  # black as it is
+    ImageFolder(str(tmp_path), image_size=16, white=65535, skip_unreadable=True).prepare()
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L", "I;16"])

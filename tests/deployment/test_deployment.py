@@ -18,7 +18,7 @@ import nas_lightning as nl
 from conftest import TINY_SIZES
 from nas_lightning.config.compose import check_overrides_of_another_run
 from nas_lightning.core.errors import MachineError
-from nas_lightning.deployment import exporting, write_export
+from nas_lightning.deployment import onnx_files, write_export
 from nas_lightning.deployment.description import plain_weights
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.workbench import Workbench
@@ -107,7 +107,7 @@ def test_exported_files_give_the_outputs_of_the_network(run, request, tmp_path):
 
 
 def test_onnx_gives_them_too(evaluated, tmp_path):
-    for package in exporting.ONNX_PACKAGES:
+    for package in onnx_files.ONNX_PACKAGES:
         pytest.importorskip(package)
     import onnxruntime
 
@@ -285,11 +285,11 @@ def test_a_damaged_checkpoint_is_told_by_the_key_that_names_the_run(evaluated, t
 
 
 def test_onnx_that_is_asked_for_needs_its_packages(monkeypatch):
-    monkeypatch.setattr(exporting, "ONNX_PACKAGES", ("json", "no_such_package_here"))
-    assert exporting.onnx_is_wanted(None) is False
-    assert exporting.onnx_is_wanted(False) is False
+    monkeypatch.setattr(onnx_files, "ONNX_PACKAGES", ("json", "no_such_package_here"))
+    assert onnx_files.onnx_is_wanted(None) is False
+    assert onnx_files.onnx_is_wanted(False) is False
     with pytest.raises(nl.ConfigError, match=r"needs no_such_package_here; pip install 'nas-lightning\[export\]'"):
-        exporting.onnx_is_wanted(True)
+        onnx_files.onnx_is_wanted(True)
 
 
 def test_overrides_that_they_would_not_listen_to():

@@ -13,6 +13,7 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.data.stand_in import without_reading
 from nas_lightning.evaluation import memory
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.spaces.enumeration import random_genotype
 from nas_lightning.training.workbench import Workbench
 
 SMALL = ["data=cifar10", "evaluation=cifar_36x20", "evaluation.layers=3", "evaluation.init_channels=8", "trainer=cpu"]
@@ -27,7 +28,7 @@ def bench_of(*words):
 
 
 def network_of(bench):
-    return bench.evaluator.network(memory.random_genotype(bench), bench)
+    return bench.evaluator.network(random_genotype(bench.space, bench.config.seed), bench)
 
 
 def demand(*words):

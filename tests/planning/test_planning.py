@@ -141,6 +141,13 @@ def test_a_plan_is_told_and_nothing_is_written(tiny, capsys):
     assert (code, "hours" in out) == (0, False)
 
 
+def test_a_plan_goes_beyond_the_last_epoch(tiny, capsys):
+    """A path would be dropped for certain in epoch 1/`drop_path` times `epochs`, and the loss be nan."""
+    words = ["task=plan", *tiny, "plan.seconds=2", "evaluation.epochs=1", "evaluation.drop_path=0.5"]
+    code, _, err = run([*words, "evaluation.batch_size=32"], capsys)
+    assert (code, err) == (0, "")
+
+
 def test_what_does_not_fit_is_refused_before_it_is_timed(tiny, capsys, monkeypatch):
     monkeypatch.setattr("nas_lightning.planning.run.free_for", lambda bench: 2**20)
     words = ["task=plan", *tiny]

@@ -59,7 +59,7 @@ def test_eigenvalues_have_a_panel_a_method_with_their_events(tmp_path):
     report_run(tmp_path / "c", 96.0, method="darts_ada", eigenvalues=[0.1, 0.6], events={1: "rolled back"})
     rows = curvature_of(collect(str(tmp_path)))
     figure = draw_eigenvalues(rows, Style(rows["method"]), "curvature")
-    assert titles(figure) == ["darts (n = 2)", "darts_ada (n = 1)"]
+    assert titles(figure) == ["darts (n = 2, seeds 0–1)", "darts_ada (n = 1, seed 0)"]
     darts, ada = figure.axes
     mean = next(line for line in darts.lines if line.get_linewidth() == 2.2)
     assert mean.get_ydata() == pytest.approx([0.15, 0.25, 0.45])
@@ -148,7 +148,7 @@ def test_correlation_against_its_definition():
         assert p == pytest.approx(2 * np.trapezoid(density, grid), rel=1e-3)
 
 
-@pytest.mark.parametrize(("x", "y"), [([1, 2], [3, 4]), ([1, 1, 1], [1, 2, 3]), ([], [])])
+@pytest.mark.parametrize(("x", "y"), [(range(7), range(7)), ([1] * 8, range(8)), ([], [])])
 def test_no_correlation_of_few_or_constant_values(x, y):
     found = correlate(x, y)
     assert found.n == len(x)
@@ -157,17 +157,19 @@ def test_no_correlation_of_few_or_constant_values(x, y):
 
 
 def test_settings_are_correlated_apart(tmp_path):
-    for seed, (eigenvalue, accuracy) in enumerate([(0.1, 97.0), (0.2, 96.0), (0.3, 95.0)]):
+    for seed in range(8):
+        eigenvalue, accuracy = 0.1 * (seed + 1), 97.0 - seed
         report_run(tmp_path / f"a{seed}", accuracy, eigenvalues=[eigenvalue], seed=seed)
         report_run(tmp_path / f"b{seed}", 100 - accuracy, eigenvalues=[eigenvalue], seed=seed, data="cifar10")
-    report_run(tmp_path / "few", 50.0, eigenvalues=[9.0], space="s1")
+    for seed in range(7):  # too few to say anything
+        report_run(tmp_path / f"few{seed}", 50.0 + seed, eigenvalues=[9.0 + seed], seed=seed, space="s1")
     frame = collect(str(tmp_path)).assign(mean_eigenvalue=math.nan, test_error=math.nan)
     sheet = correlations([(pair, frame) for pair in PAIRS])
     cells = [[line[2], line[3], line[4]] for line in sheet.lines if line[0] == PAIRS[0].x[1]]
-    assert cells == [["s3 · cifar10 · digits · 16/4/14", "3", "1.00"], ["s3 · digits · digits · 16/4/14", "3", "-1.00"]]
+    assert cells == [["s3 · cifar10 · digits · 16/4/14", "8", "1.00"], ["s3 · digits · digits · 16/4/14", "8", "-1.00"]]
     figure = draw_pair(frame, PAIRS[0], Style(["darts"]))
-    assert [title.splitlines()[0] for title in titles(figure)] == [cell[0] for cell in cells]
-    assert "n = 3" in titles(figure)[0]
+    assert [title.splitlines()[0] for title in titles(figure)] == [f"{cell[0]}, seeds 0–7" for cell in cells]
+    assert "n = 8" in titles(figure)[0]
 
 
 def test_costs_are_means_by_method(tmp_path):
@@ -285,21 +287,22 @@ def test_of_each_run_the_latest_analysis_of_the_latest_epoch_counts(tmp_path):
 
 def test_drops_against_the_curvature(tmp_path):
     report_run(tmp_path / "run", 97.0)
-    x, y = [0.1, 0.2, 0.3, 0.9], [10.0, 30.0, 20.0, 50.0]
+    x = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.9]
+    y = [10.0, 30.0, 20.0, 40.0, 50.0, 60.0, 70.0, 80.0]
     rows = [drop_of(str(number), drop, value) for number, (value, drop) in enumerate(zip(x, y, strict=True))]
     rows += [drop_of("other", 1.0, 0.5, method="drnas", space="s2"), drop_of("unmeasured", 99.0, "")]
     report_analysis(tmp_path / "a", "discretization", rows)
     frame = gather_analyses(collect(str(tmp_path)), "discretization", DROPS, Problems())
     figure = draw_pair(frame, DISCRETIZATION, Style(frame["method"]))
     (title,) = titles(figure)
-    expected = f"Pearson r = {np.corrcoef(x, y)[0, 1]:.2f} ", "Spearman ρ = 0.80 ", "s3 · digits\n", "n = 4"
+    expected = f"Pearson r = {np.corrcoef(x, y)[0, 1]:.2f} ", "Spearman ρ = 0.98 ", "s3 · digits, seed 0\n", "n = 8"
     assert all(text in title for text in expected), title
     (points,) = figure.axes[0].collections
     assert points.get_offsets().tolist() == [list(pair) for pair in zip(x, y, strict=True)]
     (line,) = correlations([(DISCRETIZATION, frame)]).lines
-    assert line[2:5] == ["s3 · digits", "4", f"{np.corrcoef(x, y)[0, 1]:.2f}"]
+    assert line[2:5] == ["s3 · digits", "8", f"{np.corrcoef(x, y)[0, 1]:.2f}"]
     sheet = discretizations(frame)
-    assert [line[:4] for line in sheet.lines] == [["darts", "s3", "digits", "5"], ["drnas", "s2", "digits", "1"]]
+    assert [line[:4] for line in sheet.lines] == [["darts", "s3", "digits", "9"], ["drnas", "s2", "digits", "1"]]
     drops = [*y, 99.0]
     assert sheet.lines[0][4] == "90.00"
     assert sheet.lines[0][6] == f"{statistics.mean(drops):.2f} ± {statistics.stdev(drops):.2f}"

@@ -7,12 +7,13 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nas_lightning as nl
 from nas_lightning.config.compose import as_dict
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.reports import write_report
+from nas_lightning.reports import heatmaps, write_report
 from nas_lightning.tasks.report import _choices_of_run
 from reported import drop_of, report_analysis, report_run
 
@@ -60,17 +61,17 @@ def names(folder):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory, searched):
-    """Two methods with three runs each, one of them with the files of a real search, and folders that are broken."""
+    """Two methods with four runs each, one of them with the files of a real search."""
     home = tmp_path_factory.mktemp("reported") / "runs"
-    for seed, (low, high) in enumerate([(0.1, 0.4), (0.2, 0.5), (0.15, 0.3)]):
+    for seed, (low, high) in enumerate([(0.1, 0.4), (0.2, 0.5), (0.15, 0.3), (0.25, 0.35)]):
         report_run(
             home / f"a{seed}", 95.0 + seed, eigenvalues=[low, high], events={1: "stopped"}, seed=seed, val=80 + seed
         )
         report_run(
             home / f"b{seed}", 97.0 - seed, method="drnas", eigenvalues=[low], regret=[5.0, 3.0, seed], seed=seed
         )
-    for name in ("config.yaml", "genotype.json", "genotypes.jsonl"):
-        shutil.copy(searched / name, home / "a2" / name)
+    for name in ("config.yaml", "genotype.json", "genotypes.jsonl", "metrics.csv"):
+        shutil.copy(searched / name, home / "a3" / name)
     return home, report(home, home.parent / "report")[1]
 
 
@@ -80,7 +81,8 @@ def runs(written, tmp_path):
     return shutil.copytree(written[0], tmp_path / "runs")
 
 
-EVERY = ["curvature", "correlations", "regret", "mixing", "cells", "cost"]
+FIRST = ["accuracy", "tradeoffs", "learning", "runs", "results"]
+EVERY = [*FIRST, "curvature", "correlations", "regret", "mixing", "cells", "cost"]
 
 
 def test_everything_is_written(written):
@@ -89,17 +91,19 @@ def test_everything_is_written(written):
     assert paths[0] == folder / "report.html"
     assert {str(path.relative_to(folder)) for path in paths} == names(folder)
     stems = ["eigenvalues_1", "correlation_final_eigenvalue", "correlation_mean_eigenvalue", "correlation_one_shot"]
+    stems += ["accuracy_1", "accuracy_parameters_1", "accuracy_search_cost_1", "learning_search_1"]
     stems += ["regret_1", "costs", "mixing_1_1", "mixing_1_2", "cell_1_1", "cell_1_2"]
     expected = {f"figures/{stem}.{ending}" for stem in stems for ending in ("svg", "png")}
-    expected |= {f"tables/{n}.{e}" for n in ("results", "correlations", "costs") for e in ("md", "csv", "tex")}
+    expected |= {f"tables/{n}.{e}" for n in ("runs", "results", "correlations", "costs") for e in ("md", "csv", "tex")}
     assert names(folder) == expected | {"report.html", "report.md", "report.csv"}
     assert (folder / "tables" / "results.md").read_text() == (folder / "report.md").read_text()
     page = Page((folder / "report.html").read_text())
-    assert page.ids == ["results", *EVERY]  # nothing published, nothing left out
+    assert page.ids == EVERY  # nothing published, nothing left out
     assert "97.00" in page.text
+    assert "s3 · digits · digits · 16/4/14: test accuracy 96.50 ± 1.29 % with darts (n = 4)" in page.text
     with (folder / "tables" / "correlations.csv").open() as file:
         (row, *_) = csv.DictReader(file)
-    assert row["n"] == "6"
+    assert row["n"] == "8"
 
 
 def test_the_page_needs_nothing_else(written):
@@ -122,10 +126,56 @@ def test_the_same_runs_give_the_same_page(written, tmp_path):
     assert (tmp_path / "again" / "report.html").read_bytes() == paths[0].read_bytes()
 
 
+def test_no_absolute_path_is_on_the_page(runs, tmp_path):
+    (runs / "half").mkdir()
+    (runs / "half" / "summary.json").write_text('{"method": "dar')
+    (runs / "a0" / "curvature.csv").unlink()
+    (runs / "a0" / "curvature.csv").mkdir()  # the message of the system names the whole path
+    for seed in range(2):  # configurations that differ in a path
+        config = {"search": {"teacher": f"/mnt/models/{seed}.pt"}}
+        report_run(runs / f"c{seed}", 90.0, method="other", seed=seed, digest=str(seed), config=config)
+    patterns = [str(runs), str(tmp_path / "runs" / "a1")]
+    write_report(patterns, tmp_path / "r", lambda words: as_dict(nl.compose(words)), _choices_of_run)
+    text = (tmp_path / "r" / "report.html").read_text()
+    page = Page(text)
+    captions = re.findall(r' alt="(.*?)">', text)
+    assert len(captions) == len(list((tmp_path / "r" / "figures").glob("*.svg")))
+    svgs = [path.read_text() for path in (tmp_path / "r" / "figures").glob("*.svg")]
+    for shown in (page.text, *captions, *svgs):
+        assert str(tmp_path) not in shown
+        assert "/mnt" not in shown
+    assert "search.teacher=…/1.pt" in page.text
+    named = dict(re.findall(r"<li><code>(.*?)</code>: (.*?)</li>", text[text.index('id="left-out"') :]))
+    assert set(named) == {"half", "a0"}
+    assert "a0/curvature.csv" in named["a0"]
+    with (tmp_path / "r" / "tables" / "runs.csv").open() as file:
+        folders = [row["folder"] for row in csv.DictReader(file)]
+    assert folders == [f"{name}{seed}" for name, count in (("a", 4), ("b", 4), ("c", 2)) for seed in range(count)]
+
+
+def test_heat_maps_share_one_scale(written, monkeypatch, tmp_path):
+    home, _ = written
+    drawn = []
+    real = heatmaps.draw_mixing_over_time
+
+    def watched(lines, choice, title, scale):
+        drawn.append((title, scale))
+        weights = np.array([line["mixing"][choice.name] for line in lines])
+        assert scale[0] <= weights.min()
+        assert weights.max() <= scale[1]
+        return real(lines, choice, title, scale)
+
+    monkeypatch.setattr(heatmaps, "draw_mixing_over_time", watched)
+    report(home, tmp_path / "again")
+    assert len(drawn) == 2
+    assert len({scale for _, scale in drawn}) == 1
+    assert [title for title, _ in drawn] == [f"darts, s3, digits, seed 3: {cell}" for cell in ("normal", "reduce")]
+
+
 def test_figures_without_data_are_left_out(tmp_path):
     report_run(tmp_path / "runs" / "a", 97.0)
     report(tmp_path / "runs", tmp_path / "report")
-    assert Page((tmp_path / "report" / "report.html").read_text()).ids == ["results", "cost"]
+    assert Page((tmp_path / "report" / "report.html").read_text()).ids == ["runs", "results", "cost"]
     assert {path.name for path in (tmp_path / "report" / "figures").iterdir()} == {"costs.svg", "costs.png"}
 
 
@@ -156,8 +206,8 @@ def test_broken_folders_are_named_and_break_nothing(runs, tmp_path):
     (runs / "begun").mkdir()
     (runs / "begun" / "summary.json").write_text(json.dumps(begun))
     (runs / "a0" / "curvature.csv").write_bytes(b"epoch,attempt,dominant_eigenvalue\n\xff\xfe,0,1\n")
-    (runs / "a2" / "genotypes.jsonl").write_text('{"epoch": 0, "mixing": {"normal": [[1]]}}\n')
-    (runs / "a2" / "genotype.json").write_text("[]")
+    (runs / "a3" / "genotypes.jsonl").write_text('{"epoch": 0, "mixing": {"normal": [[1]]}}\n')
+    (runs / "a3" / "genotype.json").write_text("[]")
     (runs / "b0" / "trajectory.csv").write_text("epoch,attempt,regret\nx,0,1\n")
     (runs / "b0" / "genotypes.jsonl").write_text('{"epoch": 0, "mixing": {}}\n{"epo')
     report(runs, tmp_path / "report")
@@ -166,8 +216,8 @@ def test_broken_folders_are_named_and_break_nothing(runs, tmp_path):
     assert page.ids[-1] == "left-out"
     end = text[text.index('id="left-out"') :]
     named = dict(re.findall(r"<li><code>(.*?)</code>: (.*?)</li>", end))
-    assert {Path(name).name for name in named} == {"half", "killed", "begun", "a0", "a2", "b0"}
-    assert "6 runs of 2 methods" in page.text
+    assert {Path(name).name for name in named} == {"half", "killed", "begun", "a0", "a3", "b0"}
+    assert "8 runs of 2 methods" in page.text
     assert "6: see the end of the page" in page.text
 
 
@@ -183,16 +233,16 @@ def test_analyses_are_drawn_wherever_they_lie(runs, tmp_path):
     report_analysis(
         runs / "x", "spectrum", [{"run": run, "eigenvalue": value} for run in "ab" for value in (-1.0, 2.0)]
     )
-    drops = [drop_of(str(number), 10.0 * number, 0.1 * number, method="sgas") for number in range(3)]
+    drops = [drop_of(str(number), 10.0 * number, 0.1 * number, method="sgas") for number in range(8)]
     report_analysis(tmp_path / "elsewhere", "discretization", drops)
     report_analysis(tmp_path / "elsewhere" / "other", "strength", [{"run": "a"}])
     patterns = [str(runs), str(tmp_path / "elsewhere")]
     _, paths = write_report(patterns, tmp_path / "r", lambda words: as_dict(nl.compose(words)), _choices_of_run)
     assert {"spectra_1.svg", "correlation_discretization.png", "discretization.tex"} <= {path.name for path in paths}
     page = Page((tmp_path / "r" / "report.html").read_text())
-    assert page.ids == ["results", "curvature", "spectra", *EVERY[1:]]
+    assert page.ids == [*FIRST, "curvature", "spectra", *EVERY[len(FIRST) + 1 :]]
     assert "Supernets when they are discretised" in page.text
-    assert "6 runs of 2 methods" in page.text
+    assert "8 runs of 2 methods" in page.text
 
 
 def test_analyses_alone_are_no_runs(tmp_path):

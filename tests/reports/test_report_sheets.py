@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -8,6 +9,7 @@ from nas_lightning.reports.sheets import (
     as_html,
     comma_separated,
     escape_latex,
+    fold,
     latex,
     markdown,
     number,
@@ -82,6 +84,35 @@ def test_latex_is_booktabs_with_escaped_cells():
 )
 def test_latex_escapes(text, printed):
     assert escape_latex(text) == printed
+
+
+def test_a_narrow_table_has_its_shared_columns_in_the_caption():
+    header = ["method", "space", "n", "best", "none", "test %", "data"]
+    lines = [["darts", "s3", "2", "9", "–", "8", "a"], ["drnas", "s3", "2", "7", "–", "8", "b"]]
+    sheet = Sheet("x", "X", header, lines, ["method", "space", "data"], lead=["method", "test %"])
+    narrow, caption = fold(sheet)
+    assert list(narrow.header) == ["method", "test %", "best", "data"]  # what leads is never folded
+    assert [list(line) for line in narrow.lines] == [["darts", "8", "9", "a"], ["drnas", "8", "7", "b"]]
+    assert caption == "The same in all rows: space s3 · n 2."
+    assert (list(sheet.header), sheet.lines) == (header, lines)  # files have every column
+    text = as_html(sheet)
+    assert text.startswith('<p class="shared">The same in all rows: space s3 · n 2.</p>')
+    assert text.count("<th ") == 4
+    assert "s3" not in text[text.index("<table") :]
+
+
+def test_of_one_row_only_words_are_folded():
+    sheet = Sheet("x", "X", ["method", "space", "n", "gone"], [["darts", "s3", "2", "–"]], ["method", "space"])
+    narrow, caption = fold(sheet)
+    assert (list(narrow.header), caption) == (["n", "gone"], "Method darts · space s3.")
+    leading, caption = fold(replace(sheet, lead=["method"]))
+    assert (list(leading.header), caption) == (["method", "n", "gone"], "Space s3.")
+
+
+def test_rows_that_are_all_equal_stay_a_table():
+    sheet = Sheet("x", "X", ["n"], [["2"], ["2"]])
+    narrow, caption = fold(sheet)
+    assert (list(narrow.header), len(narrow.lines), caption) == (["n"], 2, "")
 
 
 def test_numbers():

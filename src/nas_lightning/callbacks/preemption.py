@@ -155,13 +155,15 @@ class TimeLimit(Timer):
     rest of that epoch would be lost.
 
     Args:
-        duration: `DD:HH:MM:SS`, or keyword arguments of `timedelta`; each fit of each start has it anew.
+        duration: `DD:HH:MM:SS` or `HH:MM:SS`, or keyword arguments of `timedelta`; each fit of each start has it anew.
 
     Raises:
         ConfigError: It is no duration.
     """
 
     def __init__(self, duration: Any) -> None:
+        if isinstance(duration, str) and duration.count(":") == 2:
+            duration = f"00:{duration}"
         try:
             super().__init__(duration, interval="epoch", verbose=False)
             seconds = self.time_remaining()

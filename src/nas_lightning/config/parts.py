@@ -271,6 +271,7 @@ def _describe(problem: Any, values: Mapping[str, Any], model: type[BaseModel], p
         "finite_number": "must be finite",
         "bool_type": "must be true or false",
         "string_type": "must be text",
+        "time_delta_type": "a duration, 00:12:00:00 (days, hours, minutes, seconds)",
         "list_type": "must be a list, [a,b]",
         "dict_type": "must be a section of keys",
         "model_type": "must be a section of keys",

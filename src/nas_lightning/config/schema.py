@@ -108,6 +108,7 @@ class RootConfig(Section):
     control: dict[str, Part]
     callbacks: dict[str, Part]
     logger: dict[str, Part]
+    readings: dict[str, Part] = Field(default={}, description="further selectors that read the searched supernet")
     search: SearchConfig
     candidates: CandidatesConfig
     data: Part
@@ -181,6 +182,7 @@ PART_LISTS = ("regularizer", "control", "callbacks", "logger")
 IGNORED_IN_COMPARISONS = (
     *("seed", "threads", "task", "genotype", "run", "runs", "baseline", "analysis", "landscape"),
     *("sweep", "sweep_limit", "tags", "skip_finished", "trusted", "trainer", "logger", "callbacks", "graph"),
+    "readings",
 )
 """Keys in which runs may differ and still be averaged; callers compare the Trainer's few that decide a result."""
 
@@ -206,7 +208,7 @@ def validate(config: "Mapping[str, Any] | RootConfig") -> RootConfig:
     comparing = (config.get("candidates") or {}).get("evaluation")
     if isinstance(comparing, Mapping):
         problems += check_part("candidates.evaluation", comparing, trusted)
-    for name in PART_LISTS:
+    for name in (*PART_LISTS, "readings"):
         parts = config.get(name)
         if not isinstance(parts, Mapping):
             continue
@@ -230,7 +232,9 @@ def validate(config: "Mapping[str, Any] | RootConfig") -> RootConfig:
     root._source = dict(config)
     # As composed, not by way of JSON: a part may have a dictionary with numbers for keys.
     root.__dict__ |= {
-        name: config[name] for name in (*PARTS, *PART_LISTS, "trainer", "convert", "analysis") if name in config
+        name: config[name]
+        for name in (*PARTS, *PART_LISTS, "readings", "trainer", "convert", "analysis")
+        if name in config
     }
     _check_fields_together(root)
     return root

@@ -135,6 +135,7 @@ class ExportConfig(Section):
     """The files that task=export writes."""
 
     onnx: bool | None = Field(default=None, description="write network.onnx; null: where its packages are installed")
+    int8: bool = Field(default=False, description="also write network.int8.onnx, quantised with training images")
 
 
 class PredictConfig(Section):

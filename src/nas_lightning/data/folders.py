@@ -151,7 +151,8 @@ class ImageFolder(ImageData):
         """
         if not self.skip_unreadable:
             return listing
-        found = attempt(partial(read_upright, mode="RGB", side=64, white=np.inf), listing.paths, keep=False)
+        white = np.inf if self.white is None else self.white  # not known yet: no level is too high
+        found = attempt(partial(read_upright, mode="RGB", side=64, white=white), listing.paths, keep=False)
         broken = [
             (path, error) for path, error in zip(listing.paths, found, strict=True) if isinstance(error, DataError)
         ]
@@ -177,9 +178,9 @@ class ImageFolder(ImageData):
         found = attempt(read, paths)
         broken = [(path, error) for path, error in zip(paths, found, strict=True) if isinstance(error, DataError)]
         if broken:
+            skipping = "" if self.skip_unreadable else ", or leave them out with data.skip_unreadable=true"
             raise DataError(
-                f"data.path={self.path}: cannot use {name_broken(broken, len(paths))}; repair or remove them, or leave"
-                " out damaged ones with data.skip_unreadable=true"
+                f"data.path={self.path}: cannot use {name_broken(broken, len(paths))}; repair or remove them{skipping}"
             )
         return [image for image in found if isinstance(image, Tensor)]
 

@@ -110,7 +110,8 @@ def list_images(
             raise DataError(f"{folder} has a class {name} that the training images lack; give {example}")
         if len(paths) < least:
             raise DataError(
-                f"class {name} in {folder} has {len(paths)} image(s), not {least} or more{words}; give {example}"
+                f"class {name} in {folder} has {len(paths)} image(s), not {least} or more{words}; add some, or remove"
+                " the folder"
             )
     if classes is None:
         if len(found) < 2:

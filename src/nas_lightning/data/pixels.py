@@ -62,6 +62,11 @@ def _scaled(image: Image.Image, white: float | None, background: int) -> Image.I
             f"its {'real' if real else 'integer'} pixels go from {low:g} to {high:g}, allowed: 0 (black) to {white:g}"
             f" (white); save it in 8 bits, or give {larger}"
         )
+    if high > 0 and np.isfinite(white) and round(high * 255 / white) == 0:
+        raise DataError(
+            f"its {'real' if real else 'integer'} pixels reach {high:g} only, of {white:g} (white), so all would be"
+            " black; save it in the format of the others"
+        )
     values = np.asarray(image)
     transparent = image.info.get("transparency")
     levels = np.rint(values * (255 / white)).astype(np.uint8)

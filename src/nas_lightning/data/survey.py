@@ -90,6 +90,6 @@ def white_level(paths: Sequence[str]) -> float | None:
     if len(kinds) > 1:
         raise DataError(
             f"{kinds[False]} holds integers of more than 8 bits and {kinds[True]} real numbers, which have no common"
-            " scale; save them in one format, or give the value of white with data.white=VALUE"
+            " scale; save them in one format"
         )
     return pixels.fitting_white(max(value for _, value, _ in found), found[0][0])

@@ -3,39 +3,31 @@
 Shapes: B images, C channels, S pixels, K classes.
 """
 
-import importlib.util
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nas_lightning.core.errors import ConfigError, NasLightningError
+from nas_lightning.core.errors import NasLightningError
 from nas_lightning.core.functional import plain_autograd
 from nas_lightning.deployment.description import TrainedNetwork
+from nas_lightning.deployment.latency import cpu_name, median_milliseconds
+from nas_lightning.deployment.onnx_files import BATCH_AXIS, OnnxNetwork, write_onnx
+from nas_lightning.deployment.quantising import LabelledSamples, accuracies, write_int8
 from nas_lightning.runs import documents, layout
 from nas_lightning.runs.files import replacing, write_text
 
-ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-INSTALL_ONNX = "pip install 'nas-lightning[export]'"
+WEIGHTS, PROGRAM, ONNX = "weights.pt", "network.pt2", "network.onnx"
+INT8 = "network.int8.onnx"
 TRACED, CHECKED = 2, (1, 5)
 """Batch size of the traced batch, and of the compared ones: others, so that a fixed size is noticed."""
 TOLERANCE = 1e-4
 """Largest difference that is taken for rounding, relative to the largest output (at least 1)."""
 
-
-def onnx_is_wanted(wanted: bool | None) -> bool:
-    """Return True if ONNX is to be written; None writes it if its packages are installed.
-
-    Raises:
-        ConfigError: ONNX is requested and a package is missing.
-    """
-    missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
-    if wanted and missing:
-        raise ConfigError(f"export.onnx=true: needs {', '.join(missing)}; {INSTALL_ONNX}, or use export.onnx=null")
-    return not missing if wanted is None else wanted
+Networks = dict[str, Callable[[Tensor], Tensor]]
+"""Exported networks by the names of their files: images [B, C, S, S] → logits [B, K]."""
 
 
 def write_export(
@@ -45,57 +37,102 @@ def write_export(
     onnx: bool,
     about: Mapping[str, Any] | None = None,
     trusted: Sequence[str] = (),
+    samples: LabelledSamples | None = None,
 ) -> dict[str, Any]:
-    """Write network.pt2, network.onnx, weights.pt, network.json, load.py, and last export.json.
+    """Write network.pt2, weights.pt, network.json, load.py, with ONNX network.onnx and predict.py; last export.json.
+
+    A network whose preprocessing is unknown gets no predict.py.
 
     Args:
         trained: Description of the network.
         network: The trained network on the CPU; it is put into eval mode.
         folder: Folder to write to; it is created.
-        onnx: Also write network.onnx.
+        onnx: Also write network.onnx and predict.py.
         about: Further entries of export.json.
         trusted: Further packages from which the space may come.
+        samples: Images to quantise with; with them, and with ONNX, also write network.int8.onnx.
 
     Returns:
-        The content of export.json: shapes, and the largest difference of the outputs of each file.
+        The content of export.json: shapes, and of each file its size, its latency, and the largest difference of its
+        outputs; with `samples` the accuracy before and after quantisation.
 
     Raises:
         NasLightningError: The outputs of a file differ from those of the network.
         OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
-    deployed = trained.normalising(network).eval()
-    with replacing(folder / "weights.pt") as file:
-        torch.save(weights, file)
-    write_text(folder / layout.NETWORK, trained.to_json())
-    with replacing(folder / "load.py") as file:
-        file.write(Path(__file__).with_name("load.py").read_bytes())
-
+    deployed, threads = trained.normalising(network).eval(), torch.get_num_threads()
+    _write_plain(trained, network, folder)
     program = _traced(deployed, _images(trained, TRACED))
-    with replacing(folder / "network.pt2") as file:
+    with replacing(folder / PROGRAM) as file:
         torch.export.save(program, file)
-    files = {
-        "weights.pt": _compared("weights.pt", _from_weights(trained, folder, trusted), deployed, trained),
-        "network.pt2": _compared("network.pt2", torch.export.load(folder / "network.pt2").module(), deployed, trained),
+    made: Networks = {
+        WEIGHTS: _from_weights(trained, folder, trusted),
+        PROGRAM: torch.export.load(folder / PROGRAM).module(),
     }
     if onnx:
-        _write_onnx(program, folder / "network.onnx")
-        files["network.onnx"] = _compared("network.onnx", _onnx_session(folder / "network.onnx"), deployed, trained)
-    size = trained.image_size
+        write_onnx(program, folder / ONNX, trained)
+        made[ONNX] = OnnxNetwork(folder / ONNX, threads)
+        if trained.preprocessing is not None:
+            _copy("predict.py", folder)
+    differences = {name: _compared(name, found, deployed, trained) for name, found in made.items()}
     summary = {
         **(about or {}),
-        "input": {
-            "name": "images",
-            "shape": ["batch", trained.in_channels, size, size],
-            "range": "0 to 1" if trained.mean is not None else "as the user's own data module normalises",
-        },
-        "output": {"name": "logits", "shape": ["batch", trained.num_classes]},
+        **_ports(trained),
         "checked_batch_sizes": list(CHECKED),
-        "largest_difference": files,
+        "largest_difference": differences,
     }
+    if onnx and samples is not None:
+        write_int8(folder / ONNX, folder / INT8, samples.calibration)
+        made[INT8] = OnnxNetwork(folder / INT8, threads)
+        summary |= _accuracy({name: made[name] for name in (ONNX, INT8)}, samples)
+    summary |= _cost(made, folder, trained, threads)
     documents.write_json(folder / "export.json", summary)
     return summary
+
+
+def _accuracy(networks: Networks, samples: LabelledSamples) -> dict[str, Any]:
+    """Measure accuracies on the test images."""
+    found, number = accuracies(networks, samples.test)
+    return {
+        "accuracy": {"unit": "%", "test_images": number, "files": found},
+        "calibration_images": len(samples.calibration),
+    }
+
+
+def _cost(networks: Networks, folder: Path, trained: TrainedNetwork, threads: int) -> dict[str, Any]:
+    """Measure sizes and latencies; weights alone compute nothing."""
+    images = _images(trained, 1)
+    times = {name: median_milliseconds(network, images) for name, network in networks.items() if name != WEIGHTS}
+    return {
+        "bytes": {name: (folder / name).stat().st_size for name in networks},
+        "latency": {"unit": "ms, median", "batch": 1, "threads": threads, "cpu": cpu_name(), "files": times},
+    }
+
+
+def _ports(trained: TrainedNetwork) -> dict[str, Any]:
+    """Describe input and output of the program and of ONNX."""
+    side = trained.image_size
+    values = "0 to 1" if trained.mean is not None else "as the user's own data module normalises"
+    return {
+        "input": {"name": "images", "shape": [BATCH_AXIS, trained.in_channels, side, side], "range": values},
+        "output": {"name": "logits", "shape": [BATCH_AXIS, trained.num_classes]},
+    }
+
+
+def _write_plain(trained: TrainedNetwork, network: nn.Module, folder: Path) -> None:
+    """Write the weights, the description, and the script that loads both."""
+    weights = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
+    with replacing(folder / WEIGHTS) as file:
+        torch.save(weights, file)
+    write_text(folder / layout.NETWORK, trained.to_json())
+    _copy("load.py", folder)
+
+
+def _copy(name: str, folder: Path) -> None:
+    """Copy a script of this room, which runs without this package."""
+    with replacing(folder / name) as file:
+        file.write(Path(__file__).with_name(name).read_bytes())
 
 
 def _images(trained: TrainedNetwork, batch: int) -> Tensor:
@@ -105,7 +142,7 @@ def _images(trained: TrainedNetwork, batch: int) -> Tensor:
 
 def _traced(network: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
     """Trace a network with a dynamic batch size; autograd replaces custom gradients, which other programs lack."""
-    shapes = ({0: torch.export.Dim("batch")},)
+    shapes = ({0: torch.export.Dim(BATCH_AXIS)},)
     with torch.no_grad(), plain_autograd():
         return torch.export.export(network, (images,), dynamic_shapes=shapes)
 
@@ -113,31 +150,11 @@ def _traced(network: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
 def _from_weights(trained: TrainedNetwork, folder: Path, trusted: Sequence[str]) -> nn.Module:
     """Rebuild the network from weights.pt, as load.py does."""
     network = trained.build(trusted)
-    network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
+    network.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
     return trained.normalising(network).eval()
 
 
-def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns about its own code; its outputs are compared below
-        made = torch.onnx.export(
-            program, dynamo=True, input_names=["images"], output_names=["logits"], external_data=False, verbose=False
-        )
-    assert made is not None  # dynamo=True returns a program
-    with replacing(path) as file:
-        file.write(made.model_proto.SerializeToString())
-
-
-def _onnx_session(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
-
-
-def _compared(name: str, made: Any, network: nn.Module, trained: TrainedNetwork) -> float:
+def _compared(name: str, made: Callable[[Tensor], Tensor], network: nn.Module, trained: TrainedNetwork) -> float:
     """Return the largest difference of the outputs, on batches of other sizes than the traced one.
 
     Raises:

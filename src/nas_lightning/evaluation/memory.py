@@ -7,10 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from nas_lightning.core.draws import seeded_generator
 from nas_lightning.core.errors import in_one_line
 from nas_lightning.core.functional import meta_as_cpu
-from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.memory import FIXED, GIB, SHARE, Demand, LiveBytes
 from nas_lightning.core.objective import Objective
 from nas_lightning.evaluation.recipe import Recipe
@@ -26,11 +24,6 @@ MAPS = 80
 OPERATORS = 1.25
 """Measured peak of a training step by the counted one: operators and the allocator take more. On the CPU 1.18 to 1.34
 (`darts`, `s3` and `nasbench201`, two genotypes each, 8 to 96 images, 8 to 20 cells); not measured on a GPU."""
-
-
-def random_genotype(bench: Workbench) -> Genotype:
-    """Draw the genotype that stands for one that a search has yet to find; the same for a seed."""
-    return bench.space.genotype_of(bench.space.sample(seeded_generator(bench.config.seed, "plan"), False))
 
 
 def check_memory(recipe: Recipe, build: Callable[[], nn.Module], bench: Workbench, found: bool = True) -> None:

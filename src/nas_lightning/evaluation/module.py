@@ -105,7 +105,7 @@ class EvaluationModule(PhaseModule):
         self.in_epoch = False
 
     def _follow_schedules(self) -> None:
-        recipe, epoch = self.recipe, self.current_epoch
+        recipe, epoch = self.recipe, min(self.current_epoch, self.recipe.epochs - 1)  # a plan goes beyond the last
         lr = learning_rate(recipe.schedule, epoch, recipe.epochs, recipe.lr, recipe.lr_min, recipe.warmup_epochs)
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
             group["lr"] = lr

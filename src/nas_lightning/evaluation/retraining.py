@@ -23,10 +23,11 @@ from nas_lightning.core.functional import count_macs, count_parameters
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.data.module import EvaluationData
 from nas_lightning.deployment.description import TrainedNetwork
-from nas_lightning.evaluation.memory import check_memory, random_genotype
+from nas_lightning.evaluation.memory import check_memory
 from nas_lightning.evaluation.module import EvaluationModule
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import check_compiler
+from nas_lightning.spaces.enumeration import random_genotype
 from nas_lightning.spaces.network import auxiliary_fits
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench, callback_of
@@ -56,7 +57,9 @@ class Retraining(Recipe):
             reasons = [reason_of_device(device), reason_of_processes(images.expected_processes)]
             Policy(self.graph, "evaluation.graph").refuse_any(reasons)
         if bench.config.task == "pipeline" and not bench.folder.holds_run:  # what to train is not known yet
-            check_memory(self, lambda: self.network(random_genotype(bench), bench), bench, found=False)
+            check_memory(
+                self, lambda: self.network(random_genotype(bench.space, bench.config.seed), bench), bench, found=False
+            )
 
     def training_data(self, bench: Workbench) -> EvaluationData:
         """Build the data module of the training."""

@@ -125,8 +125,9 @@ class Tabular(Evaluator):
         Returns:
             The `evaluation` section of the summary. `regret` is the best test accuracy of the table minus this one, in
             percentage points; `rank` is 1 for the best of the `rank_of` architectures that have one, and equal ones
-            share the best of their ranks. `Table.random_search` describes the fields of random search. Parameters and
-            multiply-accumulates are those of the networks in the table.
+            share the best of their ranks; `random_accuracy` is the mean of all in percent, that of one at random.
+            `Table.random_search` describes the fields of random search. Parameters and multiply-accumulates are those
+            of the networks in the table.
 
         Raises:
             ConfigError: The table lacks the architecture or its test accuracy.
@@ -156,6 +157,7 @@ class Tabular(Evaluator):
             "regret": table.regret(name, test),
             "rank": table.rank(name, test),
             "rank_of": table.count(test),
+            "random_accuracy": table.random_search(test, trained, 1)["random_search_accuracy"],
             **random_search,
             **({} if validated is None else {"val_accuracy": validated}),
             "best_epoch_accuracy": None,

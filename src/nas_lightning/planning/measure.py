@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from nas_lightning.callbacks import CurvatureTracking
-from nas_lightning.evaluation.memory import random_genotype
 from nas_lightning.evaluation.module import EvaluationModule
 from nas_lightning.evaluation.retraining import Retraining
 from nas_lightning.searches.build import build_module, search_data
 from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.stages import Stage
+from nas_lightning.spaces.enumeration import random_genotype
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench
 
@@ -201,7 +201,7 @@ def _search(bench: Workbench, stage: Stage, seconds: float) -> tuple[L.Lightning
 def _retraining(bench: Workbench, seconds: float) -> tuple[L.LightningModule, Any, Timing]:
     recipe = bench.evaluator
     assert isinstance(recipe, Retraining)
-    network = recipe.network(random_genotype(bench), bench)
+    network = recipe.network(random_genotype(bench.space, bench.config.seed), bench)
     module = EvaluationModule(network, bench.objective, recipe, bench.config.seed)
     return module, recipe.training_data(bench), RetrainingTiming(seconds)
 

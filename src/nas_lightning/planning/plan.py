@@ -1,9 +1,10 @@
 """Count the runs of a command and what they do; combine the counts with measured seconds to hours."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 from nas_lightning.config.compose import as_dict, compose, hydra_settings, rewrite
 from nas_lightning.core.errors import ConfigError
@@ -91,16 +92,32 @@ def plan_of(words: Sequence[str]) -> Plan:
         fixed += [values[0] for values in swept.values()]
         swept, seeds = {}, ["seed"] * int(trials)
     images: dict[str, ImageData] = {}
-    members = []
-    for overrides in track_progress(list(product(*swept.values())), "plan: runs"):
-        bench = Workbench(as_dict(compose([*fixed, *overrides])), RunFolder("unused"))
-        # Runs on the same data share one image object, so that its folders are listed once.
-        key = json.dumps(bench.config.data, sort_keys=True)
-        bench.data = images[key] = images[key] if key in images else without_reading(bench.source)
-        labels = (bench.config.method, bench.space.name, bench.data.name)
-        members.append(Member(list(overrides), len(seeds), labels, count(bench)))
+    members = [
+        _member(as_dict(compose([*fixed, *overrides])), list(overrides), len(seeds), images)
+        for overrides in track_progress(list(product(*swept.values())), "plan: runs")
+    ]
     sizes = {key: len(values) for key, values in swept.items()} | ({"seed": len(seeds)} if len(seeds) > 1 else {})
     return Plan({"trials": int(trials)} if trials is not None else sizes, members, {})
+
+
+def plan_of_config(config: Mapping[str, Any]) -> Plan:
+    """Count the work of one run; nothing is measured yet.
+
+    Args:
+        config: The configuration of the run.
+
+    Raises:
+        ConfigError: It is not valid, or its task has no steps to count.
+    """
+    return Plan({}, [_member(config, [], 1, {})], {})
+
+
+def _member(config: Mapping[str, Any], overrides: list[str], runs: int, images: dict[str, ImageData]) -> Member:
+    bench = Workbench(config, RunFolder("unused"))
+    # Runs on the same data share one image object, so that its folders are listed once.
+    key = json.dumps(bench.config.data, sort_keys=True)
+    bench.data = images[key] = images[key] if key in images else without_reading(bench.source)
+    return Member(overrides, runs, (bench.config.method, bench.space.name, bench.data.name), count(bench))
 
 
 def total(plan: Plan) -> tuple[float, float, float]:

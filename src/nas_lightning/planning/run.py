@@ -1,9 +1,10 @@
 """task=plan: count the runs of a command, time each kind of step once, and multiply."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from nas_lightning.callbacks.preemption import taking_over
 from nas_lightning.config.compose import as_dict, compose
@@ -12,27 +13,29 @@ from nas_lightning.config.sections import PlanConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.memory import Demand
 from nas_lightning.core.terminal import screen
-from nas_lightning.evaluation.memory import demand_of_training, random_genotype
+from nas_lightning.evaluation.memory import demand_of_training
 from nas_lightning.evaluation.retraining import Retraining
 from nas_lightning.planning.count import Unit
 from nas_lightning.planning.measure import measure
 from nas_lightning.planning.output import read_seconds, show, write_tables
-from nas_lightning.planning.plan import Plan, plan_of
+from nas_lightning.planning.plan import Plan, plan_of, plan_of_config
 from nas_lightning.searches.memory import demands_of_stage
 from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.searches.stages import Stage
+from nas_lightning.spaces.enumeration import random_genotype
 from nas_lightning.tasks.genotype import given_genotype
 from nas_lightning.training.memory import free_for, refuse_excess
 from nas_lightning.training.workbench import Workbench
 
 
-def run_plan(words: Sequence[str]) -> Plan:
+def run_plan(words: Sequence[str], folder: Path | None = None) -> Plan:
     """Print the number of runs of a command, their steps and their approximate hours.
 
-    No run is carried out. Only with `hydra.run.dir` are files written: plan.csv and steps.csv.
+    No run is carried out. Only with a folder are files written: plan.csv and steps.csv.
 
     Args:
         words: Overrides of the command; the sweep of an experiment is planned with and without `-m`.
+        folder: Folder of the files, unless `hydra.run.dir` names one.
 
     Raises:
         ConfigError: A run is not valid, cannot be planned or does not fit the memory.
@@ -42,14 +45,35 @@ def run_plan(words: Sequence[str]) -> Plan:
     rest = [word for word in words if word not in own and word != "task=plan"]
     config = PlanConfig(**as_dict(compose([*own, "task=plan"]))["plan"])
     plan = plan_of(rest)
+    place = next((value_of(word) for word in reversed(rest) if key_of(word) == "hydra.run.dir"), None)
+    return _carry_out(plan, config, folder if place is None else Path(place))
+
+
+def plan_run(config: Mapping[str, Any], folder: Path | None = None) -> Plan:
+    """Print the steps and the approximate hours of one run.
+
+    Args:
+        config: The configuration of the run, whose section `plan`, if any, sets the measurements.
+        folder: Folder of plan.csv and steps.csv; None writes none.
+
+    Raises:
+        ConfigError: It is not valid, cannot be planned or does not fit the memory.
+        Interrupted: A signal stopped the measurement.
+    """
+    settings = PlanConfig(**(config.get("plan") or {}))
+    # A configuration composed for task=plan plans what the command without that word would run.
+    task = "pipeline" if config["task"] == "plan" else config["task"]
+    return _carry_out(plan_of_config({**config, "task": task, "plan": None}), settings, folder)
+
+
+def _carry_out(plan: Plan, config: PlanConfig, folder: Path | None) -> Plan:
     if config.measure:
         predict_memory(plan, must_fit=config.step_seconds is None)
         measure_all(plan, config)
-    folder = next((value_of(word) for word in reversed(rest) if key_of(word) == "hydra.run.dir"), None)
     show(plan, config)
     if folder is not None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        write_tables(plan, Path(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_tables(plan, folder)
     elif plan.seconds:
         screen().print("  not kept; hydra.run.dir=FOLDER writes plan.csv and steps.csv", highlight=False)
     return plan
@@ -82,7 +106,7 @@ def _demands(bench: Workbench, stage: Stage | None) -> list[Demand]:
     recipe = bench.evaluator
     assert isinstance(recipe, Retraining)
     given = bench.config.task == "evaluate"
-    genotype = given_genotype(bench) if given else random_genotype(bench)
+    genotype = given_genotype(bench) if given else random_genotype(bench.space, bench.config.seed)
     found = demand_of_training(recipe, recipe.network(genotype, bench), bench, given)
     return [] if found is None else [found]
 

@@ -173,7 +173,8 @@ def write(comparison: pd.DataFrame, folder: Path) -> list[Path]:
 def sheet(comparison: pd.DataFrame) -> Sheet:
     """Return the table for the page of a report."""
     header, *lines = _cells(comparison)
-    return Sheet("comparison", "Seed by seed", header, lines, _WORDS, note(comparison))
+    lead = [name for name in header if name == "method" or name.endswith("± std")]
+    return Sheet("comparison", "Seed by seed", header, lines, _WORDS, note(comparison), lead)
 
 
 def show(comparison: pd.DataFrame, file: IO[str] | None = None) -> None:

@@ -16,12 +16,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
+from nas_lightning.reports.groups import setting_text
 from nas_lightning.reports.records import EVALUATION_SETTING, SETTING, settings
 from nas_lightning.reports.sheets import Sheet, number
 from nas_lightning.reports.style import TITLE, Style, label, panels, tidy
 
 MAX_PANELS = 4
-_FEWEST = 3  # runs; two points always lie on a line
+FEWEST = 8
+"""Runs below which nothing is drawn or tested: a correlation of fewer says next to nothing."""
 _NAMED = 32  # methods in a legend
 
 
@@ -81,7 +83,7 @@ class Correlation:
 
     Attributes:
         n: Runs that have both.
-        pearson: Linear correlation r; nan where a column is constant or n < 3, as is all that follows.
+        pearson: Linear correlation r; nan where a column is constant or n < 8, as is all that follows.
         pearson_p: Two-sided p-value.
         spearman: Correlation ρ of the ranks.
         spearman_p: Two-sided p-value.
@@ -99,7 +101,7 @@ def correlate(x: Iterable[float], y: Iterable[float]) -> Correlation:
     both = np.array([list(x), list(y)], dtype=float)
     both = both[:, np.isfinite(both).all(axis=0)]
     n = both.shape[1]
-    if n < _FEWEST or (both == both[:, :1]).all(axis=1).any():
+    if n < FEWEST or (both == both[:, :1]).all(axis=1).any():
         return Correlation(n)
     pearson, spearman = stats.pearsonr(*both), stats.spearmanr(*both)
     return Correlation(n, *(float(value) for value in (pearson[0], pearson[1], spearman[0], spearman[1])))
@@ -114,10 +116,10 @@ def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
         style: Colours and markers of the methods.
 
     Returns:
-        None where no setting has three runs with both values.
+        None where no setting has eight runs with both values.
     """
     (x, x_label), (y, y_label) = pair.x, pair.y
-    parts = [part for part in settings(_both(frame, pair), pair.shared, len(frame)) if len(part[1]) >= _FEWEST][
+    parts = [part for part in settings(_both(frame, pair), pair.shared, len(frame)) if len(part[1]) >= FEWEST][
         :MAX_PANELS
     ]
     if not parts:
@@ -131,7 +133,9 @@ def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
             panel.scatter(
                 same[x], same[y], s=size, color=style.colour(str(method)), marker=marker, alpha=0.75, linewidths=0
             )
-        panel.set_title(f"{label(title, TITLE)}\n{_text(correlate(rows[x], rows[y]))}", size=7.5, loc="left")
+        panel.set_title(
+            f"{label(setting_text(title, rows), TITLE)}\n{_text(correlate(rows[x], rows[y]))}", size=7.5, loc="left"
+        )
         panel.set_xlabel(x_label, size=9)
         panel.set_ylabel(y_label, size=9)
         tidy(panel)
@@ -149,12 +153,12 @@ def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
 
 
 def correlations(pairs: Iterable[tuple[Pair, pd.DataFrame]]) -> Sheet | None:
-    """Tabulate the correlations of all pairs, in all settings that have three runs; None without any."""
+    """Tabulate the correlations of all pairs, in all settings that have eight runs; None without any."""
     lines = []
     for pair, frame in pairs:
         for title, rows in settings(_both(frame, pair), pair.shared, len(frame)):
             found = correlate(rows[pair.x[0]], rows[pair.y[0]])
-            if found.n >= _FEWEST:
+            if found.n >= FEWEST:
                 values = [number(found.pearson), probability(found.pearson_p)]
                 values += [number(found.spearman), probability(found.spearman_p)]
                 lines.append([pair.x[1], pair.y[1], title, str(found.n), *values])
@@ -165,7 +169,9 @@ def correlations(pairs: Iterable[tuple[Pair, pd.DataFrame]]) -> Sheet | None:
         "Over single runs of all methods of a setting; p is two-sided and not corrected for the number of correlations."
         " A correlation over few runs, or over methods that differ in more than curvature, proves nothing."
     )
-    return Sheet("correlations", "Correlations", header, lines, ("of", "with", "setting"), note)
+    return Sheet(
+        "correlations", "Correlations", header, lines, ("of", "with", "setting"), note, ("of", "Pearson r", "n")
+    )
 
 
 def discretizations(rows: pd.DataFrame) -> Sheet | None:
@@ -192,7 +198,15 @@ def discretizations(rows: pd.DataFrame) -> Sheet | None:
         "Means over runs of the accuracy on val of the supernet, and of the same with the mixing weights of its"
         " genotype (zeros and ones), without retraining."
     )
-    return Sheet("discretization", "Supernets when they are discretised", header, lines, ("method", *SETTING), note)
+    return Sheet(
+        "discretization",
+        "Supernets when they are discretised",
+        header,
+        lines,
+        ("method", *SETTING),
+        note,
+        ("method", "drop ± std"),
+    )
 
 
 def probability(p: float) -> str:

@@ -39,7 +39,7 @@ def costs(frame: pd.DataFrame) -> Sheet | None:
         "Mean wall-clock seconds over the runs that did the part. The search's do not include those of measuring the"
         " curvature. With candidates, search counts all of them and selection their brief retraining."
     )
-    return Sheet("costs", "Cost", header, lines, ("method", "space", "data"), note)
+    return Sheet("costs", "Cost", header, lines, ("method", "space", "data"), note, ("method", "sum s"))
 
 
 def draw_costs(frame: pd.DataFrame) -> Figure | None:

@@ -117,14 +117,14 @@ def draw_cell(
     return figure
 
 
-def draw_genotype(genotype: HasCells) -> dict[str, Figure]:
-    """Draw every type of cell of a genotype, by its name."""
+def draw_genotype(genotype: HasCells, title: str | None = None) -> dict[str, Figure]:
+    """Draw every type of cell of a genotype, by its name; the title, by default the space, stands before the name."""
     figures = {}
     for name, edges in genotype.cells.items():
         # The first nodes, which nothing leads to, are the inputs: two in DARTS, one in NAS-Bench-201.
         count = min((node for node, _, _ in edges), default=2)
         inputs = ("c_{k-2}", "c_{k-1}")[-count:] if count <= 2 else tuple(f"x_{i}" for i in range(count))
-        figures[name] = draw_cell(edges, genotype.concat[name], f"{genotype.space}: {name}", inputs)
+        figures[name] = draw_cell(edges, genotype.concat[name], f"{title or genotype.space}: {name}", inputs)
     return figures
 
 

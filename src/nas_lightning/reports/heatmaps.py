@@ -22,13 +22,31 @@ def read_mixing(path: Path) -> list[dict[str, Any]]:
     return [line for line in history.read(path) if line.get("mixing")]
 
 
-def draw_mixing_over_time(lines: Sequence[Mapping[str, Any]], choice: Choice, title: str) -> Figure:
+def occurring(lines: Sequence[Mapping[str, Any]], choice: Choice) -> tuple[float, float]:
+    """Return the smallest and the largest weight of a choice, for a scale that several figures share.
+
+    Args:
+        lines: What `read_mixing` returns.
+        choice: Names of rows and options.
+
+    Raises:
+        ConfigError: The weights do not have the shape of the choice.
+    """
+    weights = _weights(lines, choice)[:, choice.mask.numpy()]
+    return float(weights.min()), float(weights.max())
+
+
+def draw_mixing_over_time(
+    lines: Sequence[Mapping[str, Any]], choice: Choice, title: str, scale: tuple[float, float] | None = None
+) -> Figure:
     """Draw the weights of one choice from before the search to its end.
 
     Args:
         lines: What `read_mixing` returns.
         choice: Names of rows and options.
         title: Of the figure.
+        scale: Ends of the colours; None takes the weights that occur, so that small differences early in a search are
+            visible.
 
     Returns:
         The figure; after a rollback, a white line separates the attempts.
@@ -36,11 +54,7 @@ def draw_mixing_over_time(lines: Sequence[Mapping[str, Any]], choice: Choice, ti
     Raises:
         ConfigError: The weights do not have the shape of the choice.
     """
-    shape = (choice.num_rows, choice.num_options)
-    tables = [np.array(line["mixing"][choice.name], dtype=float) for line in lines]
-    if any(table.shape != shape for table in tables):
-        raise ConfigError(f"mixing weights of {choice.name} are not {shape[0]} rows of {shape[1]} options")
-    weights = np.stack(tables)  # [epochs, rows, options]
+    weights = _weights(lines, choice)
     options = list(dict.fromkeys(option for row in choice.options for option in row))
     columns = len(options) if len(options) <= 4 else 3 if len(options) <= 6 else 4
     rows = -(-len(options) // columns)
@@ -50,9 +64,7 @@ def draw_mixing_over_time(lines: Sequence[Mapping[str, Any]], choice: Choice, ti
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     epochs = [int(line["epoch"]) + 1 for line in lines]
     attempts = [line.get("attempt", 0) for line in lines]
-    # The scale spans the weights that occur, so that small differences early in a search are visible.
-    occurring = weights[:, choice.mask.numpy()]
-    bottom, top = float(occurring.min()), float(occurring.max())
+    bottom, top = occurring(lines, choice) if scale is None else scale
     image = None
     for axes, option in zip(grid.flat, options, strict=False):
         values = np.full((choice.num_rows, len(lines)), np.nan)
@@ -77,3 +89,12 @@ def draw_mixing_over_time(lines: Sequence[Mapping[str, Any]], choice: Choice, ti
     assert image is not None
     figure.colorbar(image, ax=list(grid.flat), label="mixing weight", shrink=0.8, pad=0.01)
     return figure
+
+
+def _weights(lines: Sequence[Mapping[str, Any]], choice: Choice) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the weights of a choice, [epochs, rows, options]."""
+    shape = (choice.num_rows, choice.num_options)
+    tables = [np.array(line["mixing"][choice.name], dtype=float) for line in lines]
+    if any(table.shape != shape for table in tables):
+        raise ConfigError(f"mixing weights of {choice.name} are not {shape[0]} rows of {shape[1]} options")
+    return np.stack(tables)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.terminal import screen
+from nas_lightning.reports.readings import readings_table
 from nas_lightning.runs import layout
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,9 @@ def _print(console: Console, summary: Mapping[str, Any], folder: str) -> None:
         for row in _judged(judged):
             table.add_row(*row)
     console.print(table)
+    readings = readings_table(summary)
+    if readings is not None:
+        console.print(readings)
     if summary["genotype"]:
         console.print(str(Genotype.from_dict(summary["genotype"])), highlight=False, soft_wrap=True)
     console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nas_lightning.reports.sheets import Sheet, as_html
+
+LONG = 40
+"""Rows from which on a table is closed until it is clicked."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,12 @@ class Picture:
     Args:
         svg: The file.
         caption: Its content and how to read it.
+        broad: Take the whole width of the page; others stand side by side where there is room.
     """
 
     svg: Path
     caption: str
+    broad: bool = True
 
 
 @dataclass
@@ -51,6 +56,20 @@ class Section:
     def is_empty(self) -> bool:
         """Return True if there is nothing to show."""
         return not (self.text or self.sheets or self.pictures or self.items)
+
+    def passed(self, change: Callable[[str], str]) -> Section:
+        """Return the section with a function applied to every text that may come from a run folder."""
+        return Section(
+            self.anchor,
+            self.title,
+            [change(text) for text in self.text],
+            [
+                replace(s, lines=[[change(cell) for cell in line] for line in s.lines], note=change(s.note))
+                for s in self.sheets
+            ],
+            [replace(picture, caption=change(picture.caption)) for picture in self.pictures],
+            [(change(name), change(remark)) for name, remark in self.items],
+        )
 
 
 def render(title: str, lead: Sequence[str], sections: Sequence[Section]) -> str:
@@ -79,19 +98,29 @@ def _section(section: Section) -> str:
     for sheet in section.sheets:
         if len(section.sheets) > 1:
             parts.append(f"<h3>{html.escape(sheet.title)}</h3>\n")
-        parts += [as_html(sheet), f'<p class="note">{html.escape(sheet.note)}</p>\n' if sheet.note else ""]
-    parts += [_picture(picture) for picture in section.pictures]
+        parts += [_table(sheet), f'<p class="note">{html.escape(sheet.note)}</p>\n' if sheet.note else ""]
+    if section.pictures:
+        parts += ['<div class="figures">\n', *(_picture(picture) for picture in section.pictures), "</div>\n"]
     if section.items:
         items = "".join(f"<li><code>{html.escape(a)}</code>: {html.escape(b)}</li>\n" for a, b in section.items)
         parts.append(f"<ul>\n{items}</ul>\n")
     return "".join([*parts, "</section>\n"])
 
 
+def _table(sheet: Sheet) -> str:
+    """Return a table; a long one is closed, so that what follows is not far down."""
+    table = as_html(sheet)
+    if len(sheet.lines) <= LONG:
+        return table
+    return f"<details>\n<summary>{len(sheet.lines)} rows</summary>\n{table}</details>\n"
+
+
 def _picture(picture: Picture) -> str:
     data = base64.b64encode(picture.svg.read_bytes()).decode()
     caption = html.escape(picture.caption)
     return (
-        f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{caption}">\n'
+        f'<figure{" class=broad" if picture.broad else ""}><div class="wide">'
+        f'<img src="data:image/svg+xml;base64,{data}" alt="{caption}"></div>\n'
         f"<figcaption>{caption} <code>figures/{html.escape(picture.svg.name)}</code></figcaption></figure>\n"
     )
 
@@ -114,12 +143,20 @@ a { color: var(--link); } nav ul { columns: 14rem; padding-left: 1.2rem; } .note
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .875rem;
   font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
-th { vertical-align: bottom; border-bottom-width: 2px; } td { white-space: nowrap; }
-tbody tr:nth-child(even) { background: var(--band); } .number { text-align: right; }
+th { vertical-align: bottom; border-bottom-width: 2px; } td { max-width: 22rem;
+  overflow-wrap: break-word; } td.number { white-space: nowrap; }
+tbody tr:nth-child(even) td { background: var(--band); } .number { text-align: right; }
+th:first-child, td:first-child { position: sticky; left: 0; background: var(--paper); }
+.shared { margin: .4rem 0; font-size: .875rem; } summary { cursor: pointer; }
 th button { all: unset; cursor: pointer; font-weight: 600; } th button:focus-visible { outline: 2px solid var(--link); }
 th[aria-sort=ascending] button::after { content: " \\2191"; }
 th[aria-sort=descending] button::after { content: " \\2193"; }
-figure { margin: 1.2rem 0; } img { max-width: 100%; height: auto; background: #ffffff; border-radius: 4px; }
+.figures { display: flex; flex-wrap: wrap; gap: 1.2rem; } figure { margin: 0; min-width: 0;
+  flex: 0 1 calc(50% - .6rem); } figure.broad { flex-basis: 100%; }
+img { max-width: 100%; height: auto; background: #ffffff; border-radius: 4px; }
+@media (max-width: 40rem) { body { padding: .8rem; } figure { flex-basis: 100%; } nav ul { font-size: .875rem; }
+  .broad img { max-width: none; width: 42rem; } }
+@media (prefers-color-scheme: dark) { img { filter: brightness(.87); } }
 """
 
 _SCRIPT = """

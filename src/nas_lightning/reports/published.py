@@ -120,7 +120,8 @@ def compare(
     if not any(line[len(_KEYS)] for line in lines):
         header, *lines = [[*line[: len(_KEYS)], *line[len(_KEYS) + 1 :]] for line in (header, *lines)]
     words = (*_KEYS, "variant", "of", "source", "remark")
-    sheet = Sheet("published", "Beside published values", header, lines, words, NOTE) if lines else None
+    lead = ("method", "here %", "published %", "difference")
+    sheet = Sheet("published", "Beside published values", header, lines, words, NOTE, lead) if lines else None
     return summary, sheet
 
 

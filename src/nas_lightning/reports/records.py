@@ -47,7 +47,12 @@ class Problems:
 
 
 def gather(
-    frame: pd.DataFrame, name: str, numbers: Sequence[str], problems: Problems, optional: Sequence[str] = ()
+    frame: pd.DataFrame,
+    name: str,
+    numbers: Sequence[str],
+    problems: Problems,
+    optional: Sequence[str] = (),
+    sparse: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Read one table of every run.
 
@@ -57,21 +62,22 @@ def gather(
         numbers: Columns to read; a run whose table lacks one is skipped.
         problems: Takes the folders whose table cannot be read.
         optional: Columns of text, empty where they are missing.
+        sparse: Columns of numbers, nan where they are missing.
 
     Returns:
-        One row a row of the tables: `run`, `method`, the columns of `SETTING` and those asked for.
+        One row a row of the tables: `run`, `method`, `seed`, the columns of `SETTING` and those asked for.
     """
     rows: list[dict[str, Any]] = []
-    names = ["run", "method", *SETTING]
+    names = ["run", "method", "seed", *SETTING]
     for labels in frame[names].itertuples(index=False):
         run = dict(zip(names, labels, strict=True))
         path = Path(run["run"]) / name
         if not path.exists():
             continue
         with problems.noting(run["run"], name):
-            rows += _rows(path, run, numbers, optional)
-    columns = [*names, *numbers, *optional]
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, float))
+            rows += _rows(path, run, numbers, optional, sparse)
+    columns = [*names, *numbers, *optional, *sparse]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys((*numbers, *sparse), float))
 
 
 def gather_analyses(frame: pd.DataFrame, name: str, numbers: Sequence[str], problems: Problems) -> pd.DataFrame:
@@ -86,10 +92,10 @@ def gather_analyses(frame: pd.DataFrame, name: str, numbers: Sequence[str], prob
         problems: Takes the folders whose table cannot be read.
 
     Returns:
-        `run`, `method`, the columns of `SETTING`, `epoch` and those asked for.
+        `run`, `method`, `seed`, the columns of `SETTING`, `epoch` and those asked for.
     """
     rows: list[dict[str, Any]] = []
-    names = ["run", "method", *SETTING]
+    names = ["run", "method", "seed", *SETTING]
     for folder, kind in frame.attrs["analyses"]:
         if kind == name:
             with problems.noting(folder, layout.ANALYSIS):
@@ -100,7 +106,9 @@ def gather_analyses(frame: pd.DataFrame, name: str, numbers: Sequence[str], prob
     return table[table["analysis"] == table.groupby("run")["analysis"].transform("last")].drop(columns="analysis")
 
 
-def _rows(path: Path, run: dict[str, Any], numbers: Sequence[str], optional: Sequence[str]) -> list[dict[str, Any]]:
+def _rows(
+    path: Path, run: dict[str, Any], numbers: Sequence[str], optional: Sequence[str], sparse: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """Return the rows of one table, without a last line that a kill has cut off."""
     rows = tables.read(path)
     if not rows or not set(numbers) <= set(rows[0]):
@@ -110,6 +118,7 @@ def _rows(path: Path, run: dict[str, Any], numbers: Sequence[str], optional: Seq
             **run,
             **{column: float(row[column] or "nan") for column in numbers},
             **{column: row.get(column) or "" for column in optional},
+            **{column: float(row.get(column) or "nan") for column in sparse},
         }
         for row in rows
     ]

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from nas_lightning.core.choices import Choice
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.reports import costs, heatmaps, tables, trends
+from nas_lightning.reports import answers, costs, heatmaps, tables, trends
+from nas_lightning.reports.book import Book
 from nas_lightning.reports.correlations import DISCRETIZATION, PAIRS, correlations, discretizations, draw_pair
 from nas_lightning.reports.drawing import draw_genotype
+from nas_lightning.reports.folders import Folders
+from nas_lightning.reports.groups import label_runs
 from nas_lightning.reports.page import Picture, Section, render
 from nas_lightning.reports.published import Reference, compare
 from nas_lightning.reports.records import EVALUATION_SETTING, SETTING, Problems, gather, gather_analyses, settings
 from nas_lightning.reports.runs import collect
-from nas_lightning.reports.sheets import Sheet, write_sheet
+from nas_lightning.reports.sheets import Sheet, number
 from nas_lightning.reports.spectra import LARGEST, MAX_METHODS, draw_spectra
-from nas_lightning.reports.style import Style, save
+from nas_lightning.reports.style import Style
 from nas_lightning.runs import layout
 from nas_lightning.runs.files import write_text
 
@@ -36,45 +38,6 @@ MAX_BEST = 6
 
 DROPS = ("val_accuracy", "discrete_accuracy", "drop", "dominant_eigenvalue")
 """Columns of `analysis=discretization` that are read."""
-
-
-@dataclass
-class _Report:
-    """A report that is being written.
-
-    Attributes:
-        frame: A row a run.
-        drops: A row a run whose supernet was discretised.
-        spectra: A row an eigenvalue of a run.
-        folder: Folder of all its files.
-        style: Colours of the methods.
-        problems: Files that could not be read.
-        paths: Files written.
-    """
-
-    frame: pd.DataFrame
-    drops: pd.DataFrame
-    spectra: pd.DataFrame
-    folder: Path
-    style: Style
-    problems: Problems = field(default_factory=Problems)
-    paths: list[Path] = field(default_factory=list)
-
-    def picture(self, figure: Figure | None, name: str, caption: str) -> list[Picture]:
-        """Write a figure, if there is one."""
-        if figure is None:
-            return []
-        svg, png = save(figure, self.folder / "figures", name)
-        self.paths += [svg, png]
-        return [Picture(svg, caption)]
-
-    def sheet(self, sheet: Sheet | None) -> list[Sheet]:
-        """Write a table, if there is one."""
-        if sheet is None:
-            return []
-        (self.folder / "tables").mkdir(parents=True, exist_ok=True)
-        self.paths += write_sheet(sheet, self.folder / "tables")
-        return [sheet]
 
 
 def write_report(
@@ -107,12 +70,16 @@ def write_report(
     summary, published = compare(tables.summarise(frame), reference)
     drops = gather_analyses(frame, "discretization", DROPS, problems)
     spectra = gather_analyses(frame, "spectrum", ("eigenvalue",), problems)
-    style = Style([*frame["method"], *drops["method"], *spectra["method"]])
-    report = _Report(frame, drops, spectra, folder, style, problems)
+    folders = Folders(frame["run"])
+    frame = label_runs(frame, summary)
+    frame["name"] = frame["name"].map(folders.hide)
+    style = Style([*frame["method"], *frame["name"], *drops["method"], *spectra["method"]])
+    report = Book(frame, drops, spectra, folder, style, folders, problems)
     try:
         report.paths += tables.write(summary, folder)
         sections = [
-            Section("results", "Results", sheets=report.sheet(tables.results(summary))),
+            *answers.sections(report),
+            Section("results", "Results by configuration", sheets=report.sheet(tables.results(summary))),
             Section("comparison", "Methods compared seed by seed", sheets=report.sheet(comparison)),
             Section("published", "Beside published values", sheets=report.sheet(published)),
             *_search_sections(report),
@@ -121,7 +88,8 @@ def write_report(
         ]
         notes = Section("left-out", "Folders that could not be read", items=report.problems.found)
         page = folder / "report.html"
-        write_text(page, render("Report of runs", _lead(report, patterns), [*sections, notes]))
+        shown = [section.passed(folders.hide) for section in (*sections, notes)]
+        write_text(page, render("Report of runs", [folders.hide(text) for text in _lead(report, patterns)], shown))
     except OSError as error:
         raise ConfigError(
             f"hydra.run.dir={folder}: the report cannot be written ({error.strerror or error}); choose another folder"
@@ -129,19 +97,20 @@ def write_report(
     return summary, [page, *report.paths]
 
 
-def _lead(report: _Report, patterns: Sequence[str] | str) -> list[str]:
+def _lead(report: Book, patterns: Sequence[str] | str) -> list[str]:
     frame = report.frame
     named = patterns if isinstance(patterns, str) else ", ".join(patterns)
     count = len({folder for folder, _ in report.problems.found})
     damaged = f" Something could not be read of {count}: see the end of the page." if count else ""
     return [
+        *answers.answers(frame),
         f"{len(frame)} runs of {frame['method'].nunique()} methods, found by runs='{named}'.{damaged}",
         "Accuracies are in percent; the files of all figures (SVG, PNG) and tables (Markdown, CSV, LaTeX) lie in the"
         " folders figures and tables beside this page.",
     ]
 
 
-def _search_sections(report: _Report) -> Iterator[Section]:
+def _search_sections(report: Book) -> Iterator[Section]:
     """Yield the sections on searches: curvature, spectra, correlations, regret."""
     curvature = gather(
         report.frame, layout.CURVATURE, ("epoch", "attempt", "dominant_eigenvalue"), report.problems, ("event",)
@@ -191,7 +160,7 @@ def _search_sections(report: _Report) -> Iterator[Section]:
             " method that derives its architecture only at the end."
         )
         same = (report.frame[list(SETTING)] == rows[list(SETTING)].iloc[0]).all(axis=1)
-        ends = report.frame.loc[same & report.frame["regret"].notna(), ["run", "method", "regret"]]
+        ends = report.frame.loc[same & report.frame["regret"].notna(), ["run", "method", "seed", "regret"]]
         figure = trends.draw_regret(rows, ends, report.style, f"regret · {title}")
         pictures += report.picture(figure, f"regret_{index + 1}", caption)
     yield Section("regret", "Regret over the search", pictures=pictures)
@@ -214,50 +183,69 @@ def best_runs(frame: pd.DataFrame, limit: int = MAX_BEST) -> pd.DataFrame:
     return pd.concat(chosen).head(limit)
 
 
-def _best_sections(report: _Report, choices: Choices) -> Iterator[Section]:
+def _best_sections(report: Book, choices: Choices) -> Iterator[Section]:
     """Yield the sections with mixing weights and cells of the best run of each method."""
     best = best_runs(report.frame)
     total = len(report.frame.drop_duplicates(["method", *EVALUATION_SETTING]))
     drawn = f" {len(best)} of {total} pairs of method and setting are drawn." if total > len(best) else ""
+    scale = _scale(best, choices)
     cells, maps = [], []
     for index, (_, row) in enumerate(best.iterrows(), start=1):
-        run = Path(row["run"])
-        name = f"{row['method']}, {row['space']} on {row['data']}"
-        with report.problems.noting(str(run), layout.GENOTYPE):
-            cells += _cells(report, run, index, name, row)
-        with report.problems.noting(str(run), layout.GENOTYPES):
-            maps += _maps(report, run, index, name, choices)
+        name = f"{row['method']}, {row['space']}, {row['data']}, seed {number(row['seed'], 0)}"
+        with report.problems.noting(str(row["run"]), layout.GENOTYPE):
+            cells += _cells(report, index, name, row)
+        with report.problems.noting(str(row["run"]), layout.GENOTYPES):
+            maps += _maps(report, index, name, row, choices, scale)
     chosen = f"Of the best run of each method by test accuracy, else by accuracy on val.{drawn}"
     yield Section("mixing", "Mixing weights over the search", [chosen] if maps else (), pictures=maps)
     yield Section("cells", "Cells", [chosen] if cells else (), pictures=cells)
 
 
-def _cells(report: _Report, run: Path, index: int, name: str, row: pd.Series[Any]) -> list[Picture]:
+def _cells(report: Book, index: int, name: str, row: pd.Series[Any]) -> list[Picture]:
+    run = Path(row["run"])
     if not (run / layout.GENOTYPE).exists():
         return []
     tested = f", test accuracy {row['test_accuracy']:.2f} %" if pd.notna(row["test_accuracy"]) else ""
     tested += f", rank {row['rank']:.0f} in the table" if pd.notna(row["rank"]) else ""
     pictures = []
-    for number, (cell, figure) in enumerate(draw_genotype(Genotype.load(run)).items()):
-        caption = f"{name}: {cell} cell{tested}; {run}."
-        pictures += report.picture(figure, f"cell_{index}_{number + 1}", caption)
+    for place, (cell, figure) in enumerate(draw_genotype(Genotype.load(run), name).items()):
+        caption = f"{name}: {cell} cell{tested}; {report.folders.name(row['run'])}."
+        pictures += report.picture(figure, f"cell_{index}_{place + 1}", caption)
     return pictures
 
 
-def _maps(report: _Report, run: Path, index: int, name: str, choices: Choices) -> list[Picture]:
+def _scale(best: pd.DataFrame, choices: Choices) -> tuple[float, float] | None:
+    """Return the smallest and the largest mixing weight of all runs that are drawn; None where there are none."""
+    ends: list[float] = []
+    for run in map(Path, best["run"]):
+        with suppress(Exception):  # what cannot be read is noted when it is drawn
+            lines = heatmaps.read_mixing(run / layout.GENOTYPES)
+            for choice in choices(run).values() if lines else ():
+                if choice.name in lines[0]["mixing"]:
+                    ends += heatmaps.occurring(lines, choice)
+    return (min(ends), max(ends)) if ends else None
+
+
+def _maps(
+    report: Book, index: int, name: str, row: pd.Series[Any], choices: Choices, scale: tuple[float, float] | None
+) -> list[Picture]:
+    run = Path(row["run"])
     lines = heatmaps.read_mixing(run / layout.GENOTYPES)
     if not lines:
         return []
     pictures = []
-    for number, choice in enumerate(choices(run).values()):
+    for place, choice in enumerate(choices(run).values()):
         if choice.name in lines[0]["mixing"]:
-            figure = heatmaps.draw_mixing_over_time(lines, choice, f"{name}: {choice.name}")
-            caption = f"{name}: mixing weights of {choice.name} before the search and after each epoch; {run}."
-            pictures += report.picture(figure, f"mixing_{index}_{number + 1}", caption)
+            figure = heatmaps.draw_mixing_over_time(lines, choice, f"{name}: {choice.name}", scale)
+            caption = (
+                f"{name}: mixing weights of {choice.name} before the search and after each epoch, on the scale of all"
+                f" such figures of this page; {report.folders.name(row['run'])}."
+            )
+            pictures += report.picture(figure, f"mixing_{index}_{place + 1}", caption)
     return pictures
 
 
-def _cost(report: _Report) -> list[Picture]:
+def _cost(report: Book) -> list[Picture]:
     caption = (
         f"Mean wall-clock time of a run by method; at most {costs.MAX_PANELS} pairs of space and data and"
         f" {costs.MAX_METHODS} methods each, the most expensive."

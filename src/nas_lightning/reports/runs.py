@@ -71,8 +71,7 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
 
     Args:
         patterns: Run folders, folders that hold some at any depth, `summary.json` files, or globs of these
-            (`**` crosses folders). A run that is found twice counts once, members of `candidates/` and
-            `random_baseline/` never.
+            (`**` crosses folders). A run that is found twice counts once, members of runs never.
 
     Returns:
         One row a run: `run` (its folder), `method`, `space`, `data`, `recipe`, `metric`, `config_hash`; as

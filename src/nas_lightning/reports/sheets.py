@@ -10,7 +10,7 @@ import html
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ _LATEX = {
     "ρ": r"$\rho$",
     "α": r"$\alpha$",
     "–": "--",
+    "·": r"$\cdot$",
     "…": r"\dots{}",
 }
 
@@ -51,6 +52,7 @@ class Sheet:
         lines: Rows of cells, each as long as the header.
         words: Titles of the columns that hold words; the others hold numbers and are aligned to the right.
         note: How to read it.
+        lead: Titles of the columns that answer the question: first on a page, and never in its caption.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Sheet:
     lines: Sequence[Sequence[str]]
     words: Sequence[str] = ()
     note: str = ""
+    lead: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         assert all(len(line) == len(self.header) for line in self.lines)
@@ -67,6 +70,15 @@ class Sheet:
 def number(value: Any, decimals: int = 2) -> str:
     """Format a number with so many decimals; a dash where there is none."""
     return ABSENT if value is None or pd.isna(value) else f"{value:.{decimals}f}"
+
+
+def millions(value: Any) -> str:
+    """Format a number of millions with two decimals, or with four where these would leave next to nothing.
+
+    >>> millions(3.3015), millions(0.0041)
+    ('3.30', '0.0041')
+    """
+    return number(value, 4 if pd.notna(value) and abs(value) < 0.1 else 2)
 
 
 def markdown(sheet: Sheet) -> str:
@@ -105,8 +117,37 @@ def escape_latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in _plain(text))
 
 
+def fold(sheet: Sheet) -> tuple[Sheet, str]:
+    """Make a table narrow: leading columns first, and what all rows share in a caption.
+
+    Of a single row only words are folded. Columns without any value are left out.
+
+    >>> narrow, caption = fold(Sheet("a", "A", ["space", "n", "%"], [["s3", "2", "9"], ["s3", "2", "8"]], lead=["%"]))
+    >>> narrow.header, narrow.lines, caption
+    (['%'], [['9'], ['8']], 'The same in all rows: space s3 · n 2.')
+    """
+    place = {title: index for index, title in enumerate(sheet.lead)}
+    order = sorted(range(len(sheet.header)), key=lambda index: place.get(sheet.header[index], len(place)))
+    kept, facts = [], []
+    for index in order:
+        title, values = sheet.header[index], {line[index] for line in sheet.lines}
+        foldable = len(sheet.lines) > 1 or title in sheet.words
+        if title in sheet.lead or len(values) > 1 or not foldable:
+            kept.append(index)
+        elif values - {ABSENT, ""}:
+            facts.append(f"{title} {values.pop()}")
+    kept = kept or order  # rows that are all equal still are rows
+    header, *lines = [[line[index] for index in kept] for line in (sheet.header, *sheet.lines)]
+    narrow = replace(sheet, header=header, lines=lines)
+    shared = " · ".join(facts)
+    if not facts or len(kept) == len(order):
+        return narrow, ""
+    return narrow, f"The same in all rows: {shared}." if len(lines) > 1 else f"{shared[0].upper()}{shared[1:]}."
+
+
 def as_html(sheet: Sheet) -> str:
-    """Format as a `table` whose header cells are buttons; `page` has the script that sorts by them."""
+    """Format as a caption and a `table` whose header cells are buttons; `page` has the script that sorts by them."""
+    sheet, caption = fold(sheet)
     kinds = ["" if name in sheet.words else ' class="number"' for name in sheet.header]
     head = "".join(
         f'<th scope="col"{kind}><button type="button">{html.escape(_plain(name))}</button></th>'
@@ -118,7 +159,9 @@ def as_html(sheet: Sheet) -> str:
         + "</tr>\n"
         for line in sheet.lines
     )
-    return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n'
+    shared = f'<p class="shared">{html.escape(_plain(caption))}</p>\n' if caption else ""
+    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
+    return f'{shared}<div class="wide">{table}</div>\n'
 
 
 def write_sheet(sheet: Sheet, folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nas_lightning.reports.groups import count_text
 from nas_lightning.reports.style import CONTEXT, TITLE, Style, label, panels, tidy, title_panels
 
 LARGEST = 30
@@ -28,8 +29,9 @@ def draw_spectra(rows: pd.DataFrame, style: Style, title: str, largest: int | No
     figure.suptitle(label(title, TITLE), weight="bold", size=10)
     counts = []
     for panel, method in zip(axes, methods, strict=True):
-        runs = rows[rows["method"] == method].groupby("run", sort=True)["eigenvalue"]
-        counts.append(runs.ngroups)
+        same = rows[rows["method"] == method]
+        runs = same.groupby("run", sort=True)["eigenvalue"]
+        counts.append(count_text(same))
         panel.axhline(0, color=CONTEXT, linewidth=1, zorder=1)
         for _, values in runs:
             ranked = values.iloc[values.abs().argsort(kind="stable")[::-1]].head(largest or len(values))
@@ -38,7 +40,7 @@ def draw_spectra(rows: pd.DataFrame, style: Style, title: str, largest: int | No
         tidy(panel)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         panel.xaxis.set_tick_params(labelbottom=True)
-    title_panels(axes, [f"{method} (n = {count})" for method, count in zip(methods, counts, strict=True)])
+    title_panels(axes, [f"{method} ({count})" for method, count in zip(methods, counts, strict=True)])
     for panel in axes[-4 if len(methods) > 4 else -2 :]:  # the last of each column
         panel.set_xlabel("rank by absolute value", size=9)
     figure.supylabel("eigenvalue", size=9)

@@ -22,6 +22,8 @@ CONTEXT = "#C8C8C8"
 INK = "#222222"
 TITLE = 90
 """Maximum number of characters of a title."""
+LONGEST = 72
+"""Maximum number of characters of a method with its variant in a legend."""
 
 
 class Style:
@@ -50,6 +52,11 @@ def label(text: object, longest: int = 34) -> str:
     plain = "".join(character if character.isprintable() else "?" for character in " ".join(str(text).split()))
     plain = plain if len(plain) <= longest else plain[: longest - 1] + "…"
     return plain.replace("$", r"\$")
+
+
+def legend_columns(names: Sequence[str]) -> int:
+    """Return the number of columns of a legend under a figure of half a page: one where a name is long."""
+    return 1 if max(map(len, names), default=0) > 30 else 2
 
 
 def panels(count: int, columns: int, width: float, height: float, shared: bool = False) -> tuple[Figure, list[Axes]]:

@@ -136,7 +136,9 @@ def results(summary: pd.DataFrame) -> Sheet:
     header, *lines = _cells(summary)
     note = RESULTS_NOTE + (BASELINE_NOTE if summary["random_baseline_mean"].notna().any() else "")
     note += LOOKED_UP_NOTE if summary["rank_mean"].notna().any() else ""
-    return Sheet("results", "Results", header, lines, words=_TEXTS, note=note)
+    return Sheet(
+        "results", "Results", header, lines, words=_TEXTS, note=note, lead=("method", "test % ± std", "n", "variant")
+    )
 
 
 def show(summary: pd.DataFrame, file: IO[str] | None = None) -> None:
@@ -218,7 +220,7 @@ def _cells(summary: pd.DataFrame) -> list[list[str]]:
                 _with_std(row["published"], row["published_std"]),
                 _ABSENT if pd.isna(row["difference"]) else f"{row['difference']:+.2f}",
                 number(row["search_val_accuracy_mean"]),
-                number(row["params_millions_mean"]),
+                sheets.millions(row["params_millions_mean"]),
                 number(row["search_seconds_mean"], 1),
                 *(number(row[name], decimals) for name, (_, decimals) in _OPTIONAL.items()),
             ]

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from nas_lightning.reports.groups import count_text
 from nas_lightning.reports.style import CONTEXT, INK, TITLE, Style, label, panels, tidy, title_panels
 
 MAX_METHODS = 24
@@ -107,7 +108,7 @@ def _draw(
         tidy(panel)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         panel.xaxis.set_tick_params(labelbottom=True)
-    counts = [f"n = {by_method[method]['run'].nunique()}" for method in methods]
+    counts = [count_text(by_method[method]) for method in methods]
     counts = [f"{count}, at the end" if m in level else count for m, count in zip(methods, counts, strict=True)]
     title_panels(axes, [f"{method} ({count})" for method, count in zip(methods, counts, strict=True)])
     values = rows[column]

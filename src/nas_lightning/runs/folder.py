@@ -33,6 +33,7 @@ SUMMARY: dict[str, Any] = {
     "selection": None,
     "evaluation": None,
     "candidates": None,
+    "readings": None,
     "versions": None,
     "git_commit": None,
     "config_hash": None,
@@ -102,6 +103,11 @@ class RunFolder:
         return self.path / layout.CANDIDATES
 
     @property
+    def readings(self) -> Path:
+        """Run folders of further selectors that read the supernet."""
+        return self.path / layout.READINGS
+
+    @property
     def random_baseline(self) -> Path:
         """Run folders of the random genotypes of `evaluation.random_baseline`."""
         return self.path / layout.RANDOM_BASELINE
@@ -143,6 +149,10 @@ class RunFolder:
         try:
             config = documents.read_config(self.path / layout.CONFIG)
         except (OSError, ValueError, yaml.YAMLError) as error:
+            if isinstance(error, FileNotFoundError) and exists(self.path / layout.LOG):
+                raise ConfigError(
+                    f"{self.key}={shown(self)}: was stopped before it had saved anything; repeat its command"
+                ) from error
             raise ConfigError(f"{self.key}={shown(self)}: there is no run ({shown(str(error), 120)})") from error
         if not isinstance(config, dict):
             raise ConfigError(f"{self.key}={self}: config.yaml there is not a configuration")

@@ -29,8 +29,9 @@ SWEEP = "sweep.csv"
 CHECKPOINTS = "checkpoints"
 PLOTS = "plots"
 CANDIDATES = "candidates"
+READINGS = "readings"
 RANDOM_BASELINE = "random_baseline"
-WITHIN_RUNS = (CANDIDATES, RANDOM_BASELINE)
+WITHIN_RUNS = (CANDIDATES, READINGS, RANDOM_BASELINE)
 """Folders with run folders that are parts of a run, and are not counted as runs."""
 
 LAST = "last.ckpt"

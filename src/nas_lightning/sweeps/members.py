@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -33,6 +33,12 @@ def validation_accuracy(summary: Mapping[str, Any]) -> float | None:
         if value is not None:
             return float(value)
     return None
+
+
+def accuracy_on_test(summary: Mapping[str, Any]) -> float | None:
+    """Return the accuracy on `test` of the network found, in percent, for the table alone: it chooses nothing."""
+    value = (summary.get("evaluation") or {}).get("test_accuracy")
+    return None if value is None else float(value)
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,9 @@ class Member:
         try:
             with contextlib.nullcontext() if at_home else _silence():
                 summary, before = self.run(config)
-            value = validation_accuracy(summary or {})
-            record = replace(record, status="skipped" if before else "finished", val_accuracy=value)
+            val, test = validation_accuracy(summary or {}), accuracy_on_test(summary or {})
+            status: Literal["skipped", "finished"] = "skipped" if before else "finished"
+            record = replace(record, status=status, val_accuracy=val, test_accuracy=test)
         except Exception as error:
             code, reason = exit_code(error)
             record = replace(record, status="failed", reason=reason, mistake=code == 2)

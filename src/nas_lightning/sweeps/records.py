@@ -13,6 +13,9 @@ from rich.table import Table
 from nas_lightning.core.terminal import screen
 from nas_lightning.runs import documents, tables
 
+_NUMBERS = ("val_accuracy", "test_accuracy")
+_RESULTS = (*_NUMBERS, "reason")
+
 
 @dataclass(frozen=True)
 class Record:
@@ -25,7 +28,8 @@ class Record:
         status: Progress or outcome.
         reason: Reason of a failure, in one line.
         mistake: True where the failure is the user's mistake, not a fault.
-        val_accuracy: Accuracy on `val` in percent, by which members are compared; None where none was measured.
+        val_accuracy: Accuracy on `val` in percent, by which sweepers compare members; None where none was measured.
+        test_accuracy: Accuracy on `test` of the network found, in percent, only shown; None where none was measured.
         process: Host name and process id.
     """
 
@@ -36,6 +40,7 @@ class Record:
     reason: str = ""
     mistake: bool = False
     val_accuracy: float | None = None
+    test_accuracy: float | None = None
     process: list[Any] = field(default_factory=lambda: [socket.gethostname(), os.getpid()])
 
     def line(self, ended: int, size: int | None) -> str:
@@ -62,7 +67,7 @@ def ended(records: Path) -> list[Record]:
 
 
 def show(members: Sequence[Record], path: Path) -> None:
-    """Write sweep.csv and print the same as a table.
+    """Write sweep.csv and print the same as a table, without the columns of results that are empty.
 
     Args:
         members: All records.
@@ -73,21 +78,27 @@ def show(members: Sequence[Record], path: Path) -> None:
             "member": Path(member.folder).name,
             **given,
             "status": member.status,
-            "val_accuracy": "" if member.val_accuracy is None else f"{member.val_accuracy:g}",
+            "val_accuracy": _text(member.val_accuracy),
+            "test_accuracy": _text(member.test_accuracy),
             "reason": member.reason,
         }
         for member, given in zip(members, _differing(members), strict=True)
     ]
     tables.write(path, rows)
     table = Table(title=f"sweep in {short(str(path.parent))}", title_justify="left")
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
+    shown = [name for name in rows[0] if name not in _RESULTS or any(row[name] for row in rows)]
+    for name in shown:
+        table.add_column(name, overflow="fold", justify="right" if name in _NUMBERS else "left")
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*(row[name] for name in shown))
     screen().print(table, markup=False)
-    if sum(member.val_accuracy is not None for member in members) > 1:
+    if sum(bool(row["val_accuracy"] or row["test_accuracy"]) for row in rows) > 1:
         words = shlex.join(["task=report", f"runs={short(str(path.parent))}/**"])
         screen().print(f"compare them: {words}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _text(accuracy: float | None) -> str:
+    return "" if accuracy is None else f"{accuracy:g}"
 
 
 def _differing(members: Sequence[Record]) -> list[dict[str, str]]:

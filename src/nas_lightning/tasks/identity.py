@@ -32,6 +32,7 @@ def name_run(bench: Workbench) -> None:
         versions=versions(),
         git_commit=git_commit(),
         config_hash=comparable_hash(bench.config.to_dict()),
+        **({"readings": {}} if bench.config.readings and bench.config.task in ("pipeline", "search") else {}),
     )
 
 

@@ -24,6 +24,7 @@ from nas_lightning.tasks.candidates import member_benches, run_candidates
 from nas_lightning.tasks.genotype import given_genotype
 from nas_lightning.tasks.identity import ensure_named, name_run
 from nas_lightning.tasks.random_baseline import begun, is_pending, run_baseline
+from nas_lightning.tasks.readings import reading_benches, run_readings
 from nas_lightning.training.processes import check_processes, start_here, starts_here
 from nas_lightning.training.workbench import Workbench
 
@@ -45,6 +46,8 @@ def start(bench: Workbench) -> None:
         check_memory(members or [bench])
         for member in members:
             member.evaluator.check(member)
+        for reading in reading_benches(bench).values():
+            check_search(reading)
     if bench.config.task == "select":
         check_search(bench)
         origin_checkpoint(bench)
@@ -122,6 +125,10 @@ def _run_here(bench: Workbench) -> dict[str, Any]:
         if task in ("pipeline", "evaluate") and is_pending(summary["evaluation"]):
             bench.loggers.start()
             summary = run_baseline(bench, summary["evaluation"], _run_baseline_member)
+    if summary.get("readings") == {}:
+        summary = bench.folder.update_summary(readings=run_readings(bench, _run_reading, _evaluate_reading))
+        ranks.wait()
+        _draw_readings(bench.folder)
     ranks.wait()
     return summary
 
@@ -166,6 +173,21 @@ def _evaluate(bench: Workbench, found: Genotype) -> dict[str, Any]:
     )
     _draw_curves(bench.folder)
     return summary
+
+
+def _run_reading(member: Workbench) -> dict[str, Any]:
+    return _run_member(member, "reading")
+
+
+def _evaluate_reading(member: Workbench, found: Genotype) -> dict[str, Any]:
+    """Evaluate the genotype of a reading, which has no phase of its own for that."""
+    with guarded(member.folder), member.loggers:
+        return _evaluate(member, found)
+
+
+@ranks.first_only
+def _draw_readings(folder: RunFolder) -> None:
+    reports.save_readings(folder.summary(), folder.path)
 
 
 @ranks.first_only

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from nas_lightning import reports
 from nas_lightning.config.compose import as_dict, compose
 from nas_lightning.config.schema import RootConfig
@@ -13,8 +15,8 @@ from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.workbench import Workbench
 
 
-def run_report(config: RootConfig, folder: RunFolder) -> None:
-    """Write tables, figures and a page of the runs that match `runs`; print the main table.
+def run_report(config: RootConfig, folder: RunFolder) -> pd.DataFrame:
+    """Write tables, figures and a page of the runs that match `runs`; print the main table and return it.
 
     Raises:
         ConfigError: `runs` is null or matches no run.
@@ -39,6 +41,7 @@ def run_report(config: RootConfig, folder: RunFolder) -> None:
     for path in shown:
         screen().print(f"written: {path}", highlight=False, soft_wrap=True)
     screen().print(f"and {len(paths) - len(shown)} figures and tables in its subfolders", highlight=False)
+    return table
 
 
 def _choices_of_run(path: Path) -> Mapping[str, Choice]:

@@ -156,4 +156,5 @@ def is_finished(summary: Mapping[str, Any]) -> bool:
     """Return True if the run has finished its task; False where it was killed before its summary named one."""
     task = summary.get("task")
     last = None if task is None else summary.get(LAST_PART[task])
-    return last is not None and not is_pending(summary.get("evaluation"))
+    unread = summary.get("readings") == {}  # begun and not finished; None where there are none
+    return last is not None and not is_pending(summary.get("evaluation")) and not unread

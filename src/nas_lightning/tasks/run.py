@@ -40,7 +40,7 @@ def _without_summary(task: Callable[[RootConfig, RunFolder], object]) -> Callabl
 TASKS: dict[str, Callable[[RootConfig, RunFolder], dict[str, Any] | None]] = {
     **dict.fromkeys(("pipeline", "search", "select", "evaluate"), run_pipeline),
     **dict.fromkeys(INSPECTIONS, run_inspection),
-    "report": run_report,
+    "report": _without_summary(run_report),
     "convert": run_convert,
     "export": _without_summary(run_export),
     "predict": _without_summary(run_predict),

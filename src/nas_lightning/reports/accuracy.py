@@ -1,0 +1,100 @@
+"""Draw the test accuracy of methods: a dot a seed, the mean, and what it is to be compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from nas_lightning.reports.groups import by_mean, setting_text
+from nas_lightning.reports.sheets import number
+from nas_lightning.reports.style import INK, TITLE, Style, label
+
+MAX_ROWS = 30
+"""Rows of a figure, those with the best means."""
+_NAME = 44  # characters of a name
+_SPREAD = 0.2  # height over which the dots of a row are spread, so that equal ones are seen
+
+
+def draw_accuracy(rows: pd.DataFrame, title: str, style: Style) -> Figure:
+    """Draw a row a method, the best mean on top.
+
+    Args:
+        rows: Runs of one setting that have a test accuracy, as `label_runs` returns them.
+        title: Of the setting.
+        style: Colours and markers of the names.
+
+    Returns:
+        The figure. A dashed line is the accuracy that random search is expected to find, where a table says it; a
+        diamond is the published value of the method, where it is comparable.
+    """
+    groups = by_mean(rows)[:MAX_ROWS]
+    figure = Figure(figsize=(6.4, 0.3 * len(groups) + 1.7), layout="constrained", facecolor="white")
+    figure.suptitle(f"Test accuracy by method\n{label(setting_text(title, rows), TITLE)}", weight="bold", size=10)
+    axes = figure.add_subplot()
+    for place, (name, same) in enumerate(groups):
+        values = same.sort_values("seed", kind="stable")["test_accuracy"].to_numpy(float)
+        heights = place + (np.linspace(-_SPREAD, _SPREAD, len(values)) if len(values) > 1 else np.zeros(1))
+        axes.plot(values, heights, style.marker(name), color=style.colour(name), markersize=6, alpha=0.7, mew=0)
+        axes.plot([values.mean()] * 2, [place - 0.34, place + 0.34], color=INK, linewidth=2.2, solid_capstyle="butt")
+        if pd.notna(published := same["published"].iloc[0]):
+            axes.plot(published, place, "D", markersize=8, markerfacecolor="none", markeredgecolor=INK, mew=1.3)
+    expected = sorted(set(rows["random_search_accuracy"].dropna().round(2)))
+    for value in expected:
+        axes.axvline(value, color="#7F7F7F", linestyle="--", linewidth=1.2, zorder=1)
+    names = [f"{label(name, _NAME)} (n = {len(same)})" for name, same in groups]
+    axes.set_yticks(range(len(groups)), names, size=9)
+    axes.set_ylim(len(groups) - 0.4, -0.6)
+    axes.set_xlabel(f"test {metric_of(rows)} (%)", size=9)
+    axes.margins(x=0.06)
+    _tidy(axes)
+    has_published = any(same["published"].notna().any() for _, same in groups)
+    handles = _legend(expected, has_published)
+    figure.legend(handles=handles, frameon=False, fontsize=8.5, ncols=2, loc="outside lower center")
+    return figure
+
+
+def answer(rows: pd.DataFrame, title: str) -> str:
+    """Return one sentence: the best mean test accuracy of a setting, and what random search is expected to find."""
+    name, same = by_mean(rows)[0]
+    values = same["test_accuracy"]
+    spread = f" ± {number(values.std())}" if len(values) > 1 else ""
+    others = rows["name"].nunique() - 1
+    rank = f", the best mean of {others + 1}" if others else ""
+    text = f"{title}: test {metric_of(rows)} {number(values.mean())}{spread} % with {name} (n = {len(values)}){rank}"
+    expected = rows["random_search_accuracy"].dropna()
+    return f"{text}; random search is expected to find {number(expected.mean())} %." if len(expected) else f"{text}."
+
+
+def metric_of(rows: pd.DataFrame) -> str:
+    """Return the name of the metric that runs share: accuracy where they do not say it."""
+    named = rows["metric"].dropna()
+    return str(named.iloc[0]).replace("_", " ") if len(named) else "accuracy"
+
+
+def _tidy(axes: Axes) -> None:
+    axes.grid(axis="x", color="#E5E5E5", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="y", length=0)
+
+
+def _legend(expected: Sequence[float], published: bool) -> list[Line2D]:
+    handles = [
+        Line2D([], [], marker="o", linestyle="", color="#7F7F7F", markersize=6, label="a seed"),
+        Line2D([], [], marker="|", linestyle="", color=INK, markersize=11, mew=2.2, label="mean"),
+    ]
+    if published:
+        handles.append(
+            Line2D([], [], marker="D", linestyle="", markerfacecolor="none", color=INK, markersize=7, label="published")
+        )
+    if expected:
+        found = ", ".join(number(value) for value in expected)
+        text = f"random search, expected: {found} %"
+        handles.append(Line2D([], [], color="#7F7F7F", linestyle="--", linewidth=1.2, label=text))
+    return handles

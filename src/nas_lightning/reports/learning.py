@@ -1,0 +1,86 @@
+"""Draw the learning curves of many runs: a colour a method, a line a run and their mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from nas_lightning.reports.groups import setting_text
+from nas_lightning.reports.style import LONGEST, TITLE, Style, label, legend_columns, tidy
+from nas_lightning.reports.trends import mean_over_runs
+
+MAX_NAMES = 12
+"""Methods of a figure, those with the best last value."""
+_THIN = 60  # runs up to which each has a line of its own
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A column of `metrics.csv` in one phase of a run.
+
+    Args:
+        phase: As the table names it.
+        column: Accuracy in percent.
+        title: Of the figure.
+        axis: Label of its axis.
+    """
+
+    phase: str
+    column: str
+    title: str
+    axis: str
+
+
+CURVES = (
+    Curve("search", "val_accuracy", "Search: accuracy of the supernet", "accuracy on val (%)"),
+    Curve("evaluation", "test_accuracy", "Evaluation: accuracy of the network found", "test accuracy (%)"),
+)
+
+
+def draw_learning(rows: pd.DataFrame, curve: Curve, title: str, style: Style) -> Figure | None:
+    """Draw an accuracy by epoch.
+
+    Args:
+        rows: Of one setting: `run`, `name`, `seed`, `phase`, `epoch`, `attempt` and the column of the curve.
+        curve: What is drawn.
+        title: Of the setting.
+        style: Colours of the names.
+
+    Returns:
+        None where no run has a value. Epochs count from one; lines are interrupted where a search was rolled back.
+        Means end with the first run that ends.
+    """
+    rows = rows[(rows["phase"] == curve.phase) & rows[curve.column].notna()]
+    if rows.empty:
+        return None
+    rows = rows.assign(epoch=rows["epoch"] + 1)
+    means = {str(name): mean_over_runs(same, curve.column)["mean"] for name, same in rows.groupby("name", sort=True)}
+    names = sorted(means, key=lambda name: -means[name].iloc[-1] if len(means[name]) else 0.0)[:MAX_NAMES]
+    columns = legend_columns(names)
+    figure = Figure(figsize=(6.4, 3.7 + 0.17 * -(-len(names) // columns)), layout="constrained", facecolor="white")
+    figure.suptitle(f"{curve.title}\n{label(setting_text(title, rows), TITLE)}", weight="bold", size=10)
+    axes = figure.add_subplot()
+    few = rows["run"].nunique() <= _THIN
+    for name in names:
+        colour, same = style.colour(name), rows[rows["name"] == name]
+        for _, part in same.groupby(["run", "attempt"], sort=False, dropna=False) if few else ():
+            dot = "." if len(part) == 1 else ""
+            axes.plot(part["epoch"], part[curve.column], color=colour, linewidth=0.7, alpha=0.5, marker=dot)
+        mean = means[name]
+        marker = style.marker(name) if len(mean) <= 25 else ""
+        axes.plot(mean.index, mean, color=colour, linewidth=2.2, marker=marker, markersize=4)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.set_xlabel("epochs", size=9)
+    axes.set_ylabel(curve.axis, size=9)
+    tidy(axes)
+    handles = [
+        Line2D([], [], color=style.colour(name), marker=style.marker(name), linewidth=2.2, markersize=4, label=text)
+        for name in names
+        for text in [label(name, LONGEST)]
+    ]
+    figure.legend(handles=handles, frameon=False, fontsize=8.5, ncols=columns, loc="outside lower center")
+    return figure

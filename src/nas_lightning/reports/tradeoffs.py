@@ -1,0 +1,94 @@
+"""Draw the test accuracy of runs against the size of their networks and against the cost of their search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from nas_lightning.reports.accuracy import metric_of
+from nas_lightning.reports.groups import by_mean, setting_text
+from nas_lightning.reports.style import INK, LONGEST, TITLE, Style, label, legend_columns, tidy
+
+MAX_NAMES = 16
+"""Methods of a figure, those with the best means."""
+_LOG_RANGE = 30  # from so many times the smallest value on, the axis is logarithmic
+
+
+@dataclass(frozen=True)
+class Price:
+    """A column that accuracy is drawn against.
+
+    Args:
+        name: Of the figure's files.
+        column: Of the frame.
+        title: In the title of the figure.
+        units: Smallest maximum -> divisor and label of the axis, the largest first.
+    """
+
+    name: str
+    column: str
+    title: str
+    units: tuple[tuple[float, float, str], ...]
+
+
+PRICES = (
+    Price(
+        "parameters",
+        "params",
+        "parameters",
+        ((1e5, 1e6, "parameters (millions)"), (0.0, 1e3, "parameters (thousands)")),
+    ),
+    Price(
+        "search_cost",
+        "cost",
+        "search cost",
+        (
+            (3 * 3600.0, 3600.0, "search and selection (hours)"),
+            (300.0, 60.0, "search and selection (minutes)"),
+            (0.0, 1.0, "search and selection (seconds)"),
+        ),
+    ),
+)
+
+
+def draw_tradeoff(rows: pd.DataFrame, price: Price, title: str, style: Style) -> Figure | None:
+    """Draw a small mark a run and a large one at the mean of each method.
+
+    Args:
+        rows: Runs of one setting that have a test accuracy, as `label_runs` returns them.
+        price: What accuracy is drawn against.
+        title: Of the setting.
+        style: Colours and markers of the names.
+
+    Returns:
+        None where fewer than two runs have both values.
+    """
+    rows = rows[rows[price.column] > 0]
+    if len(rows) < 2:
+        return None
+    groups = by_mean(rows)[:MAX_NAMES]
+    _, divisor, unit = next(entry for entry in price.units if rows[price.column].max() >= entry[0])
+    columns = legend_columns([name for name, _ in groups])
+    figure = Figure(figsize=(6.4, 3.9 + 0.17 * -(-len(groups) // columns)), layout="constrained", facecolor="white")
+    heading = f"Test accuracy against {price.title}\n{label(setting_text(title, rows), TITLE)}"
+    figure.suptitle(heading, weight="bold", size=10)
+    axes = figure.add_subplot()
+    handles = []
+    for name, same in groups:
+        x, y = same[price.column] / divisor, same["test_accuracy"]
+        marker, colour = style.marker(name), style.colour(name)
+        axes.plot(x, y, marker, color=colour, markersize=5, alpha=0.7, mew=0)
+        axes.plot(x.mean(), y.mean(), marker, color=colour, markersize=10, markeredgecolor=INK, mew=0.9)
+        text = label(name, LONGEST)
+        handles.append(Line2D([], [], linestyle="", marker=marker, color=colour, markersize=7, label=text))
+    if rows[price.column].max() > _LOG_RANGE * rows[price.column].min():
+        axes.set_xscale("log")
+    axes.set_xlabel(unit, size=9)
+    axes.set_ylabel(f"test {metric_of(rows)} (%)", size=9)
+    axes.margins(0.08)
+    tidy(axes)
+    figure.legend(handles=handles, frameon=False, fontsize=8.5, ncols=columns, loc="outside lower center")
+    return figure

@@ -1,0 +1,64 @@
+"""What several selectors read from one supernet: table and figure."""
+
+import csv
+from io import StringIO
+
+from rich.console import Console
+
+from nas_lightning.reports.readings import readings_table, rows_of, save_readings
+
+
+def section(accuracy, **others):
+    return {"test_accuracy": accuracy, "params": 300_000, **others}
+
+
+def summary(**others):
+    table = {"rank_of": 15625, "random_accuracy": 87.06, "random_search_accuracy": 92.58, "random_search_draws": 10}
+    judged = section(79.8, rank=14000, regret=14.57, **table)
+    reading = {"genotype": {}, "selection": {}, "evaluation": section(94.2, rank=12, regret=0.17, **table)}
+    found = {"method": "darts", "space": "nasbench201", "data": "digits", "seed": 3}
+    return {**found, "evaluation": judged, "readings": {"darts_pt": reading}, **others}
+
+
+def text_of(table):
+    console = Console(width=100, record=True, file=StringIO())
+    console.print(table)
+    return console.export_text()
+
+
+def test_the_table_holds_every_reading_and_chance():
+    shown = text_of(readings_table(summary()))
+    lines = [line for line in shown.splitlines() if "%" in line]
+    assert [line.split("│")[1].strip() for line in lines] == [
+        *("darts", "darts_pt", "one cell at random", "best of 10 at random")
+    ]
+    assert "12 of 15,625" in lines[1]
+    assert [line.split("│")[2].strip() for line in lines] == ["79.80 %", "94.20 %", "87.06 %", "92.58 %"]
+
+
+def test_without_readings_there_is_no_table_and_without_a_table_no_rank():
+    assert readings_table(summary(readings=None)) is None
+    assert readings_table(summary(evaluation=None, readings={})) is None
+    trained = {"genotype": {}, "selection": {}, "evaluation": section(91.0)}
+    shown = text_of(readings_table(summary(evaluation=section(90.0), readings={"other": trained})))
+    assert "rank" not in shown
+    assert "0.300 M" in shown
+    assert len(list(rows_of(summary()))) == 2
+
+
+def write(path, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_the_figure_is_the_same_for_the_same_run(tmp_path):
+    assert save_readings(summary(), tmp_path) is None  # nothing was looked up
+    write(tmp_path / "trajectory.csv", [{"epoch": e, "attempt": 0, "test_accuracy": 90 - e} for e in range(-1, 3)])
+    rows = [{"phase": "search", "epoch": e, "skip_share/cell": 0.2, "dominant_eigenvalue": 0.1 * e} for e in range(3)]
+    write(tmp_path / "metrics.csv", rows)
+    first = save_readings(summary(), tmp_path).read_bytes()
+    assert save_readings(summary(), tmp_path).read_bytes() == first
+    assert b"darts_pt: 94.20" in first or b"<path" in first
+    assert save_readings(summary(seed=4), tmp_path).read_bytes() != first

@@ -1,0 +1,41 @@
+"""The table of a sweep: `sweep.csv`, and what is printed at its end."""
+
+import csv
+from dataclasses import replace
+
+from nas_lightning.sweeps.members import accuracy_on_test
+from nas_lightning.sweeps.records import Record, show
+
+
+def table(folder):
+    with (folder / "sweep.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_accuracy_on_test_is_only_shown():
+    assert accuracy_on_test({"evaluation": {"val_accuracy": 80.0, "test_accuracy": 90.0}}) == 90.0
+    assert accuracy_on_test({"search": {"val_accuracy": 70.0}, "evaluation": None}) is None
+
+
+def test_the_table_has_what_was_measured(tmp_path, capsys):
+    """sweep.csv has every column; the printed table none that is empty."""
+    members = [Record(n, f"f{n}", [f"seed={n}"], "finished", test_accuracy=90.5 + n) for n in range(2)]
+    show([replace(member, val_accuracy=40.25) for member in members], tmp_path / "sweep.csv")
+    rows = table(tmp_path)
+    assert [(row["seed"], row["val_accuracy"], row["test_accuracy"]) for row in rows] == [
+        ("0", "40.25", "90.5"),
+        ("1", "40.25", "91.5"),
+    ]
+    printed = capsys.readouterr().out
+    assert "91.5" in printed
+    assert "reason" not in printed
+    assert "compare them: task=report" in printed
+    show(members, tmp_path / "sweep.csv")  # of task=evaluate
+    printed = capsys.readouterr().out
+    assert list(table(tmp_path)[0]) == ["member", "seed", "status", "val_accuracy", "test_accuracy", "reason"]
+    assert "val_accuracy" not in printed
+    assert "compare them: task=report" in printed
+    show([Record(0, "f", ["seed=0"], "failed", "no space")], tmp_path / "sweep.csv")
+    printed = capsys.readouterr().out
+    assert "no space" in printed
+    assert "accuracy" not in printed
