@@ -17,7 +17,7 @@ import nas_lightning as nl
 from exported import CLASSES, describe, export
 from nas_lightning.data.listing import EXTENSIONS, JUNK
 from nas_lightning.data.preprocessing import Preprocessing
-from nas_lightning.deployment import predict
+from nas_lightning.deployment import onnx_files, predict
 from nas_lightning.deployment.onnx_files import ONNX_PACKAGES
 
 pytestmark = pytest.mark.xdist_group("predict_script")  # in one worker, which makes the exports once
@@ -194,6 +194,18 @@ def test_no_script_without_known_preprocessing_or_onnx(tmp_path):
     assert not (tmp_path / "unknown" / "predict.py").exists()
     export(tmp_path / "no_onnx", RULES["grey"], onnx=False)
     assert not (tmp_path / "no_onnx" / "predict.py").exists()
+
+
+def test_missing_packages_of_onnx_are_one_line(tmp_path, monkeypatch, capsys):
+    source = export(tmp_path / "source", RULES["grey"], onnx=False)
+    monkeypatch.setattr(onnx_files, "ONNX_PACKAGES", ("no_such_package_here",))
+    nl.export(source, tmp_path / "e")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "predict.py" in line]
+    assert lines == [
+        "export.onnx=null: no network.onnx and no predict.py, their packages are missing; "
+        "pip install 'nas-lightning[export]'"
+    ]
+    assert not {"predict.py", "network.onnx"} & {path.name for path in (tmp_path / "e").iterdir()}
 
 
 def test_it_reads_the_same_files_as_the_task():

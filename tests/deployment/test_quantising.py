@@ -44,6 +44,7 @@ def test_a_run_is_quantised_with_its_own_images(digits_run, tmp_path, capsys):
     assert made["bytes"] == {name: (tmp_path / "e" / name).stat().st_size for name in files}
     assert set(made["latency"]["files"]) == files - {"weights.pt"}
     assert all(value > 0 for value in made["latency"]["files"].values())
+    assert set(made["memory"]["files"]) == {"network.onnx", "network.int8.onnx"}
     assert (made["latency"]["batch"], made["latency"]["threads"]) == (1, torch.get_num_threads())
 
 

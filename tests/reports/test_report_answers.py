@@ -143,7 +143,7 @@ def learning_rows():
 def test_learning_curves_are_lines_of_runs_and_their_mean():
     rows = learning_rows()
     search, evaluation = (draw_learning(rows, curve, "s3", Style(rows["name"])) for curve in CURVES)
-    thick = [line.get_xydata().tolist() for line in search.axes[0].lines if line.get_linewidth() == 2.2]
+    thick = [line.get_xydata().tolist() for line in search.axes[0].lines if line.get_linewidth() == 1.8]
     assert thick == [
         [[1, 20], [2, 21]],
         [[1, 10.5], [2, 11.5], [3, 12.5]],
@@ -154,6 +154,17 @@ def test_learning_curves_are_lines_of_runs_and_their_mean():
     assert search.get_suptitle().endswith("s3, seeds 0–1")
     assert evaluation.axes[0].lines[-1].get_ydata().tolist() == [60.0] * 3
     assert draw_learning(rows[rows["phase"] == "search"], CURVES[1], "s3", Style(rows["name"])) is None
+
+
+def test_first_epochs_do_not_flatten_the_others():
+    values = [10.0, 50.0, 80.0, 85.0, *(90.0 + epoch / 10 for epoch in range(16))]
+    rows = pd.DataFrame({"run": "a", "name": "darts", "seed": 0, "phase": "search", "epoch": range(20), "attempt": 0.0})
+    for count, bottom in ((20, 90.0), (19, 10.0)):
+        same = rows.assign(val_accuracy=values, test_accuracy=math.nan).head(count)
+        axes = draw_learning(same, CURVES[0], "s3", Style(["darts"])).axes[0]
+        low, high = axes.get_ylim()
+        assert bottom - 5 < low < bottom
+        assert high > 91.3
 
 
 def test_no_learning_curve_goes_on_after_a_rollback():

@@ -215,3 +215,18 @@ def test_a_folder_that_cannot_be_written_is_refused(whole, tmp_path, monkeypatch
     assert (
         capsys.readouterr().err == "nas-lightning: resume=run: cannot be written (Is a directory); make it writable\n"
     )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+    ],
+)
+def test_no_memory_left_is_told_with_the_command_to_resume(error, tmp_path):
+    words = r"^out of memory .*resume=.*mine; or begin anew with a smaller"
+    with pytest.raises(MachineError, match=words), reporting_failures(RunFolder(tmp_path / "mine")):
+        raise error
+    with pytest.raises(RuntimeError, match="shapes"), reporting_failures(RunFolder(tmp_path / "mine")):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

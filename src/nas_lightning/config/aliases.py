@@ -27,7 +27,6 @@ LATER_KEYS: dict[str, Any] = {
     "data.skip_unreadable": False,
     "data.split_folders": True,
     "data.white": None,
-    "export.int8": False,
     "evaluation.draws": 10,
     "evaluation.random_baseline": 0,
     "evaluation.random_folder": "outputs/random_baseline",

@@ -16,6 +16,7 @@ from nas_lightning.deployment.description import TrainedNetwork
 from nas_lightning.deployment.latency import cpu_name, median_milliseconds
 from nas_lightning.deployment.onnx_files import BATCH_AXIS, OnnxNetwork, write_onnx
 from nas_lightning.deployment.quantising import LabelledSamples, accuracies, write_int8
+from nas_lightning.deployment.resident import peak_bytes
 from nas_lightning.runs import documents, layout
 from nas_lightning.runs.files import replacing, write_text
 
@@ -53,7 +54,7 @@ def write_export(
         samples: Images to quantise with; with them, and with ONNX, also write network.int8.onnx.
 
     Returns:
-        The content of export.json: shapes, and of each file its size, its latency, and the largest difference of its
+        The content of export.json: shapes; size, latency and memory of each file, and the largest difference of its
         outputs; with `samples` the accuracy before and after quantisation.
 
     Raises:
@@ -101,12 +102,15 @@ def _accuracy(networks: Networks, samples: LabelledSamples) -> dict[str, Any]:
 
 
 def _cost(networks: Networks, folder: Path, trained: TrainedNetwork, threads: int) -> dict[str, Any]:
-    """Measure sizes and latencies; weights alone compute nothing."""
+    """Measure sizes, latencies and, of ONNX files, memory; weights alone compute nothing."""
     images = _images(trained, 1)
     times = {name: median_milliseconds(network, images) for name, network in networks.items() if name != WEIGHTS}
+    onnx_files = [name for name in networks if name.endswith(".onnx")]
+    memory = {name: peak_bytes(folder / name, images.shape, threads) for name in onnx_files}
     return {
         "bytes": {name: (folder / name).stat().st_size for name in networks},
         "latency": {"unit": "ms, median", "batch": 1, "threads": threads, "cpu": cpu_name(), "files": times},
+        "memory": {"unit": "bytes, peak", "batch": 1, "files": memory},
     }
 
 

@@ -24,6 +24,7 @@ from nas_lightning.core.space import SearchSpace
 from nas_lightning.data.base import ImageData
 from nas_lightning.evaluation.shipped import shipped_spaces
 from nas_lightning.evaluation.table import HINT, Table, Trained, load, name_of
+from nas_lightning.reports.titles import run_title
 from nas_lightning.reports.trajectory import save_trajectory
 from nas_lightning.runs.folder import RunFolder
 
@@ -240,7 +241,8 @@ class Tabular(Evaluator):
         bench.folder.save_trajectory(rows)
         best, plots = table.best(test), bench.folder.plots
         draws, expected = random_search["random_search_draws"], random_search["random_search_accuracy"]
-        save_trajectory(rows, table.value(chosen, test), best, test, plots, draws, expected)
+        title = run_title(bench.folder.summary(), test)
+        save_trajectory(rows, table.value(chosen, test), best, title, plots, draws, expected)
 
 
 def _validation_errors(folder: RunFolder) -> dict[int, float]:

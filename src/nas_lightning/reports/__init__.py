@@ -10,6 +10,7 @@ from nas_lightning.reports.readings import save_readings
 from nas_lightning.reports.report import write_report
 from nas_lightning.reports.runs import collect
 from nas_lightning.reports.tables import show, summarise, write
+from nas_lightning.reports.titles import run_title
 
 __all__ = [
     "collect",
@@ -17,6 +18,7 @@ __all__ = [
     "draw_cell",
     "draw_genotype",
     "draw_mixing",
+    "run_title",
     "save_curvature",
     "save_curves",
     "save_genotype",

@@ -76,7 +76,8 @@ def _learning(book: Book) -> Section:
         for curve in learning.CURVES:
             caption = (
                 f"{curve.title}, {title}: a thin line is a run, the thick one the mean of its method while all of its"
-                f" runs are measured; at most {learning.MAX_NAMES} methods, those with the best last value."
+                f" runs are measured; at most {learning.MAX_NAMES} methods, those with the best last value. Of long"
+                " trainings, the scale leaves out the first fifth."
             )
             figure = learning.draw_learning(same, curve, title, book.style)
             pictures += book.picture(figure, f"learning_{curve.phase}_{index + 1}", caption)

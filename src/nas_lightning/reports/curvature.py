@@ -21,7 +21,7 @@ _MEASURED, _SMOOTHED = "#56B4E9", "#0072B2"
 _WINDOW = 5  # measurements, as in the paper
 
 
-def save_curvature(curvature_csv: Path, folder: Path) -> list[Path]:
+def save_curvature(curvature_csv: Path, folder: Path, title: str = "") -> list[Path]:
     """Write `curvature.svg`: the dominant eigenvalue by epoch, raw and smoothed, and the decisions of a control.
 
     A thick line shows the averages that a control decided on, each at the epoch of the decision, that is at the end
@@ -33,6 +33,7 @@ def save_curvature(curvature_csv: Path, folder: Path) -> list[Path]:
             `search_epoch`, `attempt`, `smoothed`, `event` (empty, or `stopped`, `rolled back`) and `to_epoch` (the
             search epoch that an event goes back to).
         folder: Where the figure goes; made if it is missing.
+        title: Of the run.
 
     Returns:
         The figure written; none where nothing has been measured.
@@ -53,12 +54,14 @@ def save_curvature(curvature_csv: Path, folder: Path) -> list[Path]:
         rows["search_epoch"] = rows["epoch"]
     attempts = [rows] if "attempt" not in rows else [same for _, same in rows.groupby("attempt", dropna=False)]
     folder.mkdir(parents=True, exist_ok=True)
-    return [save_svg(_figure(rows, attempts), folder / "curvature.svg")]
+    return [
+        save_svg(_figure(rows, attempts, f"{title}: curvature" if title else "curvature"), folder / "curvature.svg")
+    ]
 
 
-def _figure(rows: pd.DataFrame, attempts: list[pd.DataFrame]) -> Figure:
+def _figure(rows: pd.DataFrame, attempts: list[pd.DataFrame], title: str) -> Figure:
     figure = Figure(figsize=(6.8, 3.9), layout="constrained", facecolor="white")
-    figure.suptitle("curvature", weight="bold", size=11)
+    figure.suptitle(title, weight="bold", size=11, parse_math=False)
     axes = figure.add_subplot()
     measured = [same.set_index("epoch")["dominant_eigenvalue"] for same in attempts]
     _draw(axes, measured, "measured", _MEASURED, 0.8, 3.5)

@@ -31,13 +31,14 @@ MARKER: dict[str, Any] = {"color": "#7F7F7F", "linestyle": "--", "linewidth": 1}
 _FEW_EPOCHS = 25  # up to here every epoch gets a dot, so that a run of one epoch is visible
 
 
-def save_curves(metrics_csv: Path, folder: Path) -> list[Path]:
+def save_curves(metrics_csv: Path, folder: Path, title: str = "") -> list[Path]:
     """Write `search.svg`, `selection.svg` and `evaluation.svg`: losses on the left, accuracies on the right, by epoch.
 
     Args:
         metrics_csv: Table with the columns `phase`, `epoch` and any of `attempt`, the losses and the
             accuracies (percent). What one row of an epoch leaves empty, another may fill.
         folder: Where the figures go; made if it is missing.
+        title: Of the run; the phase follows.
 
     Returns:
         The figures written; a phase without values has none.
@@ -58,7 +59,9 @@ def save_curves(metrics_csv: Path, folder: Path) -> list[Path]:
         ]
         if panels:
             folder.mkdir(parents=True, exist_ok=True)
-            paths.append(save_svg(_figure(phase, rows, panels), folder / f"{phase}.svg"))
+            paths.append(
+                save_svg(_figure(f"{title}: {phase}" if title else phase, rows, panels), folder / f"{phase}.svg")
+            )
     return paths
 
 
@@ -74,9 +77,9 @@ def _series(rows: pd.DataFrame, names: Mapping[str, tuple[str, str]]) -> _Series
     ]
 
 
-def _figure(phase: str, rows: pd.DataFrame, panels: list[tuple[str, _Series]]) -> Figure:
+def _figure(title: str, rows: pd.DataFrame, panels: list[tuple[str, _Series]]) -> Figure:
     figure = Figure(figsize=(4.6 * len(panels), 3.4), layout="constrained", facecolor="white")
-    figure.suptitle(phase, weight="bold", size=11)
+    figure.suptitle(title, weight="bold", size=11, parse_math=False)
     for index, (label, series) in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), index + 1)
         for name, colour, values in series:

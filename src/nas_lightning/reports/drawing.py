@@ -128,13 +128,13 @@ def draw_genotype(genotype: HasCells, title: str | None = None) -> dict[str, Fig
     return figures
 
 
-def save_genotype(genotype: HasCells, folder: FilePath) -> list[FilePath]:
-    """Write `cell_<name>.svg` for every type of cell of a genotype; return the paths.
+def save_genotype(genotype: HasCells, folder: FilePath, title: str | None = None) -> list[FilePath]:
+    """Write `cell_<name>.svg` for every type of cell of a genotype, titled as by `draw_genotype`; return the paths.
 
     The same genotype gives the same bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return [save_svg(figure, folder / f"cell_{name}.svg") for name, figure in draw_genotype(genotype).items()]
+    return [save_svg(figure, folder / f"cell_{name}.svg") for name, figure in draw_genotype(genotype, title).items()]
 
 
 def save_svg(figure: Figure, path: FilePath) -> FilePath:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -15,6 +16,8 @@ from nas_lightning.reports.trends import mean_over_runs
 
 MAX_NAMES = 12
 """Methods of a figure, those with the best last value."""
+_LONG = 20  # epochs from which on the first fifth does not decide the scale
+_MARKS = 10  # on a line
 _THIN = 60  # runs up to which each has a line of its own
 
 
@@ -52,7 +55,8 @@ def draw_learning(rows: pd.DataFrame, curve: Curve, title: str, style: Style) ->
 
     Returns:
         None where no run has a value. Epochs count from one; lines are interrupted where a search was rolled back.
-        Means end with the first run that ends.
+        Means end with the first run that ends. From 20 epochs on, the axis begins with the lowest value after a fifth
+        of them: the first epochs would flatten what follows.
     """
     rows = rows[(rows["phase"] == curve.phase) & rows[curve.column].notna()]
     if rows.empty:
@@ -71,16 +75,27 @@ def draw_learning(rows: pd.DataFrame, curve: Curve, title: str, style: Style) ->
             dot = "." if len(part) == 1 else ""
             axes.plot(part["epoch"], part[curve.column], color=colour, linewidth=0.7, alpha=0.5, marker=dot)
         mean = means[name]
-        marker = style.marker(name) if len(mean) <= 25 else ""
-        axes.plot(mean.index, mean, color=colour, linewidth=2.2, marker=marker, markersize=4)
+        every = max(1, len(mean) // _MARKS)  # colours repeat after the eighth method, pairs with markers do not
+        marker = style.marker(name)
+        axes.plot(mean.index, mean, color=colour, linewidth=1.8, marker=marker, markersize=5, markevery=every)
+    _cut(axes, rows[rows["name"].isin(names)], curve.column)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.set_xlabel("epochs", size=9)
     axes.set_ylabel(curve.axis, size=9)
     tidy(axes)
     handles = [
-        Line2D([], [], color=style.colour(name), marker=style.marker(name), linewidth=2.2, markersize=4, label=text)
+        Line2D([], [], color=style.colour(name), marker=style.marker(name), linewidth=1.8, markersize=5, label=text)
         for name in names
         for text in [label(name, LONGEST)]
     ]
     figure.legend(handles=handles, frameon=False, fontsize=8.5, ncols=columns, loc="outside lower center")
     return figure
+
+
+def _cut(axes: Axes, rows: pd.DataFrame, column: str) -> None:
+    """Begin the axis of a long training with the lowest value after its first fifth."""
+    last = rows["epoch"].max()
+    if last >= _LONG:
+        values = rows.loc[rows["epoch"] > last / 5, column]
+        margin = 0.05 * (rows[column].max() - values.min())
+        axes.set_ylim(values.min() - margin, rows[column].max() + margin)

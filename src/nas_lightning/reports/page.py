@@ -138,7 +138,7 @@ body { margin: 0 auto; max-width: 68rem; padding: 1.5rem; background: var(--pape
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; margin: 0 0 .5rem; } h2 { font-size: 1.25rem; margin: 2.2rem 0 .6rem;
   border-bottom: 1px solid var(--line); padding-bottom: .2rem; } h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
-a { color: var(--link); } nav ul { columns: 14rem; padding-left: 1.2rem; } .note, figcaption { color: var(--faint);
+a { color: var(--link); } nav ul { columns: 12rem; padding-left: 1.2rem; } .note, figcaption { color: var(--faint);
   font-size: .875rem; } code { overflow-wrap: anywhere; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .875rem;
   font-variant-numeric: tabular-nums; }

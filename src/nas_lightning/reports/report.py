@@ -22,9 +22,10 @@ from nas_lightning.reports.page import Picture, Section, render
 from nas_lightning.reports.published import Reference, compare
 from nas_lightning.reports.records import EVALUATION_SETTING, SETTING, Problems, gather, gather_analyses, settings
 from nas_lightning.reports.runs import collect
-from nas_lightning.reports.sheets import Sheet, number
+from nas_lightning.reports.sheets import Sheet
 from nas_lightning.reports.spectra import LARGEST, MAX_METHODS, draw_spectra
 from nas_lightning.reports.style import Style
+from nas_lightning.reports.titles import run_title
 from nas_lightning.runs import layout
 from nas_lightning.runs.files import write_text
 
@@ -191,7 +192,7 @@ def _best_sections(report: Book, choices: Choices) -> Iterator[Section]:
     scale = _scale(best, choices)
     cells, maps = [], []
     for index, (_, row) in enumerate(best.iterrows(), start=1):
-        name = f"{row['method']}, {row['space']}, {row['data']}, seed {number(row['seed'], 0)}"
+        name = run_title({str(key): value for key, value in row.items()})
         with report.problems.noting(str(row["run"]), layout.GENOTYPE):
             cells += _cells(report, index, name, row)
         with report.problems.noting(str(row["run"]), layout.GENOTYPES):

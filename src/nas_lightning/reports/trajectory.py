@@ -40,7 +40,7 @@ def save_trajectory(
             percent, None or absent.
         chosen: Accuracy of the architecture that the search ended with.
         best: The highest accuracy in the table.
-        name: Column of the table, for the title.
+        name: Of the run and of the column of the table, for the title.
         folder: Folder of the figure; made if it is missing.
         draws: Number of architectures that random search draws.
         random_search: The test accuracy that it is expected to find, in percent; None is not drawn.
@@ -54,7 +54,7 @@ def save_trajectory(
     frame["done"] = frame["epoch"] + 1
     frame["regret"] = best - frame["test_accuracy"]
     figure = Figure(figsize=(10.4, 3.8), layout="constrained", facecolor="white")
-    figure.suptitle(f"architecture after each epoch of the search ({name})", weight="bold", size=10)
+    figure.suptitle(f"architecture after each epoch of the search ({name})", weight="bold", size=10, parse_math=False)
     accuracy, regret = figure.subplots(1, 2)
     _lines(accuracy, frame, "test_accuracy", "derived architecture", _LINE)
     if chosen is not None:

@@ -14,7 +14,7 @@ from nas_lightning.callbacks import hardware
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import Interrupted
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.reports import save_curvature, save_genotype
+from nas_lightning.reports import run_title, save_curvature, save_genotype
 from nas_lightning.runs import layout
 from nas_lightning.runs.files import copy_file
 from nas_lightning.runs.folder import RunFolder
@@ -57,9 +57,10 @@ def run_search(bench: Workbench) -> Searched:
     genotype = ranks.agreed(genotype)  # every process continues with that of rank 0
     folder.save_genotype(genotype)
     if ranks.is_first():
-        save_genotype(genotype, folder.plots)
+        title = run_title(folder.summary())
+        save_genotype(genotype, folder.plots, title)
         if start.origin is None:
-            save_curvature(folder.curvature, folder.plots)
+            save_curvature(folder.curvature, folder.plots, title)
     search = {
         "epochs": trained.epochs,
         **costs.search.report(),

@@ -13,7 +13,7 @@ from nas_lightning.config.schema import assign, validate
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.reports import save_genotype
+from nas_lightning.reports import run_title, save_genotype
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.workbench import Workbench
 
@@ -145,7 +145,7 @@ def run_candidates(
     genotype = Genotype.from_dict(chosen["genotype"])
     bench.folder.save_genotype(genotype)
     if ranks.is_first():
-        save_genotype(genotype, bench.folder.plots)
+        save_genotype(genotype, bench.folder.plots, run_title(bench.folder.summary()))
     search = {**chosen["search"], "seconds": _total(summaries, "search", "seconds")}
     if chosen["search"]["curvature_seconds"] is not None:
         search["curvature_seconds"] = _total(summaries, "search", "curvature_seconds")

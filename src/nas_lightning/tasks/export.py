@@ -92,15 +92,16 @@ def _unnormalised(images: Tensor, trained: TrainedNetwork) -> Tensor:
 
 
 def _show(made: Mapping[str, Any]) -> None:
-    """Print a line per file: size, latency, difference from the trained network, accuracy where it was measured."""
+    """Print size, memory, latency and difference of each file, and its accuracy where that was measured."""
     latency, accuracy = made["latency"], made.get("accuracy")
     threads = f"{latency['threads']} thread{'s' if latency['threads'] > 1 else ''}"
-    columns = ["file", "MiB", f"ms per image ({threads})", "largest difference"]
+    columns = ["file", "MiB", "MiB of memory", f"ms per image ({threads})", "largest difference"]
     columns += [f"accuracy on {accuracy['test_images']} test images"] if accuracy else []
     rows = []
     for name, size in made["bytes"].items():
         milliseconds, difference = latency["files"].get(name), made["largest_difference"].get(name)
-        row = [name, f"{size / 2**20:.2f}"]
+        memory = made["memory"]["files"].get(name)
+        row = [name, f"{size / 2**20:.2f}", "–" if memory is None else f"{memory / 2**20:.1f}"]
         row.append("–" if milliseconds is None else f"{milliseconds:.2f}")
         row.append("–" if difference is None else f"{difference:.1e}")
         if accuracy:

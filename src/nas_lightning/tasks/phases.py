@@ -192,4 +192,4 @@ def _draw_readings(folder: RunFolder) -> None:
 
 @ranks.first_only
 def _draw_curves(folder: RunFolder) -> None:
-    reports.save_curves(folder.metrics, folder.plots)
+    reports.save_curves(folder.metrics, folder.plots, reports.run_title(folder.summary()))
