@@ -86,6 +86,7 @@ def test_pipeline_leaves_a_complete_run_folder(tiny, capsys):
         "selection",
         "evaluation",
         "candidates",
+        "readings",
         "versions",
         "git_commit",
         "config_hash",
