@@ -14,6 +14,7 @@ SOURCES = Path(nas_lightning.__file__).parent
 NAMES = {name for key, name in vars(layout).items() if key.isupper() and isinstance(name, str) and "." in name}
 NAMES = {Path(name).name for name in NAMES}
 ELSEWHERE = {
+    "config/option_contents.py": "conf/config.yaml, which has the same name and lies in no run folder",
     "core/genotypes.py": "core/ stands below runs/, which takes the name from there",
     "deployment/load.py": "it is copied into an export and runs without this package",
 }

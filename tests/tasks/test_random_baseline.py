@@ -143,6 +143,17 @@ def test_candidates_have_no_baselines_of_their_own(tiny, tmp_path):
         assert "random_baseline" not in RunFolder(folder).summary()["evaluation"]
 
 
+def test_readings_share_the_baseline_of_their_run(tiny, tmp_path):
+    """Another selector reads the supernet of the run: its genotype is compared with the same random genotypes."""
+    words = [*tiny, *THREE, "evaluation.random_baseline=1", "+selector@readings.again=magnitude"]
+    summary = run(words, tmp_path / "run")
+    assert list(summary["readings"]) == ["again"]
+    assert "random_baseline" not in summary["readings"]["again"]["evaluation"]
+    assert len(accuracies(summary)) == 1
+    assert not (tmp_path / "run" / "random_baseline" / "0" / "readings").exists()
+    assert is_finished(summary)
+
+
 def test_a_table_refuses_it(tiny, tmp_path, capsys):
     words = [word for word in tiny if not word.startswith(("evaluation.", "space="))]
     words += ["space=s5", "evaluation=tabular_s5", "evaluation.dataset=digits", "task=evaluate", "genotype=0"]

@@ -102,7 +102,7 @@ def run_baseline(
 def member_bench(bench: Workbench, seed: int) -> Workbench:
     """Return the workbench of a member: the evaluation of a random genotype, alone."""
     config = bench.config.to_dict()
-    config |= {"task": "evaluate", "genotype": "random", "seed": seed, "run": None, "epoch": None}
+    config |= {"task": "evaluate", "genotype": "random", "seed": seed, "run": None, "epoch": None, "readings": {}}
     config["candidates"] = {**config["candidates"], "key": None, "values": None, "evaluation": None}
     config["evaluation"] = {**config["evaluation"], SECTION: 0}
     return bench.variant(validate(config), RunFolder(bench.folder.random_baseline / str(seed)))
