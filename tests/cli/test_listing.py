@@ -9,7 +9,8 @@ from commands import _logging_as_found, run  # noqa: F401 - a fixture
 from nas_lightning.config.options import list_options
 
 
-def test_all_groups_methods_first(capsys):
+def test_all_groups_methods_first(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # no title takes two lines
     code, out, err = run(["task=list"], capsys)
     assert (code, err) == (0, "")
     lines = out.splitlines()

@@ -79,7 +79,7 @@ def test_drop_path_grows_with_the_epoch(tiny, tmp_path):
     trainer = bench.trainer
 
     def with_watch(*args, **kwargs):
-        return trainer(*args, **{**kwargs, "extra": [*kwargs["extra"], watch]})
+        return trainer(*args, **{**kwargs, "extra": [*kwargs.get("extra", ()), watch]})
 
     bench.trainer = with_watch
     recipe(random_genotype(bench.space, 0), bench)
