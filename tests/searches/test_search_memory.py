@@ -165,6 +165,7 @@ def test_recomputed_cells_change_no_result(words, engine):
             torch.testing.assert_close(recomputed[name], value, rtol=1e-3, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 def test_recomputed_cells_take_less_memory():
     words = ["search.layers=8", "search.batch_size=8", "~callbacks.curvature"]
     assert peaks(*words, "search.recompute=true")["search step"] < 0.5 * peaks(*words)["search step"]

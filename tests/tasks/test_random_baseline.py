@@ -207,6 +207,7 @@ def evaluating(images_file):
     return [*SMALL, "data=arrays", f"data.path={images_file}", "task=evaluate", "genotype=random", "seed=9", *THREE]
 
 
+@pytest.mark.slow
 def test_killed_between_two_members_it_goes_on(tmp_path, evaluating):
     finish(start([*evaluating, "evaluation.random_folder=others", "hydra.run.dir=whole"], tmp_path))
     process = start([*evaluating, "hydra.run.dir=cut"], tmp_path)
@@ -231,6 +232,7 @@ def test_killed_between_two_members_it_goes_on(tmp_path, evaluating):
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_agree(tmp_path, evaluating):
     both = [start([*evaluating, f"hydra.run.dir={name}"], tmp_path) for name in ("a", "b")]
     for process in both:
