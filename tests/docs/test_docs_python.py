@@ -5,7 +5,6 @@ Only sizes are smaller: `nl.compose` adds those of `SMALLER`.
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 
