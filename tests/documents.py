@@ -9,6 +9,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 """Every Markdown file of the project."""
+SMALLER = (
+    *("search.epochs=1", "search.layers=3", "search.init_channels=4", "evaluation.epochs=1", "evaluation.layers=3"),
+    *("trainer=cpu", "trainer.limit_train_batches=2", "~callbacks.curvature"),
+)
+"""Overrides that shorten the searches and retrainings that a page shows."""
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,10 @@ import pytest
 from PIL import Image
 
 import commands
-from documents import ROOT, blocks, commands_in
+from documents import ROOT, SMALLER, blocks, commands_in
 
 PAGE = ROOT / "docs/quickstart.md"
 _logging_as_found = commands._logging_as_found
-SMALLER = [
-    *("search.epochs=1", "search.layers=3", "search.init_channels=4", "evaluation.epochs=1", "evaluation.layers=3"),
-    *("trainer=cpu", "trainer.limit_train_batches=2", "~callbacks.curvature"),
-]
 LEFT_OUT = ("data=image_folder", "data=arrays", "data=cifar10")
 """Commands on images that are not here."""
 
