@@ -51,7 +51,12 @@ def with_formulas(content: str) -> str:
     r"""Turn what arithmatex marks, `\(…\)` in a line and `\[…\]` by itself, into MathML."""
     marked = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
     return marked.sub(
-        lambda found: formula(html.unescape(found[2]), "inline" if found[1] == "span" else "block"), content
+        lambda found: (
+            formula(html.unescape(found[2]), "inline")
+            if found[1] == "span"
+            else f'<div class="formula">{formula(html.unescape(found[2]), "block")}</div>'  # scrolls
+        ),
+        content,
     )
 
 

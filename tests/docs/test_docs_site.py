@@ -88,6 +88,7 @@ def test_commands_have_the_style_that_wraps_them(site):
 def test_formulas_are_shown_without_a_script(site):
     text = (site / "methods/sdarts.html").read_text()
     assert text.count("<math ") >= 2
+    assert text.count('<div class="formula"><math ') == text.count('display="block"') > 0
     assert "\\epsilon" not in text
     assert "arithmatex" not in text
 
