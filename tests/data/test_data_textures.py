@@ -1,16 +1,22 @@
 """Squares of the photos of scikit-image: which pixels they are, and that no test pixel is in a training image."""
 
 import importlib.machinery
+import json
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import nas_lightning as nl
+from conftest import TINY_SIZES
+from nas_lightning.config.compose import as_dict
 from nas_lightning.core.errors import DataError
 from nas_lightning.data import ImageFolder, Textures, textures
 from nas_lightning.data.textures import PHOTOS, SIDE, cut
 from nas_lightning.data.transforms import Standardise
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.tasks.run import run_task
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +82,8 @@ def test_a_large_photo_is_averaged(data, monkeypatch):
 def test_sizes(data):
     assert (data.name, data.in_channels, data.image_size, data.num_classes) == ("textures", 3, 32, 10)
     assert data.class_names == tuple(PHOTOS)
-    assert len(data.train_labels) == len(data._images["train"]) == TRAIN
-    assert len(data.test_labels) == len(data._images["test"]) == TEST
+    assert len(data.train_labels) == len(data._images["train"]) == 1732
+    assert len(data.test_labels) == len(data._images["test"]) == 541
     for labels in (data.train_labels, data.test_labels):
         assert np.bincount(labels, minlength=10).min() >= 24
 
@@ -144,3 +150,11 @@ def test_written_images_are_read_back_as_photos(data, tmp_path):
     assert np.array_equal(read.test_labels, data.test_labels)
     with pytest.raises(DataError, match="exists already; give the name of a new folder"):
         data.write(folder)
+
+
+def test_a_search_and_a_retraining_run_on_them(data, tmp_path):
+    words = ["data=textures", *TINY_SIZES, "trainer=cpu", "trainer.limit_train_batches=1", "~callbacks.curvature"]
+    run_task(as_dict(nl.compose(words)), RunFolder(tmp_path / "run"))
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert (summary["space"], summary["data"]) == ("s3", "textures")
+    assert 0 <= summary["evaluation"]["test_accuracy"] <= 100

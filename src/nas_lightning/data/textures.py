@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.io import write_png
 from torchvision.transforms.v2 import functional
 
 from nas_lightning.core.errors import DataError
@@ -74,7 +73,7 @@ class Textures(ImageData):
             for name in self.class_names:
                 (target / part / name).mkdir(parents=True)
             for number, (image, label) in enumerate(zip(self._images[part], labels, strict=True)):
-                write_png(image, str(target / part / self.class_names[label] / f"{number:04}.png"))
+                functional.to_pil_image(image).save(target / part / self.class_names[label] / f"{number:04}.png")
         return target
 
     def _augmentation(self) -> list[Transform]:
