@@ -15,6 +15,7 @@ from nas_lightning.data.base import ImageData, Part, Transform, channel_statisti
 from nas_lightning.data.preprocessing import read_upright
 from nas_lightning.data.transforms import CropAndFlip
 
+PARTS: tuple[Part, Part] = ("train", "test")
 SIDE = 32
 """Pixels of a square, as in CIFAR-10."""
 PHOTOS = {
@@ -48,12 +49,12 @@ class Textures(ImageData):
         images: dict[Part, list[Tensor]] = {"train": [], "test": []}
         for file, factor in PHOTOS.values():
             photo = functional.pil_to_tensor(read_upright(str(folder / file), "RGB").reduce(factor))
-            for part, squares in zip(("train", "test"), cut(photo), strict=True):
+            for part, squares in zip(PARTS, cut(photo), strict=True):
                 images[part].append(squares)
         self._images = {part: torch.cat(squares) for part, squares in images.items()}
         self.train_labels, self.test_labels = (
             np.repeat(np.arange(len(PHOTOS), dtype=np.int64), [len(squares) for squares in images[part]])
-            for part in ("train", "test")
+            for part in PARTS
         )
         self.mean, self.std = channel_statistics(torch.cat(images["train"]))
         self.in_channels, self.image_size, self.num_classes = 3, SIDE, len(PHOTOS)
@@ -69,7 +70,7 @@ class Textures(ImageData):
         target = path_of(str(folder))
         if target.exists():
             raise DataError(f"{folder}: exists already; give the name of a new folder")
-        for part, labels in (("train", self.train_labels), ("test", self.test_labels)):
+        for part, labels in zip(PARTS, (self.train_labels, self.test_labels), strict=True):
             for name in self.class_names:
                 (target / part / name).mkdir(parents=True)
             for number, (image, label) in enumerate(zip(self._images[part], labels, strict=True)):
