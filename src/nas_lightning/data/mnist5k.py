@@ -18,8 +18,8 @@ SIDE = 28
 class Mnist5k(ImageData):
     """A sample of MNIST: 5,000 grey images of 28x28 pixels, 500 of each digit, augmented by shifts of two pixels.
 
-    They are split anew, so accuracies do not compare with those published on the 10,000 test images of MNIST (LeCun et al.
-    1998). Images are not mirrored: a mirrored 2 is not a digit.
+    They are split anew, so accuracies do not compare with those published on the 10,000 test images of MNIST (LeCun et
+    al. 1998). Images are not mirrored: a mirrored 2 is not a digit.
 
     Args:
         test_fraction: share of each class kept for the test part; the draw is the same for every seed.
