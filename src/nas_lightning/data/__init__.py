@@ -7,7 +7,9 @@ from nas_lightning.data.digits import Digits
 from nas_lightning.data.folders import ImageFolder, ImageNet
 from nas_lightning.data.imagenet16 import ImageNet16
 from nas_lightning.data.keyed import KeyedDataset, order
+from nas_lightning.data.mnist5k import Mnist5k
 from nas_lightning.data.splits import SearchSplit, search_split
+from nas_lightning.data.textures import Textures
 from nas_lightning.data.torchvision_sets import Cifar10, Cifar100, Svhn
 from nas_lightning.data.transforms import Cutout
 
@@ -22,8 +24,10 @@ __all__ = [
     "ImageNet",
     "ImageNet16",
     "KeyedDataset",
+    "Mnist5k",
     "SearchSplit",
     "Svhn",
+    "Textures",
     "benchmark_split",
     "order",
     "search_split",
