@@ -62,3 +62,5 @@ def test_the_figure_is_the_same_for_the_same_run(tmp_path):
     assert save_readings(summary(), tmp_path).read_bytes() == first
     assert b"darts_pt: 94.20" in first or b"<path" in first
     assert save_readings(summary(seed=4), tmp_path).read_bytes() != first
+    write(tmp_path / "metrics.csv", [{"phase": "search", "epoch": 0}])  # neither skips nor curvature were measured
+    assert len(save_readings(summary(), tmp_path).read_bytes()) < len(first)

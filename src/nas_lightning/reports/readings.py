@@ -88,19 +88,22 @@ def save_readings(summary: Mapping[str, Any], folder: Path) -> Path | None:
     figure = Figure(figsize=(11.5, 3.8), layout="constrained", facecolor="white")
     title = f"one supernet, {len(judged)} readings: {summary['method']}, space {summary['space']}, {summary['data']}"
     figure.suptitle(f"{title}, seed {summary['seed']}", weight="bold", size=10)
-    accuracy, skips, curvature = figure.subplots(1, 3, width_ratios=(1.4, 1, 1))
-    _accuracies(accuracy, trajectory, judged)
-    for column in (name for name in metrics.columns if name.startswith("skip_share/")):
-        label = column.partition("/")[2]
-        skips.plot(metrics["epoch"] + 1, 100 * metrics[column], color=_LINE, linewidth=1.6, label=label)
-    finish(skips, "weight of skip connections (%)")
+    shares = [name for name in metrics.columns if name.startswith("skip_share/")]
     measured = metrics.dropna(subset=["dominant_eigenvalue"]) if "dominant_eigenvalue" in metrics else metrics[:0]
+    panels = 1 + bool(shares) + bool(len(measured))
+    accuracy, *others = figure.subplots(1, panels, width_ratios=[1.4, 1, 1][:panels], squeeze=False)[0]
+    _accuracies(accuracy, trajectory, judged)
+    if shares:
+        skips = others.pop(0)
+        for column in shares:
+            label = column.partition("/")[2]
+            skips.plot(metrics["epoch"] + 1, 100 * metrics[column], color=_LINE, linewidth=1.6, label=label)
+        finish(skips, "weight of skip connections (%)")
     if len(measured):
-        curvature.plot(
-            measured["epoch"] + 1, measured["dominant_eigenvalue"], "o-", color=_LINE, markersize=3.5, label="λ"
-        )
-    finish(curvature, "dominant eigenvalue")
-    for axes in (accuracy, skips, curvature):
+        (curvature,) = others
+        curvature.plot(measured["epoch"] + 1, measured["dominant_eigenvalue"], "o-", color=_LINE, ms=3.5, label="λ")
+        finish(curvature, "dominant eigenvalue")
+    for axes in figure.axes:
         axes.set_xlabel("epochs of the search")
         if axes.get_legend() is not None:
             axes.get_legend().remove()
