@@ -105,8 +105,9 @@ def save_readings(summary: Mapping[str, Any], folder: Path) -> Path | None:
         finish(curvature, "dominant eigenvalue")
     for axes in figure.axes:
         axes.set_xlabel("epochs of the search")
-        if axes.get_legend() is not None:
-            axes.get_legend().remove()
+        legend = axes.get_legend()
+        if legend is not None:
+            legend.remove()
     handles, labels = accuracy.get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, fontsize=8.5, ncols=3, loc="outside lower center")
     (folder / layout.PLOTS).mkdir(parents=True, exist_ok=True)
