@@ -37,6 +37,27 @@ def test_values(path):
         table.value("|d|", "cifar10_test_200")
 
 
+def test_one_at_random_and_a_validation_that_says_nothing(tmp_path):
+    """The mean is over all; a column without a value where accuracies are chooses nothing."""
+    file = tmp_path / "table.csv"
+    rows = ["|a|,90,,1", "|b|,80,,2", "|c|,40,,"]
+    file.write_text("\n".join(["arch_str,cifar10_test_200,cifar10_valid_12,cifar10_valid_200", *rows]))
+    table = load(str(file), "arch_str")
+    assert table.mean("cifar10_test_200") == 70
+    found = table.random_search("cifar10_test_200", Contents().datasets["cifar10"], 5)
+    assert found == {
+        "random_search_accuracy": 80.0,  # the better of the two that are validated, by their validation
+        "random_search_draws": 2,
+        "random_search_chosen_by": "cifar10_valid_200",
+    }
+
+
+def test_a_comma_at_the_end_of_rows_shifts_nothing(tmp_path):
+    file = tmp_path / "table.csv"
+    file.write_text("arch_str,cifar10_test_200\n|a|,90,\n|b|,80,\n")
+    assert load(str(file), "arch_str").value("|a|", "cifar10_test_200") == 90
+
+
 def test_another_key(path):
     assert load(path, "note").value("y", "cifar10_test_200") == 54.2967
 

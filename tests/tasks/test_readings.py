@@ -8,6 +8,7 @@ import nas_lightning as nl
 from nas_lightning import reports
 from nas_lightning.config.compose import as_dict
 from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.genotypes import Genotype
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import phases
 from nas_lightning.tasks.resume import is_finished, resume
@@ -45,11 +46,11 @@ def test_a_reading_that_was_stopped_is_resumed(tiny, tmp_path, monkeypatch):
 
     def stop(member, genotype):
         if member.folder.path.name == "lost":
-            raise Interrupted("stopped")
+            raise Interrupted(f"stopped; continue with {member.folder.command()}")
         return evaluate(member, genotype)
 
     monkeypatch.setattr(phases, "_evaluate_reading", stop)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match=r"stopped in reading lost; continue with resume=run$"):
         run([*tiny, *TWO], tmp_path / "run")
     monkeypatch.undo()
     before = RunFolder(tmp_path / "run").summary()
@@ -60,9 +61,10 @@ def test_a_reading_that_was_stopped_is_resumed(tiny, tmp_path, monkeypatch):
     assert found(after) == found(whole)
 
 
-def test_a_search_alone_is_read_without_an_evaluation(tiny, tmp_path):
+def test_a_search_alone_is_read_without_an_evaluation(tiny, tmp_path, capsys):
     summary = run([*tiny, *TWO, "task=search"], tmp_path / "run")
     assert set(summary["readings"]) == {"same", "lost"}
+    assert str(Genotype.from_dict(summary["genotype"])).splitlines()[0] in capsys.readouterr().out
     assert {part["evaluation"] for part in summary["readings"].values()} == {None}
 
 
@@ -70,6 +72,7 @@ def test_a_search_alone_is_read_without_an_evaluation(tiny, tmp_path):
     ("words", "message"),
     [
         (["candidates.key=seed", "candidates.values=2", "candidates.epochs=1"], r"candidates\.key=seed trains several"),
+        (["+selector@readings.darts=magnitude"], r"readings\.darts: is the method of the search"),
         (["method=random_search"], r"readings\.\w+: (no supernet is trained|reads one supernet)"),
     ],
 )

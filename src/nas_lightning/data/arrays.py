@@ -70,9 +70,14 @@ class Arrays(ImageData):
     def _augmentation(self) -> list[Transform]:
         return [CropAndFlip(self.image_size, padding=max(1, self.image_size // 8), flip=self.flip)]
 
-    def preprocessing(self) -> Preprocessing:
-        """Stretch files to squares where the arrays were stretched; else take the middle square."""
+    def preprocessing(self) -> Preprocessing | None:
+        """Stretch files to squares where the arrays were stretched; else take the middle square.
+
+        None for arrays that no file of an image holds, neither grey nor RGB.
+        """
         side = self.image_size
+        if self.in_channels not in (1, 3):
+            return None
         return Preprocessing(self.in_channels, side, side if self.resize_to is None else (side, side))
 
     def _error(self, problem: str, remedy: str = "give another file with data.path=FILE.npz") -> DataError:

@@ -62,6 +62,9 @@ def write_export(
         OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "export.json").exists():  # of another network: what this export does not write would be its
+        for name in ("export.json", ONNX, INT8, "predict.py"):
+            (folder / name).unlink(missing_ok=True)
     deployed, threads = trained.normalising(network).eval(), torch.get_num_threads()
     _write_plain(trained, network, folder)
     program = _traced(deployed, _images(trained, TRACED))

@@ -86,7 +86,7 @@ def in_8_bits(image: Image.Image, rules: Rules) -> Image.Image:
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return from_deep(image, rules).convert(mode)
-    if image.has_transparency_data:
+    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         image = image.convert("RGBA")
         level = rules.background
         image = Image.alpha_composite(Image.new("RGBA", image.size, (level, level, level, 255)), image)

@@ -162,6 +162,10 @@ class Table:
         """Return the number of architectures that have an accuracy in a column."""
         return int(np.count_nonzero(~np.isnan(self.columns[name])))
 
+    def mean(self, name: str) -> float:
+        """Return the mean of a column in percent: what one architecture at random is expected to have."""
+        return round(float(np.nanmean(self.columns[name])), 4)
+
     def random_search(self, name: str, trained: Trained, draws: int) -> dict[str, Any]:
         """Return what random search is expected to find, as `chance.expected_accuracy`.
 
@@ -179,8 +183,11 @@ class Table:
             `random_search_chosen_by`, the column by which it chooses.
         """
         validated = (trained.name("valid", epochs) for epochs in sorted(trained.epochs))
-        chosen_by = next((column for column in validated if column in self.columns), name)
-        accuracies, feedback = self.columns[name], self.columns[chosen_by]
+        accuracies = self.columns[name]
+        known = [column for column in validated if column in self.columns]
+        # One that is empty where the accuracies are not says nothing.
+        chosen_by = next((c for c in known if not np.isnan(self.columns[c] + accuracies).all()), name)
+        feedback = self.columns[chosen_by]
         expected = expected_accuracy(accuracies, feedback, draws)
         return {
             "random_search_accuracy": None if expected is None else round(expected, 4),
@@ -224,7 +231,7 @@ def _load(path: str, file: Path, changed: int, key: str | None) -> Table:
         text = (gzip.decompress(data) if file.suffix == ".gz" else data).decode()
         lines = text.splitlines(keepends=True)
         above = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
-        frame = pd.read_csv(StringIO("".join(lines[above:])))
+        frame = pd.read_csv(StringIO("".join(lines[above:])), index_col=False)
     except (OSError, ValueError, EOFError, zlib.error) as error:  # pandas raises ValueErrors
         reason = " ".join(str(error).split())
         raise ConfigError(f"evaluation.path={path}: is not a readable CSV file ({reason}); {HINT}") from error

@@ -74,8 +74,8 @@ class RunInfo:
 
     @property
     def kind(self) -> str:
-        """Task of the run; of a run inside of another, `candidate` or `random_baseline`."""
-        kinds = {layout.CANDIDATES: "candidate", layout.RANDOM_BASELINE: "random_baseline"}
+        """Task of the run; of a run inside of another, `candidate`, `reading` or `random_baseline`."""
+        kinds = {layout.CANDIDATES: "candidate", layout.READINGS: "reading", layout.RANDOM_BASELINE: "random_baseline"}
         return kinds.get(self.path.parent.name, self.config["task"])
 
     def noted(self, key: str) -> str | None:

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from nas_lightning.core.genotypes import Genotype
 from nas_lightning.reports.curves import MARKER, finish
 from nas_lightning.reports.drawing import save_svg
 from nas_lightning.runs import layout, tables
@@ -35,9 +36,14 @@ def rows_of(summary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
 
 def readings_table(summary: Mapping[str, Any]) -> Table | None:
     """Return the table of what the readings found; None where there are none."""
-    judged = list(rows_of(summary))
-    if not summary.get("readings") or not judged:
+    judged, readings = list(rows_of(summary)), summary.get("readings")
+    if not readings:
         return None
+    if not judged:  # a search alone
+        table = Table("selection", "genotype", title=f"one supernet, {len(readings) + 1} readings")
+        for name, reading in ((summary["method"], summary), *readings.items()):
+            table.add_row(name, str(Genotype.from_dict(reading["genotype"])))
+        return table
     ranked = any(section.get("rank") is not None for _, section in judged)
     table = Table(title=f"one supernet, {len(judged)} readings · seed {summary['seed']}")
     table.add_column("selection")

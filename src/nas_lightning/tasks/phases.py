@@ -126,9 +126,10 @@ def _run_here(bench: Workbench) -> dict[str, Any]:
             bench.loggers.start()
             summary = run_baseline(bench, summary["evaluation"], _run_baseline_member)
     if summary.get("readings") == {}:
-        summary = bench.folder.update_summary(readings=run_readings(bench, _run_reading, _evaluate_reading))
+        found_again = run_readings(bench, _run_reading, _evaluate_reading)
         ranks.wait()
-        _draw_readings(bench.folder)
+        _draw_readings(bench.folder, found_again)  # before the summary, which calls the run finished
+        summary = bench.folder.update_summary(readings=found_again)
     ranks.wait()
     return summary
 
@@ -186,8 +187,8 @@ def _evaluate_reading(member: Workbench, found: Genotype) -> dict[str, Any]:
 
 
 @ranks.first_only
-def _draw_readings(folder: RunFolder) -> None:
-    reports.save_readings(folder.summary(), folder.path)
+def _draw_readings(folder: RunFolder, readings: dict[str, Any]) -> None:
+    reports.save_readings({**folder.summary(), "readings": readings}, folder.path)
 
 
 @ranks.first_only
