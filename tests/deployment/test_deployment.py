@@ -185,6 +185,17 @@ def test_predictions_are_those_of_the_network_on_its_test_images(photo_run, phot
     assert [(p.labels[:1], p.error) for p in found] == [(p.labels, p.error) for p in again]
 
 
+def test_a_second_export_leaves_nothing_of_the_first(photo_run, tmp_path):
+    folder = tmp_path / "e"
+    nl.export(nl.compose(["task=export", f"run={photo_run}", "export.onnx=false"]), run_dir=folder)
+    (folder / "network.onnx").write_text("of another network")
+    (folder / "mine.txt").write_text("kept")
+    nl.export(nl.compose(["task=export", f"run={photo_run}", "export.onnx=false"]), run_dir=folder)
+    assert not (folder / "network.onnx").exists()
+    assert (folder / "mine.txt").exists()
+    assert (folder / "export.json").exists()
+
+
 def test_processes_that_end_while_they_read_are_told_with_what_works(photo_run, tmp_path, monkeypatch):
     def end(paths, index):
         os.kill(os.getpid(), signal.SIGKILL)

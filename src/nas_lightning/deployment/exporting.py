@@ -62,9 +62,7 @@ def write_export(
         OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "export.json").exists():  # of another network: what this export does not write would be its
-        for name in ("export.json", ONNX, INT8, "predict.py"):
-            (folder / name).unlink(missing_ok=True)
+    _remove_former(folder)
     deployed, threads = trained.normalising(network).eval(), torch.get_num_threads()
     _write_plain(trained, network, folder)
     program = _traced(deployed, _images(trained, TRACED))
@@ -93,6 +91,13 @@ def write_export(
     summary |= _cost(made, folder, trained, threads)
     documents.write_json(folder / "export.json", summary)
     return summary
+
+
+def _remove_former(folder: Path) -> None:
+    """Remove the files of a former export that this one may not write: they would be of another network."""
+    if (folder / "export.json").exists():
+        for name in ("export.json", ONNX, INT8, "predict.py"):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _accuracy(networks: Networks, samples: LabelledSamples) -> dict[str, Any]:

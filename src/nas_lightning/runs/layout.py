@@ -31,8 +31,8 @@ PLOTS = "plots"
 CANDIDATES = "candidates"
 READINGS = "readings"
 RANDOM_BASELINE = "random_baseline"
-WITHIN_RUNS = (CANDIDATES, READINGS, RANDOM_BASELINE)
-"""Folders with run folders that are parts of a run, and are not counted as runs."""
+WITHIN_RUNS = (CANDIDATES, RANDOM_BASELINE)
+"""Folders with run folders that are parts of a run, and are not counted as runs; readings are, under their names."""
 
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
