@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 from nas_lightning.core.errors import DataError
 from nas_lightning.data.batched import BatchedImages
 from nas_lightning.data.preprocessing import Preprocessing
+from nas_lightning.data.splits import stratified_cut
 from nas_lightning.data.transforms import BatchTransform, Cutout, Standardise
 
 Part = Literal["train", "test"]
@@ -156,6 +157,14 @@ class ImageData:
 
     def _load(self) -> None:
         raise NotImplementedError
+
+    def _split(self, images: Tensor, labels: np.ndarray, test_fraction: float) -> None:
+        """Take images uint8 [N, C, S, S] with their labels [N], a share of each class for the test part."""
+        test, train = stratified_cut(labels, np.arange(len(labels)), test_fraction)
+        self._images = {"train": images[train], "test": images[test]}
+        self.train_labels, self.test_labels = labels[train], labels[test]
+        self.mean, self.std = channel_statistics(images[train])
+        self.in_channels, self.image_size = images.shape[1:3]
 
     def _augmentation(self) -> list[Transform]:
         """Return the random geometry and colour of training: raw image to uint8 tensor [C, H, W]."""

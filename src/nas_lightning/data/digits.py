@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from nas_lightning.data.base import ImageData, Transform, channel_statistics
-from nas_lightning.data.splits import stratified_cut
+from nas_lightning.data.base import ImageData, Transform
 from nas_lightning.data.transforms import CropAndFlip
 
 
@@ -32,12 +31,8 @@ class Digits(ImageData):
         levels = torch.from_numpy(digits.images) / 16  # 17 shades, 0 to 16
         images = (levels * 255).round().to(torch.uint8).unsqueeze(1)
         labels = digits.target.astype(np.int64)
-        test, train = stratified_cut(labels, np.arange(len(labels)), self.test_fraction)
-
-        self._images = {"train": images[train], "test": images[test]}
-        self.train_labels, self.test_labels = labels[train], labels[test]
-        self.mean, self.std = channel_statistics(images[train])
-        self.in_channels, self.image_size, self.num_classes = 1, 8, 10
+        self._split(images, labels, self.test_fraction)
+        self.num_classes = 10
         self.class_names = tuple(str(name) for name in digits.target_names)
 
     def _augmentation(self) -> list[Transform]:

@@ -8,8 +8,7 @@ import torch
 from pydantic import Field
 
 from nas_lightning.core.errors import DataError
-from nas_lightning.data.base import ImageData, Transform, channel_statistics
-from nas_lightning.data.splits import stratified_cut
+from nas_lightning.data.base import ImageData, Transform
 from nas_lightning.data.transforms import CropAndFlip
 
 SIDE = 28
@@ -39,12 +38,8 @@ class Mnist5k(ImageData):
             ) from error
         images = torch.from_numpy(levels.astype(np.uint8)).view(-1, 1, SIDE, SIDE)
         labels = digits.astype(np.int64)
-        test, train = stratified_cut(labels, np.arange(len(labels)), self.test_fraction)
-
-        self._images = {"train": images[train], "test": images[test]}
-        self.train_labels, self.test_labels = labels[train], labels[test]
-        self.mean, self.std = channel_statistics(images[train])
-        self.in_channels, self.image_size, self.num_classes = 1, SIDE, 10
+        self._split(images, labels, self.test_fraction)
+        self.num_classes = 10
         self.class_names = tuple(map(str, range(10)))
 
     def _augmentation(self) -> list[Transform]:
