@@ -13,7 +13,7 @@ from nas_lightning.core.memory import FIXED, GIB, SHARE, Demand, LiveBytes
 from nas_lightning.core.objective import Objective
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import TrainingStep
-from nas_lightning.training.memory import free_for, refuse_excess
+from nas_lightning.training.memory import bound, free_for, refuse_excess
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,7 @@ def check_memory(recipe: Recipe, build: Callable[[], nn.Module], bench: Workbenc
     free, side = free_for(bench), bench.data.image_size
     if free is None:
         return
-    pixels = recipe.batch_size * side**2 * (1 if recipe.stem == "cifar" else 1 / 64)
-    if 4 * MAPS * pixels * recipe.init_channels * recipe.layers < SHARE * free:
+    if bound(recipe, side, MAPS) < SHARE * free:
         return
     demand = demand_of_training(recipe, build(), bench, found)
     if demand is None:

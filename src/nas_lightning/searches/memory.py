@@ -23,7 +23,7 @@ from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.searches.optimizers import build_optimizers, inner_step_of
 from nas_lightning.searches.stages import Stage
-from nas_lightning.training.memory import free_for, refuse_excess
+from nas_lightning.training.memory import bound, free_for, refuse_excess
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -58,9 +58,7 @@ def check_memory(benches: Sequence[Workbench]) -> None:
             return
         for stage in stages_of(bench):
             parts = bench_of(bench, stage)
-            settings = parts.config.search
-            pixels = settings.batch_size * parts.data.image_size**2 * (1 if settings.stem == "cifar" else 1 / 64)
-            if 4 * MAPS * pixels * settings.init_channels * settings.layers >= SHARE * free:
+            if bound(parts.config.search, parts.data.image_size, MAPS) >= SHARE * free:
                 large.setdefault(_sizes(parts, stage), (parts, stage, free))
     stages = list(large.values())
     for parts, stage, free in track_progress(stages, "memory: stages to predict") if stages else ():
@@ -83,11 +81,11 @@ def _check_stage(bench: Workbench, stage: Stage, free: int) -> None:
 def demands_of_stage(bench: Workbench, stage: Stage) -> list[Demand]:
     """Predict the peaks of a stage on the device of the `trainer` section; empty where that is not possible."""
     try:
-        peaks = peaks_of_stage(bench, stage, bench.probe.strategy.root_device)
+        peaks, weights = _predicted(bench, stage, bench.probe.strategy.root_device)
     except (NotImplementedError, RuntimeError) as error:  # a part reads numbers, of which `meta` has none
         log.info("memory of the search is not predicted: %s", in_one_line(error))
         return []
-    size, weights = bench.config.search.batch_size, _bytes_of_weights(bench, stage)
+    size = bench.config.search.batch_size
     demands = []
     for kind, peak in peaks.items():
         key, images = "search.batch_size", size
@@ -97,10 +95,6 @@ def demands_of_stage(bench: Workbench, stage: Stage) -> list[Demand]:
             key, images = f"callbacks.{name}.images", min(part.images or size, size)
         demands.append(Demand(kind, peak, key, images, fixed=FIXED * weights))
     return demands
-
-
-def _bytes_of_weights(bench: Workbench, stage: Stage) -> int:
-    return sum(weight.nbytes for weight in build_module(bench, stage).supernet.parameters())
 
 
 def _with_alternative(demand: Demand, bench: Workbench, stage: Stage, free: int) -> Demand:
@@ -133,6 +127,13 @@ def peaks_of_stage(bench: Workbench, stage: Stage, device: torch.device, recompu
         device: Device that it will run on, whose way to compute is taken.
         recomputes: Whether cells are computed again in backward passes, whatever the configuration says.
     """
+    return _predicted(bench, stage, device, recomputes)[0]
+
+
+def _predicted(
+    bench: Workbench, stage: Stage, device: torch.device, recomputes: bool = False
+) -> tuple[dict[str, int], int]:
+    """Return the peaks, and the bytes of the weights."""
     module = build_module(bench, stage)
     if recomputes:
         module.supernet.recomputes = True  # type: ignore[assignment]
@@ -141,7 +142,8 @@ def peaks_of_stage(bench: Workbench, stage: Stage, device: torch.device, recompu
     callbacks = bench.build_named("callbacks").values()
     tracking = [part for part in callbacks if isinstance(part, CurvatureTracking)]
     with meta_as_cpu(device.type == "cpu"):
-        return _peaks(module, size, shape, tracking if stage.phase == "search" else [])
+        peaks = _peaks(module, size, shape, tracking if stage.phase == "search" else [])
+    return peaks, sum(weight.nbytes for weight in module.supernet.parameters())
 
 
 def _peaks(

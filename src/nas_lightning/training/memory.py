@@ -1,6 +1,7 @@
 """The memory that a process of a run may take, and the refusal of work that does not fit it."""
 
 import logging
+from typing import Protocol
 
 from nas_lightning.core import ranks
 from nas_lightning.core.memory import Demand, free_bytes
@@ -26,6 +27,38 @@ def free_for(bench: Workbench) -> int | None:
     nodes = int(bench.config.trainer.get("num_nodes") or 1)
     sharing = number_of_processes(bench.config.trainer) // nodes if strategy.root_device.type == "cpu" else 1
     return min(found) // max(1, sharing)
+
+
+class Sizes(Protocol):
+    """The sizes that a search and a recipe have in common."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images a step."""
+
+    @property
+    def init_channels(self) -> int:
+        """Channels of the first cells."""
+
+    @property
+    def layers(self) -> int:
+        """Cells."""
+
+    @property
+    def stem(self) -> str:
+        """`cifar` or `imagenet`."""
+
+
+def bound(sizes: Sizes, image_size: int, maps: int) -> float:
+    """Return bytes that a step does not exceed: `maps` images of the first cells for each cell and image.
+
+    Args:
+        sizes: Sizes of the network and of a batch.
+        image_size: Side of the images.
+        maps: Images of the first cells' size and channels, in float32.
+    """
+    pixels = sizes.batch_size * image_size**2 * (1 if sizes.stem == "cifar" else 1 / 64)
+    return 4 * maps * pixels * sizes.init_channels * sizes.layers
 
 
 def refuse_excess(bench: Workbench, demand: Demand, free: int) -> None:
