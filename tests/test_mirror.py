@@ -42,7 +42,6 @@ ELSEWHERE = {
     "core/bilevel": "hypergradients/test_hypergradients.py",
     "core/control": PROTOCOL,
     "core/evaluator": PROTOCOL,
-    "core/objective": PROTOCOL,
     "core/one_shot": PROTOCOL,
     "core/part": "cli/test_faults_of_parts.py",
     "core/perturbation": PROTOCOL,

@@ -46,7 +46,7 @@ def test_training_is_that_of_a_plain_loop(tiny, tmp_path):
     network = bench.space.network(genotype, 4, 1, 4, 3, auxiliary=True)
     original = copy.deepcopy(network).double()
     module, watch = EvaluationModule(network.double(), bench.objective, recipe, seed=0), Watch()
-    bench.objective.bind(4, bench.data.train_labels)
+    bench.objective.bind("abcd", bench.data.train_labels)
     trainer = L.Trainer(
         max_epochs=2, callbacks=[watch], logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, reload_dataloaders_every_n_epochs=1, limit_val_batches=0, accelerator="cpu",

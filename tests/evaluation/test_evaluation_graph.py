@@ -95,7 +95,7 @@ def test_recipes_compute_eagerly(name):
 
 def step_of(network, **values):
     objective = Classification()
-    objective.bind(3, torch.tensor([0, 1, 2]))
+    objective.bind("abc", torch.tensor([0, 1, 2]))
     sizes = {"epochs": 2, "batch_size": 4, "init_channels": 4, "layers": 3, "lr": 0.1}
     return TrainingStep(network, objective, Recipe(name="test", **sizes, **values))
 

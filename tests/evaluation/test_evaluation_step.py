@@ -27,7 +27,7 @@ def recipe_of(**values):
 
 def objective():
     found = Classification()
-    found.bind(3, torch.tensor([0, 1, 2]))
+    found.bind("abc", torch.tensor([0, 1, 2]))
     return found
 
 

@@ -33,7 +33,7 @@ def explicit_loss(logits, targets, weights, smoothing=0.0):
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
 def test_loss_against_the_explicit_formula(class_weights, smoothing):
     objective = Classification(class_weights=class_weights)
-    objective.bind(3, LABELS)
+    objective.bind("abc", LABELS)
     logits, targets = logits_and_targets(0)
     # N / (K·N_class) of 6, 3 and 1 images
     weights = [10 / 18, 10 / 9, 10 / 3] if class_weights == "balanced" else [1, 1, 1]
@@ -45,11 +45,11 @@ def test_loss_against_the_explicit_formula(class_weights, smoothing):
 def test_balanced_weights_differ_from_none_and_survive_a_missing_class():
     logits, targets = logits_and_targets(0)
     plain, balanced = Classification(), Classification(class_weights="balanced")
-    plain.bind(3, LABELS)
-    balanced.bind(3, torch.tensor(LABELS))
+    plain.bind("abc", LABELS)
+    balanced.bind("abc", torch.tensor(LABELS))
     assert abs(plain.loss(logits, targets) - balanced.loss(logits, targets)) > 0.01
     missing = Classification(class_weights="balanced")
-    missing.bind(3, [0, 0, 1])
+    missing.bind("abc", [0, 0, 1])
     assert missing.loss(logits, targets).isfinite()
     assert missing.loss(logits[targets == 0], targets[targets == 0]).isfinite()
 
@@ -60,7 +60,7 @@ def test_balanced_weights_differ_from_none_and_survive_a_missing_class():
 )
 def test_metric_against_scikit_learn_over_batches(metric, reference, seed):
     objective = Classification(metric=metric)
-    objective.bind(3, LABELS)
+    objective.bind("abc", LABELS)
     logits, targets = logits_and_targets(seed)
     meter = objective.new_metric()
     for part in (slice(0, 7), slice(7, 30), slice(30, 40)):
@@ -73,7 +73,7 @@ def test_metric_against_scikit_learn_over_batches(metric, reference, seed):
 def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_occur():
     # A class without an image has no recall; scikit-learn leaves it out even where it was predicted.
     objective = Classification(metric="balanced_accuracy")
-    objective.bind(3, LABELS)
+    objective.bind("abc", LABELS)
     predictions, targets = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 0, 1, 1])
     meter = objective.new_metric()
     meter.update(torch.nn.functional.one_hot(predictions, 3).double(), targets)
@@ -82,7 +82,7 @@ def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_occur():
 
 def test_each_metric_is_fresh():
     objective = Classification()
-    objective.bind(2, [0, 1])
+    objective.bind("ab", [0, 1])
     first = objective.new_metric()
     first.update(torch.tensor([[1.0, 0.0]]), torch.tensor([1]))
     second = objective.new_metric()

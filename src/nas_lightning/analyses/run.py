@@ -53,13 +53,12 @@ def name_analysis(bench: Workbench) -> None:
 
 def about(bench: Workbench) -> dict[str, Any]:
     """Return the fields of the summary that identify the search."""
-    objective = bench.objective
     return {
         "method": bench.config.method,
         "space": bench.space.name,
         "data": bench.data.name,
         "seed": bench.config.seed,
-        "objective": {"metric": objective.metric, "unit": objective.unit, "direction": objective.direction},
+        "objective": bench.objective.goal.to_dict(),
     }
 
 

@@ -1,7 +1,8 @@
-"""Show the progress of a run: epoch, losses, accuracy, time left."""
+"""Show the progress of a run: epoch, losses, metric, time left."""
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,18 +10,14 @@ import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from nas_lightning.core.objective import Goal
 from nas_lightning.core.terminal import screen
 
 log = logging.getLogger(__name__)
 
-SHOWN = {
-    "train_loss": "train loss {:.3f}",
-    "arch_loss": "arch loss {:.3f}",
-    "val_accuracy": "val {:.2f} %",
-    "dominant_eigenvalue": "λ {:.3f}",
-    "test_accuracy": "test {:.2f} %",
-}
-"""Formats of the displayed metrics."""
+LOSSES = {"train_loss": "train loss {:.3f}", "arch_loss": "arch loss {:.3f}"}
+EIGENVALUE = {"dominant_eigenvalue": "λ {:.3f}"}
+"""Formats of displayed numbers, besides the metric of the objective."""
 
 
 def after_epochs(done: int, total: int) -> str:
@@ -132,7 +129,12 @@ class LiveDisplay(L.Callback):
         # `callback_metrics` keeps the eigenvalue of an earlier epoch when this one has none.
         stale = ("dominant_eigenvalue",) if pl_module.curvature is None else ()
         parts = [_nth(self._epoch(trainer, pl_module), self.epochs)]
-        parts += [
-            text.format(float(metrics[key])) for key, text in SHOWN.items() if key in metrics and key not in stale
-        ]
+        goal: Goal = pl_module.goal
+        formats: dict[str, Callable[[float], str]] = {
+            **{key: text.format for key, text in LOSSES.items()},
+            goal.key("val"): lambda value: f"val {goal.shown(value)}",
+            **{key: text.format for key, text in EIGENVALUE.items()},
+            goal.key("test"): lambda value: f"test {goal.shown(value)}",
+        }
+        parts += [text(float(metrics[key])) for key, text in formats.items() if key in metrics and key not in stale]
         return ", ".join(parts)

@@ -7,6 +7,7 @@ import lightning as L
 from nas_lightning.callbacks.curvature import Measured
 from nas_lightning.core.choices import Mixing
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.objective import ACCURACY, Goal
 
 
 class PhaseModule(L.LightningModule):
@@ -17,6 +18,7 @@ class PhaseModule(L.LightningModule):
         phase: `search`, `selection` or `evaluation`, as the tables name it.
         num_steps: Optimizer steps of the weights so far.
         curvature: Measurement at the end of this epoch, if there is one.
+        goal: Metric that is reported, with its unit and direction.
         lr_keys: Keys of its learning rates in the configuration, for messages.
     """
 
@@ -24,6 +26,7 @@ class PhaseModule(L.LightningModule):
     phase: str = "evaluation"
     num_steps: int = 0
     curvature: Measured | None = None
+    goal: Goal = ACCURACY
     lr_keys: ClassVar[str] = "evaluation.lr"
 
     @property

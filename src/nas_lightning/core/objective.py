@@ -1,31 +1,157 @@
-"""The contract of objectives: the loss that is minimised and the metric that is reported."""
+"""The contract of objectives: the loss that is minimised and the metric that is reported.
 
-from typing import Any, Protocol
+Shapes: B images, K outputs of the network.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from torch import Tensor
 
+from nas_lightning.core.part import Part
 
-class Objective(Protocol):
+Direction = Literal["max", "min"]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is reported: a metric, its unit, and the direction in which it improves.
+
+    Args:
+        metric: Name of the metric.
+        unit: Unit of the reported values; empty where there is none. A fraction is reported in %.
+        direction: `max` where larger is better.
+    """
+
+    metric: str = "accuracy"
+    unit: str = "%"
+    direction: Direction = "max"
+
+    @classmethod
+    def of(cls, summary: Mapping[str, Any]) -> "Goal":
+        """Return the goal of a run by its summary; accuracy where it does not say."""
+        said = summary.get("objective") or {}
+        return cls(**{key: said[key] for key in ("metric", "unit", "direction") if key in said})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the section `objective` of a summary."""
+        return asdict(self)
+
+    @property
+    def word(self) -> str:
+        """Last word of the keys and columns that hold its values.
+
+        >>> Goal().word, Goal("mean_absolute_error", "", "min").word
+        ('accuracy', 'metric')
+        """
+        return "accuracy" if (self.unit, self.direction) == ("%", "max") else "metric"
+
+    def key(self, part: str) -> str:
+        """Return the key or column of its value on a part of the data: `val_accuracy`, `test_metric`."""
+        return f"{part}_{self.word}"
+
+    def entries(self, part: str, value: float | None) -> dict[str, float | None]:
+        """Return the entries of a summary for a value; where it is no accuracy, that key is there and null.
+
+        >>> Goal("mean_absolute_error", "", "min").entries("test", 0.5)
+        {'test_accuracy': None, 'test_metric': 0.5}
+        """
+        key = self.key(part)
+        return {f"{part}_accuracy": None, key: value}
+
+    def value(self, section: Mapping[str, Any], part: str) -> float | None:
+        """Return what `entries` put into a section of a summary; None where it is not there."""
+        found = section.get(self.key(part))
+        return None if found is None else float(found)
+
+    @property
+    def worst(self) -> float:
+        """A value that every other improves."""
+        return float("-inf") if self.direction == "max" else float("inf")
+
+    @property
+    def sign(self) -> int:
+        """Factor that makes larger better."""
+        return 1 if self.direction == "max" else -1
+
+    def better(self, first: float, second: float) -> float:
+        """Return the better of two values."""
+        return max(first, second) if self.direction == "max" else min(first, second)
+
+    def in_unit(self, value: Any) -> Any:
+        """Return the value of a torchmetrics metric, or a tensor of it, in the unit: fractions in %."""
+        return 100 * value if self.unit == "%" else value
+
+    def shown(self, value: float) -> str:
+        """Return a value with its unit, for people.
+
+        >>> Goal().shown(93.215), Goal("mean_absolute_error", "px", "min").shown(0.51237)
+        ('93.22 %', '0.5124 px')
+        """
+        text = f"{value:.2f}" if self.unit == "%" else f"{value:#.4g}".rstrip(".")
+        return f"{text} {self.unit}".rstrip()
+
+
+ACCURACY = Goal()
+
+
+@dataclass(frozen=True)
+class NumberScale:
+    """What the single output of a network stands for where it predicts a number: output · `std` + `mean`.
+
+    Args:
+        mean: Mean of the training images' numbers.
+        std: Their standard deviation.
+        unit: Unit of the number; empty where there is none.
+    """
+
+    mean: float
+    std: float
+    unit: str = ""
+
+
+class Objective(Part):
     """A loss that is minimised and a metric that is reported.
 
     Attributes:
         metric: Name of the metric.
-        unit: Unit of the reported values.
+        unit: Unit of the reported values; a metric that is a fraction is reported in %.
         direction: Direction in which the metric improves.
+        has_classes: Whether the outputs are logits of classes, so that labels can be smoothed.
     """
 
+    key = "objective"
     metric: str
-    unit: str
-    direction: str
+    unit: str = "%"
+    direction: Direction = "max"
+    has_classes: bool = True
 
-    def bind(self, num_classes: int, train_labels: Any) -> None:
-        """Set the number of classes and the class frequencies, from the labels of the training images."""
-        ...
+    @property
+    def goal(self) -> Goal:
+        """What is reported."""
+        return Goal(self.metric, self.unit, self.direction)
+
+    def bind(self, class_names: Sequence[str], train_labels: Any) -> None:
+        """Learn the names of the classes and the labels [N] of the training images; called once, before all else.
+
+        Raises:
+            ConfigError: The labels do not suit the objective.
+        """
+
+    @property
+    def number(self) -> NumberScale | None:
+        """What the single output stands for; None where outputs are logits of classes."""
+        return None
+
+    def outputs(self, num_classes: int) -> int:
+        """Return K, the number of outputs of the networks, for images of so many classes."""
+        return num_classes
 
     def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the scalar loss of `outputs` [B, K] for `targets` [B]."""
-        ...
+        raise NotImplementedError
 
     def new_metric(self) -> Any:
         """Return a fresh torchmetrics metric; its value times 100 is reported where the unit is %."""
-        ...
+        raise NotImplementedError

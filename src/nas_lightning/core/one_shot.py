@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.decisions import Decisions
+from nas_lightning.core.objective import ACCURACY, Goal
 from nas_lightning.core.relaxation import Relaxation
 from nas_lightning.core.space import SearchSpace
 
@@ -61,11 +62,12 @@ class OneShot:
         relaxation: Maps `arch` to mixing weights.
         arch: Architecture parameters by choice, each [R, O].
         seed: The run's seed; a selector keys its own draws by it.
-        accuracy: The metric of the objective; larger is better.
+        accuracy: The metric of the objective, negated where smaller is better: larger is better.
         loss: The objective's loss; smaller is better.
         decisions: Decisions made so far; a selector may add to them.
         track: Shows progress over a sequence: track(items, title).
         print_line: Prints a line in the terminal.
+        goal: Name, unit and direction of the metric.
     """
 
     space: SearchSpace
@@ -77,6 +79,7 @@ class OneShot:
     decisions: Decisions | None = None
     track: Callable[[Sequence[Any], str], Iterable[Any]] = untracked
     print_line: Callable[[str], None] = discard
+    goal: Goal = ACCURACY
 
     def mean(self) -> Mixing:
         """Return the relaxation's mean with decisions applied, each [R, O]: the mixing weights of the supernet."""

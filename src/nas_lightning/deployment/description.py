@@ -1,6 +1,6 @@
 """Describe a trained network so that it can be rebuilt and fed: the file network.json.
 
-Shapes: B images, C = in_channels, S = image_size pixels, K = num_classes.
+Shapes: B images, C = in_channels, S = image_size pixels, K = num_classes outputs.
 """
 
 import json
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nas_lightning.config.parts import check_part, target_of
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.objective import NumberScale
 from nas_lightning.data.preprocessing import Preprocessing
 from nas_lightning.runs import documents
 from nas_lightning.runs.layout import NETWORK as FILE
@@ -34,11 +35,12 @@ class TrainedNetwork:
         init_channels: Channels of the first cells.
         layers: Number of cells.
         stem: `cifar` or `imagenet`.
-        class_names: Names of the K classes.
+        class_names: Names of the K classes; none where the output is a number.
         mean: Mean of the training images per channel, [C], on the scale where white is 1; None: the user normalises.
         std: Standard deviation, likewise.
         preprocessing: Steps from a file to pixels; None if they are in the user's own transforms.
         data: Name of the training images.
+        number: What the single output stands for; None for classes.
     """
 
     space: dict[str, Any]
@@ -54,6 +56,7 @@ class TrainedNetwork:
     std: tuple[float, ...] | None
     preprocessing: Preprocessing | None
     data: str
+    number: NumberScale | None = None
 
     @classmethod
     def load(cls, folder: str | Path) -> "TrainedNetwork":
@@ -96,8 +99,18 @@ class TrainedNetwork:
             self.stem,
         )
 
+    @property
+    def output_name(self) -> str:
+        """Name of the output of an exported network."""
+        return "logits" if self.number is None else "value"
+
     def normalising(self, network: nn.Module) -> nn.Module:
-        """Put the normalisation before the network: images [B, C, S, S] from 0 (black) to 1 (white) → logits [B, K]."""
+        """Put the normalisation before the network: images [B, C, S, S] from 0 (black) to 1 (white) → [B, K].
+
+        Results are logits or, behind the network, the number that its output stands for.
+        """
+        if self.number is not None:
+            network = Denormalising(network, self.number)
         if self.mean is None or self.std is None:
             return network
         return Normalising(network, self.mean, self.std)
@@ -122,8 +135,26 @@ class Normalising(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute logits [B, K] of images [B, C, S, S] from 0 to 1."""
+        """Compute the outputs [B, K] of images [B, C, S, S] from 0 to 1."""
         return self.network((images - self.mean) / self.std)
+
+
+class Denormalising(nn.Module):
+    """Apply a network, then return the number that its output stands for.
+
+    Args:
+        network: Images → outputs [B, 1].
+        scale: What they stand for.
+    """
+
+    def __init__(self, network: nn.Module, scale: NumberScale) -> None:
+        super().__init__()
+        self.network = network
+        self.scale = scale
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute numbers [B, 1] of images [B, C, S, S]."""
+        return self.network(images) * self.scale.std + self.scale.mean
 
 
 def plain_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -128,7 +128,7 @@ def _ports(trained: TrainedNetwork) -> dict[str, Any]:
     values = "0 to 1" if trained.mean is not None else "as the user's own data module normalises"
     return {
         "input": {"name": "images", "shape": [BATCH_AXIS, trained.in_channels, side, side], "range": values},
-        "output": {"name": "logits", "shape": [BATCH_AXIS, trained.num_classes]},
+        "output": {"name": trained.output_name, "shape": [BATCH_AXIS, trained.num_classes]},
     }
 
 

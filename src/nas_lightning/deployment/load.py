@@ -19,7 +19,7 @@ def from_weights() -> torch.nn.Module:
     trained = TrainedNetwork.load(FOLDER)
     network = trained.build()
     network.load_state_dict(torch.load(FOLDER / "weights.pt", weights_only=True))
-    return trained.normalising(network).eval()  # images from 0 to 1 → logits
+    return trained.normalising(network).eval()  # images from 0 to 1 → logits, or a number
 
 
 if __name__ == "__main__":
@@ -28,6 +28,7 @@ if __name__ == "__main__":
     card = json.loads((FOLDER / "network.json").read_text(encoding="utf-8"))
     images = torch.rand(3, card["in_channels"], card["image_size"], card["image_size"])
     with torch.no_grad():
-        logits, others = from_program()(images), from_weights()(images)
-    print(f"largest difference: {(logits - others).abs().max():.2e}")
-    print([card["class_names"][index] for index in logits.argmax(dim=1)])
+        outputs, others = from_program()(images), from_weights()(images)
+    print(f"largest difference: {(outputs - others).abs().max():.2e}")
+    names = card["class_names"]
+    print([names[index] for index in outputs.argmax(dim=1)] if names else outputs[:, 0].tolist())

@@ -59,10 +59,11 @@ def onnx_is_wanted(wanted: bool | None) -> bool:
 def metadata_of(trained: TrainedNetwork) -> dict[str, str]:
     """Return the metadata of network.onnx: texts, and JSON where a value is no text.
 
-    `predict.py` reads `classes` and `preprocessing`; the rest is for other programs and for people.
+    `predict.py` reads `classes`, `unit` and `preprocessing`; the rest is for other programs and for people.
     """
     values: dict[str, Any] = {
-        "classes": list(trained.class_names),
+        "classes": list(trained.class_names) if trained.number is None else None,
+        "unit": "" if trained.number is None else trained.number.unit,
         "image_size": trained.image_size,
         "channels": trained.in_channels,
         "mean": trained.mean,
@@ -79,7 +80,7 @@ def metadata_of(trained: TrainedNetwork) -> dict[str, str]:
 
 
 def write_onnx(program: torch.export.ExportedProgram, path: Path, trained: TrainedNetwork) -> None:
-    """Write a traced network as ONNX: `images` [batch, C, S, S] → `logits` [batch, K], with `metadata_of`.
+    """Write a traced network as ONNX with `metadata_of`: `images` [batch, C, S, S] → `logits` [batch, K], or `value`.
 
     Raises:
         OSError: The file cannot be written.
@@ -87,7 +88,12 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path, trained: Train
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own code; its outputs are compared later
         made = torch.onnx.export(
-            program, dynamo=True, input_names=["images"], output_names=["logits"], external_data=False, verbose=False
+            program,
+            dynamo=True,
+            input_names=["images"],
+            output_names=[trained.output_name],
+            external_data=False,
+            verbose=False,
         )
     assert made is not None  # dynamo=True returns a program
     model = made.model_proto
@@ -141,5 +147,5 @@ class OnnxNetwork:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Compute logits [B, K] of images [B, C, S, S]."""
-        outputs: Sequence[Any] = self.session.run(["logits"], {"images": images.numpy()})
+        outputs: Sequence[Any] = self.session.run(None, {"images": images.numpy()})
         return torch.from_numpy(outputs[0])

@@ -1,4 +1,4 @@
-"""Label photos with the exported network of this folder: python predict.py PHOTO [PHOTO…|FOLDER] --top 3.
+"""Label photos, or predict a number, with the exported network of this folder: python predict.py PHOTO [PHOTO…|FOLDER].
 
 Needs Python 3.10, onnxruntime, numpy and Pillow, and the file network.onnx beside this one; nothing else. Classes and
 preprocessing stand in the metadata of that file. Images are read as in training: upright by their EXIF data, first
@@ -180,7 +180,8 @@ class Network:
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             about = self.session.get_modelmeta().custom_metadata_map
-            self.classes: list[str] = json.loads(about["classes"])
+            self.classes: list[str] | None = json.loads(about["classes"])  # none: it predicts a number
+            self.unit = about.get("unit", "")
             rules = json.loads(about["preprocessing"])
         except KeyError as error:
             raise UsageError(f"{path}: its metadata lacks {error}; give a file that task=export wrote") from error
@@ -192,13 +193,18 @@ class Network:
         self.rules = Rules(**rules)
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Return the probabilities [B, K] of images [B, C, S, S]."""
-        logits = self.session.run(["logits"], {"images": images})[0].astype(np.float64)
+        """Return the probabilities [B, K] of images [B, C, S, S], or the numbers [B, 1]."""
+        logits = self.session.run(None, {"images": images})[0].astype(np.float64)
+        if self.classes is None:
+            return logits
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)
 
     def label(self, paths: Sequence[str], top: int) -> Iterator[tuple[str, list[tuple[str, float]], str]]:
-        """Yield path, the `top` most probable classes with their probabilities, and the error of each file."""
+        """Yield path, the `top` most probable classes with their probabilities, and the error of each file.
+
+        Of a number, its unit and the number take their place.
+        """
         for start in range(0, len(paths), BATCH):
             read_or_error = [self._attempt(path) for path in paths[start : start + BATCH]]
             images = [image for image in read_or_error if not isinstance(image, str)]
@@ -208,6 +214,9 @@ class Network:
                     yield path, [], image
                     continue
                 row = next(rows)
+                if self.classes is None:
+                    yield path, [(self.unit, float(row[0]))], ""
+                    continue
                 best = np.argsort(-row, kind="stable")[:top]
                 yield path, [(self.classes[k], float(row[k])) for k in best], ""
 
@@ -229,7 +238,22 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def cells(network: Network, best: Sequence[tuple[str, float]], top: int) -> list[str]:
+    """Return the cells of one image in a table."""
+    if network.classes is None:
+        return [f"{value:.6g}" for _, value in best] or [""]
+    found = [cell for label, p in best for cell in (label, f"{p:.6f}")]
+    return [*found, *[""] * (2 * top - len(found))]
+
+
+def words(network: Network, best: Sequence[tuple[str, float]]) -> str:
+    """Return what was found in one image, for people."""
+    if network.classes is None:
+        return f"{best[0][1]:.6g} {network.unit}".rstrip()
+    return ", ".join(f"{label} {p:.3f}" for label, p in best)
+
+
+def main(given_words: Sequence[str] | None = None) -> int:
     """Carry out a command; return its exit code.
 
     Raises:
@@ -243,24 +267,23 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--csv", action="store_true", help="print a table with the columns of task=predict")
     default = Path(__file__).with_name("network.onnx")
     parser.add_argument("--network", type=Path, default=default, metavar="FILE", help="network.onnx by default")
-    given = parser.parse_args(words)
+    given = parser.parse_args(given_words)
     network = Network(given.network)
     paths = image_files(given.images)
-    top = min(given.top, len(network.classes))
+    top = min(given.top, len(network.classes or [""]))
     table = csv.writer(sys.stdout, lineterminator="\n")
     if given.csv:
         names = [f"{name}{'' if k == 0 else f'_{k + 1}'}" for k in range(top) for name in ("label", "probability")]
-        table.writerow(["path", *names, "error"])
+        table.writerow(["path", *(names if network.classes else ["value"]), "error"])
     broken = 0
     for path, best, error in network.label(paths, top):
         broken += bool(error)
         if given.csv:
-            cells = [cell for label, p in best for cell in (label, f"{p:.6f}")]
-            table.writerow([path, *cells, *[""] * (2 * top - len(cells)), error])
+            table.writerow([path, *cells(network, best, top), error])
         elif error:
             print(f"predict.py: {error}", file=sys.stderr)
         else:
-            print(f"{path}: {', '.join(f'{label} {p:.3f}' for label, p in best)}")
+            print(f"{path}: {words(network, best)}")
     if broken and given.csv:
         print(f"predict.py: {broken} of {len(paths)} cannot be read; see the column error", file=sys.stderr)
     return 1 if broken else 0

@@ -30,12 +30,14 @@ class Prediction:
         path: Path of the file.
         labels: Names of the most probable classes, in decreasing order; empty if the file cannot be read.
         probabilities: Probabilities of these classes.
+        value: The number predicted by a network without classes.
         error: Reason why the file cannot be read; else empty.
     """
 
     path: str
     labels: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
+    value: float | None = None
     error: str = ""
 
 
@@ -105,13 +107,13 @@ def predict_images(
     device: torch.device | str = "cpu",
     track: Callable[[Any, str], Iterable[Any]] = lambda items, _: items,
 ) -> list[Prediction]:
-    """Label image files, in their order; a file that cannot be read gets an error and no label.
+    """Label image files, or predict their numbers, in their order; a file that cannot be read gets an error instead.
 
     Args:
-        network: Images [B, C, S, S] from 0 to 1 → logits [B, K].
+        network: Images [B, C, S, S] from 0 to 1 → logits [B, K], or numbers [B, 1].
         paths: Paths of the files.
         preprocessing: Steps from a file to pixels.
-        class_names: Names of the K classes.
+        class_names: Names of the K classes; none if the network gives numbers.
         batch_size: Files per batch.
         num_workers: Processes that read images; 0 reads them in this process.
         top: Classes reported per image; K if there are fewer.
@@ -123,29 +125,41 @@ def predict_images(
     predictions: list[Prediction] = []
     for batch in track(loader, f"batches of {batch_size} images"):
         read = [image for _, image, _ in batch if image is not None]
-        labelled = iter(_most_probable(network, torch.stack(read).to(device), top) if read else ())
+        outputs = iter(_outputs(network, torch.stack(read).to(device)) if read else ())
         for path, image, error in batch:
             if image is None:
                 predictions.append(Prediction(path, error=error))
-                continue
-            probabilities, classes = next(labelled)
-            predictions.append(Prediction(path, tuple(class_names[k] for k in classes), tuple(probabilities)))
+            elif class_names:
+                predictions.append(Prediction(path, *_most_probable(next(outputs), class_names, top)))
+            else:
+                predictions.append(Prediction(path, value=float(next(outputs))))
     return predictions
 
 
 @torch.no_grad()
-def _most_probable(network: nn.Module, pixels: Tensor, top: int) -> Iterable[tuple[list[float], list[int]]]:
-    """Return the `top` probabilities and classes of each image; pixels [B, C, S, S] from 0 to 255."""
-    logits = network(pixels.float() / 255)
-    # A stable sort on the CPU, so that ties are ordered by class whatever the device.
-    values, order = logits.float().cpu().softmax(dim=1).sort(dim=1, descending=True, stable=True)
-    return zip(values[:, :top].tolist(), order[:, :top].tolist(), strict=True)
+def _outputs(network: nn.Module, pixels: Tensor) -> Tensor:
+    """Return the outputs of images on the CPU; pixels [B, C, S, S] from 0 to 255."""
+    return network(pixels.float() / 255).float().cpu()
+
+
+def _most_probable(logits: Tensor, class_names: Sequence[str], top: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Return the `top` most probable classes of an image with their probabilities, from its logits [K]."""
+    # A stable sort, so that ties are ordered by class.
+    values, order = logits.softmax(dim=0).sort(descending=True, stable=True)
+    return tuple(class_names[k] for k in order[:top].tolist()), tuple(values[:top].tolist())
 
 
 def save_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
-    """Write a table: path, label, probability, label_2, probability_2, …, error; probabilities to six places."""
+    """Write a table: path, label, probability, label_2, probability_2, …, error; probabilities to six places.
+
+    Of numbers it has path, value, error.
+    """
     top = max((len(prediction.labels) for prediction in predictions), default=0)
-    names = [f"{name}{'' if k == 0 else f'_{k + 1}'}" for k in range(top) for name in ("label", "probability")]
+    names = (
+        ["value"]
+        if any(found.value is not None for found in predictions)
+        else [f"{name}{'' if k == 0 else f'_{k + 1}'}" for k in range(top) for name in ("label", "probability")]
+    )
     rows = [
         {
             "path": found.path,
@@ -158,5 +172,7 @@ def save_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
 
 
 def _cells(found: Prediction) -> list[str]:
+    if found.value is not None:
+        return [f"{found.value:.6g}"]
     pairs = zip(found.labels, (f"{p:.6f}" for p in found.probabilities), strict=True)
     return [cell for pair in pairs for cell in pair]

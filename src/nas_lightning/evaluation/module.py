@@ -30,8 +30,9 @@ class EvaluationModule(PhaseModule):
 
     Attributes:
         step: The computation of one training step.
-        best: Best held-out metric of any epoch so far, in percent; logged, never reported as the result.
-        metric_name: `test_accuracy`, or `val_accuracy` if the recipe trains on the search halves.
+        best: Best held-out metric of any epoch so far, in its unit; logged, never reported as the result.
+        metric_name: `test_accuracy`, or `val_accuracy` if the recipe trains on the search halves; `…_metric` where the
+            objective is no accuracy.
         in_epoch: True between the start and the end of an epoch.
     """
 
@@ -50,8 +51,9 @@ class EvaluationModule(PhaseModule):
         self.step = TrainingStep(network, objective, recipe)
         self.seed = seed
         self.built_from = genotype
-        self.best = float("-inf") if objective.direction == "max" else float("inf")
-        self.metric_name = f"{recipe.measured_on}_accuracy"
+        self.goal = objective.goal
+        self.best = self.goal.worst
+        self.metric_name = self.goal.key(recipe.measured_on)
         self.num_steps = 0
         self.train_metric = objective.new_metric()
         self.test_metric = objective.new_metric()
@@ -133,10 +135,9 @@ class EvaluationModule(PhaseModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the metric of the epoch and update the best."""
-        value = 100 * self.test_metric.compute()
+        value = self.goal.in_unit(self.test_metric.compute())
         self.test_metric.reset()
-        better = max if self.objective.direction == "max" else min
-        self.best = better(self.best, float(value))
+        self.best = self.goal.better(self.best, float(value))
         self.log(self.metric_name, value, sync_dist=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -145,7 +146,7 @@ class EvaluationModule(PhaseModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the final metric."""
-        self.log(self.metric_name, 100 * self.test_metric.compute(), sync_dist=True)
+        self.log(self.metric_name, self.goal.in_unit(self.test_metric.compute()), sync_dist=True)
         self.test_metric.reset()
 
     def on_validation_epoch_start(self) -> None:
@@ -153,8 +154,8 @@ class EvaluationModule(PhaseModule):
         ranks.take_over(list(self.network.buffers()))
 
     def epoch_metrics(self) -> dict[str, float]:
-        """Return the accuracy on train, measured during training, and the probability of drop-path."""
-        value = {"train_accuracy": 100 * float(self.train_metric.compute())}
+        """Return the metric on train, measured during training, and the probability of drop-path."""
+        value = {self.goal.key("train"): self.goal.in_unit(float(self.train_metric.compute()))}
         self.train_metric.reset()
         if self.recipe.drop_path > 0:
             value["drop_path"] = float(self.network.drop_probability)  # type: ignore[arg-type]

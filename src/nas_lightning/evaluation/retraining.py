@@ -47,6 +47,11 @@ class Retraining(Recipe):
                 graphs, if required, do not work on this machine.
         """
         bench.space.check_image_size(bench.data.image_size, self.layers, self.stem)
+        if self.label_smoothing > 0 and not bench.objective.has_classes:
+            raise ConfigError(
+                f"evaluation.label_smoothing={self.label_smoothing}: objective.metric={bench.objective.metric} has no"
+                " classes to smooth; use evaluation.label_smoothing=0"
+            )
         images = self.training_data(bench)
         images.expected_processes = number_of_processes(bench.config.trainer)
         images.setup("fit")
@@ -74,21 +79,22 @@ class Retraining(Recipe):
 
     def described(self, genotype: Genotype, bench: Workbench) -> TrainedNetwork:
         """Describe the network so that it can be loaded without the images, which may be gone by then."""
-        data = bench.data
+        data, number = bench.data, bench.objective.number
         return TrainedNetwork(
             space=bench.config.space,
             genotype=genotype.to_dict(),
-            num_classes=data.num_classes,
+            num_classes=bench.objective.outputs(data.num_classes),
             in_channels=data.in_channels,
             image_size=data.image_size,
             init_channels=self.init_channels,
             layers=self.layers,
             stem=self.stem,
-            class_names=tuple(map(str, data.class_names)),
+            class_names=tuple(map(str, data.class_names)) if number is None else (),
             mean=data.mean,
             std=data.std,
             preprocessing=data.preprocessing(),
             data=data.name,
+            number=number,
         )
 
     def __call__(self, genotype: Genotype, bench: Workbench) -> dict[str, Any]:
@@ -168,23 +174,36 @@ class Retraining(Recipe):
         auxiliary = self.auxiliary > 0 and auxiliary_fits(data.image_size, self.stem)
         L.seed_everything(bench.config.seed, workers=True, verbose=False)
         return bench.space.network(
-            genotype, data.num_classes, data.in_channels, self.init_channels, self.layers, auxiliary, self.stem
+            genotype,
+            bench.objective.outputs(data.num_classes),
+            data.in_channels,
+            self.init_channels,
+            self.layers,
+            auxiliary,
+            self.stem,
         )
+
+    def _measured(self, module: EvaluationModule, result: Mapping[str, float]) -> dict[str, float | None]:
+        """Return the values of the metric and, of an accuracy, the error."""
+        goal, value = module.goal, result.get(module.metric_name)
+        value, best = (None if v is None or v == goal.worst else round(v, 4) for v in (value, module.best))
+        tested = goal.entries("test", value if self.measured_on == "test" else None)
+        accuracy = tested["test_accuracy"]
+        return {
+            **tested,
+            "test_error": None if accuracy is None else round(100 - accuracy, 4),
+            **(goal.entries("val", value) if self.measured_on == "val" else {}),
+            **goal.entries("best_epoch", best),
+        }
 
     def _results(
         self, module: EvaluationModule, result: Mapping[str, float], bench: Workbench, epochs: int
     ) -> dict[str, Any]:
-        """Return accuracies in percent, sizes and settings, for the section `evaluation` of the summary."""
-        accuracy = result.get(module.metric_name)
-        accuracy = None if accuracy is None else round(accuracy, 4)
-        tested = accuracy if self.measured_on == "test" else None
+        """Return the measured values, sizes and settings, for the section `evaluation` of the summary."""
         network, data = module.network, bench.data
         return {
             "recipe": self.name,
-            "test_accuracy": tested,
-            "test_error": None if tested is None else round(100 - tested, 4),
-            **({"val_accuracy": accuracy} if self.measured_on == "val" else {}),
-            "best_epoch_accuracy": round(module.best, 4) if abs(module.best) != float("inf") else None,
+            **self._measured(module, result),
             "params": count_parameters(network),
             "params_auxiliary": count_parameters(network, auxiliary=True) - count_parameters(network),
             "macs": count_macs(network, data.in_channels, data.image_size),

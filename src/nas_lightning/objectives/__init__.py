@@ -1,5 +1,7 @@
 """Objectives: the loss to minimise and the metric to report, one objective a file."""
 
+from nas_lightning.core.objective import Objective
 from nas_lightning.objectives.classification import BalancedAccuracy, Classification
+from nas_lightning.objectives.regression import Regression
 
-__all__ = ["BalancedAccuracy", "Classification"]
+__all__ = ["BalancedAccuracy", "Classification", "Objective", "Regression"]

@@ -1,11 +1,14 @@
 """Classification: cross-entropy, and accuracy or the mean recall of the classes."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+from nas_lightning.core.objective import Objective
 
 
 class BalancedAccuracy(MulticlassConfusionMatrix):
@@ -23,7 +26,7 @@ class BalancedAccuracy(MulticlassConfusionMatrix):
         return (matrix.diagonal()[occurs] / support[occurs]).mean()
 
 
-class Classification:
+class Classification(Objective):
     """Minimise cross-entropy; report accuracy or balanced accuracy.
 
     Args:
@@ -31,9 +34,6 @@ class Classification:
         class_weights: `balanced` weights each class by N / (K·N_class) in the loss, so rare classes count as much as
             frequent ones; `none` weights images equally.
     """
-
-    unit = "%"
-    direction = "max"
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class Classification:
         self._num_classes = 0
         self._weights: Tensor | None = None
 
-    def bind(self, num_classes: int, train_labels: Any) -> None:
+    def bind(self, class_names: Sequence[str], train_labels: Any) -> None:
         """Set the number of classes and, for balanced weights, compute them from the training labels [N]."""
-        self._num_classes = num_classes
+        self._num_classes = num_classes = len(class_names)
         if self.class_weights == "balanced":
             counts = torch.bincount(torch.as_tensor(train_labels), minlength=num_classes).float()
             # clamp keeps the weight of a class without training images finite.

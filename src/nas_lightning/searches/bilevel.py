@@ -85,6 +85,7 @@ class BilevelModule(PhaseModule):
         self.regularizers = dict(regularizers)
         self.selector = selector
         self.objective = objective
+        self.goal = objective.goal
         self.settings = settings
         self.seed = seed
         self.arch: Tensors = relaxation.init(space.choices, draws.seeded_generator(seed, "architecture"))

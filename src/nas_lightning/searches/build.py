@@ -66,7 +66,7 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
         space = part.build(space)  # in the order of the configuration: a part may change the space of the next
     space.check_image_size(data.image_size, settings.layers, settings.stem)
     supernet = space.supernet(
-        data.num_classes,
+        bench.objective.outputs(data.num_classes),
         data.in_channels,
         settings.init_channels,
         settings.layers,

@@ -113,7 +113,7 @@ class SearchModule(BilevelModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the metric of `val` in its unit."""
-        self.log("val_accuracy", 100 * self.val_metric.compute(), sync_dist=True)
+        self.log(self.goal.key("val"), self.goal.in_unit(self.val_metric.compute()), sync_dist=True)
         self.val_metric.reset()
 
     def on_train_epoch_end(self) -> None:
@@ -135,7 +135,7 @@ class SearchModule(BilevelModule):
 
     def epoch_metrics(self) -> dict[str, float]:
         """Return metrics of the epoch besides the logged ones, and reset the accumulators."""
-        value = {"train_accuracy": 100 * float(self.train_metric.compute())}
+        value = {self.goal.key("train"): self.goal.in_unit(float(self.train_metric.compute()))}
         self.train_metric.reset()
         return value | metrics_of(self)
 

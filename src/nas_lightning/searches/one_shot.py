@@ -92,8 +92,8 @@ class OneShotModel:
         return float(mean.compute()), self._value(metric)
 
     def _value(self, metric: Metric) -> float:
-        value = 100 * float(metric.compute())
-        return value if self.module.objective.direction == "max" else -value
+        goal = self.module.goal
+        return goal.sign * goal.in_unit(float(metric.compute()))
 
     def _outputs(
         self,
@@ -182,6 +182,7 @@ def one_shot_of(module: SearchModule, model: OneShotModel) -> OneShot:
         module.decisions,
         track_progress,
         print_line,
+        module.goal,
     )
 
 

@@ -24,6 +24,11 @@ def _number(row: Mapping[str, str] | None, name: str, digits: int) -> float | No
     return round(value, digits) if math.isfinite(value) else None
 
 
+def _metric(row: Mapping[str, str] | None) -> dict[str, float | None]:
+    """Return the metric on `val` of an objective that is no accuracy, in its unit."""
+    return {"val_metric": _number(row, "val_metric", 6)} if row is not None and "val_metric" in row else {}
+
+
 def outcome_of_tables(folder: RunFolder, last: int) -> dict[str, Any]:
     """Return the fields of the summary's section `search` that are read from metrics.csv and curvature.csv.
 
@@ -41,6 +46,7 @@ def outcome_of_tables(folder: RunFolder, last: int) -> dict[str, Any]:
     stopped = [int(row["search_epoch"]) for row in events if row["event"] == "stopped"]
     return {
         "val_accuracy": _number(final, "val_accuracy", 4),
+        **_metric(final),
         "margin": _number(final, "margin", 6),
         "entropy_percent": _number(final, "entropy_percent", 4),
         "open_edges": None if open_edges is None else int(open_edges),

@@ -175,10 +175,12 @@ class Perturbation(Selector):
             return
         scores = self._importance(one_shot, name, [(row, option) for option in candidates])
         best = max(range(len(candidates)), key=scores.__getitem__)  # max keeps the first of equals
-        measured = self._measurements([options[o] for o in candidates], scores)
+        measured = self._measurements(one_shot, [options[o] for o in candidates], scores)
         decisions.decide(name, row, candidates[best], **context, measured=measured)
         where = f"{name}, {decisions.choices[name].sources[row]} → {decisions.choices[name].nodes[row]}"
-        one_shot.print_line(f"selection: {where} is {options[candidates[best]]} ({self._quantity}: {measured})")
+        one_shot.print_line(
+            f"selection: {where} is {options[candidates[best]]} ({self._quantity(one_shot)}: {measured})"
+        )
 
     def _decide_edges(self, one_shot: OneShot, name: str, node: int, context: dict[str, Any]) -> None:
         decisions = one_shot.decisions
@@ -188,21 +190,24 @@ class Perturbation(Selector):
             scores = self._importance(one_shot, name, [(row, None) for row in rows])
             ranked = sorted(range(len(rows)), key=lambda i: -scores[i])  # stable: the lower source wins among equals
             dropped = ranked[choice.keep :] if self.topology == "one_shot" else ranked[-1:]
-            measured = self._measurements([str(choice.sources[row]) for row in rows], scores)
+            measured = self._measurements(one_shot, [str(choice.sources[row]) for row in rows], scores)
             for index in sorted(dropped):
                 decisions.prune(name, rows[index], **context, measured=measured)
             kept = ", ".join(str(choice.sources[row]) for row in decisions.present(name, node))
             one_shot.print_line(
-                f"selection: {name}, node {node} keeps its edges from {kept} ({self._quantity}: {measured})"
+                f"selection: {name}, node {node} keeps its edges from {kept} ({self._quantity(one_shot)}: {measured})"
             )
 
-    @property
-    def _quantity(self) -> str:
-        return "weight" if self.strength == "magnitude" else f"{self.criterion} without"
+    def _quantity(self, one_shot: OneShot) -> str:
+        if self.strength == "magnitude":
+            return "weight"
+        metric = one_shot.goal.metric.replace("_", " ")
+        return f"{metric if self.criterion == 'accuracy' else self.criterion} without"
 
-    def _measurements(self, names: list[str], scores: list[float]) -> str:
+    def _measurements(self, one_shot: OneShot, names: list[str], scores: list[float]) -> str:
         """Return the measured values by name, in their original sign."""
-        sign = -1 if self.strength == "perturbation" and self.criterion == "accuracy" else 1
+        masked = self.strength == "perturbation" and self.criterion == "accuracy"
+        sign = -one_shot.goal.sign if masked else 1
         return ", ".join(f"{name} {sign * score:.6g}" for name, score in zip(names, scores, strict=True))
 
     def _importance(self, one_shot: OneShot, name: str, masks: list[tuple[int, int | None]]) -> list[float]:
@@ -235,7 +240,7 @@ def worth_by_masking(
     edge without any operation loses its bypass, too.
 
     Returns:
-        Minus the metric, or the loss, without each: larger is more important.
+        The loss without each, or the metric with the sign that makes smaller better: larger is more important.
     """
     decisions = one_shot.decisions
     assert decisions is not None

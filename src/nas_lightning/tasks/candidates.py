@@ -116,7 +116,7 @@ def run_candidates(
     """
     records: list[dict[str, Any]] = []
     summaries: list[dict[str, Any]] = []
-    members = bench.config.candidates.members()
+    members, goal = bench.config.candidates.members(), bench.objective.goal
     for index, (changes, member) in enumerate(zip(members, member_benches(bench), strict=True)):
         try:
             summary = run_member(member)
@@ -127,7 +127,7 @@ def run_candidates(
             {
                 "index": index,
                 "values": changes,
-                "val_accuracy": summary["evaluation"]["val_accuracy"],
+                **goal.entries("val", goal.value(summary["evaluation"], "val")),
                 "genotype": summary["genotype"],
                 "search_seconds": summary["search"]["seconds"],
                 "retraining_seconds": summary["evaluation"]["seconds"],
@@ -135,11 +135,10 @@ def run_candidates(
                 "chosen": False,
             }
         )
-    measured = [entry for entry in records if entry["val_accuracy"] is not None]
+    measured = [entry for entry in records if entry[goal.key("val")] is not None]
     if not measured:
-        raise ConfigError("candidates: no member has a validation accuracy; let the evaluation validate")
-    sign = 1 if bench.objective.direction == "max" else -1
-    best = max(measured, key=lambda entry: sign * entry["val_accuracy"])  # max keeps the first of ties
+        raise ConfigError(f"candidates: no member has a {goal.metric} on val; let the evaluation validate")
+    best = max(measured, key=lambda entry: goal.sign * entry[goal.key("val")])  # max keeps the first of ties
     best["chosen"] = True
     chosen = summaries[best["index"]]
     genotype = Genotype.from_dict(chosen["genotype"])

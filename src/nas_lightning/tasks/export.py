@@ -44,6 +44,11 @@ def run_export(config: RootConfig, folder: RunFolder) -> dict[str, Any]:
             raise ConfigError("export.int8=true: network.int8.onnx is made of network.onnx; use export.onnx=true")
     refuse_run(folder)
     trained, network, about = trained_network(config)
+    if settings.int8 and trained.number is not None:
+        raise ConfigError(
+            "export.int8=true: its cost is measured in accuracy, and this network predicts a number; use"
+            " export.int8=false"
+        )
     samples = _samples(config, trained) if settings.int8 else None
     try:
         made = write_export(trained, network, folder.path, onnx, about, config.trusted, samples)

@@ -21,14 +21,13 @@ from nas_lightning.training.workbench import Workbench
 
 def name_run(bench: Workbench) -> None:
     """Write the identity of the run to its summary."""
-    objective = bench.objective
     bench.folder.update_summary(
         task=bench.config.task,
         method=_label(bench),
         space=bench.space.name,
         data=bench.data.name,
         seed=bench.config.seed,
-        objective={"metric": objective.metric, "unit": objective.unit, "direction": objective.direction},
+        objective=bench.objective.goal.to_dict(),
         versions=versions(),
         git_commit=git_commit(),
         config_hash=comparable_hash(bench.config.to_dict()),

@@ -91,13 +91,24 @@ def _compare(paths: Sequence[str], trained: TrainedNetwork, what: str) -> None:
 def _show(predictions: Sequence[Prediction], broken: Sequence[Prediction]) -> None:
     good = [found for found in predictions if not found.error]
     more = len(good) - SHOWN
+    values = [found.value for found in good if found.value is not None]
     show_table(
         "predictions",
-        ("image", "label", "probability"),
-        [(escape(found.path), escape(found.labels[0]), f"{found.probabilities[0]:.3f}") for found in good[:SHOWN]],
+        ("image", "value") if values else ("image", "label", "probability"),
+        [(escape(found.path), *_answer(found)) for found in good[:SHOWN]],
         caption=f"and {more} more" if more > 0 else None,
     )
-    counts = Counter(found.labels[0] for found in good).most_common()
-    print_line(escape(f"{len(good)} images: {', '.join(f'{label} {count}' for label, count in counts[:SHOWN])}"))
+    if values:
+        counted = f"from {min(values):.6g} to {max(values):.6g}, mean {sum(values) / len(values):.6g}"
+    else:
+        labels = Counter(found.labels[0] for found in good).most_common()
+        counted = ", ".join(f"{label} {count}" for label, count in labels[:SHOWN])
+    print_line(escape(f"{len(good)} images: {counted}"))
     if broken:
         print_line(escape(f"{len(broken)} could not be read; see the column `error`; the first: {broken[0].error}"))
+
+
+def _answer(found: Prediction) -> tuple[str, ...]:
+    if found.value is not None:
+        return (f"{found.value:.6g}",)
+    return escape(found.labels[0]), f"{found.probabilities[0]:.3f}"

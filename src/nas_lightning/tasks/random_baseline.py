@@ -18,6 +18,7 @@ from nas_lightning.config.aliases import identity
 from nas_lightning.config.schema import validate
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import Interrupted
+from nas_lightning.core.objective import Goal
 from nas_lightning.core.paths import path_of
 from nas_lightning.core.terminal import screen
 from nas_lightning.runs.folder import RunFolder
@@ -86,7 +87,7 @@ def run_baseline(
             except (Interrupted, KeyboardInterrupt) as error:
                 command = bench.folder.command()
                 raise Interrupted(f"stopped in random genotype {seed}; continue with {command}") from error
-            if ranks.is_first() and found["accuracy"] is not None:  # None where the Trainer limits the test to nothing
+            if ranks.is_first() and _value(found) is not None:  # None where the Trainer limits the test to nothing
                 kept.keep(decided_by, found)
             members.append({"seed": seed, **found, "reused": False})
         else:
@@ -126,18 +127,22 @@ def what_decides(member: Workbench, images: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _result(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is kept of a member: accuracy in percent on the split of the recipe, size, seconds."""
-    evaluation = summary["evaluation"]
-    accuracy = evaluation.get("test_accuracy")
+    """Return what is kept of a member: value of the metric on the split of the recipe, size, seconds."""
+    evaluation, goal = summary["evaluation"], Goal.of(summary)
+    tested = goal.value(evaluation, "test")
     return {
-        "accuracy": evaluation.get("val_accuracy") if accuracy is None else accuracy,
+        goal.word: goal.value(evaluation, "val") if tested is None else tested,
         **{key: evaluation.get(key) for key in ("params", "macs", "seconds")},
     }
 
 
+def _value(member: Mapping[str, Any]) -> float | None:
+    return member["metric"] if "metric" in member else member["accuracy"]
+
+
 def _with_statistics(baseline: Mapping[str, Any], members: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the section with its members, their mean, and the standard deviation of a sample, in percent."""
-    known = [member["accuracy"] for member in members if member["accuracy"] is not None]
+    """Return the section with its members, their mean, and the standard deviation of a sample, in their unit."""
+    known = [value for member in members if (value := _value(member)) is not None]
     return {
         "number": baseline["number"],
         "folder": baseline["folder"],

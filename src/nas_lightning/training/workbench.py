@@ -60,6 +60,7 @@ _KINDS: dict[str, dict[str, type]] = {
     "hypergradient": {"nas_lightning.hypergradients.Hypergradient": Hypergradient},
     "perturbation": {"nas_lightning.perturbations.Perturbation": Perturbation},
     "selector": {"nas_lightning.selectors.Selector": Selector},
+    "objective": {"nas_lightning.objectives.Objective": Objective},
     "evaluation": {"nas_lightning.evaluation.Evaluator": Evaluator},
     "regularizer": {"nas_lightning.regularizers.Regularizer": Regularizer},
     "control": {"nas_lightning.control.Control": Control, "lightning.Callback": L.Callback},
@@ -258,9 +259,13 @@ class Workbench:
 
     @cached_property
     def objective(self) -> Objective:
-        """Loss and metric, bound to the classes of the data."""
+        """Loss and metric, bound to the classes of the data.
+
+        Raises:
+            ConfigError: It cannot be built, or the classes do not suit it.
+        """
         objective: Objective = self.part("objective")
-        objective.bind(self.data.num_classes, self.data.train_labels)
+        objective.bind(self.data.class_names, self.data.train_labels)
         return objective
 
     @cached_property
