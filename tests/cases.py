@@ -7,7 +7,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from nas_lightning.spaces import CellSpace, Genotype, Mixing
+from nas_lightning.spaces import CellSpace, Genotype, Mixing, NasBench1Shot1Space
 from nas_lightning.spaces.supernet import CellSupernet
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -15,6 +15,7 @@ REAL_TABLE = Path(__file__).resolve().parents[2] / "shared" / "data" / "nasbench
 """The accuracies of NAS-Bench-201, where they lie beside the checkout; tests that need them skip where they do not."""
 SPACES = ("darts", "darts_nonone", "s1", "s2", "s3", "s4", "s5")
 """Every cell space under conf/space."""
+BLOCK_SPACES = ("nasbench1shot1_1", "nasbench1shot1_2", "nasbench1shot1_3")
 TINY = {"num_classes": 3, "in_channels": 3, "init_channels": 4, "layers": 4}
 """Four cells, the two in the middle reduce: the smallest stack with every kind of neighbour."""
 
@@ -22,12 +23,19 @@ TINY = {"num_classes": 3, "in_channels": 3, "init_channels": 4, "layers": 4}
 def space_config(name: str) -> dict[str, Any]:
     """The YAML of a space without its target."""
     values = yaml.safe_load((CONF / "space" / f"{name}.yaml").read_text())
-    values.pop("_target_")
+    values.pop("_target_", None)
     return values
 
 
 def build_space(name: str) -> CellSpace:
     return CellSpace(**space_config(name))
+
+
+def block_space(name: str) -> NasBench1Shot1Space:
+    """One of the spaces of NAS-Bench-1Shot1."""
+    values = space_config(name)["space"]
+    values.pop("_target_")
+    return NasBench1Shot1Space(**values)
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -56,6 +56,7 @@ class Choice:
         keep: How many rows each node keeps when a genotype is derived; None keeps all.
         none_selectable: True where a genotype may hold the option `none` (NAS-Bench-201); False where it takes part in
             the search only (DARTS).
+        take: For each row, how many of its options an architecture takes; None takes one of each.
         open: For each row, O flags of the open options; None opens all that the row has. See `restricted`.
     """
 
@@ -66,10 +67,13 @@ class Choice:
     nodes: tuple[int, ...]
     keep: int | None = None
     none_selectable: bool = False
+    take: tuple[int, ...] | None = None
     open: tuple[tuple[bool, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         assert len(self.options) == len(self.sources) == len(self.nodes)
+        if self.take is not None:
+            assert all(0 < k <= len(row) for k, row in zip(self.take, self.options, strict=True))
         if self.open is not None:
             assert [len(row) for row in self.open] == [self.num_options] * self.num_rows
 
@@ -77,6 +81,11 @@ class Choice:
     def num_rows(self) -> int:
         """Number of rows R."""
         return len(self.options)
+
+    @property
+    def taken(self) -> tuple[int, ...]:
+        """Number of options that an architecture takes, row by row."""
+        return self.take or (1,) * self.num_rows
 
     @property
     def num_options(self) -> int:

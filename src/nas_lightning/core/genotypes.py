@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas_lightning.core import arch_strings, genotype_texts
+from nas_lightning.core import arch_strings, genotype_texts, modules
 from nas_lightning.core.errors import GenotypeError
 from nas_lightning.core.paths import is_directory, lfs_pointer
 
@@ -64,6 +64,9 @@ class Genotype:
             ) from error
         if arch_str is not None and arch_str != arch_strings.render(cells, concat):
             raise GenotypeError(f"{where}: arch_str={arch_str} is another cell than the one under cells; remove one")
+        module, named = modules.of_choices(genotype.choices), data.get("module_hash")
+        if named is not None and (module is None or module.hash != named):
+            raise GenotypeError(f"{where}: module_hash={named} is another module than that of choices; remove one")
         return genotype
 
     @classmethod
@@ -148,11 +151,16 @@ class Genotype:
 
     @property
     def architecture(self) -> str | None:
-        """One line that is equal for genotypes with the same edges in whatever order; None without cells.
+        """One line that is equal for genotypes of one architecture; None without cells.
+
+        Of NAS-Bench-1Shot1 it is the hash of the module. Of cells it is equal for the same edges in whatever order:
 
         Cell by cell `normal |sep_conv_3x3~0|skip_connect~1|`, `operation~source` of the edges into one node between
         bars, the nodes joined by `+`, as NAS-Bench-201 writes its cells.
         """
+        module = modules.of_choices(self.choices)
+        if module is not None:
+            return module.hash
         cells: list[str] = []
         for name, edges in self.cells.items():
             nodes = sorted({node for node, _, _ in edges})
@@ -161,7 +169,10 @@ class Genotype:
         return " ".join(cells) or None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists and dictionaries, as written to `genotype.json`; cells of NAS-Bench-201 add `arch_str`."""
+        """Return plain lists and dictionaries, as written to `genotype.json`.
+
+        Cells of NAS-Bench-201 add `arch_str`, those of NAS-Bench-1Shot1 the module that is left without pruned blocks.
+        """
         plain: dict[str, Any] = {"space": self.space}
         if self.cells:
             plain["cells"] = {name: [list(edge) for edge in edges] for name, edges in self.cells.items()}
@@ -169,7 +180,13 @@ class Genotype:
         if self.choices:
             plain["choices"] = dict(self.choices)
         arch_str = arch_strings.render(self.cells, self.concat)
-        return plain if arch_str is None else plain | {"arch_str": arch_str}
+        if arch_str is not None:
+            plain["arch_str"] = arch_str
+        module = modules.of_choices(self.choices)
+        if module is not None:
+            pruned = module.pruned
+            plain |= {"matrix": pruned.matrix, "operations": list(pruned.operations), "module_hash": module.hash}
+        return plain
 
     def save(self, path: str | Path) -> None:
         """Write JSON to `path`."""

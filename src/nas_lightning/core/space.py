@@ -79,6 +79,14 @@ class SearchSpace(Protocol):
         """Return the genotype of a drawn path, edge by edge as it was drawn."""
         ...
 
+    def path_of(self, genotype: Genotype) -> Mixing:
+        """Return the path of a genotype, its inverse: zeros and ones by choice, each [R, O].
+
+        Raises:
+            GenotypeError: The genotype cannot be built in this space.
+        """
+        ...
+
     def validate(self, genotype: Genotype) -> None:
         """Raise GenotypeError where the genotype cannot be built in this space."""
         ...

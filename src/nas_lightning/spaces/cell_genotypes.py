@@ -142,6 +142,28 @@ def count_genotypes(choices: Mapping[str, Choice]) -> int:
     return total
 
 
+def path_of_cells(choices: Mapping[str, Choice], genotype: Genotype) -> Mixing:
+    """Return the path of a genotype of cells, zeros and ones by choice, each [R, O].
+
+    Where edges are weighted, those that are kept have weight 1.
+
+    Args:
+        choices: Of operations by cell type and, where the space has them, of edges.
+        genotype: A genotype that was checked.
+    """
+    path = {name: torch.zeros(choice.num_rows, choice.num_options) for name, choice in choices.items()}
+    for name, edges in genotype.cells.items():
+        choice = choices[name]
+        row_of = {edge: row for row, edge in enumerate(zip(choice.nodes, choice.sources, strict=True))}
+        rows_of_node = choice.rows_of_node
+        for node, op, source in edges:
+            row = row_of[node, source]
+            path[name][row, choice.options[row].index(op)] = 1
+            if edge_key(name) in choices:
+                path[edge_key(name)][list(rows_of_node).index(node), rows_of_node[node].index(row)] = 1
+    return path
+
+
 def strengths_of(scores: Mapping[str, Tensor], name: str) -> list[list[float]]:
     """Read the strengths of a choice as a table of numbers.
 

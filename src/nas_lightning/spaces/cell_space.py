@@ -14,7 +14,13 @@ from nas_lightning.core.choices import Choice, Mixing, edge_key
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.spaces import macro
-from nas_lightning.spaces.cell_genotypes import check_genotype, count_genotypes, edges_of_path, strongest_edges
+from nas_lightning.spaces.cell_genotypes import (
+    check_genotype,
+    count_genotypes,
+    edges_of_path,
+    path_of_cells,
+    strongest_edges,
+)
 from nas_lightning.spaces.network import CellNetwork
 from nas_lightning.spaces.operations import OPERATIONS
 from nas_lightning.spaces.sampling import sample_path
@@ -196,6 +202,15 @@ class CellSpace:
             GenotypeError: An edge has several options, or one that it does not offer, or a node has no edge.
         """
         return Genotype(self.name, edges_of_path(self.name, self._cells, path), dict(self.concat))
+
+    def path_of(self, genotype: Genotype) -> Mixing:
+        """Return the path of a genotype, zeros and ones [E, O] by choice, with weight 1 on edges that are kept.
+
+        Raises:
+            GenotypeError: The genotype cannot be built in this space.
+        """
+        self.validate(genotype)
+        return path_of_cells(self.choices, genotype)
 
     def validate(self, genotype: Genotype) -> None:
         """Check that a genotype can be built in this space; see `check_genotype`.

@@ -3,12 +3,14 @@
 The order is that of an odometer. Its wheels are the nodes, cell type by cell type in the order of `space.choices`
 (`normal`, then `reduce`) and node by node; the last one turns fastest. The positions of a wheel are the ways to feed
 the node: the subsets of `keep` edges in lexicographic order of their rows, and for each of these the operations, the
-last edge's turning fastest, in the order of the options; `none` is left out where a genotype cannot hold it.
+last edge's turning fastest, in the order of the options; `none` is left out where a genotype cannot hold it. A row of
+inputs or outputs is a wheel, too: its positions are the subsets of as many options as it takes, in lexicographic order.
 In S5 (RobustDARTS, ICLR 2020, section 4) number 0 is sep_conv_3x3 everywhere and number 80 max_pool_3x3 everywhere.
 Where a benchmark has numbered the architectures of a space, its numbers count instead: `space.numbering`.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import combinations, product
 from math import prod
 
@@ -36,19 +38,35 @@ def _feedings(choice: Choice, rows: list[int]) -> list[Feeding]:
     ]
 
 
-def _wheels(space: SearchSpace) -> list[tuple[Choice, list[Feeding]]]:
-    """Return the wheels with the choice that each belongs to, the slowest first."""
-    return [
-        (choice, _feedings(choice, rows))
-        for choice in space.choices.values()
-        if choice.kind == "op"
-        for rows in choice.rows_of_node.values()
-    ]
+def _subsets(choice: Choice, row: int) -> list[Feeding]:
+    """Return the positions of the wheel of a row of inputs or outputs."""
+    options = range(len(choice.options[row]))
+    return [tuple((row, option) for option in taken) for taken in combinations(options, choice.taken[row])]
+
+
+@dataclass(frozen=True)
+class _Wheel:
+    """A choice, the rows that turn together, and their positions."""
+
+    choice: Choice
+    rows: list[int]
+    feedings: list[Feeding]
+
+
+def _wheels(space: SearchSpace) -> list[_Wheel]:
+    """Return the wheels, the slowest first."""
+    wheels: list[_Wheel] = []
+    for choice in space.choices.values():
+        if choice.kind == "op":
+            wheels += [_Wheel(choice, rows, _feedings(choice, rows)) for rows in choice.rows_of_node.values()]
+        elif choice.kind != "edge":
+            wheels += [_Wheel(choice, [row], _subsets(choice, row)) for row in range(choice.num_rows)]
+    return wheels
 
 
 def count(space: SearchSpace) -> int:
     """Count the architectures of a space."""
-    return prod(len(feedings) for _, feedings in _wheels(space))
+    return prod(len(wheel.feedings) for wheel in _wheels(space))
 
 
 def architecture(space: SearchSpace, number: int) -> Genotype:
@@ -59,17 +77,17 @@ def architecture(space: SearchSpace, number: int) -> Genotype:
     """
     wheels = _wheels(space)
     order = space.numbering()
-    total = prod(len(feedings) for _, feedings in wheels)
+    total = prod(len(wheel.feedings) for wheel in wheels)
     if not 0 <= number < total:
         raise GenotypeError(
             f"genotype={number}: space={space.name} has {total:,} architectures; give a number from 0 to {total - 1}"
         )
     number = number if order is None else order[number]
-    path = {name: torch.zeros(c.num_rows, c.num_options) for name, c in space.choices.items() if c.kind == "op"}
-    for choice, feedings in reversed(wheels):
-        number, position = divmod(number, len(feedings))
-        for row, option in feedings[position]:
-            path[choice.name][row, option] = 1.0
+    path = {name: torch.zeros(c.num_rows, c.num_options) for name, c in space.choices.items() if c.kind != "edge"}
+    for wheel in reversed(wheels):
+        number, position = divmod(number, len(wheel.feedings))
+        for row, option in wheel.feedings[position]:
+            path[wheel.choice.name][row, option] = 1.0
     return space.genotype_of(path)
 
 
@@ -84,23 +102,17 @@ def number_of(space: SearchSpace, genotype: Genotype) -> int:
     Raises:
         GenotypeError: It is not of this space, or a node of it keeps another number of edges than the space's.
     """
-    space.validate(genotype)
-    number = 0
-    wheels = iter(_wheels(space))
-    for name, choice in space.choices.items():
-        if choice.kind != "op":
-            continue
-        row_of = {(n, s): row for row, (n, s) in enumerate(zip(choice.nodes, choice.sources, strict=True))}
-        for node in choice.rows_of_node:
-            _, feedings = next(wheels)
-            edges = sorted((row_of[n, s], op) for n, op, s in genotype.cells[name] if n == node)
-            feeding = tuple((row, choice.options[row].index(op)) for row, op in edges)
-            if feeding not in feedings:
-                raise GenotypeError(
-                    f"genotype of space '{space.name}' has no number: node {node} of the {name} cell is fed by"
-                    f" {', '.join(op for _, op in edges)}, which no search in this space ends with"
-                )
-            number = number * len(feedings) + feedings.index(feeding)
+    number, path = 0, space.path_of(genotype)
+    for wheel in _wheels(space):
+        choice = wheel.choice
+        feeding = tuple((row, o) for row in wheel.rows for o in path[choice.name][row].nonzero().flatten().tolist())
+        if feeding not in wheel.feedings:
+            raise GenotypeError(
+                f"genotype of space '{space.name}' has no number: node {choice.nodes[wheel.rows[0]]} of the"
+                f" {choice.name} cell is fed by {', '.join(choice.options[row][o] for row, o in feeding)}, which no"
+                " search in this space ends with"
+            )
+        number = number * len(wheel.feedings) + wheel.feedings.index(feeding)
     order = space.numbering()
     return number if order is None else order.index(number)
 

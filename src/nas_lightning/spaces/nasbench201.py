@@ -17,7 +17,7 @@ from nas_lightning.core.arch_strings import CELL, CONCAT, EDGES, OPERATIONS, eve
 from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import NASBENCH201, Genotype
-from nas_lightning.spaces.cell_genotypes import strengths_of
+from nas_lightning.spaces.cell_genotypes import path_of_cells, strengths_of
 from nas_lightning.spaces.nasbench201_macro import INIT_CHANNELS, LAYERS, STAGES, check_stem
 from nas_lightning.spaces.nasbench201_networks import NasBench201Network, NasBench201Supernet
 from nas_lightning.spaces.sampling import sample_path
@@ -178,6 +178,15 @@ class NasBench201Space:
         """Return the genotype with these operations, by their places, in the order of the edges."""
         edges = tuple((node, OPERATIONS[column], source) for (node, source), column in zip(EDGES, columns, strict=True))
         return Genotype(self.name, {CELL: edges}, {CELL: CONCAT})
+
+    def path_of(self, genotype: Genotype) -> Mixing:
+        """Return the path of a genotype, zeros and ones [E, O] under `cell`.
+
+        Raises:
+            GenotypeError: It is no cell of NAS-Bench-201.
+        """
+        self.validate(genotype)
+        return path_of_cells(self.choices, genotype)
 
     def validate(self, genotype: Genotype) -> None:
         """Check that a genotype can be built in this space.

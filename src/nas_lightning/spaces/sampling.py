@@ -2,7 +2,7 @@
 
 Source: Li & Talwalkar, Random search and reproducibility for NAS (UAI 2019), section 3 and released code: of each node
 `keep` distinct incoming edges, of each of these an operation. The cells of a space are drawn independently.
-Left out: the recurrent cell, which is the same rule with keep = 1.
+Left out: the recurrent cell, which is the same rule with keep = 1. Ours: rows that take k options draw k distinct ones.
 Shapes: R rows and O options of a choice.
 """
 
@@ -45,13 +45,36 @@ def sample_rows(
     return path
 
 
+def sample_options(choice: Choice, generator: Generator | None = None, kept: Tensor | None = None) -> Tensor:
+    """Draw for each row as many distinct options as it takes, uniformly.
+
+    Args:
+        choice: The table to draw from.
+        generator: The generator to draw from, on any device; None is torch's global one.
+        kept: Boolean [R, O] on the CPU: the options that can be drawn; None is all of them.
+
+    Returns:
+        Zeros and ones [R, O] on the CPU.
+    """
+    allowed = choice.mask if kept is None else kept
+    device = "cpu" if generator is None else generator.device
+    order = torch.rand((choice.num_rows, choice.num_options), generator=generator, device=device).cpu()
+    ranked = order.masked_fill(~allowed, torch.inf).argsort(dim=1)
+    path = torch.zeros(choice.num_rows, choice.num_options)
+    for row, k in enumerate(choice.taken):
+        path[row, ranked[row, :k]] = 1.0
+    return path
+
+
 def sample_path(
     choices: Mapping[str, Choice],
     generator: Generator | None = None,
     none: bool = True,
     kept: Mapping[str, Tensor] | None = None,
 ) -> Mixing:
-    """Draw a path by choice, each [R, O]: `sample_rows` for operations, equal weights for choices of another kind.
+    """Draw a path by choice, each [R, O]: `sample_rows` for operations, `sample_options` for inputs and outputs.
+
+    Weights of edges are equal.
 
     Args:
         choices: The choices, drawn one after the other.
@@ -63,5 +86,10 @@ def sample_path(
     path: Mixing = {}
     for name, choice in choices.items():
         allowed = None if kept is None else kept.get(name)
-        path[name] = sample_rows(choice, generator, none, allowed) if choice.kind == "op" else choice.uniform(allowed)
+        if choice.kind == "op":
+            path[name] = sample_rows(choice, generator, none, allowed)
+        elif choice.kind == "edge":
+            path[name] = choice.uniform(allowed)
+        else:
+            path[name] = sample_options(choice, generator, allowed)
     return path
