@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from cases import build_space, images, seeded, tiny_supernet
+from cases import block_space, build_space, images, random_mixing, seeded, tiny_supernet
 from nas_lightning.core.functional import evaluating, frozen_batch_stats
 from nas_lightning.perturbations import Adversarial, Random, adversarial
 from nas_lightning.relaxations import Softmax
@@ -99,6 +99,25 @@ def test_attack_matches_the_plain_loop(mode, epsilon, steps):
     for name, weights in expected.items():
         torch.testing.assert_close(found[name], weights, rtol=1e-10, atol=1e-12)
         check_simplex(found[name], case.space.choices[name])
+
+
+def test_inputs_and_outputs_are_attacked_like_operations():
+    case = Case()
+    case.space = block_space("nasbench1shot1_1")
+    torch.manual_seed(0)
+    case.net = case.space.supernet(3, 3, 2, 1).double()
+    case.mixing = random_mixing(case.space)
+    kinds = ["op", "input", "output"]
+    net = copy.deepcopy(case.net).train()
+    start = Random(kinds=kinds)(case.mixing, case.loss, case.space.choices, 0.1, seeded(0), same)
+    expected, loss = plain_attack(case, net, start, 0.1, 7)
+    assert loss > float(case.loss(case.mixing, net).detach())
+    found = case.attack(0.1, mode="train", kinds=kinds)
+    for name, weights in expected.items():
+        torch.testing.assert_close(found[name], weights, rtol=1e-10, atol=1e-12)
+    only = case.attack(0.1, mode="train")
+    assert torch.equal(only["inputs"], case.mixing["inputs"])
+    assert not torch.equal(only["ops"], case.mixing["ops"])
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cases import build_space, random_mixing, seeded
+from cases import block_space, build_space, random_mixing, seeded
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.perturbations import Adversarial, Random, simplex
 from perturbations_reference import CHOICES, RAGGED, check_simplex, mixture, projected
@@ -63,6 +63,16 @@ def test_edges_pass_through():
     found = perturb(mixing, CHOICES, 0.3, seeded(0))
     assert found["edges"] is mixing["edges"]
     assert found["ragged"] is not mixing["ragged"]
+
+
+def test_inputs_and_outputs_are_perturbed_where_that_is_asked_for():
+    space = block_space("nasbench1shot1_1")
+    mixing = random_mixing(space)
+    for kinds in (["op"], ["op", "input"], ["op", "input", "output"], ["output"]):
+        found = Random(kinds=kinds)(mixing, forbidden, space.choices, 0.3, seeded(0), forbidden)
+        for name, choice in space.choices.items():
+            check_simplex(found[name], choice)
+            assert torch.equal(found[name], mixing[name]) == (choice.kind not in kinds)
 
 
 def test_no_radius_is_no_change_and_no_draw():

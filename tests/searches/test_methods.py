@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import nas_lightning as nl
-from cases import SPACES
+from cases import BLOCK_SPACES, SPACES
 from every_method import METHODS, QUICK, run
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.one_shot import OneShotModel
@@ -24,8 +24,14 @@ def test_every_method(method, tiny, tmp_path):
         run(method, "s5" if method != "noisy_darts" else "s4", tiny, tmp_path / "run")
 
 
+@pytest.mark.parametrize("method", ["gdas", "drnas", "setn", "rs_ws", "darts_pt", "sgas", "pc_darts", "sdarts_adv"])
+def test_methods_of_every_kind_on_blocks(method, tiny, tmp_path):
+    """Rows that take several options; all methods are in `make test-all`."""
+    run(method, "nasbench1shot1_2", [*tiny, "search.layers=1", "evaluation.layers=1"], tmp_path / "run")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("space", [*SPACES, "nasbench201"])
+@pytest.mark.parametrize("space", [*SPACES, "nasbench201", *BLOCK_SPACES])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_on_every_space(method, space, tiny, tmp_path):
     run(method, space, tiny, tmp_path / "run")

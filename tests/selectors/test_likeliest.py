@@ -118,6 +118,24 @@ def test_ragged_rows_and_choices_of_another_kind():
         torch.testing.assert_close(path["cell_edge"], strengths["cell_edge"], check_dtype=False)
 
 
+def test_rows_that_take_several_inputs():
+    inputs = Choice("inputs", "input", (("input", "a"), ("input", "a", "b", "c")), (0, 0), (2, 4), take=(1, 2))
+    space = Table(replace(BENCH, options=(("x", "y"), ("x", "y", "z")), sources=(0, 0), nodes=(1, 2)), inputs)
+    strengths = random_strengths(space)
+    every = [
+        (("cell", 0, a), ("cell", 1, b), ("inputs", 0, c), *(("inputs", 1, o) for o in subset))
+        for a, b, c in itertools.product(range(2), range(3), range(2))
+        for subset in itertools.combinations(range(4), 2)
+    ]
+    ranked = sorted(every, key=lambda options: -log_probability(strengths, options))
+    paths = likeliest_paths(space, strengths, 1000)
+    found = [
+        tuple((name, int(row), int(o)) for name in space.choices for row, o in path[name].nonzero()) for path in paths
+    ]
+    assert found == ranked
+    assert len(found) == 2 * 3 * 2 * 6
+
+
 def test_fewer_than_asked_for():
     space = Table(replace(BENCH, options=(("none", "skip_connect"),) * 6))
     found = [taken(space, path) for path in likeliest_paths(space, random_strengths(space), 1000)]

@@ -32,7 +32,7 @@ class Perturbation(Part):
         generator: Generator | None,
         reduce: Reduce,
     ) -> Mixing:
-        """Return the perturbed mixing weights; only choices of kind `op` may change."""
+        """Return the perturbed mixing weights; those of edges may not change."""
         return mixing
 
     def epsilon(self, epoch: int, epochs: int) -> float:

@@ -1,6 +1,6 @@
 """Adversarial perturbation (SDARTS-ADV): train the weights at the mixing weights of locally highest train loss."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -12,7 +12,7 @@ from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.perturbation import Perturbation
 from nas_lightning.core.placed import placed
 from nas_lightning.hypergradients.inner import gradients
-from nas_lightning.perturbations.random import Random
+from nas_lightning.perturbations.random import PerturbedKind, Random
 from nas_lightning.perturbations.simplex import onto_simplex
 
 
@@ -30,6 +30,7 @@ class Adversarial(Perturbation):
         steps: Ascent steps.
         start: ε of the first epoch, in units of mixing weights.
         maximum: Limit of the schedule of ε, reached one epoch after the last.
+        kinds: Kinds of choices whose weights are perturbed: `op`, `input`, `output`.
         pgd_bn_mode: Mode of the supernet during the attack: `eval` (as released) uses running statistics, which are
             poor in the first epochs; `train` uses those of the batch.
 
@@ -45,9 +46,11 @@ class Adversarial(Perturbation):
         start: Annotated[float, Field(ge=0)] = 0.03,
         maximum: Annotated[float, Field(ge=0)] = 0.3,
         pgd_bn_mode: Literal["eval", "train"] = "eval",
+        kinds: Sequence[PerturbedKind] = ("op",),
     ) -> None:
-        self.random_start = Random(start, maximum)
+        self.random_start = Random(start, maximum, kinds)
         self.steps = steps
+        self.kinds = self.random_start.kinds
         self.bn_mode = pgd_bn_mode
 
     def __call__(
@@ -71,7 +74,7 @@ class Adversarial(Perturbation):
             with torch.no_grad():
                 return reduce([loss_of_mixing(point)])[0]
 
-        clean = {name: weights.detach() for name, weights in mixing.items() if choices[name].kind == "op"}
+        clean = {name: weights.detach() for name, weights in mixing.items() if choices[name].kind in self.kinds}
         masks = {name: placed(choices[name].mask, weights.device) for name, weights in clean.items()}
         before = loss_at(mixing)
         point = self.random_start(mixing, loss_of_mixing, choices, epsilon, generator, reduce)

@@ -1,7 +1,7 @@
 """Random smoothing (SDARTS-RS): train the weights at a random point near the mixing weights."""
 
-from collections.abc import Callable, Mapping
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Generator, Tensor
@@ -13,17 +13,20 @@ from nas_lightning.core.perturbation import Perturbation
 from nas_lightning.core.schedules import perturbation_radius
 from nas_lightning.perturbations.simplex import jittered
 
+PerturbedKind = Literal["op", "input", "output"]
+
 
 class Random(Perturbation):
     """Adds fresh U(−ε, ε) to every operation weight in each weight step, then returns to the simplex.
 
     Source: Chen & Hsieh, SmoothDARTS (ICML 2020), with the schedule and the simplex heuristic of the
-    released code. Left out: the weights of edges, inputs and outputs are not perturbed (the NAS-Bench-1Shot1 code
-    perturbs inputs and outputs too).
+    released code, which perturbs inputs and outputs, too, in the spaces of NAS-Bench-1Shot1 (`kinds`). Left out: the
+    weights of edges are not perturbed.
 
     Args:
         start: ε of the first epoch, in units of mixing weights.
         maximum: Limit of the schedule of ε, reached one epoch after the last.
+        kinds: Kinds of choices whose weights are perturbed: `op`, `input`, `output`.
 
     Raises:
         ConfigError: `maximum` is smaller than `start`.
@@ -32,7 +35,10 @@ class Random(Perturbation):
     simplex = True
 
     def __init__(
-        self, start: Annotated[float, Field(ge=0)] = 0.03, maximum: Annotated[float, Field(ge=0)] = 0.3
+        self,
+        start: Annotated[float, Field(ge=0)] = 0.03,
+        maximum: Annotated[float, Field(ge=0)] = 0.3,
+        kinds: Sequence[PerturbedKind] = ("op",),
     ) -> None:
         if maximum < start:
             raise ConfigError(
@@ -41,6 +47,7 @@ class Random(Perturbation):
             )
         self.start = start
         self.maximum = maximum
+        self.kinds = tuple(kinds)
 
     def __call__(
         self,
@@ -56,7 +63,7 @@ class Random(Perturbation):
             return mixing
         return {
             name: jittered(weights.detach(), choices[name], epsilon, generator)
-            if choices[name].kind == "op"
+            if choices[name].kind in self.kinds
             else weights
             for name, weights in mixing.items()
         }

@@ -92,6 +92,24 @@ def likeliest_edges(
     return groups
 
 
+def likeliest_subsets(
+    choice: Choice, strengths: Sequence[Sequence[float]], limit: int
+) -> list[list[tuple[float, Edges]]]:
+    """Return the decisions of a choice of inputs or outputs, a row each, their alternatives likeliest first.
+
+    Arguments and result: see `likeliest_edges`. The probability of taking several options is the product of theirs.
+    """
+    groups: list[list[tuple[float, Edges]]] = []
+    for row, (probabilities, k) in enumerate(zip(strengths, choice.taken, strict=True)):
+        offered = [o for o, p in enumerate(probabilities) if p > 0]
+        subsets = [
+            (_sum(math.log(probabilities[o]) for o in subset), tuple((row, o) for o in subset))
+            for subset in combinations(offered, k)
+        ]
+        groups.append(sorted(subsets, key=lambda subset: -subset[0])[:limit])  # stable
+    return groups
+
+
 def _alternatives(rows: Sequence[int], ranked: dict[int, list[tuple[float, int]]]) -> Iterator[tuple[float, Edges]]:
     """Yield combinations of one option of each of these rows, likeliest first."""
     for total, places in best_sums([[p for p, _ in ranked[row]] for row in rows]):
@@ -101,8 +119,8 @@ def _alternatives(rows: Sequence[int], ranked: dict[int, list[tuple[float, int]]
 def likeliest_paths(space: SearchSpace, strengths: Mixing, count: int) -> list[Mixing]:
     """Return the likeliest architectures of a space, likeliest first.
 
-    The probability of an architecture is the product of those of its operations; the selection of edges has no
-    probability of its own.
+    The probability of an architecture is the product of those of its operations, inputs and outputs; the selection of
+    edges has no probability of its own.
 
     Args:
         space: The space.
@@ -110,8 +128,8 @@ def likeliest_paths(space: SearchSpace, strengths: Mixing, count: int) -> list[M
         count: Number of architectures.
 
     Returns:
-        Paths by choice, each [R, O] on the CPU: zeros and ones for operations, the strengths themselves for choices
-        of another kind. Fewer than `count` if the space has no more.
+        Paths by choice, each [R, O] on the CPU: zeros and ones, but for weights of edges the strengths themselves.
+        Fewer than `count` if the space has no more.
 
     Raises:
         GenotypeError: A strength is NaN.
@@ -123,15 +141,16 @@ def likeliest_paths(space: SearchSpace, strengths: Mixing, count: int) -> list[M
                 f"the strengths of '{name}' are not numbers: the search diverged; lower search.weights.lr or"
                 " search.arch.lr, or set search.weights.clip"
             )
-        if choice.kind == "op":
+        if choice.kind != "edge":
             table = strengths[name].detach().double().cpu().tolist()
-            groups += [(name, group) for group in likeliest_edges(choice, table, count)]
+            decisions = likeliest_edges if choice.kind == "op" else likeliest_subsets
+            groups += [(name, group) for group in decisions(choice, table, count)]
     paths: list[Mixing] = []
     for _, places in islice(best_sums([[p for p, _ in group] for _, group in groups]), count):
         path = {
-            name: torch.zeros(choice.num_rows, choice.num_options)
-            if choice.kind == "op"
-            else strengths[name].detach().cpu()
+            name: strengths[name].detach().cpu()
+            if choice.kind == "edge"
+            else torch.zeros(choice.num_rows, choice.num_options)
             for name, choice in space.choices.items()
         }
         for (name, group), place in zip(groups, places, strict=True):
