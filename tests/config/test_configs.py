@@ -55,9 +55,9 @@ def test_every_yaml_composes_and_binds(group, name):
     elif group == "when/paper_data":
         paper, space, data = name.rsplit("_", 2)
         overrides = [f"paper={paper}", f"space={space}", f"data={data}"]
-    elif group == "when/paper_hypergradient":
-        paper, _, hypergradient = name.partition("_")
-        overrides = [f"paper={paper}", f"hypergradient={hypergradient}"]
+    elif group in ("when/paper_hypergradient", "when/paper_perturbation"):
+        paper, _, option = name.partition("_")
+        overrides = [f"paper={paper}", f"{group.rpartition('_')[2]}={option}"]
     elif group == "when/paper_selector":
         paper = next(paper for paper in options("paper") if name.startswith(f"{paper}_"))
         overrides = [f"paper={paper}", f"selector={name.removeprefix(f'{paper}_')}"]
