@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nas_lightning.core.objective import ACCURACY, Goal
 from nas_lightning.reports.drawing import save_svg
 from nas_lightning.reports.spectra import draw_spectra
 from nas_lightning.reports.style import Style, label
@@ -19,25 +20,27 @@ from nas_lightning.reports.style import Style, label
 Rows = Sequence[Mapping[str, Any]]
 
 _GRID, _INK = "#E5E5E5", "#222222"
-# The option with the largest value is dark, the others are light.
-_WEIGHT, _ACCURACY = ("#0072B2", "#A6CDE4"), ("#D55E00", "#F2C5A5")
+# The option with the largest weight, or the best value, is dark, the others are light.
+_WEIGHT, _VALUE = ("#0072B2", "#A6CDE4"), ("#D55E00", "#F2C5A5")
 _OTHER = "#D0D0D0"
 _CONDITIONS = ("#0072B2", "#D55E00", "#E69F00")  # the unchanged network, then the swaps
 _MARKERS = "osD^vP*X"
 _MANY = 4  # rows of a choice; more are drawn in two columns
 _MANY_RUNS = 60
-_MARGIN = 0.3  # left of the lowest accuracy and right of the highest, as a share of their range
+_MARGIN = 0.3  # left of the smallest value and right of the largest, as a share of their range
 
 
-def save_strength(rows: Rows, folder: Path) -> Path:
+def save_strength(rows: Rows, folder: Path, goal: Goal = ACCURACY) -> Path:
     """Write `strength.svg`: for each row, mixing weights of its options and accuracies with the row fixed to each.
 
-    In each panel the longest bar is dark. Accuracies share an axis that does not start at 0.
+    In each panel the bar of the largest weight or the best value is dark. Accuracies share an axis that does not
+    start at 0.
 
     Args:
-        rows: `choice`, `row`, `source`, `node`, `option`, `weight`, `accuracy` (percent), and `selectable`: whether a
-            genotype may hold the option; bars of options that it may not are grey.
+        rows: `choice`, `row`, `source`, `node`, `option`, `weight`, `accuracy` or `metric`, and `selectable`: whether
+            a genotype may hold the option; bars of options that it may not are grey.
         folder: Folder of the figure; created if missing.
+        goal: Metric of the values.
     """
     frame = pd.DataFrame(rows)
     edges = [same for _, same in frame.groupby(["choice", "row"], sort=False)]
@@ -46,25 +49,27 @@ def save_strength(rows: Rows, folder: Path) -> Path:
     longest = max(map(len, edges))
     height = lines * (0.2 * longest + 0.42) + 0.9
     figure = Figure(figsize=(6.6 * columns, height), layout="constrained", facecolor="white")
-    figure.suptitle("mixing weight and strength of the operations (dark: the largest)", weight="bold", size=11)
+    best = "largest" if goal.direction == "max" else "best"
+    figure.suptitle(f"mixing weight and strength of the operations (dark: the {best})", weight="bold", size=11)
     grid = figure.add_gridspec(lines, 2 * columns)
-    span = float(frame["accuracy"].max() - frame["accuracy"].min()) or 1.0
-    limits = float(frame["accuracy"].min()) - _MARGIN * span, float(frame["accuracy"].max()) + _MARGIN * span
+    low, high = float(frame[goal.word].min()), float(frame[goal.word].max())
+    span = (high - low) or (1.0 if goal.unit == "%" else abs(high) or 1.0)
+    limits = low - _MARGIN * span, high + _MARGIN * span
     heaviest = float(frame["weight"].max())
     for index, edge in enumerate(edges):
         line, column = index % lines, 2 * (index // lines)
         last = line == lines - 1 or index == len(edges) - 1
         first = edge.iloc[0]
         left = figure.add_subplot(grid[line, column])
-        _bars(left, edge, "weight", _WEIGHT, (0.0, 1.25 * heaviest), ".3f")
+        _bars(left, edge, "weight", _WEIGHT, (0.0, 1.25 * heaviest), 1, "{:.3f}".format)
         left.set_yticks(range(len(edge)), edge["option"], size=8)
         left.set_title(f"{first['choice']} cell, {first['source']} → {first['node']}", size=9, loc="left")
         right = figure.add_subplot(grid[line, column + 1])
-        _bars(right, edge, "accuracy", _ACCURACY, limits, ".2f")
+        _bars(right, edge, goal.word, _VALUE, limits, goal.sign, goal.number)
         right.set_yticks([])
         if last:
             left.set_xlabel("mean mixing weight", size=8.5)
-            right.set_xlabel("accuracy on val (%), axis not from 0", size=8.5)
+            right.set_xlabel(f"{goal.axis(f'{goal.name} on val')}, axis not from 0", size=8.5)
         else:
             left.set_xticklabels([])
             right.set_xticklabels([])
@@ -72,21 +77,26 @@ def save_strength(rows: Rows, folder: Path) -> Path:
 
 
 def _bars(
-    axes: Axes, edge: pd.DataFrame, name: str, colours: tuple[str, str], limits: tuple[float, float], form: str
+    axes: Axes,
+    edge: pd.DataFrame,
+    name: str,
+    colours: tuple[str, str],
+    limits: tuple[float, float],
+    sign: int,
+    text: Callable[[float], str],
 ) -> None:
-    """Draw one bar per option, its value at the end, the first option on top."""
+    """Draw one bar per option, the first on top, its value at the end; dark is the largest value times `sign`."""
     values = edge[name].astype(float).tolist()
     selectable = edge["selectable"].tolist()
-    longest = max((value for value, counts in zip(values, selectable, strict=True) if counts), default=None)
+    counted = [value for value, counts in zip(values, selectable, strict=True) if counts]
+    best = max(counted, key=lambda value: sign * value, default=None)
     shades = [
-        _OTHER if not counts else colours[0] if value == longest else colours[1]
+        _OTHER if not counts else colours[0] if value == best else colours[1]
         for value, counts in zip(values, selectable, strict=True)
     ]
     axes.barh(range(len(values)), [value - limits[0] for value in values], left=limits[0], color=shades, height=0.72)
     for index, value in enumerate(values):
-        axes.annotate(
-            f"{value:{form}}", (value, index), xytext=(3, 0), textcoords="offset points", va="center", size=7.5
-        )
+        axes.annotate(text(value), (value, index), xytext=(3, 0), textcoords="offset points", va="center", size=7.5)
     axes.set_xlim(limits)
     axes.invert_yaxis()
     axes.xaxis.set_major_locator(MaxNLocator(4))

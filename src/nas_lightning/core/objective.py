@@ -39,6 +39,11 @@ class Goal:
         return asdict(self)
 
     @property
+    def name(self) -> str:
+        """Name of the metric in words."""
+        return self.metric.replace("_", " ")
+
+    @property
     def word(self) -> str:
         """Last word of the keys and columns that hold its values.
 
@@ -83,14 +88,41 @@ class Goal:
         """Return the value of a torchmetrics metric, or a tensor of it, in the unit: fractions in %."""
         return 100 * value if self.unit == "%" else value
 
+    def rounded(self, value: float) -> float:
+        """Round a value for tables: to four decimals in %, else to six."""
+        return round(value, 4 if self.unit == "%" else 6)
+
+    def number(self, value: float, decimals: int = 2) -> str:
+        """Return a value without its unit, for people: so many decimals in %, else four digits.
+
+        >>> Goal().number(93.215), Goal("mean_absolute_error", "px", "min").number(0.51237)
+        ('93.22', '0.5124')
+        """
+        return f"{value:.{decimals}f}" if self.unit == "%" else f"{value:#.4g}".rstrip(".")
+
     def shown(self, value: float) -> str:
         """Return a value with its unit, for people.
 
         >>> Goal().shown(93.215), Goal("mean_absolute_error", "px", "min").shown(0.51237)
         ('93.22 %', '0.5124 px')
         """
-        text = f"{value:.2f}" if self.unit == "%" else f"{value:#.4g}".rstrip(".")
-        return f"{text} {self.unit}".rstrip()
+        return f"{self.number(value)} {self.unit}".rstrip()
+
+    def axis(self, text: str) -> str:
+        """Return the label of an axis that shows values of it.
+
+        >>> Goal().axis("accuracy on val"), Goal("mean_absolute_error", "", "min").axis("error")
+        ('accuracy on val (%)', 'error')
+        """
+        return f"{text} ({self.unit})" if self.unit else text
+
+    def heading(self, text: str) -> str:
+        """Return the heading of a column that shows values of it without their unit.
+
+        >>> Goal().heading("accuracy on val"), Goal("mean_absolute_error", "", "min").heading("error")
+        ('accuracy on val, %', 'error')
+        """
+        return f"{text}, {self.unit}" if self.unit else text
 
 
 ACCURACY = Goal()

@@ -1,0 +1,132 @@
+"""Analyses of searches that report an error: in its own sign and unit, and nowhere named an accuracy.
+
+The images are those of `tiny`, whose classes are the numbers 0 to 3; the metric is the mean absolute error.
+"""
+
+import csv
+
+import pandas as pd
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+import nas_lightning as nl
+from analysed import OPTIONS, analysis_config
+from conftest import TINY_SIZES
+from nas_lightning.analyses import figures, strength
+from nas_lightning.data import Arrays, search_split
+from nas_lightning.spaces import CellSpace
+
+FEW = ["search.arch.lr=0.3", "search.weights.lr=0.1", "space=s3", "space.num_nodes=2", "trainer=cpu"]
+
+
+@pytest.fixture(scope="module")
+def erring(images_file, tmp_path_factory):
+    """Run folder of a finished search that minimises an error; `val` is not augmented."""
+    folder = tmp_path_factory.mktemp("erring") / "run"
+    data = ["data=arrays", f"data.path={images_file}", "data.augment_val=false", "~callbacks.curvature"]
+    nl.search(nl.compose([*data, *TINY_SIZES, *FEW, "objective=regression", "objective.unit=steps"]), run_dir=folder)
+    return folder
+
+
+def analyse(name, folder, *words):
+    return nl.analyse(analysis_config(name, *words), run_dir=folder)
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_no_accuracy(folder, out):
+    """No column, no key of the summary but the empty ones of a search, no word of figures and terminal."""
+    assert "accuracy" not in out
+    for path in folder.rglob("*"):
+        assert "accuracy" not in path.name
+        if path.suffix in (".csv", ".svg", ".json"):
+            assert "accuracy" not in path.read_text(), path
+
+
+class ByHand:
+    """The supernet of the run as its last checkpoint has it; float64."""
+
+    def __init__(self, run, images_file):
+        saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        self.data = Arrays(str(images_file))
+        self.data.prepare()
+        supernet = CellSpace("s3", OPTIONS, num_nodes=2).supernet(1, 1, init_channels=2, layers=3, engine="reference")
+        supernet.load_state_dict({name.removeprefix("supernet."): value for name, value in saved["state_dict"].items()
+                                  if name.startswith("supernet.")})  # fmt: skip
+        self.supernet = supernet.double().eval()
+        self.arch = {name: a.double() for name, a in saved["search"]["arch"].items()}
+
+    @property
+    def mean(self):
+        return {name: torch.softmax(a, dim=1) for name, a in self.arch.items()}
+
+    def error(self, mixing, part="val"):
+        """Mean distance to the numbers 0 to 3, image by image, of outputs in standard deviations from their mean."""
+        train = torch.tensor(self.data.train_labels).double()
+        split = part if part == "test" else "train"
+        images = self.data.dataset(split, augment=False)
+        val = search_split(self.data.train_labels, "stratified").val
+        distances = []
+        for index in range(len(images)) if part == "test" else val:
+            image, label = images[int(index)]
+            with torch.no_grad():
+                output = float(self.supernet(image[None].double(), mixing))
+            distances.append(abs(output * float(train.std(correction=0)) + float(train.mean()) - label))
+        return sum(distances) / len(distances)
+
+
+@pytest.fixture(scope="module")
+def by_hand(erring, images_file):
+    return ByHand(erring, images_file)
+
+
+def test_the_strongest_option_has_the_smallest_error(erring, by_hand, tmp_path, capsys):
+    found = analyse("strength", tmp_path / "a", f"run={erring}", "analysis.epochs=0", "analysis.rows=[2,4]")
+    best, edges = {}, {}
+    for row in table(tmp_path / "a" / "analysis.csv"):
+        mixing = by_hand.mean
+        mixing["normal"][int(row["row"])] = torch.eye(3, dtype=torch.float64)[OPTIONS.index(row["option"])]
+        error = by_hand.error(mixing)
+        assert float(row["metric"]) == pytest.approx(error, abs=1e-5)
+        if row["option"] != "none":
+            edges.setdefault(row["row"], []).append((error, float(row["weight"]), row["option"]))
+    for edge, measured in edges.items():
+        best[int(edge)] = min(measured)[2]
+    assert {row["row"]: row["by_metric"] for row in found["rows"]} == best
+    for row in found["rows"]:  # of two options: 1 if the heavier one has the smaller error
+        (first, second) = edges[str(row["row"])]
+        assert row["kendall_tau"] == (1 if (first[1] > second[1]) == (first[0] < second[0]) else -1)
+        assert row["agrees"] == (row["kendall_tau"] == 1)
+    assert sum(found["by_metric"].values()) == 2
+    out = capsys.readouterr().out
+    assert out.count(" steps after 0 epochs") == 6
+    assert "by mean absolute error" in out
+    drawn = (tmp_path / "a" / "plots" / "strength.svg").read_text()
+    assert "mean absolute error on val (steps), axis not from 0" in drawn
+    assert drawn.lower().count("fill: #d55e00") == 2  # a dark bar an edge
+    assert_no_accuracy(tmp_path / "a", out)
+
+
+def test_training_keeps_the_smallest_error(erring, tmp_path, monkeypatch):
+    monkeypatch.setattr(strength, "save_strength", lambda *_: None)
+    words = [f"run={erring}", "analysis.rows=[4]", "analysis.lr=0.05"]
+    errors = []
+    for epochs in (0, 2):
+        analyse("strength", tmp_path / str(epochs), *words, f"analysis.epochs={epochs}")
+        errors.append([float(row["metric"]) for row in table(tmp_path / str(epochs) / "analysis.csv")])
+    before, after = errors
+    assert all(a <= b for a, b in zip(after, before, strict=True))
+    assert min(after) > 0
+    assert after != before
+
+
+def test_the_bar_of_the_smallest_error_is_dark():
+    edge = pd.DataFrame({"metric": [0.5, 0.25, 0.75, 0.125], "selectable": [True, True, True, False]})
+    axes = Figure().add_subplot()
+    figures._bars(axes, edge, "metric", ("#000000", "#ffffff"), (0.0, 1.0), -1, str)
+    assert [to_hex(bar.get_facecolor()) for bar in axes.patches] == ["#ffffff", "#000000", "#ffffff", "#d0d0d0"]
