@@ -4,6 +4,8 @@ The images are those of `tiny`, whose classes are the numbers 0 to 3; the metric
 """
 
 import csv
+import re
+import statistics
 
 import pandas as pd
 import pytest
@@ -14,11 +16,12 @@ from matplotlib.figure import Figure
 import nas_lightning as nl
 from analysed import OPTIONS, analysis_config
 from conftest import TINY_SIZES
-from nas_lightning.analyses import figures, strength
+from nas_lightning.analyses import figures, shuffling, strength
 from nas_lightning.data import Arrays, search_split
 from nas_lightning.spaces import CellSpace
 
-FEW = ["search.arch.lr=0.3", "search.weights.lr=0.1", "space=s3", "space.num_nodes=2", "trainer=cpu"]
+SEARCH = [*TINY_SIZES, "space=s3", "space.num_nodes=2", "trainer=cpu", "objective=regression", "objective.unit=steps"]
+LEARNING = ["search.arch.lr=0.3", "search.weights.lr=0.1", "search.epochs=4", "search.batch_size=4"]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def erring(images_file, tmp_path_factory):
     """Run folder of a finished search that minimises an error; `val` is not augmented."""
     folder = tmp_path_factory.mktemp("erring") / "run"
     data = ["data=arrays", f"data.path={images_file}", "data.augment_val=false", "~callbacks.curvature"]
-    nl.search(nl.compose([*data, *TINY_SIZES, *FEW, "objective=regression", "objective.unit=steps"]), run_dir=folder)
+    nl.search(nl.compose([*data, *SEARCH, *LEARNING]), run_dir=folder)
     return folder
 
 
@@ -116,7 +119,7 @@ def test_training_keeps_the_smallest_error(erring, tmp_path, monkeypatch):
     monkeypatch.setattr(strength, "save_strength", lambda *_: None)
     words = [f"run={erring}", "analysis.rows=[4]", "analysis.lr=0.05"]
     errors = []
-    for epochs in (0, 2):
+    for epochs in (0, 1):
         analyse("strength", tmp_path / str(epochs), *words, f"analysis.epochs={epochs}")
         errors.append([float(row["metric"]) for row in table(tmp_path / str(epochs) / "analysis.csv")])
     before, after = errors
@@ -130,3 +133,41 @@ def test_the_bar_of_the_smallest_error_is_dark():
     axes = Figure().add_subplot()
     figures._bars(axes, edge, "metric", ("#000000", "#ffffff"), (0.0, 1.0), -1, str)
     assert [to_hex(bar.get_facecolor()) for bar in axes.patches] == ["#ffffff", "#000000", "#ffffff", "#d0d0d0"]
+
+
+def test_shuffling_measures_the_error_on_the_test_images(erring, images_file, by_hand, tmp_path, monkeypatch, capsys):
+    small = ["analysis.epochs=1", "analysis.batch_size=16", "analysis.repetitions=2", "~analysis.networks.vgg"]
+    small += ["analysis.networks.resnet.channels=4", "analysis.networks.resnet.depth=3"]
+    trained, fit = [], shuffling.fit
+    monkeypatch.setattr(shuffling, "draw_pair", lambda pairs, generator: (0, 1) if (0, 1) in pairs else None)
+    monkeypatch.setattr(shuffling, "fit", lambda *args: trained.append(args[2].network) or fit(*args))
+    found = analyse("shuffling", tmp_path / "a", f"run={erring}", *small)
+    values = {}
+    for row in table(tmp_path / "a" / "analysis.csv"):
+        values.setdefault((row["network"], row["swapped"]), []).append(float(row["test_metric"]))
+
+    assert values["supernet", "nothing"] == pytest.approx([by_hand.error(by_hand.mean, "test")], abs=1e-5)
+    swapped = ByHand(erring, images_file)
+    state = swapped.supernet.state_dict()
+    new_name = {".edges.0.": ".edges.1.", ".edges.1.": ".edges.0."}
+    renamed = {re.sub(r"\.edges\.[01]\.", lambda found: new_name[found[0]], name): value.clone()
+               for name, value in state.items()}  # fmt: skip
+    swapped.supernet.load_state_dict(renamed)
+    assert values["supernet", "edges alone"] == pytest.approx([swapped.error(swapped.mean, "test")] * 2, abs=1e-5)
+    (network,) = trained  # its blocks have returned to their places
+    by_hand_of = ByHand(erring, images_file)
+    by_hand_of.supernet = network.double().eval()
+    by_hand_of.supernet.forward = lambda images, mixing, forward=network.forward: forward(images)
+    assert values["resnet", "nothing"] == pytest.approx([by_hand_of.error(None, "test")], abs=1e-5)
+
+    for row in found["networks"]:
+        measured = values[row["network"], row["swapped"]]
+        assert row["test_metric_mean"] == pytest.approx(statistics.mean(measured), abs=2e-6)
+        if len(measured) > 1:
+            assert row["test_metric_std"] == pytest.approx(statistics.stdev(measured), abs=2e-6)
+    drawn = (tmp_path / "a" / "plots" / "shuffling.svg").read_text()
+    assert "test mean absolute error (steps)" in drawn
+    assert not re.search(r">(100|80|60|20)</text>", drawn), "an axis of percent"
+    out = capsys.readouterr().out
+    assert "test mean absolute error, steps" in out
+    assert_no_accuracy(tmp_path / "a", out)

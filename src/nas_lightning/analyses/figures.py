@@ -105,18 +105,20 @@ def _bars(
     _plain(axes, "x")
 
 
-def save_shuffling(rows: Rows, folder: Path) -> Path:
-    """Write `shuffling.svg`: test accuracy of each network, unchanged and with parts swapped.
+def save_shuffling(rows: Rows, folder: Path, goal: Goal = ACCURACY) -> Path:
+    """Write `shuffling.svg`: test accuracy, or other metric, of each network, unchanged and with parts swapped.
 
     Bars are means, error bars ± one standard deviation, dots the repetitions.
 
     Args:
-        rows: `network`, `swapped` (the parts), `test_accuracy` (percent); `nothing` comes first in each network.
+        rows: `network`, `swapped` (the parts), `test_accuracy` or `test_metric`; `nothing` comes first in each network.
         folder: Folder of the figure; created if missing.
+        goal: Metric of the values.
     """
-    frame = pd.DataFrame(rows).astype({"test_accuracy": float})
+    key = goal.key("test")
+    frame = pd.DataFrame(rows).astype({key: float})
     groups: list[tuple[str, str, list[float]]] = [
-        (str(network), str(what), same["test_accuracy"].tolist())
+        (str(network), str(what), same[key].tolist())
         for (network, what), same in frame.groupby(["network", "swapped"], sort=False)
     ]
     figure = Figure(figsize=(1.4 + 1.3 * len(groups), 3.9), layout="constrained", facecolor="white")
@@ -130,23 +132,26 @@ def save_shuffling(rows: Rows, folder: Path) -> Path:
         condition = condition + 1 if network == previous else 0
         colours.append(_CONDITIONS[condition % len(_CONDITIONS)])
         previous = network
-    for x, colour, (_, _, accuracies) in zip(places, colours, groups, strict=True):
-        average = mean(accuracies)
-        std = stdev(accuracies) if len(accuracies) > 1 else 0.0
+    for x, colour, (_, _, values) in zip(places, colours, groups, strict=True):
+        average = mean(values)
+        std = stdev(values) if len(values) > 1 else 0.0
         axes.bar(x, average, width=0.8, color=colour, alpha=0.85)
-        note = f"{average:.1f}"
-        if len(accuracies) > 1:
+        note = goal.number(average, 1)
+        if len(values) > 1:
             axes.errorbar(x, average, std, color=_INK, capsize=5, linewidth=1.4)
-            spread = [x + 0.5 * (index / (len(accuracies) - 1) - 0.5) for index in range(len(accuracies))]
-            axes.plot(spread, accuracies, "o", color="white", markeredgecolor=_INK, markersize=3, markeredgewidth=0.7)
-            note += f" ± {std:.1f}"
-        top = max(average + std, *accuracies)
+            spread = [x + 0.5 * (index / (len(values) - 1) - 0.5) for index in range(len(values))]
+            axes.plot(spread, values, "o", color="white", markeredgecolor=_INK, markersize=3, markeredgewidth=0.7)
+            note += f" ± {goal.number(std, 1)}"
+        top = max(average + std, *values)
         axes.annotate(note, (x, top), xytext=(0, 5), textcoords="offset points", ha="center", size=8.5)
     labels = [f"{network}\n{'as it is' if what == 'nothing' else what}" for network, what, _ in groups]
     axes.set_xticks(places, labels, size=8.5)
-    axes.set_ylabel("test accuracy (%)")
-    axes.set_ylim(0, 108)
-    axes.set_yticks(range(0, 101, 20))
+    axes.set_ylabel(goal.axis(f"test {goal.name}"))
+    if goal.unit == "%":
+        axes.set_ylim(0, 108)
+        axes.set_yticks(range(0, 101, 20))
+    else:
+        axes.margins(y=0.12)  # for the numbers above the bars
     axes.tick_params(axis="x", length=0)
     _plain(axes, "y")
     return _save(figure, folder, "shuffling")
