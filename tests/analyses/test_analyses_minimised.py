@@ -4,6 +4,7 @@ The images are those of `tiny`, whose classes are the numbers 0 to 3; the metric
 """
 
 import csv
+import json
 import re
 import statistics
 
@@ -19,9 +20,10 @@ from conftest import TINY_SIZES
 from nas_lightning.analyses import figures, shuffling, strength
 from nas_lightning.data import Arrays, search_split
 from nas_lightning.spaces import CellSpace
+from nas_lightning.tasks.resume import resume
 
 SEARCH = [*TINY_SIZES, "space=s3", "space.num_nodes=2", "trainer=cpu", "objective=regression", "objective.unit=steps"]
-LEARNING = ["search.arch.lr=0.3", "search.weights.lr=0.1", "search.epochs=4", "search.batch_size=4"]
+LEARNING = ["search.arch.lr=0.3", "search.weights.lr=0.1", "search.epochs=3", "search.batch_size=4"]
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +173,37 @@ def test_shuffling_measures_the_error_on_the_test_images(erring, images_file, by
     out = capsys.readouterr().out
     assert "test mean absolute error, steps" in out
     assert_no_accuracy(tmp_path / "a", out)
+
+
+def test_the_drop_is_the_error_gained_by_discretisation(erring, by_hand, tmp_path, capsys):
+    found = analyse("discretization", tmp_path / "a", f"run={erring}")
+    (row,) = table(tmp_path / "a" / "analysis.csv")
+    kept = {cell: [[source, op, node] for node, op, source in edges]
+            for cell, edges in json.loads((erring / "genotype.json").read_text())["cells"].items()}  # fmt: skip
+    edges = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
+    discrete = {cell: torch.zeros(5, 3, dtype=torch.float64) for cell in kept}
+    for cell, chosen in kept.items():
+        for source, op, node in chosen:
+            discrete[cell][edges.index((source, node)), OPTIONS.index(op)] = 1
+    before, after = by_hand.error(by_hand.mean), by_hand.error(discrete)
+    assert abs(after - before) > 1e-3
+    assert float(row["val_metric"]) == pytest.approx(before, abs=1e-5)
+    assert float(row["discrete_metric"]) == pytest.approx(after, abs=1e-5)
+    assert float(row["drop"]) == pytest.approx(after - before, abs=1e-5)
+    assert found["runs"][0]["drop"] == float(row["drop"])
+    summary = json.loads((tmp_path / "a" / "summary.json").read_text())
+    assert summary["objective"] == {"metric": "mean_absolute_error", "unit": "steps", "direction": "min"}
+    assert "mean absolute error on val (steps)" in (tmp_path / "a" / "plots" / "discretization.svg").read_text()
+    out = capsys.readouterr().out
+    assert f"{before:#.4g} steps → {after:#.4g} steps" in out
+    assert "mean absolute error on val, steps" in out
+    assert_no_accuracy(tmp_path / "a", out)
+    assert resume(tmp_path / "a")["analysis"] == found  # all of it read from the table
+
+
+def test_runs_of_another_metric_are_left_out(erring, searched, tmp_path, caplog):
+    found = analyse("discretization", tmp_path / "a", f"runs=[{searched},{erring}]")
+    assert [row["run"] for row in found["runs"]] == [str(searched)]
+    assert f"run={erring}: it reports mean absolute error (steps), and {searched} reports accuracy (%)" in caplog.text
+    assert "metric" not in (tmp_path / "a" / "analysis.csv").read_text()
+    assert json.loads((tmp_path / "a" / "summary.json").read_text())["objective"] is None

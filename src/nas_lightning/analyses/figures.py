@@ -213,22 +213,24 @@ def save_spectrum(rows: Rows, folder: Path) -> Path:
     return _save(figure, folder, "spectrum")
 
 
-def save_discretization(rows: Rows, folder: Path) -> Path:
-    """Write `discretization.svg`: accuracy of each supernet before and after discretization, the largest drops on top.
+def save_discretization(rows: Rows, folder: Path, goal: Goal = ACCURACY) -> Path:
+    """Write `discretization.svg`: accuracy, or other metric, of supernets before and after, the largest drops on top.
 
     Args:
-        rows: `method`, `space`, `data`, `seed`, `val_accuracy`, `discrete_accuracy` and `drop` (percent),
+        rows: `method`, `space`, `data`, `seed`, `val_accuracy`, `discrete_accuracy` (or `…_metric`) and `drop`,
             `dominant_eigenvalue` or None; the figure shows the 60 largest drops.
         folder: Folder of the figure; created if missing.
+        goal: Metric of the values.
     """
     frame = pd.DataFrame(rows).sort_values("drop", ascending=False, kind="stable").head(_MANY_RUNS)
     figure = Figure(figsize=(7.6, 1.4 + 0.26 * len(frame)), layout="constrained", facecolor="white")
     figure.suptitle("supernet with the mixing weights of its genotype, without retraining", weight="bold", size=11)
     axes = figure.add_subplot()
     places = range(len(frame))
-    axes.hlines(places, frame["discrete_accuracy"], frame["val_accuracy"], color=_OTHER, linewidth=2.5, zorder=1)
-    axes.plot(frame["val_accuracy"], places, "o", color=_CONDITIONS[0], label="supernet")
-    axes.plot(frame["discrete_accuracy"], places, "D", color=_CONDITIONS[1], label="discretised")
+    mixed, discrete = frame[goal.key("val")], frame[goal.key("discrete")]
+    axes.hlines(places, discrete, mixed, color=_OTHER, linewidth=2.5, zorder=1)
+    axes.plot(mixed, places, "o", color=_CONDITIONS[0], label="supernet")
+    axes.plot(discrete, places, "D", color=_CONDITIONS[1], label="discretised")
     names = [
         label(f"{row['method']}, {row['space']}, {row['data']}, seed {row['seed']}", 60)
         + ("" if pd.isna(row["dominant_eigenvalue"]) else f" (λ = {row['dominant_eigenvalue']:.3g})")
@@ -236,7 +238,7 @@ def save_discretization(rows: Rows, folder: Path) -> Path:
     ]
     axes.set_yticks(places, names, size=8)
     axes.invert_yaxis()
-    axes.set_xlabel("accuracy on val (%)")
+    axes.set_xlabel(goal.axis(f"{goal.name} on val"))
     axes.tick_params(axis="y", length=0)
     _plain(axes, "x")
     figure.legend(frameon=False, fontsize=8.5, ncols=2, loc="outside lower center")
