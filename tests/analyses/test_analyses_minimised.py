@@ -8,6 +8,7 @@ import json
 import re
 import statistics
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -201,8 +202,27 @@ def test_the_drop_is_the_error_gained_by_discretisation(erring, by_hand, tmp_pat
     assert resume(tmp_path / "a")["analysis"] == found  # all of it read from the table
 
 
-def test_runs_of_another_metric_are_left_out(erring, searched, tmp_path, caplog):
-    found = analyse("discretization", tmp_path / "a", f"runs=[{searched},{erring}]")
+def test_the_skip_gap_stands_against_the_error(erring, tmp_path, capsys):
+    found = analyse("skip_gap", tmp_path / "a", f"run={erring}")
+    errors = [float(row["val_metric"]) for row in table(erring / "metrics.csv")]
+    gaps = []
+    for line in (erring / "genotypes.jsonl").read_text().splitlines()[1:]:  # the first is before training
+        cells = [np.array(json.loads(line)["mixing"][cell]) for cell in ("normal", "reduce")]
+        gaps.append(np.mean([cell[:, 1].mean() - cell[:, 2].mean() for cell in cells]))
+    rows = table(tmp_path / "a" / "analysis.csv")
+    assert [float(row["val_metric"]) for row in rows] == errors
+    assert [float(row["skip_gap"]) for row in rows] == pytest.approx(gaps, abs=1e-6)
+    assert found["pearson"] == pytest.approx(np.corrcoef(gaps, errors)[0, 1], abs=1e-3)
+    drawn = (tmp_path / "a" / "plots" / "skip_gap.svg").read_text()
+    assert "mean absolute error of the supernet on val (steps)" in drawn
+    out = capsys.readouterr().out
+    assert "skip gap against mean absolute error on val" in out
+    assert_no_accuracy(tmp_path / "a", out)
+
+
+@pytest.mark.parametrize("name", ["discretization", "skip_gap"])
+def test_runs_of_another_metric_are_left_out(name, erring, searched, tmp_path, caplog):
+    found = analyse(name, tmp_path / "a", f"runs=[{searched},{erring}]")
     assert [row["run"] for row in found["runs"]] == [str(searched)]
     assert f"run={erring}: it reports mean absolute error (steps), and {searched} reports accuracy (%)" in caplog.text
     assert "metric" not in (tmp_path / "a" / "analysis.csv").read_text()

@@ -157,14 +157,15 @@ def save_shuffling(rows: Rows, folder: Path, goal: Goal = ACCURACY) -> Path:
     return _save(figure, folder, "shuffling")
 
 
-def save_skip_gap(rows: Rows, folder: Path) -> Path:
-    """Write `skip_gap.svg`: the skip gap against the accuracy of the supernet.
+def save_skip_gap(rows: Rows, folder: Path, goal: Goal = ACCURACY) -> Path:
+    """Write `skip_gap.svg`: the skip gap against the accuracy, or other metric, of the supernet.
 
     A point is an epoch: its colour shows the epoch, its marker the run.
 
     Args:
-        rows: `run`, `epoch`, `skip_gap`, `val_accuracy` (percent).
+        rows: `run`, `epoch`, `skip_gap`, `val_accuracy` or `val_metric`.
         folder: Folder of the figure; created if missing.
+        goal: Metric of the values.
     """
     frame = pd.DataFrame(rows)
     figure = Figure(figsize=(6.4, 4.0), layout="constrained", facecolor="white")
@@ -175,7 +176,7 @@ def save_skip_gap(rows: Rows, folder: Path) -> Path:
     points = None
     for index, (run, same) in enumerate(runs):
         points = axes.scatter(
-            same["val_accuracy"].astype(float),
+            same[goal.key("val")].astype(float),
             same["skip_gap"].astype(float),
             c=same["epoch"] + 1,
             cmap="viridis",
@@ -188,7 +189,7 @@ def save_skip_gap(rows: Rows, folder: Path) -> Path:
             label=str(run),
         )
     axes.axhline(0, color="#7F7F7F", linestyle="--", linewidth=1)
-    axes.set_xlabel("accuracy of the supernet on val (%)")
+    axes.set_xlabel(goal.axis(f"{goal.name} of the supernet on val"))
     axes.set_ylabel("weight of skip_connect\n− mean weight of convolutions")
     axes.margins(0.06)
     _plain(axes, "both")
