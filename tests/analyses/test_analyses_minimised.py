@@ -19,6 +19,7 @@ import nas_lightning as nl
 from analysed import OPTIONS, analysis_config
 from conftest import TINY_SIZES
 from nas_lightning.analyses import figures, shuffling, strength
+from nas_lightning.curvature.landscape import directions
 from nas_lightning.data import Arrays, search_split
 from nas_lightning.spaces import CellSpace
 from nas_lightning.tasks.resume import resume
@@ -217,6 +218,31 @@ def test_the_skip_gap_stands_against_the_error(erring, tmp_path, capsys):
     assert "mean absolute error of the supernet on val (steps)" in drawn
     out = capsys.readouterr().out
     assert "skip gap against mean absolute error on val" in out
+    assert_no_accuracy(tmp_path / "a", out)
+
+
+def test_a_landscape_of_the_error(erring, searched, by_hand, tmp_path, capsys, caplog):
+    words = ["task=landscape", "landscape.steps=3", "landscape.radius=2.0", "trainer=cpu"]
+    found = nl.landscape(nl.compose([*words, f"runs=[{erring},{searched}]"]), run_dir=tmp_path / "a")
+    first, second = directions({name: a.shape for name, a in by_hand.arch.items()}, 0)
+    rows = table(tmp_path / "a" / "landscape.csv")
+    assert {row["run"] for row in rows} == {str(erring)}
+    assert f"it reports accuracy (%), and {erring} reports mean absolute error (steps)" in caplog.text
+    for row in rows:
+        x, y = float(row["x"]), float(row["y"])
+        moved = {name: a + x * first[name] + y * second[name] for name, a in by_hand.arch.items()}
+        error = by_hand.error({name: torch.softmax(a, dim=1) for name, a in moved.items()})
+        assert float(row["metric"]) == pytest.approx(error, abs=1e-5)
+    values = [float(row["metric"]) for row in rows]
+    assert found["limits"]["metric"] == [min(values), max(values)]
+    (run,) = found["runs"]
+    assert run["centre"]["metric"] == values[4] > 0
+    assert run["metric"]["mean_at_radius"]["1"] == pytest.approx((sum(values) - values[4]) / 8)
+    assert "mean absolute error on val (steps)" in (tmp_path / "a" / "plots" / "landscape_metric.svg").read_text()
+    out = capsys.readouterr().out
+    assert f"{values[4]:#.4g} steps" in out
+    assert resume(tmp_path / "a")["objective"]["metric"] == "mean_absolute_error"
+    assert table(tmp_path / "a" / "landscape.csv") == rows
     assert_no_accuracy(tmp_path / "a", out)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 import nas_lightning as nl
-from nas_lightning.analyses.goals import SharedGoal
+from nas_lightning.analyses.goals import SharedGoal, note_goal
 from nas_lightning.core.objective import ACCURACY, Goal
 from nas_lightning.runs.folder import RunFolder
 
@@ -24,10 +24,8 @@ def test_the_first_run_decides(tmp_path):
 
 def test_a_summary_that_does_not_say_stands_for_accuracy(tmp_path):
     folder = RunFolder(tmp_path)
-    SharedGoal().note(folder)
+    note_goal(folder, SharedGoal().goal)
     assert list(tmp_path.iterdir()) == []
     assert Goal.of(folder.summary()) == ACCURACY
-    shared = SharedGoal()
-    shared.add(folder, ERROR)
-    shared.note(folder)
+    note_goal(folder, ERROR)
     assert Goal.of(folder.summary()) == ERROR

@@ -14,7 +14,7 @@ import torch
 
 from nas_lightning.analyses.base import QUIET, show_table
 from nas_lightning.analyses.figures import save_discretization
-from nas_lightning.analyses.goals import SharedGoal
+from nas_lightning.analyses.goals import SharedGoal, note_goal
 from nas_lightning.analyses.supernets import Supernet, measure_all, supernets
 from nas_lightning.core.choices import Active, Choice, Mixing, edge_key
 from nas_lightning.core.errors import ConfigError
@@ -86,7 +86,7 @@ class Discretization:
         measured = [_parsed(row) for row in bench.folder.read_analysis()]
         table = measure_all(bench, measured, self._measure, _check(shared))
         goal = shared.goal
-        shared.note(bench.folder)
+        note_goal(bench.folder, goal)
         save_discretization(table, bench.folder.plots, goal)
         show_table(
             "supernet with the mixing weights of its genotype, without retraining",

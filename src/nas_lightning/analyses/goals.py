@@ -30,7 +30,8 @@ class SharedGoal:
                 f" {self.goal.axis(self.goal.name)}; give the runs of one metric at a time"
             )
 
-    def note(self, folder: RunFolder) -> None:
-        """Write into the summary of an analysis what it reports; a summary that does not say stands for accuracy."""
-        if self.goal != ACCURACY:
-            folder.update_summary(objective=self.goal.to_dict())
+
+def note_goal(folder: RunFolder, goal: Goal) -> None:
+    """Write what several runs report into the summary of their analysis; one that does not say stands for accuracy."""
+    if goal != ACCURACY:
+        folder.update_summary(objective=goal.to_dict())

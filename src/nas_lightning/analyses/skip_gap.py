@@ -17,7 +17,7 @@ import pandas as pd
 from nas_lightning import reports
 from nas_lightning.analyses.base import show_table
 from nas_lightning.analyses.figures import save_skip_gap
-from nas_lightning.analyses.goals import SharedGoal
+from nas_lightning.analyses.goals import SharedGoal, note_goal
 from nas_lightning.core.choices import Choice
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.objective import Goal
@@ -73,10 +73,9 @@ class SkipGap:
 
     def __call__(self, bench: Workbench) -> dict[str, Any]:
         """Write table and figure; return the correlations."""
-        rows, shared = self._rows(bench)
-        goal = shared.goal
+        rows, goal = self._rows(bench)
         bench.folder.save_analysis(rows)
-        shared.note(bench.folder)
+        note_goal(bench.folder, goal)
         save_skip_gap(rows, bench.folder.plots, goal)
         frame = pd.DataFrame(rows)
         runs = [{"run": str(run), **_correlations(same, goal)} for run, same in frame.groupby("run", sort=False)]
@@ -96,7 +95,7 @@ class SkipGap:
         )
         return {"name": "skip_gap", "pearson": together["pearson"], "spearman": together["spearman"], "runs": runs}
 
-    def _rows(self, bench: Workbench) -> tuple[list[dict[str, Any]], SharedGoal]:
+    def _rows(self, bench: Workbench) -> tuple[list[dict[str, Any]], Goal]:
         """Return one row per run and epoch, and what all of them report.
 
         Raises:
@@ -129,7 +128,7 @@ class SkipGap:
                 f"runs={json.dumps(patterns)}: no run there has genotypes.jsonl and metrics.csv of a search over edges"
                 " that offer both skip_connect and a convolution; give other runs, runs='multirun/**'"
             )
-        return rows, shared
+        return rows, shared.goal
 
 
 def rows_of(folder: RunFolder, goal: Goal) -> list[dict[str, Any]]:
