@@ -126,7 +126,7 @@ class Shuffling:
             bench.folder.save_analysis(rows)
         frame = pd.DataFrame(rows).astype({key: float})
         save_shuffling(rows, bench.folder.plots, goal)
-        networks = [
+        networks: list[dict[str, Any]] = [
             {
                 "network": network,
                 "swapped": what,
