@@ -27,6 +27,7 @@ _CONDITIONS = ("#0072B2", "#D55E00", "#E69F00")  # the unchanged network, then t
 _MARKERS = "osD^vP*X"
 _MANY = 4  # rows of a choice; more are drawn in two columns
 _MANY_RUNS = 60
+_LONG = 30  # characters of a label that fill the width of a panel
 _MARGIN = 0.3  # left of the smallest value and right of the largest, as a share of their range
 
 
@@ -69,7 +70,9 @@ def save_strength(rows: Rows, folder: Path, goal: Goal = ACCURACY) -> Path:
         right.set_yticks([])
         if last:
             left.set_xlabel("mean mixing weight", size=8.5)
-            right.set_xlabel(f"{goal.axis(f'{goal.name} on val')}, axis not from 0", size=8.5)
+            measured = goal.axis(f"{goal.name} on val")
+            separator = " " if len(measured) < _LONG else "\n"
+            right.set_xlabel(f"{measured},{separator}axis not from 0", size=8.5)
         else:
             left.set_xticklabels([])
             right.set_xticklabels([])
@@ -136,12 +139,11 @@ def save_shuffling(rows: Rows, folder: Path, goal: Goal = ACCURACY) -> Path:
         average = mean(values)
         std = stdev(values) if len(values) > 1 else 0.0
         axes.bar(x, average, width=0.8, color=colour, alpha=0.85)
-        note = goal.number(average, 1)
         if len(values) > 1:
             axes.errorbar(x, average, std, color=_INK, capsize=5, linewidth=1.4)
             spread = [x + 0.5 * (index / (len(values) - 1) - 0.5) for index in range(len(values))]
             axes.plot(spread, values, "o", color="white", markeredgecolor=_INK, markersize=3, markeredgewidth=0.7)
-            note += f" ± {goal.number(std, 1)}"
+        note = goal.mean_and_std(average, std if len(values) > 1 else None, 1)
         top = max(average + std, *values)
         axes.annotate(note, (x, top), xytext=(0, 5), textcoords="offset points", ha="center", size=8.5)
     labels = [f"{network}\n{'as it is' if what == 'nothing' else what}" for network, what, _ in groups]

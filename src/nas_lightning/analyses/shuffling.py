@@ -143,8 +143,7 @@ class Shuffling:
                 [
                     str(row["network"]),
                     str(row["swapped"]),
-                    goal.number(row[f"{key}_mean"])
-                    + ("" if row[f"{key}_std"] is None else f" ± {goal.number(row[f'{key}_std'])}"),
+                    goal.mean_and_std(row[f"{key}_mean"], row[f"{key}_std"]),
                 ]
                 for row in networks
             ],

@@ -100,6 +100,16 @@ class Goal:
         """
         return f"{value:.{decimals}f}" if self.unit == "%" else f"{value:#.4g}".rstrip(".")
 
+    def mean_and_std(self, mean: float, std: float | None, decimals: int = 2) -> str:
+        """Return a mean with its standard deviation, if there is one, without their unit, for people.
+
+        >>> Goal().mean_and_std(93.215, 0.3), Goal("mean_absolute_error", "px", "min").mean_and_std(0.51237, 0.01234)
+        ('93.22 ± 0.30', '0.5124 ± 0.012')
+        """
+        if std is None:
+            return self.number(mean, decimals)
+        return f"{self.number(mean, decimals)} ± {f'{std:.{decimals}f}' if self.unit == '%' else f'{std:.2g}'}"
+
     def shown(self, value: float) -> str:
         """Return a value with its unit, for people.
 
