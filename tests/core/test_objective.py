@@ -49,6 +49,7 @@ def test_labels_name_the_unit_where_there_is_one():
     assert [goal.axis("on val") for goal in (ACCURACY, ERROR, bare)] == ["on val (%)", "on val (px)", "on val"]
     assert [goal.heading("on val") for goal in (ACCURACY, ERROR, bare)] == ["on val, %", "on val, px", "on val"]
     assert (ACCURACY.name, ERROR.name) == ("accuracy", "mean absolute error")
+    assert (ACCURACY.decline, ERROR.decline) == ("drop", "rise")
 
 
 def test_tables_keep_small_errors():

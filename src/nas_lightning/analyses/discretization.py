@@ -93,7 +93,7 @@ class Discretization:
             [
                 *("run", "epoch"),
                 *(goal.heading(text) for text in (f"{goal.name} on val", "discretised")),
-                *("drop", "eigenvalue"),
+                *(goal.decline, "eigenvalue"),
             ],
             [
                 [

@@ -71,6 +71,11 @@ class Goal:
         return None if found is None else float(found)
 
     @property
+    def decline(self) -> str:
+        """Word for a change to the worse."""
+        return "drop" if self.direction == "max" else "rise"
+
+    @property
     def worst(self) -> float:
         """A value that every other improves."""
         return float("-inf") if self.direction == "max" else float("inf")
