@@ -9,16 +9,15 @@ import re
 import statistics
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 
 import nas_lightning as nl
 from analysed import OPTIONS, analysis_config
 from conftest import TINY_SIZES
 from nas_lightning.analyses import figures, shuffling, strength
+from nas_lightning.core.objective import Goal
 from nas_lightning.curvature.landscape import directions
 from nas_lightning.data import Arrays, search_split
 from nas_lightning.spaces import CellSpace
@@ -116,6 +115,7 @@ def test_the_strongest_option_has_the_smallest_error(erring, by_hand, tmp_path, 
     drawn = (tmp_path / "a" / "plots" / "strength.svg").read_text()
     assert "mean absolute error on val (steps),</text>" in drawn
     assert drawn.lower().count("fill: #d55e00") == 2  # a dark bar an edge
+    assert resume(tmp_path / "a")["analysis"] == found
     assert_no_accuracy(tmp_path / "a", out)
 
 
@@ -132,11 +132,17 @@ def test_training_keeps_the_smallest_error(erring, tmp_path, monkeypatch):
     assert after != before
 
 
-def test_the_bar_of_the_smallest_error_is_dark():
-    edge = pd.DataFrame({"metric": [0.5, 0.25, 0.75, 0.125], "selectable": [True, True, True, False]})
-    axes = Figure().add_subplot()
-    figures._bars(axes, edge, "metric", ("#000000", "#ffffff"), (0.0, 1.0), -1, str)
-    assert [to_hex(bar.get_facecolor()) for bar in axes.patches] == ["#ffffff", "#000000", "#ffffff", "#d0d0d0"]
+def test_the_bars_of_the_largest_weight_and_of_the_smallest_error_are_dark(monkeypatch):
+    monkeypatch.setattr(figures, "_save", lambda figure, *_: figure)
+    edge = {"choice": "normal", "row": 0, "source": 0, "node": 2}
+    values = zip("abcd", (0.2, 0.3, 0.1, 0.4), (0.0005, 0.0002, 0.0007, 0.0001), (True, True, True, False), strict=True)
+    rows = [edge | {"option": o, "weight": w, "metric": e, "selectable": counts} for o, w, e, counts in values]
+    weights, errors = figures.save_strength(rows, None, Goal("mean_absolute_error", "", "min")).axes
+    dark = [[to_hex(bar.get_facecolor()) for bar in axes.patches].index(colour)
+            for axes, colour in ((weights, "#0072b2"), (errors, "#d55e00"))]  # fmt: skip
+    assert dark == [1, 1]
+    assert errors.get_xlim() == pytest.approx((0.0001 - 0.3 * 0.0006, 0.0007 + 0.3 * 0.0006))
+    assert errors.get_xlabel() == "mean absolute error on val, axis not from 0"
 
 
 def test_shuffling_measures_the_error_on_the_test_images(erring, images_file, by_hand, tmp_path, monkeypatch, capsys):
@@ -174,6 +180,7 @@ def test_shuffling_measures_the_error_on_the_test_images(erring, images_file, by
     assert not re.search(r">(100|80|60|20)</text>", drawn), "an axis of percent"
     out = capsys.readouterr().out
     assert "test mean absolute error, steps" in out
+    assert resume(tmp_path / "a")["analysis"]["networks"] == found["networks"]
     assert_no_accuracy(tmp_path / "a", out)
 
 
