@@ -82,7 +82,7 @@ def test_a_block_shows_what_differs(config_blocks):
     mark = "<!-- config: method=sdarts_rs data=cifar10 | differs from: method=darts data=cifar10 -->"
     text = f"{mark}\n\n```yaml\nold: 1\n```\n"
     new = config_blocks.rewritten(text)
-    assert "nas_lightning.perturbations.Random, start: 0.03, maximum: 0.3}" in new
+    assert "nas_lightning.perturbations.Random\n  start: 0.03\n  maximum: 0.3\n  kinds: [op]" in new
     assert "old" not in new
     assert config_blocks.rewritten(new) == new
 
