@@ -1,5 +1,6 @@
 """One supernet read by several selectors: each as `task=select` would, evaluated, resumed and reported."""
 
+import errno
 import json
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 import nas_lightning as nl
 from nas_lightning import reports
 from nas_lightning.config.compose import as_dict
-from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.errors import ConfigError, Interrupted, MachineError
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.runs.faults import reporting_failures
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import phases
 from nas_lightning.tasks.resume import is_finished, resume
@@ -62,6 +64,29 @@ def test_a_reading_that_was_stopped_is_resumed(tiny, tmp_path, monkeypatch):
     after = resume(tmp_path / "run")
     assert is_finished(after)
     assert found(after) == found(whole)
+
+
+@pytest.mark.parametrize("part", ["readings/lost", "candidates/0", "random_baseline/3"])
+def test_a_part_of_a_run_is_resumed_by_the_whole(tmp_path, monkeypatch, part):
+    monkeypatch.chdir(tmp_path)
+    RunFolder("run").claim({"seed": 1})
+    inner = RunFolder(f"run/{part}")
+    with pytest.raises(MachineError, match=r"continue with resume=run$"), reporting_failures(inner):
+        raise OSError(errno.ENOSPC, "full")
+    (tmp_path / "run/config.yaml").unlink()  # a folder of that name which belongs to no run
+    assert inner.command("data.num_workers=0") == f"resume=run/{part} data.num_workers=0"
+
+
+def test_a_failure_of_the_machine_in_a_reading_names_the_run(tiny, tmp_path, monkeypatch):
+    def fail(member, genotype):
+        with phases.guarded(member.folder):
+            raise OSError(errno.ENOSPC, "full", str(member.folder.path / "weights"))
+
+    monkeypatch.setattr(phases, "_evaluate_reading", fail)
+    with pytest.raises(MachineError, match=r"^run/readings/same cannot be written.*, then continue with resume=run$"):
+        run([*tiny, *TWO], tmp_path / "run")
+    monkeypatch.undo()
+    assert is_finished(resume(tmp_path / "run"))
 
 
 def test_a_search_alone_is_read_without_an_evaluation(tiny, tmp_path, capsys):

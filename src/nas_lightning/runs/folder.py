@@ -59,13 +59,23 @@ class RunFolder:
         except ValueError:
             return str(self.path)
 
+    @property
+    def whole(self) -> "RunFolder":
+        """The run that this one is a part of, such as a candidate or a reading; itself where it is a run of its own."""
+        above = self.path.parents
+        if len(above) > 1 and above[0].name in layout.PARTS and exists(above[1] / layout.CONFIG):
+            return RunFolder(above[1], self.key).whole
+        return self
+
     def command(self, *overrides: str) -> str:
         """Return the words that resume the run, as a shell takes them: `resume=FOLDER`, and overrides.
+
+        Of a part of a run the whole is resumed: the part alone would be finished, and the whole left stopped.
 
         >>> RunFolder("/runs/best of 4").command("data.num_workers=0")
         "'resume=/runs/best of 4' data.num_workers=0"
         """
-        return shlex.join([f"resume={self}", *overrides])
+        return shlex.join([f"resume={self.whole}", *overrides])
 
     @property
     def checkpoints(self) -> Path:

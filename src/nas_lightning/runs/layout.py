@@ -32,7 +32,9 @@ CANDIDATES = "candidates"
 READINGS = "readings"
 RANDOM_BASELINE = "random_baseline"
 WITHIN_RUNS = (CANDIDATES, RANDOM_BASELINE)
-"""Folders with run folders that are parts of a run, and are not counted as runs; readings are, under their names."""
+"""Folders with run folders that are parts of a run, and are not counted as runs."""
+PARTS = (*WITHIN_RUNS, READINGS)
+"""Folders with run folders that are parts of a run; reports count some of them as runs, under their names."""
 
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"

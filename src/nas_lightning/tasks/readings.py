@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nas_lightning.config.schema import validate
-from nas_lightning.core.errors import ConfigError, Interrupted, MachineError
+from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.workbench import Workbench
@@ -75,8 +75,5 @@ def run_readings(
                 summary = evaluate(member, Genotype.from_dict(summary["genotype"]))
         except (Interrupted, KeyboardInterrupt) as error:
             raise Interrupted(f"stopped in reading {name}; continue with {bench.folder.command()}") from error
-        except MachineError as error:  # the reading would be resumed alone, and this run be left unfinished
-            own, whole = member.folder.command(), bench.folder.command()
-            raise MachineError(str(error).replace(own, whole)) from error
         found[name] = {key: summary[key] for key in KEPT}
     return found
