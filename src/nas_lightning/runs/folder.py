@@ -34,6 +34,7 @@ SUMMARY: dict[str, Any] = {
     "evaluation": None,
     "candidates": None,
     "readings": None,
+    "methods": None,
     "versions": None,
     "git_commit": None,
     "config_hash": None,
@@ -116,6 +117,11 @@ class RunFolder:
     def readings(self) -> Path:
         """Run folders of further selectors that read the supernet."""
         return self.path / layout.READINGS
+
+    @property
+    def methods(self) -> Path:
+        """Run folders of further methods."""
+        return self.path / layout.METHODS
 
     @property
     def random_baseline(self) -> Path:

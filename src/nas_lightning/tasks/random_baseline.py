@@ -17,7 +17,6 @@ from typing import Any
 from nas_lightning.config.aliases import identity
 from nas_lightning.config.schema import validate
 from nas_lightning.core import ranks
-from nas_lightning.core.errors import Interrupted
 from nas_lightning.core.paths import path_of
 from nas_lightning.core.terminal import screen
 from nas_lightning.runs.folder import RunFolder
@@ -25,6 +24,7 @@ from nas_lightning.runs.kept_results import KeptResults
 from nas_lightning.spaces.enumeration import random_genotype
 from nas_lightning.tasks.identity import evaluation_identity
 from nas_lightning.tasks.images import checked_record
+from nas_lightning.tasks.members import stopping_in
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -81,11 +81,8 @@ def run_baseline(
         # Other ranks could find what rank 0 did not: a result that another run keeps in between.
         found = ranks.agreed(None if member.folder.holds_run else kept.find(decided_by))
         if found is None:
-            try:
+            with stopping_in(f"random genotype {seed}", bench.folder):
                 found = _result(run_member(member))
-            except (Interrupted, KeyboardInterrupt) as error:
-                command = bench.folder.command()
-                raise Interrupted(f"stopped in random genotype {seed}; continue with {command}") from error
             if ranks.is_first() and found["accuracy"] is not None:  # None where the Trainer limits the test to nothing
                 kept.keep(decided_by, found)
             members.append({"seed": seed, **found, "reused": False})
@@ -102,7 +99,8 @@ def run_baseline(
 def member_bench(bench: Workbench, seed: int) -> Workbench:
     """Return the workbench of a member: the evaluation of a random genotype, alone."""
     config = bench.config.to_dict()
-    config |= {"task": "evaluate", "genotype": "random", "seed": seed, "run": None, "epoch": None, "readings": {}}
+    config |= {"task": "evaluate", "genotype": "random", "seed": seed, "run": None, "epoch": None}
+    config |= {"readings": {}, "methods": {}}
     config["candidates"] = {**config["candidates"], "key": None, "values": None, "evaluation": None}
     config["evaluation"] = {**config["evaluation"], SECTION: 0}
     return bench.variant(validate(config), RunFolder(bench.folder.random_baseline / str(seed)))

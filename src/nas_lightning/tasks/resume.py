@@ -17,7 +17,7 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import images
-from nas_lightning.tasks.identity import DECISIVE, ensure_named, name_run
+from nas_lightning.tasks.identity import DECISIVE, ensure_named, is_begun, name_run
 from nas_lightning.tasks.inspect import INSPECTIONS
 from nas_lightning.tasks.phases import guarded, run_phases
 from nas_lightning.tasks.random_baseline import is_pending
@@ -156,5 +156,4 @@ def is_finished(summary: Mapping[str, Any]) -> bool:
     """Return True if the run has finished its task; False where it was killed before its summary named one."""
     task = summary.get("task")
     last = None if task is None else summary.get(LAST_PART[task])
-    unread = summary.get("readings") == {}  # begun and not finished; None where there are none
-    return last is not None and not is_pending(summary.get("evaluation")) and not unread
+    return last is not None and not is_pending(summary.get("evaluation")) and not is_begun(summary)
