@@ -45,7 +45,7 @@ def test_readings_are_those_of_a_selection_by_hand(tiny, tmp_path):
         assert plain[key] == summary[key]
 
 
-def test_a_reading_that_was_stopped_is_resumed(tiny, tmp_path, monkeypatch):
+def test_a_reading_that_was_stopped_is_resumed(tiny, tmp_path, monkeypatch, caplog):
     whole = run([*tiny, *TWO], tmp_path / "whole")
     evaluate = phases._evaluate_reading
 
@@ -61,7 +61,12 @@ def test_a_reading_that_was_stopped_is_resumed(tiny, tmp_path, monkeypatch):
     before = RunFolder(tmp_path / "run").summary()
     assert before["evaluation"] is not None
     assert not is_finished(before)
+    where = str(tmp_path / "run")
+    frame = reports.collect(where)
+    assert frame.attrs["unfinished"] == [(where, "readings not finished; its other results are counted")]
+    assert f"if it has stopped, continue with resume={where}\n" in caplog.text
     after = resume(tmp_path / "run")
+    assert reports.collect(where).attrs["unfinished"] == []
     assert is_finished(after)
     assert found(after) == found(whole)
 

@@ -42,11 +42,6 @@ def begun(config: RootConfig) -> dict[str, Any]:
     return {name: {} for name, members in wanted.items() if members and config.task in ("pipeline", "search")}
 
 
-def is_begun(summary: Mapping[str, Any]) -> bool:
-    """Return whether readings or further methods are missing from a summary; null ones are not wanted."""
-    return any(summary.get(name) == {} for name in ("readings", "methods"))
-
-
 def ensure_named(bench: Workbench, name: Callable[[Workbench], None] = name_run) -> None:
     """Call `name` if there is no summary: the run was killed after `claim` and before it was named."""
     if not (bench.folder.path / layout.SUMMARY).exists():

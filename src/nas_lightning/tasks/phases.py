@@ -13,6 +13,7 @@ from nas_lightning.core.errors import Interrupted
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.terminal import screen
 from nas_lightning.runs import layout
+from nas_lightning.runs.completeness import is_pending
 from nas_lightning.runs.faults import reporting_failures
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.check import check_search
@@ -24,7 +25,7 @@ from nas_lightning.tasks.candidates import member_benches, run_candidates
 from nas_lightning.tasks.genotype import given_genotype
 from nas_lightning.tasks.identity import ensure_named, name_run
 from nas_lightning.tasks.methods import method_benches, run_methods
-from nas_lightning.tasks.random_baseline import begun, is_pending, run_baseline
+from nas_lightning.tasks.random_baseline import begun, run_baseline
 from nas_lightning.tasks.readings import reading_benches, run_readings
 from nas_lightning.training.processes import check_processes, start_here, starts_here
 from nas_lightning.training.workbench import Workbench

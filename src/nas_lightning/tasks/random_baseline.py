@@ -52,12 +52,6 @@ def begun(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     return {SECTION: _with_statistics({"number": number, "folder": folder and str(path_of(folder).resolve())}, [])}
 
 
-def is_pending(section: Mapping[str, Any] | None) -> bool:
-    """Return whether members are missing from the section `evaluation` of a summary."""
-    baseline = (section or {}).get(SECTION)
-    return baseline is not None and len(baseline["members"]) < baseline["number"]
-
-
 def run_baseline(
     bench: Workbench, section: Mapping[str, Any], run_member: Callable[[Workbench], dict[str, Any]]
 ) -> dict[str, Any]:
