@@ -120,5 +120,8 @@ def _next(summary: Mapping[str, Any], folder: str) -> Iterator[str]:
     """Yield what the run can be used for, with the words of the command."""
     if (Path(folder) / layout.NETWORK).exists():
         yield f"  export its network: {shlex.join(['task=export', f'run={folder}'])}"
+    elif summary["task"] == "select" and not summary["evaluation"]:
+        words = shlex.join(["task=evaluate", f"genotype={folder}"])
+        yield f"  train its genotype: the command of the search with {words}"
     elif summary["task"] == "search":
         yield f"  train its genotype: the same command with {shlex.join(['task=evaluate', f'genotype={folder}'])}"

@@ -9,7 +9,7 @@ from typing import Any
 from nas_lightning import reports
 from nas_lightning.callbacks import stopping_at_once
 from nas_lightning.core import ranks
-from nas_lightning.core.errors import Interrupted
+from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.terminal import screen
 from nas_lightning.runs import layout
@@ -121,7 +121,7 @@ def _run_here(bench: Workbench) -> dict[str, Any]:
         if task in ("pipeline", "search", "select") and summary["search"] is None:
             summary = _search(bench)
             found = Genotype.from_dict(summary["genotype"])  # not from the file: rank 0 may not have written it yet
-        if task in ("pipeline", "evaluate") and summary["evaluation"] is None:
+        if summary["evaluation"] is None and (task in ("pipeline", "evaluate") or _is_looked_up(bench)):
             # `found` is None in a resume after the search, and for `task=evaluate`, which may draw at random: a resume
             # reads the file that the first start wrote.
             if found is None and (folder.path / layout.GENOTYPE).exists():
@@ -146,6 +146,18 @@ def _keep(folder: RunFolder, **found: Any) -> dict[str, Any]:
     ranks.wait()
     _draw_readings(folder, found)
     return folder.update_summary(**found)
+
+
+def _is_looked_up(bench: Workbench) -> bool:
+    """Return whether the run is a selection whose genotype a table can judge, which takes no time."""
+    if bench.config.task != "select" or not bench.evaluator.looks_up:
+        return False
+    try:
+        bench.evaluator.check(bench)
+    except ConfigError as error:  # the table may be gone since the search; the selection needs none
+        log.warning("the genotype is not looked up: %s", error)
+        return False
+    return True
 
 
 def _search(bench: Workbench) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from nas_lightning.tasks import images
 from nas_lightning.tasks.identity import DECISIVE, ensure_named, name_run
 from nas_lightning.tasks.inspect import INSPECTIONS
 from nas_lightning.tasks.phases import guarded, run_phases
+from nas_lightning.tasks.pipeline import config_of_run
 from nas_lightning.tasks.run import run_task
 from nas_lightning.training.processes import check_processes
 from nas_lightning.training.workbench import Workbench
@@ -116,7 +117,7 @@ def continue_task(config: RootConfig | Mapping[str, Any], folder: RunFolder) -> 
 def is_requeued(config: RootConfig, folder: RunFolder) -> bool:
     """Return True if submitit has requeued this job, whose folder then holds a run of the same configuration."""
     in_job = "SUBMITIT_EXECUTOR" in os.environ
-    return in_job and folder.holds_run and folder.config() == config.to_dict()
+    return in_job and folder.holds_run and folder.config() == config_of_run(config).to_dict()
 
 
 def _follow(folder: RunFolder) -> tuple[dict[str, Any], bool]:
