@@ -3,7 +3,7 @@
 import csv
 from dataclasses import replace
 
-from nas_lightning.sweeps.members import accuracy_on_test
+from nas_lightning.sweeps.members import accuracy_on_test, other_accuracies
 from nas_lightning.sweeps.records import Record, show
 
 
@@ -39,3 +39,18 @@ def test_the_table_has_what_was_measured(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "no space" in printed
     assert "accuracy" not in printed
+
+
+def test_readings_and_further_methods_have_columns(tmp_path, capsys):
+    part = {"evaluation": {"test_accuracy": 94.19}}
+    found = other_accuracies({"readings": {"pt": part, "unjudged": {"evaluation": None}}, "methods": {"rs": part}})
+    assert found == {"pt": 94.19, "unjudged": None, "rs": 94.19}
+    assert other_accuracies({"readings": None}) == {}
+    first = Record(0, "f0", ["seed=0"], "finished", test_accuracy=79.82, others=found)
+    show([first, Record(1, "f1", ["seed=1"], "failed", "no space")], tmp_path / "sweep.csv")
+    one, other = table(tmp_path)
+    assert (one["test_accuracy/pt"], one["test_accuracy/rs"], one["test_accuracy/unjudged"]) == ("94.19", "94.19", "")
+    assert other["test_accuracy/pt"] == ""
+    printed = capsys.readouterr().out
+    assert "94.19" in printed
+    assert "unjudged" not in printed

@@ -154,7 +154,9 @@ class Option:
         lines += _block("chooses", columns(list(self.parts.items()), width))
         lines += _block("keys", _table(self.keys, width))
         for word, keys in self.combined.items():
-            lines += _block(f"with {word}", _table(keys, width))
+            lines += _block(
+                f"with {self.word} {word}, unless an experiment or the command sets them", _table(keys, width)
+            )
         sources = [("paper", address) for address in self.papers] + [("code", address) for address in self.code]
         if self.target is not None:
             sources.append(("class", self.target))

@@ -41,6 +41,12 @@ def accuracy_on_test(summary: Mapping[str, Any]) -> float | None:
     return None if value is None else float(value)
 
 
+def other_accuracies(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the accuracies on `test` of what readings and further methods found, by their names."""
+    parts = {**(summary.get("readings") or {}), **(summary.get("methods") or {})}
+    return {name: accuracy_on_test(part) for name, part in parts.items()}
+
+
 @dataclass(frozen=True)
 class Member:
     """Callable that Hydra runs for each member, pickled to the process that a launcher chooses.
@@ -77,7 +83,8 @@ class Member:
                 summary, before = self.run(config)
             val, test = validation_accuracy(summary or {}), accuracy_on_test(summary or {})
             status: Literal["skipped", "finished"] = "skipped" if before else "finished"
-            record = replace(record, status=status, val_accuracy=val, test_accuracy=test)
+            others = other_accuracies(summary or {})
+            record = replace(record, status=status, val_accuracy=val, test_accuracy=test, others=others)
         except Exception as error:
             code, reason = exit_code(error)
             record = replace(record, status="failed", reason=reason, mistake=code == 2)

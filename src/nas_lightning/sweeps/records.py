@@ -14,7 +14,6 @@ from nas_lightning.core.terminal import screen
 from nas_lightning.runs import documents, tables
 
 _NUMBERS = ("val_accuracy", "test_accuracy")
-_RESULTS = (*_NUMBERS, "reason")
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class Record:
         mistake: True where the failure is the user's mistake, not a fault.
         val_accuracy: Accuracy on `val` in percent, by which sweepers compare members; None where none was measured.
         test_accuracy: Accuracy on `test` of the network found, in percent, only shown; None where none was measured.
+        others: The same of its readings and further methods, by their names.
         process: Host name and process id.
     """
 
@@ -41,6 +41,7 @@ class Record:
     mistake: bool = False
     val_accuracy: float | None = None
     test_accuracy: float | None = None
+    others: dict[str, float | None] = field(default_factory=dict)
     process: list[Any] = field(default_factory=lambda: [socket.gethostname(), os.getpid()])
 
     def line(self, ended: int, size: int | None) -> str:
@@ -73,6 +74,8 @@ def show(members: Sequence[Record], path: Path) -> None:
         members: All records.
         path: Path of sweep.csv.
     """
+    others = dict.fromkeys(name for member in members for name in member.others)
+    beside = {name: f"test_accuracy/{name}" for name in others}
     rows = [
         {
             "member": Path(member.folder).name,
@@ -80,15 +83,17 @@ def show(members: Sequence[Record], path: Path) -> None:
             "status": member.status,
             "val_accuracy": _text(member.val_accuracy),
             "test_accuracy": _text(member.test_accuracy),
+            **{column: _text(member.others.get(name)) for name, column in beside.items()},
             "reason": member.reason,
         }
         for member, given in zip(members, _differing(members), strict=True)
     ]
     tables.write(path, rows)
     table = Table(title=f"sweep in {short(str(path.parent))}", title_justify="left")
-    shown = [name for name in rows[0] if name not in _RESULTS or any(row[name] for row in rows)]
+    numbers = (*_NUMBERS, *beside.values())
+    shown = [name for name in rows[0] if name not in (*numbers, "reason") or any(row[name] for row in rows)]
     for name in shown:
-        table.add_column(name, overflow="fold", justify="right" if name in _NUMBERS else "left")
+        table.add_column(name, overflow="fold", justify="right" if name in numbers else "left")
     for row in rows:
         table.add_row(*(row[name] for name in shown))
     screen().print(table, markup=False)
