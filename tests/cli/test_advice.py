@@ -217,3 +217,19 @@ def test_a_time_limit_of_an_analysis_saves_a_row_with_each_part(place):
         ended = command(advised(ended.line), place)
     assert ended.code == 0, ended.err
     assert rows > 1
+
+
+def test_a_genotype_without_a_network_is_trained_as_advised(place):
+    """In a space and with images that are not the defaults: the genotype and the run name them."""
+    words = ["data=arrays", "data.path=mine.npz", "space=nasbench201", "seed=4", "trainer=cpu", "~callbacks.curvature"]
+    sizes = ["search.epochs=1", "search.layers=1", "search.init_channels=2", "search.batch_size=20"]
+    assert command([*words, *sizes, "task=search", "hydra.run.dir=a search"], place).code == 0
+    refused = command(["task=export", "run=a search", "hydra.run.dir=exported"], place)
+    assert refused.code == 2
+    advice = advised(refused.line, r"train it with (.*) and name that run")
+    short = ["evaluation.epochs=1", "evaluation.init_channels=2", "evaluation.layers=1", "trainer=cpu"]
+    ended = command([*advice, *short, "hydra.run.dir=trained"], place)
+    assert ended.code == 0, ended.err
+    found = summary(place / "trained")
+    assert (found["space"], found["data"], found["seed"]) == ("nasbench201", "arrays", 4)
+    assert command(["task=export", "run=trained", "export.onnx=false", "hydra.run.dir=exported"], place).code == 0

@@ -87,6 +87,7 @@ def test_pipeline_leaves_a_complete_run_folder(tiny, capsys):
         "evaluation",
         "candidates",
         "readings",
+        "methods",
         "versions",
         "git_commit",
         "config_hash",

@@ -57,7 +57,7 @@ def test_an_accuracy_after_training(caplog):
     """And a summary of an earlier version, which has a regret alone."""
     trained = printed(caplog)
     assert not any(word in " ".join(trained) for word in ("rank", "regret", "random"))
-    assert trained["recipe tabular"] == "16 channels, 5 cells, 200 epochs"
+    assert trained["recipe tabular"] == "16 channels, 5 layers, 200 epochs"
     assert "regret" in printed(caplog, regret=1.5)
 
 

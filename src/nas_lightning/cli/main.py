@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from nas_lightning.cli.help import show_help
 from nas_lightning.cli.listing import show_list
+from nas_lightning.cli.origin import words_of_origin
 from nas_lightning.cli.places import check_places
 from nas_lightning.config import compose as composing
 from nas_lightning.config.overriding import value_of
@@ -195,6 +196,7 @@ def _run_hydra(arguments: Arguments) -> None:
         )
     if arguments.config_dir is not None:
         overrides.append(composing.search_path(arguments.config_dir))
+    overrides = [*words_of_origin(overrides, arguments.config_dir), *overrides]
     if arguments.multirun and not arguments.flags:
         overrides = limited(overrides)
         run_sweep(overrides, _member, lambda member: _hydra_main(member, ["-m", *overrides]))

@@ -49,7 +49,7 @@ def _judged(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"random search, best of {section['random_search_draws']}", expected
     if section.get("val_accuracy") is not None:
         yield "accuracy on val", f"{section['val_accuracy']:.2f} %"
-    size = f"{section['init_channels']} channels, {section['layers']} cells, {section['epochs']} epochs"
+    size = f"{section['init_channels']} channels, {section['layers']} layers, {section['epochs']} epochs"
     yield f"recipe {section['recipe']}", size
     yield "parameters", f"{section['params'] / 1e6:.3f} M"
     yield "multiply-accumulates", f"{section['macs'] / 1e6:.1f} M"
@@ -120,5 +120,8 @@ def _next(summary: Mapping[str, Any], folder: str) -> Iterator[str]:
     """Yield what the run can be used for, with the words of the command."""
     if (Path(folder) / layout.NETWORK).exists():
         yield f"  export its network: {shlex.join(['task=export', f'run={folder}'])}"
+    elif summary["task"] == "select" and not summary["evaluation"]:
+        words = shlex.join(["task=evaluate", f"genotype={folder}"])
+        yield f"  train its genotype: the command of the search with {words}"
     elif summary["task"] == "search":
         yield f"  train its genotype: the same command with {shlex.join(['task=evaluate', f'genotype={folder}'])}"

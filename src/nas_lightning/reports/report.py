@@ -65,7 +65,7 @@ def write_report(
         ConfigError: A pattern finds no run, or the folder cannot be written.
     """
     frame = collect(patterns)
-    problems = Problems(list(frame.attrs["skipped"]))
+    problems = Problems([*frame.attrs["skipped"], *frame.attrs["unfinished"]])
     summary, published = compare(tables.summarise(frame), reference)
     drops = gather_drops(frame, problems)
     spectra = gather_analyses(frame, "spectrum", ("eigenvalue",), problems)
@@ -87,7 +87,7 @@ def write_report(
             *_best_sections(report, choices),
             Section("cost", "Cost", sheets=report.sheet(costs.costs(frame)), pictures=_cost(report)),
         ]
-        notes = Section("left-out", "Folders that could not be read", items=report.problems.found)
+        notes = Section("left-out", "Folders that could not be read or are not finished", items=report.problems.found)
         page = folder / "report.html"
         shown = [section.passed(folders.hide) for section in (*sections, notes)]
         write_text(page, render("Report of runs", [folders.hide(text) for text in _lead(report, patterns)], shown))
@@ -102,7 +102,7 @@ def _lead(report: Book, patterns: Sequence[str] | str) -> list[str]:
     frame = report.frame
     named = patterns if isinstance(patterns, str) else ", ".join(patterns)
     count = len({folder for folder, _ in report.problems.found})
-    damaged = f" Something could not be read of {count}: see the end of the page." if count else ""
+    damaged = f" Something could not be read of {count}, or is not finished: see the end of the page." if count else ""
     return [
         *answers.answers(frame),
         f"{len(frame)} runs of {frame['method'].nunique()} methods, found by runs='{named}'.{damaged}",

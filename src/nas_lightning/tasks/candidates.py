@@ -11,10 +11,11 @@ from typing import Any
 
 from nas_lightning.config.schema import assign, validate
 from nas_lightning.core import ranks
-from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.reports import run_title, save_genotype
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.tasks.members import stopping_in
 from nas_lightning.training.workbench import Workbench
 
 SHARED_SECTIONS = (
@@ -64,7 +65,7 @@ def member_benches(bench: Workbench) -> list[Workbench]:
         if "random_baseline" in retraining:  # of the whole run, not of each member
             brief["random_baseline"] = 0
         config["evaluation"] = {**retraining, **brief}
-        config |= {"task": "pipeline", "candidates": {"key": None, "values": None, "epochs": 1}}
+        config |= {"task": "pipeline", "candidates": {"key": None, "values": None, "epochs": 1}, "methods": {}}
         benches.append(bench.variant(validate(config), RunFolder(bench.folder.candidates / str(index))))
     return benches
 
@@ -118,10 +119,8 @@ def run_candidates(
     summaries: list[dict[str, Any]] = []
     members, goal = bench.config.candidates.members(), bench.objective.goal
     for index, (changes, member) in enumerate(zip(members, member_benches(bench), strict=True)):
-        try:
+        with stopping_in(f"candidate {index}", bench.folder):
             summary = run_member(member)
-        except (Interrupted, KeyboardInterrupt) as error:
-            raise Interrupted(f"stopped in candidate {index}; continue with {bench.folder.command()}") from error
         summaries.append(summary)
         records.append(
             {
