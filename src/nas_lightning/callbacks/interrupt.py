@@ -8,9 +8,9 @@ from types import FrameType
 
 import lightning as L
 
-from nas_lightning.callbacks.preemption import taking_over
 from nas_lightning.callbacks.stopping import Stopping
 from nas_lightning.core.errors import Interrupted
+from nas_lightning.core.signals import taking_over
 from nas_lightning.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)

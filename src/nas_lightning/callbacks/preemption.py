@@ -2,8 +2,7 @@
 
 import logging
 import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -14,15 +13,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from nas_lightning.callbacks.checkpoint import EpochCheckpoint
 from nas_lightning.callbacks.stopping import Stopping
-from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.signals import SIGNALS, Handlers, pass_on, taking_over
 from nas_lightning.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
-
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2") if hasattr(signal, name))
-"""Signals by which a cluster announces the end of a job: SIGTERM by SLURM, SIGUSR2 by submitit."""
-
-Handlers = dict[int, Any]
 
 
 class Preemption(Stopping):
@@ -106,40 +101,6 @@ def stopping_at_once(folder: RunFolder) -> Iterator[None]:
 
     with taking_over(handle):
         yield
-
-
-def pass_on(number: int | None, before: Any, line: str) -> None:
-    """Call the handler that was installed before; without one, end the run.
-
-    Args:
-        number: The signal; None stands for the time limit.
-        before: The handler before.
-        line: Message that the run ends with.
-
-    Raises:
-        Interrupted: There was no handler.
-    """
-    if number is not None and callable(before):
-        before(number, None)
-    else:
-        raise Interrupted(line)
-
-
-@contextmanager
-def taking_over(
-    handler: Callable[[int, FrameType | None], None], numbers: Sequence[int] = SIGNALS
-) -> Iterator[Handlers]:
-    """Install a signal handler within the block, and yield the handlers before, which are restored at its end."""
-    # Python allows it in the main thread only.
-    if threading.current_thread() is not threading.main_thread():
-        yield {}
-        return
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield before
-    finally:
-        for number, old in before.items():
-            signal.signal(number, signal.SIG_DFL if old is None else old)
 
 
 def out_of_time(trainer: L.Trainer) -> bool:

@@ -25,10 +25,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import multiprocessing
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from nas_lightning.callbacks.preemption import SIGNALS, taking_over
 from nas_lightning.core import errors, ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.part import place_of_fault
+from nas_lightning.core.signals import SIGNALS, taking_over
 from nas_lightning.core.terminal import forgiving_output
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.runs.layout import log_name
