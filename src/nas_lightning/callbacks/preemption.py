@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -12,7 +13,7 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from nas_lightning.callbacks.checkpoint import EpochCheckpoint
-from nas_lightning.callbacks.stopping import Stopping
+from nas_lightning.callbacks.stopping import Computation, Stopping
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.signals import SIGNALS, Handlers, pass_on, taking_over
 from nas_lightning.runs.folder import RunFolder
@@ -29,6 +30,7 @@ class Preemption(Stopping):
 
     def __init__(self) -> None:
         self._pending: int | None = None
+        self._asked = 0.0
         self._before: Handlers = {}
         self._trainer: L.Trainer | None = None
 
@@ -72,15 +74,16 @@ class Preemption(Stopping):
         if checkpoint.save_in_epoch(trainer, batch_idx):
             self._answer(trainer.default_root_dir)
 
-    def leave(self, trainer: L.Trainer) -> None:
-        """Pass on a signal at once; the last saved state is that of the epoch before, which a resume repeats."""
-        if self._pending is not None:
-            self._answer(trainer.default_root_dir)
+    def leave(self, computation: Computation) -> None:
+        """Pass on a signal after the grace; until then, the end of the epoch would save it and pass the signal on."""
+        if self._pending is not None and computation.has_had_its_time(self._asked):
+            computation.log_loss()
+            self._answer(computation.trainer.default_root_dir)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         # Only a note: a signal may arrive in the middle of a step, where no state is whole.
-        log.warning("%s: saving the exact state after this batch", signal.Signals(number).name)
-        self._pending = number
+        log.warning("%s: saving the exact state after this batch, or epoch", signal.Signals(number).name)
+        self._pending, self._asked = number, time.monotonic()
 
     def _answer(self, folder: str) -> None:
         number, self._pending = self._pending, None
