@@ -101,6 +101,20 @@ REPLACED = (
 """Words in whose place a line puts others."""
 
 
+SLOW = (
+    *("task=export", "evaluation.graph=auto", "evaluation.momentum=0.9", "~control.curvature_stopping "),
+    *("search.stem=cifar", "candidates.epochs=2", "evaluation@candidates.evaluation=digits", "evaluation.draws=3"),
+    *("space=s5", "perturbation.maximum=0.3", "selector.finalists=3"),
+)
+"""Others take the same way in less time."""
+
+
+def cases(table):
+    """Return the parameters of a table, the slow ones marked."""
+    marks = {expected: [pytest.mark.slow] if expected in SLOW else [] for expected in table}
+    return [pytest.param(expected, words, id=expected, marks=marks[expected]) for expected, words in table.items()]
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("advice")
@@ -149,7 +163,7 @@ def around(words):
     return [*(word for word in base if key_of(word) not in keys), *words]
 
 
-@pytest.mark.parametrize(("expected", "words"), COMPOSED.items(), ids=COMPOSED)
+@pytest.mark.parametrize(("expected", "words"), cases(COMPOSED))
 def test_what_composing_advises_is_accepted(expected, words):
     with pytest.raises(nl.ConfigError) as refused:
         composed(words)
@@ -157,7 +171,7 @@ def test_what_composing_advises_is_accepted(expected, words):
         composed(with_advice(words, advice))
 
 
-@pytest.mark.parametrize(("expected", "words"), STARTED.items(), ids=STARTED)
+@pytest.mark.parametrize(("expected", "words"), cases(STARTED))
 def test_what_the_start_advises_is_accepted(expected, words, images, tmp_path, monkeypatch):
     monkeypatch.chdir(images)
     words = around(words)
