@@ -1,4 +1,4 @@
-"""Parse each file of the configuration tree once: every composition reads the same twenty, and tests compose thousands."""
+"""Parse each file of the configuration tree once: compositions, thousands here, read the same twenty."""
 
 import copy
 import functools
