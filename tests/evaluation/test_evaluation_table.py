@@ -9,7 +9,8 @@ import pytest
 from cases import REAL_TABLE
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.evaluation import table as module
-from nas_lightning.evaluation.table import Contents, header, load
+from nas_lightning.evaluation.contents import Contents, header
+from nas_lightning.evaluation.table import load
 
 TEXT = """index,arch_str,cifar10_test_200,cifar100_valid_12,params_M_c10,in16_120_test_200,note
 0,|a|,90.5,,0.1,40.25,x

@@ -59,9 +59,12 @@ def test_the_section_of_the_summary(path, tmp_path):
         "recipe": "tabular",
         "table": path,
         "dataset": "cifar10",
+        "in_table": True,
         "test_accuracy": 94.3633,
+        "test_accuracy_std": None,
         "test_error": 5.6367,
         "regret": 0.0,
+        "regret_published": None,
         "rank": 1,
         "rank_of": 2,
         "random_search_accuracy": 94.3633,  # of the only one that is validated
