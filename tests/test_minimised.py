@@ -11,8 +11,7 @@ from every_method import METHODS, run
 from nas_lightning.config.compose import as_dict
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.one_shot import OneShotModel
-
-# SWEEP
+from nas_lightning.sweeps.members import value_to_maximise
 from nas_lightning.tasks.run import run_task
 
 JUDGED = ("rs_ws", "rsps", "setn", "darts_pt", "sgas_pt", "rdarts_l2", "random_search", "darts_es")

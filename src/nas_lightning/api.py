@@ -24,10 +24,10 @@ from nas_lightning.tasks.export import run_export
 from nas_lightning.tasks.genotype import given_genotype
 from nas_lightning.tasks.inspect import run_inspection
 from nas_lightning.tasks.phases import guarded, run_phases, start
+from nas_lightning.tasks.pipeline import config_of_run
 from nas_lightning.tasks.predict import run_predict
 from nas_lightning.tasks.report import run_report
 from nas_lightning.tasks.resume import resume as resume_task
-from nas_lightning.tasks.select import selection_config
 from nas_lightning.training.processes import SPAWNED, number_of_processes
 from nas_lightning.training.workbench import Workbench
 
@@ -101,7 +101,7 @@ def select(cfg: Config, run_dir: str | Path | None = None) -> SearchResult:
         ConfigError: The configuration, the other run or the folder cannot be used.
     """
     folder = _folder_for(cfg, run_dir)
-    bench = Workbench(selection_config(_checked(cfg, task="select")), folder)
+    bench = Workbench(config_of_run(_checked(cfg, task="select")), folder)
     with _at_work(bench):
         summary = run_phases(bench, show=False)
     return SearchResult(Genotype.from_dict(summary["genotype"]), summary, folder.path)
@@ -121,7 +121,7 @@ def evaluate(
         ConfigError: The configuration, the genotype, the images or the folder cannot be used.
     """
     folder = _folder_for(cfg, run_dir)
-    bench = Workbench(_checked(cfg, task="evaluate"), folder)
+    bench = Workbench(config_of_run(_checked(cfg, task="evaluate")), folder)
     found = genotype if isinstance(genotype, Genotype) else given_genotype(bench, genotype)
     bench.space.validate(found)
     with _at_work(bench):

@@ -55,9 +55,9 @@ def test_every_yaml_composes_and_binds(group, name):
     elif group == "when/paper_data":
         paper, space, data = name.rsplit("_", 2)
         overrides = [f"paper={paper}", f"space={space}", f"data={data}"]
-    elif group == "when/paper_hypergradient":
-        paper, _, hypergradient = name.partition("_")
-        overrides = [f"paper={paper}", f"hypergradient={hypergradient}"]
+    elif group in ("when/paper_hypergradient", "when/paper_perturbation"):
+        paper, _, option = name.partition("_")
+        overrides = [f"paper={paper}", f"{group.rpartition('_')[2]}={option}"]
     elif group == "when/paper_selector":
         paper = next(paper for paper in options("paper") if name.startswith(f"{paper}_"))
         overrides = [f"paper={paper}", f"selector={name.removeprefix(f'{paper}_')}"]
@@ -99,6 +99,13 @@ def test_protocol_follows_the_data(data, space, recipe, epochs):
     config = nl.compose([f"data={data}"])
     assert (config.space.name, config.evaluation.name, config.evaluation.epochs) == (space, recipe, epochs)
     assert nl.compose([f"data={data}", "space=s1", "evaluation=cifar_16x20"]).evaluation.layers == 20
+
+
+def test_own_photos_have_a_rate_that_decides():
+    """Of few steps; methods that bring a rate keep it, and a word on the command line wins."""
+    assert nl.compose(["data=image_folder"]).search.arch.lr == 0.01
+    assert nl.compose(["data=image_folder", "method=pc_darts"]).search.arch.lr == 6e-4
+    assert nl.compose(["data=image_folder", "search.arch.lr=3e-4"]).search.arch.lr == 3e-4
 
 
 def test_published_search_values():

@@ -44,6 +44,18 @@ def test_values_for_people(goal, value, text):
     assert goal.shown(value) == text
 
 
+def test_labels_name_the_unit_where_there_is_one():
+    bare = Goal("perplexity", "", "min")
+    assert [goal.axis("on val") for goal in (ACCURACY, ERROR, bare)] == ["on val (%)", "on val (px)", "on val"]
+    assert [goal.heading("on val") for goal in (ACCURACY, ERROR, bare)] == ["on val, %", "on val, px", "on val"]
+    assert (ACCURACY.name, ERROR.name) == ("accuracy", "mean absolute error")
+    assert (ACCURACY.decline, ERROR.decline) == ("drop", "rise")
+
+
+def test_tables_keep_small_errors():
+    assert (ACCURACY.rounded(93.123456), ERROR.rounded(0.0001234567)) == (93.1235, 0.000123)
+
+
 def test_the_goal_of_a_run_is_that_of_its_summary():
     assert Goal.of({"objective": ERROR.to_dict()}) == ERROR
     assert Goal.of({"objective": None}) == Goal.of({}) == ACCURACY

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from nas_lightning.data.listing import EXTENSIONS, JUNK
 from nas_lightning.data.preprocessing import Preprocessing
 from nas_lightning.deployment import onnx_files, predict
 from nas_lightning.deployment.onnx_files import ONNX_PACKAGES
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.tasks.export import _notes as notes
 
 pytestmark = pytest.mark.xdist_group("predict_script")  # in one worker, which makes the exports once
 RULES = {
@@ -194,6 +197,20 @@ def test_no_script_without_known_preprocessing_or_onnx(tmp_path):
     assert not (tmp_path / "unknown" / "predict.py").exists()
     export(tmp_path / "no_onnx", RULES["grey"], onnx=False)
     assert not (tmp_path / "no_onnx" / "predict.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("channels", "reason"),
+    [
+        (3, "the transforms of your own data module are not known here"),
+        (4, "photos have 1 or 3 channels, the images of this network 4"),
+    ],
+)
+def test_why_there_is_no_script_is_said(tmp_path, channels, reason):
+    trained = replace(describe(RULES["photos"]), preprocessing=None, in_channels=channels)
+    lines = notes(trained, True, None, RunFolder(tmp_path / "e"))
+    assert lines[0] == f"no predict.py: {reason}"
+    assert not any("label photos" in line for line in lines)
 
 
 def test_missing_packages_of_onnx_are_one_line(tmp_path, monkeypatch, capsys):

@@ -58,6 +58,13 @@ def test_candidates_count_as_searches_and_brief_retrainings():
     assert len(work.probes) == 2  # the same networks throughout, so each is timed once
 
 
+def test_further_methods_count_as_runs():
+    work = work_of("method=darts", "space=s1", "data=cifar10", "+method@methods.rdarts_l2=rdarts_l2")
+    assert work.searches == 5
+    assert work.total("search step") == 5 * 50 * HALF
+    assert work.total("training step") == 4 * 100 * 261 + 2 * 600 * FULL
+
+
 def test_random_genotypes_count_as_trainings():
     plain, compared = (work_of("space=s1", "data=cifar10", f"evaluation.random_baseline={number}") for number in (0, 3))
     assert plain.total("training step") == 600 * FULL

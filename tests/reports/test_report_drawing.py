@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from nas_lightning.reports.drawing import draw_cell, save_genotype, save_svg
+from cases import BLOCK_SPACES, block_space
+from nas_lightning.core.modules import OPERATIONS, of_choices
+from nas_lightning.reports.drawing import draw_cell, draw_module, save_genotype, save_svg
+from nas_lightning.spaces.enumeration import random_genotype
 
 V1_NORMAL = (
     (2, "sep_conv_3x3", 1),
@@ -59,6 +62,7 @@ class Cells:
     space: str = "darts"
     cells: dict = field(default_factory=lambda: {"normal": V2_NORMAL, "reduce": V2_REDUCE})
     concat: dict = field(default_factory=lambda: {"normal": (2, 3, 4, 5), "reduce": (2, 3, 4, 5)})
+    choices: dict = field(default_factory=dict)
 
 
 def random_cell(seed):
@@ -109,6 +113,19 @@ def test_cell_is_legible_and_complete(name, tmp_path):
 def test_any_cell_is_legible(seed):
     edges, concat = random_cell(seed)
     assert_legible(draw_cell(edges, concat, "random"), edges, concat)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_modules_have_their_operations_in_the_nodes(seed, tmp_path):
+    genotype = random_genotype(block_space(BLOCK_SPACES[seed % 3]), seed)
+    module = of_choices(genotype.choices).pruned
+    figure = draw_module(module, "module")
+    assert_legible(figure, (), [parent for parents in module.parents for parent in parents])
+    (path,) = save_genotype(genotype, tmp_path)
+    assert path.name == "cell_module.svg"
+    svg = path.read_text()
+    for op in OPERATIONS:
+        assert svg.count(f">{op}</text>") == module.operations.count(op)
 
 
 def test_labels_fit_their_boxes():

@@ -205,6 +205,8 @@ def test_broken_folders_are_named_and_break_nothing(runs, tmp_path):
     begun = {"task": "pipeline", "method": "darts", "search": None, "evaluation": None}
     (runs / "begun").mkdir()
     (runs / "begun" / "summary.json").write_text(json.dumps(begun))
+    summary = json.loads((runs / "a2" / "summary.json").read_text())
+    (runs / "a2" / "summary.json").write_text(json.dumps({**summary, "readings": {}}))  # stopped in the first
     (runs / "a0" / "curvature.csv").write_bytes(b"epoch,attempt,dominant_eigenvalue\n\xff\xfe,0,1\n")
     (runs / "a3" / "genotypes.jsonl").write_text('{"epoch": 0, "mixing": {"normal": [[1]]}}\n')
     (runs / "a3" / "genotype.json").write_text("[]")
@@ -216,9 +218,10 @@ def test_broken_folders_are_named_and_break_nothing(runs, tmp_path):
     assert page.ids[-1] == "left-out"
     end = text[text.index('id="left-out"') :]
     named = dict(re.findall(r"<li><code>(.*?)</code>: (.*?)</li>", end))
-    assert {Path(name).name for name in named} == {"half", "killed", "begun", "a0", "a3", "b0"}
+    assert {Path(name).name for name in named} == {"half", "killed", "begun", "a0", "a2", "a3", "b0"}
+    assert "readings not finished" in next(reason for name, reason in named.items() if name.endswith("a2"))
     assert "8 runs of 2 methods" in page.text
-    assert "6: see the end of the page" in page.text
+    assert "7, or is not finished: see the end of the page" in page.text
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(runs, tmp_path):

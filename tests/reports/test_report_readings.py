@@ -5,6 +5,7 @@ from io import StringIO
 
 from rich.console import Console
 
+from nas_lightning.reports import readings
 from nas_lightning.reports.readings import readings_table, rows_of, save_readings
 
 
@@ -51,6 +52,34 @@ def test_without_readings_there_is_no_table_and_without_a_table_no_rank():
     assert "rank" not in shown
     assert "0.300 M" in shown
     assert len(list(rows_of(summary()))) == 2
+
+
+def test_further_methods_stand_in_the_same_table():
+    rest = {"genotype": {}, "search": {}, "selection": {}}
+    methods = {"sdarts_rs": {**rest, "evaluation": section(91.1, rank=7212, regret=3.29, rank_of=15625)}}
+    shown = text_of(readings_table(summary(methods=methods)))
+    assert "2 searches, 3 selections · seed 3" in shown
+    assert [line.split("│")[1].strip() for line in shown.splitlines() if " of " in line and "%" in line] == [
+        *("darts", "darts_pt", "sdarts_rs", "best of 10 at random")
+    ]
+    assert "2 searches, 2 selections" in text_of(readings_table(summary(methods=methods, readings=None)))
+
+
+def test_the_figure_draws_the_search_of_a_further_method(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(readings, "save_svg", lambda figure, path: drawn.append(figure) or path)
+    for folder, start in ((tmp_path, 90), (tmp_path / "methods/sdarts_rs", 80)):
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder / "trajectory.csv", [{"epoch": e, "test_accuracy": start - e} for e in range(3)])
+        write(folder / "metrics.csv", [{"phase": "search", "epoch": e, "skip_share/cell": start / 100} for e in (0, 1)])
+    save_readings(summary(methods={"sdarts_rs": {"evaluation": section(91.1)}}), tmp_path)
+    accuracy, skips = drawn[0].axes
+    lines = {line.get_label(): list(line.get_ydata()) for line in accuracy.lines}
+    assert lines["darts: 79.80 %"] == [90, 89, 88]
+    assert lines["sdarts_rs: 91.10 %"] == [80, 79, 78]
+    assert lines["darts_pt: 94.20 %"] == [94.2]
+    assert [list(line.get_ydata()) for line in skips.lines] == [[90, 90], [80, 80]]
+    assert accuracy.lines[0].get_color() == skips.lines[0].get_color() != skips.lines[1].get_color()
 
 
 def write(path, rows):

@@ -20,7 +20,7 @@ from nas_lightning.config.compose import PLUGINS, as_dict, hydra_settings, rewri
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.sweeps.grammar import sweep_choices, sweep_members
-from nas_lightning.sweeps.members import validation_accuracy
+from nas_lightning.sweeps.members import value_on_val
 from nas_lightning.sweeps.processes import check_ranks
 from nas_lightning.sweeps.resolvers import member_name
 from nas_lightning.tasks.resume import continue_task
@@ -212,9 +212,9 @@ def test_lightnings_ranks_are_refused_on_the_command_line(tiny, capsys):
 
 
 def test_what_a_member_is_compared_by():
-    assert validation_accuracy({"search": {"val_accuracy": 70.0}, "evaluation": {"val_accuracy": 80.0}}) == 80.0
-    assert validation_accuracy({"search": {"val_accuracy": 70.0}, "evaluation": {"test_accuracy": 90.0}}) == 70.0
-    assert validation_accuracy({"search": None, "evaluation": {"test_accuracy": 90.0}}) is None
+    assert value_on_val({"search": {"val_accuracy": 70.0}, "evaluation": {"val_accuracy": 80.0}}) == 80.0
+    assert value_on_val({"search": {"val_accuracy": 70.0}, "evaluation": {"test_accuracy": 90.0}}) == 70.0
+    assert value_on_val({"search": None, "evaluation": {"test_accuracy": 90.0}}) is None
 
 
 @pytest.fixture

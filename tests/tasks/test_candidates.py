@@ -136,7 +136,7 @@ def test_members_are_retrained_where_the_winner_is_looked_up(tiny, tmp_path):
     words = [word for word in tiny if not word.startswith(("evaluation.", "space="))]
     words += ["method=random_search", "space=s5", "candidates.values=2", "candidates.epochs=1", "evaluation=tabular_s5"]
     words += ["evaluation.dataset=digits"]
-    with pytest.raises(nl.ConfigError, match=r"cannot do; .*evaluation@candidates\.evaluation=cifar_16x8"):
+    with pytest.raises(nl.ConfigError, match=r"cannot do; .*evaluation@candidates\.evaluation=digits"):
         run(words, tmp_path / "refused")
     words += ["evaluation@candidates.evaluation=digits", "candidates.evaluation.init_channels=4"]
     summary = run([*words, "candidates.evaluation.layers=2"], tmp_path / "run")

@@ -17,6 +17,7 @@ from killed import PROGRAM, SMALL, environment
 from nas_lightning import reports
 from nas_lightning.config.compose import as_dict
 from nas_lightning.core.errors import Interrupted
+from nas_lightning.runs.completeness import is_pending
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import random_baseline
 from nas_lightning.tasks.resume import is_finished
@@ -182,7 +183,7 @@ def test_stopped_in_a_member_it_names_the_command_of_the_whole_run(tiny, tmp_pat
     assert told["random_baseline"]["members"] == [
         {"seed": 0, "accuracy": 40.0, "params": 1, "macs": 2, "seconds": 3.0, "reused": False}
     ]
-    assert random_baseline.is_pending(told)
+    assert is_pending(told)
 
 
 def test_a_wrong_number_is_refused(tiny):

@@ -16,7 +16,7 @@ class Agreement:
 
     Args:
         by_weight: Option with the largest mixing weight.
-        by_accuracy: Option with the highest accuracy.
+        by_accuracy: Option with the highest accuracy, or the best value of another metric.
         kendall_tau: Kendall's τ_b of weights and accuracies, from −1 to 1; None if either is constant.
     """
 
@@ -39,7 +39,8 @@ def agreement(options: Sequence[str], weights: Sequence[float], accuracies: Sequ
     Args:
         options: Names, at least one.
         weights: Mixing weights.
-        accuracies: Accuracies with the row fixed to each option.
+        accuracies: Accuracies with the row fixed to each option, or values of another metric: larger is better, so
+            errors are negated.
 
     >>> agreement(["skip", "sep"], [0.7, 0.3], [85.0, 88.0])
     Agreement(by_weight='skip', by_accuracy='sep', kendall_tau=-1.0)

@@ -1,17 +1,20 @@
 """Accuracy that a supernet loses by discretization of its mixing weights, before any retraining.
 
+Of an objective that reports another metric, its value takes the place of the accuracy throughout.
+
 Source: Zela et al., RobustDARTS (ICLR 2020), figure 6: the drop in accuracy on `val` against the dominant eigenvalue.
 The supernet keeps its weights and its running statistics. There is no released code. Deviation: dropped edges are not
 computed at all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from nas_lightning.analyses.base import QUIET, show_table
 from nas_lightning.analyses.figures import save_discretization
+from nas_lightning.analyses.goals import SharedGoal, note_goal
 from nas_lightning.analyses.supernets import Supernet, measure_all, supernets
 from nas_lightning.core.choices import Active, Choice, Mixing, edge_key
 from nas_lightning.core.errors import ConfigError
@@ -52,6 +55,9 @@ def discrete_mixing(genotype: Genotype, choices: Mapping[str, Choice]) -> tuple[
 class Discretization:
     """Measures accuracy and loss on `val` at the mean mixing weights and at those of the genotype, run by run.
 
+    The drop is what is lost: it is positive where the metric becomes worse. Runs that report another metric than the
+    first are left out.
+
     The genotype is the one that the run's selector derives from that supernet; if the mixing weights do not determine
     it (DARTS-PT), the final genotype of the run. The eigenvalue is the last one in the run's curvature.csv up to that
     epoch.
@@ -71,21 +77,29 @@ class Discretization:
         Raises:
             ConfigError: No run can be analysed, or the one that `run` names cannot.
         """
-        for _ in supernets(bench, _genotype):
+        for _ in supernets(bench, _check(SharedGoal())):
             pass
 
     def __call__(self, bench: Workbench) -> dict[str, Any]:
         """Measure the runs that the table lacks; write the table and the figure, return the summary's section."""
-        table = measure_all(bench, [_parsed(row) for row in bench.folder.read_analysis()], self._measure, _genotype)
-        save_discretization(table, bench.folder.plots)
+        shared = SharedGoal()
+        measured = [_parsed(row) for row in bench.folder.read_analysis()]
+        table = measure_all(bench, measured, self._measure, _check(shared))
+        goal = shared.goal
+        note_goal(bench.folder, goal)
+        save_discretization(table, bench.folder.plots, goal)
         show_table(
             "supernet with the mixing weights of its genotype, without retraining",
-            ["run", "epoch", "accuracy on val, %", "discretised, %", "drop", "eigenvalue"],
+            [
+                *("run", "epoch"),
+                *(goal.heading(text) for text in (f"{goal.name} on val", "discretised")),
+                *(goal.decline, "eigenvalue"),
+            ],
             [
                 [
                     row["run"],
                     str(row["epoch"]),
-                    *(f"{row[key]:.2f}" for key in ("val_accuracy", "discrete_accuracy", "drop")),
+                    *(goal.number(row[key]) for key in (goal.key("val"), goal.key("discrete"), "drop")),
                     "–" if row["dominant_eigenvalue"] is None else f"{row['dominant_eigenvalue']:.4f}",
                 ]
                 for row in table
@@ -103,18 +117,29 @@ class Discretization:
         mixing, active = module.at_mean()
         mean = {name: weights.detach() for name, weights in mixing.items()}, active
         discrete = discrete_mixing(_genotype(supernet), module.space.choices)
-        accuracies = [model.accuracy(*weights, batch_norm=self.batch_norm) for weights in (mean, discrete)]
+        goal = module.goal
+        values = [goal.sign * model.accuracy(*weights, batch_norm=self.batch_norm) for weights in (mean, discrete)]
         losses = [model.loss(*weights, batch_norm=self.batch_norm) for weights in (mean, discrete)]
-        print_line(f"discretization: {supernet.run}: {accuracies[0]:.2f} % → {accuracies[1]:.2f} %")
+        print_line(f"discretization: {supernet.run}: {goal.shown(values[0])} → {goal.shown(values[1])}")
         row = {
-            "val_accuracy": round(accuracies[0], 4),
-            "discrete_accuracy": round(accuracies[1], 4),
-            "drop": round(accuracies[0] - accuracies[1], 4),
+            goal.key("val"): goal.rounded(values[0]),
+            goal.key("discrete"): goal.rounded(values[1]),
+            "drop": goal.rounded(goal.sign * (values[0] - values[1])),
             "val_loss": round(losses[0], 6),
             "discrete_loss": round(losses[1], 6),
             "dominant_eigenvalue": eigenvalue_at(supernet.run.read_curvature(), supernet.origin.epoch - 1),
         }
         return [row]
+
+
+def _check(shared: SharedGoal) -> Callable[[Supernet], None]:
+    """Return the check of `supernets`: a genotype, and the metric of the runs before."""
+
+    def check(supernet: Supernet) -> None:
+        _genotype(supernet)
+        shared.add(supernet.run, supernet.goal)
+
+    return check
 
 
 def _genotype(supernet: Supernet) -> Genotype:

@@ -1,7 +1,8 @@
 """Run `task=landscape`: measure and draw the loss landscape of supernets around their architecture parameters.
 
 Sources and directions: `nas_lightning.curvature.landscape`. Noise, drop-path and the like are off, batch normalisation
-uses its running statistics, and all points see the same images of `val`, augmented as in the search.
+uses its running statistics, and all points see the same images of `val`, augmented as in the search. Of an objective
+that reports another metric, its value takes the place of the accuracy throughout.
 """
 
 import json
@@ -17,11 +18,13 @@ import torch
 
 from nas_lightning import reports
 from nas_lightning.analyses.base import QUIET, Origin, show_table
+from nas_lightning.analyses.goals import SharedGoal, note_goal
 from nas_lightning.analyses.run import about
 from nas_lightning.config.schema import RootConfig
 from nas_lightning.config.sections import LandscapeConfig
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.objective import Goal
 from nas_lightning.core.terminal import screen
 from nas_lightning.curvature.landscape import anisotropy, at_distance, directions, grid, moved, over_plane
 from nas_lightning.reports.landscape import limits, save_landscape
@@ -59,6 +62,7 @@ class Surroundings:
         self.epoch, self.passes = origin.epoch, origin.passes
         self.settings = bench.config.landscape or LandscapeConfig()
         self.stage, self.module = origin.module()
+        self.goal = self.module.goal
         self.arch = {name: a.detach() for name, a in self.module.arch.items()}
         choices = self.module.space.choices
         self.shapes = {name: tuple(a.shape) for name, a in self.arch.items()}
@@ -113,11 +117,12 @@ def landscape_bench(config: RootConfig, folder: RunFolder) -> Workbench:
     if config.run is not None:
         return Workbench(config_of_another_run(config.to_dict(), TAKEN), folder)
     found: list[str] = []
+    shared = SharedGoal()
     for path in reports.collect(config.runs or [])["run"]:
         run = str(RunFolder(path).path)
         bench = Workbench(config_of_another_run({**config.to_dict(), "run": run}, TAKEN), folder)
         try:
-            Surroundings(bench, run)
+            shared.add(RunFolder(run), Surroundings(bench, run).goal)
         except ConfigError as error:
             log.warning("skipped: %s", error)
         else:
@@ -163,21 +168,23 @@ def run_landscape(bench: Workbench) -> dict[str, Any]:
         Interrupted: The user stopped it; the folder can be resumed.
     """
     try:
-        found, seconds = _measure(bench)
+        found, seconds, goal = _measure(bench)
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped in the landscape; continue with {bench.folder.command()}") from error
-    _show(found)
+    note_goal(bench.folder, goal)
+    _show(found, goal)
     screen().print(f"run folder: {bench.folder}", highlight=False, soft_wrap=True)
     return bench.folder.update_summary(landscape={**found, "seconds_per_point": seconds})
 
 
-def _measure(bench: Workbench) -> tuple[dict[str, Any], float | None]:
-    """Return the section `landscape` of the summary, and the mean seconds per point measured by this process."""
+def _measure(bench: Workbench) -> tuple[dict[str, Any], float | None, Goal]:
+    """Return the section `landscape` of the summary, the mean seconds per point of this process, and the metric."""
     settings = bench.config.landscape or LandscapeConfig()
     points = grid(settings.steps, settings.radius)
     # Coordinates are compared as text: `grid` is deterministic, and the table holds their shortest exact form.
     done = {(row["run"], row["x"], row["y"]) for row in bench.folder.repair_landscape()}
     around = [Surroundings(bench, path) for path in _paths(bench)]
+    goal = around[0].goal
     seconds, count = 0.0, 0
     for one in around:
         left = [(x, y) for x, y in points if (one.path, str(x), str(y)) not in done]
@@ -186,12 +193,13 @@ def _measure(bench: Workbench) -> tuple[dict[str, Any], float | None]:
         model = one.model()
 
         def measure(arch: Tensors, one: Surroundings = one, model: OneShotModel = model) -> tuple[float, float]:
-            return model.loss_and_accuracy(*one.module.at_mean(arch), one.batches)
+            loss, value = model.loss_and_accuracy(*one.module.at_mean(arch), one.batches)
+            return loss, goal.sign * value
 
         start = time.perf_counter()
         track = track_progress(left, f"landscape, {one.title}: points to measure")
-        for x, y, (loss, accuracy) in over_plane(measure, one.arch, one.plane, track):
-            bench.folder.append_landscape({"run": one.path, "x": x, "y": y, "loss": loss, "accuracy": accuracy})
+        for x, y, (loss, value) in over_plane(measure, one.arch, one.plane, track):
+            bench.folder.append_landscape({"run": one.path, "x": x, "y": y, "loss": loss, goal.word: value})
         seconds, count = seconds + time.perf_counter() - start, count + len(left)
     rows = [_parsed(row) for row in bench.folder.repair_landscape()]
     _draw(bench, around, rows)
@@ -200,10 +208,10 @@ def _measure(bench: Workbench) -> tuple[dict[str, Any], float | None]:
         "grid": {"steps": settings.steps, "radius": settings.radius},
         "images": {"split": "val", "at_most": settings.images},
         "batch_norm": "running statistics",
-        "limits": {name: limits([row[name] for row in rows]) for name in ("loss", "accuracy")},
+        "limits": {name: limits([row[name] for row in rows]) for name in ("loss", goal.word)},
         "runs": [_run_section(one, [row for row in rows if row["run"] == one.path]) for one in around],
     }
-    return json.loads(json.dumps(found)), round(seconds / count, 4) if count else None
+    return json.loads(json.dumps(found)), round(seconds / count, 4) if count else None, goal
 
 
 def _run_section(one: Surroundings, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -218,10 +226,10 @@ def _run_section(one: Surroundings, rows: Sequence[Mapping[str, Any]]) -> dict[s
         "data": one.bench.data.name,
         "seed": config.seed,
         "epoch": one.epoch,
-        "centre": {"loss": centre["loss"], "accuracy": centre["accuracy"]},
+        "centre": {name: centre[name] for name in ("loss", one.goal.word)},
     }
     width = 2 * settings.radius / (settings.steps - 1)
-    for name in ("loss", "accuracy"):
+    for name in ("loss", one.goal.word):
         values = [row[name] for row in rows]
         around = {f"{part:g}": at_distance(x, y, values, part * settings.radius, width) for part in FRACTIONS}
         found[name] = {**asdict(anisotropy(x, y, values)), "mean_at_radius": around}
@@ -229,17 +237,17 @@ def _run_section(one: Surroundings, rows: Sequence[Mapping[str, Any]]) -> dict[s
 
 
 def _draw(bench: Workbench, around: Sequence[Surroundings], rows: Sequence[Mapping[str, Any]]) -> list[Path]:
-    objective = bench.objective
-    labels = {"loss": "loss on val", "accuracy": f"{objective.metric} on val ({objective.unit})"}
+    goal = around[0].goal
+    labels = {"loss": "loss on val", goal.word: goal.axis(f"{goal.name} on val")}
     titles = {one.path: f"{one.title}, after {one.epoch} epochs" for one in around}
     return save_landscape(rows, titles, labels, bench.folder.plots)
 
 
-def _show(found: Mapping[str, Any]) -> None:
+def _show(found: Mapping[str, Any], goal: Goal) -> None:
     """Print the numbers of all runs."""
     lines = []
     for run in found["runs"]:
-        loss, at = run["loss"], run["accuracy"]["mean_at_radius"]
+        loss, at = run["loss"], run[goal.word]["mean_at_radius"]
         ratio = "–" if loss["ratio"] is None else f"{loss['ratio']:.2f}{' (saddle)' if loss['saddle'] else ''}"
         lines.append(
             [
@@ -248,13 +256,13 @@ def _show(found: Mapping[str, Any]) -> None:
                 " and ".join(f"{value:.4g}" for value in loss["curvatures"]),
                 ratio,
                 "–" if loss["explained"] is None else f"{100 * loss['explained']:.0f} %",
-                f"{run['centre']['accuracy']:.2f} %",
-                " · ".join(f"{value:.1f}" for value in at.values()),
+                goal.shown(run["centre"][goal.word]),
+                " · ".join(goal.number(value, 1) for value in at.values()),
             ]
         )
     show_table(
         "landscape around the architecture parameters found",
-        ["run", "loss", "its curvatures", "ratio", "R²", "accuracy", f"at {', '.join(at)} of the radius"],
+        ["run", "loss", "its curvatures", "ratio", "R²", goal.name, f"at {', '.join(at)} of the radius"],
         lines,
         "curvatures of the least-squares quadratic of the loss, R² its share of the variance; distances are L2",
     )

@@ -1,5 +1,7 @@
 """Accuracy that a trained network loses when parts of it are swapped: little in a supernet, all in a plain network.
 
+Of an objective that reports another metric, its value takes the place of the accuracy throughout.
+
 Source: Wang et al., Rethinking architecture selection in differentiable NAS (ICLR 2021), Table 2.1 of Wang's thesis:
 DARTS' supernet 88.44 → 81.09 ± 1.87 %, a ResNet 93.86 → 83.20 ± 2.03 %, a VGG 92.69 → 9.83 ± 0.33 %. It is evidence
 that the edges of a supernet estimate one feature map, as the blocks of a ResNet do. There is no released code; the
@@ -107,7 +109,8 @@ class Shuffling:
 
     def __call__(self, bench: Workbench) -> dict[str, Any]:
         """Measure the networks that the table lacks; write table and figure, return means and standard deviations."""
-        start = time.perf_counter()
+        start, goal = time.perf_counter(), bench.objective.goal
+        key = goal.key("test")
         origin, allowance = Origin(bench), Allowance(bench)
         rows: list[dict[str, Any]] = [dict(row) for row in bench.folder.read_analysis()]
         for name in (SUPERNET, *self.networks):
@@ -116,32 +119,31 @@ class Shuffling:
             allowance.begin()
             found = self._supernet(bench, origin) if name == SUPERNET else self._network(bench, name)
             rows += [
-                {"network": name, "swapped": what, "repetition": number, "test_accuracy": round(accuracy, 4)}
-                for what, accuracies in found.items()
-                for number, accuracy in enumerate(accuracies)
+                {"network": name, "swapped": what, "repetition": number, key: goal.rounded(value)}
+                for what, values in found.items()
+                for number, value in enumerate(values)
             ]
             bench.folder.save_analysis(rows)
-        frame = pd.DataFrame(rows).astype({"test_accuracy": float})
-        save_shuffling(rows, bench.folder.plots)
-        networks = [
+        frame = pd.DataFrame(rows).astype({key: float})
+        save_shuffling(rows, bench.folder.plots, goal)
+        networks: list[dict[str, Any]] = [
             {
                 "network": network,
                 "swapped": what,
                 "repetitions": len(same) if what != NOTHING else 0,
-                "test_accuracy_mean": round(float(same.mean()), 4),
-                "test_accuracy_std": round(float(same.std()), 4) if len(same) > 1 else None,
+                f"{key}_mean": goal.rounded(float(same.mean())),
+                f"{key}_std": goal.rounded(float(same.std())) if len(same) > 1 else None,
             }
-            for (network, what), same in frame.groupby(["network", "swapped"], sort=False)["test_accuracy"]
+            for (network, what), same in frame.groupby(["network", "swapped"], sort=False)[key]
         ]
         show_table(
             "parts swapped at random, without training",
-            ["network", "swapped", "test accuracy, %"],
+            ["network", "swapped", goal.heading(f"test {goal.name}")],
             [
                 [
                     str(row["network"]),
                     str(row["swapped"]),
-                    f"{row['test_accuracy_mean']:.2f}"
-                    + ("" if row["test_accuracy_std"] is None else f" ± {row['test_accuracy_std']:.2f}"),
+                    goal.mean_and_std(row[f"{key}_mean"], row[f"{key}_std"]),
                 ]
                 for row in networks
             ],
@@ -152,7 +154,7 @@ class Shuffling:
         return {**about, "networks": networks}
 
     def _supernet(self, bench: Workbench, origin: Origin) -> dict[str, list[float]]:
-        """Measure the accuracies of the supernet, by the kind of swap."""
+        """Measure the supernet: values by the kind of swap."""
         _, module = origin.module()
         trainer = bench.plain_trainer([], max_epochs=1, **QUIET)
         module = module.to(trainer.strategy.root_device)
@@ -174,10 +176,11 @@ class Shuffling:
         return found
 
     def _network(self, bench: Workbench, name: str) -> dict[str, list[float]]:
-        """Train a reference network and measure its accuracies, by the kind of swap."""
+        """Train a reference network and measure it: values by the kind of swap."""
         data, seed, size = bench.data, bench.config.seed, self.networks[name]  # type: ignore[index]
         L.seed_everything(seed, workers=True, verbose=False)
-        network = NETWORKS[name](data.num_classes, data.in_channels, data.image_size, size["channels"], size["depth"])
+        outputs = bench.objective.outputs(data.num_classes)
+        network = NETWORKS[name](outputs, data.in_channels, data.image_size, size["channels"], size["depth"])
         recipe = Recipe(
             name,
             self.epochs,
@@ -224,7 +227,7 @@ class Shuffling:
     def _accuracy(
         self, bench: Workbench, trainer: L.Trainer, network: nn.Module, forward: Callable[[Tensor], Tensor]
     ) -> float:
-        """Return the metric on the test images, in percent."""
+        """Return the metric on the test images, in its unit."""
         device = trainer.strategy.root_device
         metric = bench.objective.new_metric().to(device)
         for index, (images, targets) in enumerate(self._test_images(bench)):
@@ -232,7 +235,7 @@ class Shuffling:
             with torch.no_grad(), evaluating(network), trainer.precision_plugin.forward_context(), scope:
                 outputs = forward(images.to(device))
             metric.update(outputs, targets.to(device))
-        return 100 * float(metric.compute())
+        return bench.objective.goal.in_unit(float(metric.compute()))
 
     def _data(self, bench: Workbench, images: Literal["full", "search_halves"]) -> EvaluationData:
         loaders = bench.loaders.model_dump(exclude={"augment_val"})

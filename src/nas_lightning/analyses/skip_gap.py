@@ -2,7 +2,8 @@
 
 Source: Wang et al., Rethinking architecture selection in differentiable NAS (ICLR 2021), figure 2.3 of Wang's thesis:
 in S2 the gap grows with the accuracy of the supernet, as `nas_lightning.analyses.optimal_mixture` explains.
-It is read from the tables of finished searches: nothing is computed anew.
+It is read from the tables of finished searches: nothing is computed anew. Of an objective that reports another metric,
+its value takes the place of the accuracy throughout.
 """
 
 import json
@@ -16,8 +17,10 @@ import pandas as pd
 from nas_lightning import reports
 from nas_lightning.analyses.base import show_table
 from nas_lightning.analyses.figures import save_skip_gap
+from nas_lightning.analyses.goals import SharedGoal, note_goal
 from nas_lightning.core.choices import Choice
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.objective import Goal
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.workbench import Workbench
 
@@ -54,7 +57,8 @@ def skip_gap(mixing: Mapping[str, Sequence[Sequence[float]]], choices: Mapping[s
 class SkipGap:
     """Joins the mixing weights in genotypes.jsonl with the accuracies in metrics.csv, both of the search only.
 
-    The correlations, over the epochs of one run and over those of all runs together, are ours.
+    The correlations, over the epochs of one run and over those of all runs together, are ours. They are with the metric
+    as it is reported, also where smaller is better. Runs with another metric than the first are left out.
     """
 
     of_supernet = False
@@ -69,14 +73,15 @@ class SkipGap:
 
     def __call__(self, bench: Workbench) -> dict[str, Any]:
         """Write table and figure; return the correlations."""
-        rows = self._rows(bench)
+        rows, goal = self._rows(bench)
         bench.folder.save_analysis(rows)
-        save_skip_gap(rows, bench.folder.plots)
+        note_goal(bench.folder, goal)
+        save_skip_gap(rows, bench.folder.plots, goal)
         frame = pd.DataFrame(rows)
-        runs = [{"run": str(run), **_correlations(same)} for run, same in frame.groupby("run", sort=False)]
-        together = _correlations(frame)
+        runs = [{"run": str(run), **_correlations(same, goal)} for run, same in frame.groupby("run", sort=False)]
+        together = _correlations(frame, goal)
         show_table(
-            "skip gap against accuracy on val",
+            f"skip gap against {goal.name} on val",
             ["run", "epochs", "first gap", "last gap", "Pearson r", "Spearman ρ"],
             [
                 [
@@ -90,8 +95,8 @@ class SkipGap:
         )
         return {"name": "skip_gap", "pearson": together["pearson"], "spearman": together["spearman"], "runs": runs}
 
-    def _rows(self, bench: Workbench) -> list[dict[str, Any]]:
-        """Return one row per run and epoch.
+    def _rows(self, bench: Workbench) -> tuple[list[dict[str, Any]], Goal]:
+        """Return one row per run and epoch, and what all of them report.
 
         Raises:
             ConfigError: No run is given, none is found, or none has the two tables.
@@ -103,52 +108,61 @@ class SkipGap:
                 " runs='multirun/**', or run=outputs/DATE/TIME"
             )
         rows: list[dict[str, Any]] = []
+        shared = SharedGoal()
         for path in reports.collect(patterns)["run"]:
-            found = rows_of(RunFolder(path, "runs"))
+            folder = RunFolder(path, "runs")
+            goal = Goal.of(folder.summary())
+            found = rows_of(folder, goal)
             if not found:
-                log.warning("skipped %s: no epoch has both mixing weights and an accuracy", path)
+                article = "an" if goal.name[0] in "aeiou" else "a"
+                log.warning("skipped %s: no epoch has both mixing weights and %s %s", path, article, goal.name)
+                continue
+            try:
+                shared.add(folder, goal)
+            except ConfigError as error:
+                log.warning("skipped %s: %s", path, error)
+                continue
             rows += found
         if not rows:
             raise ConfigError(
                 f"runs={json.dumps(patterns)}: no run there has genotypes.jsonl and metrics.csv of a search over edges"
                 " that offer both skip_connect and a convolution; give other runs, runs='multirun/**'"
             )
-        return rows
+        return rows, shared.goal
 
 
-def rows_of(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return one row per epoch of a search with both mixing weights and an accuracy.
+def rows_of(folder: RunFolder, goal: Goal) -> list[dict[str, Any]]:
+    """Return one row per epoch of a search with both mixing weights and a value of its metric.
 
     Raises:
         ConfigError: The folder's configuration cannot be read.
     """
-    accuracies = {
-        int(row["epoch"]): float(row.get("val_accuracy") or math.nan)
-        for row in folder.read_metrics()
-        if row["phase"] == "search"
+    key = goal.key("val")
+    values = {
+        int(row["epoch"]): float(row.get(key) or math.nan) for row in folder.read_metrics() if row["phase"] == "search"
     }
-    if not accuracies or not folder.genotypes.exists():
+    if not values or not folder.genotypes.exists():
         return []
     choices = Workbench(folder.config(), folder).space.choices
     rows: list[dict[str, Any]] = []
     for entry in folder.read_genotypes(skip_damaged=True):
-        accuracy = accuracies.get(entry["epoch"], math.nan)
-        gap = skip_gap(entry["mixing"], choices) if math.isfinite(accuracy) else None
+        value = values.get(entry["epoch"], math.nan)
+        gap = skip_gap(entry["mixing"], choices) if math.isfinite(value) else None
         if gap is not None:
             position = {key: entry[key] for key in ("epoch", "search_epoch", "attempt")}
-            rows.append({"run": str(folder), **position, "skip_gap": round(gap, 6), "val_accuracy": accuracy})
+            rows.append({"run": str(folder), **position, "skip_gap": round(gap, 6), key: value})
     return rows
 
 
-def _correlations(frame: pd.DataFrame) -> dict[str, Any]:
-    """Return Pearson's r and Spearman's ρ of gap and accuracy, None if either is constant."""
-    gap, accuracy = frame["skip_gap"], frame["val_accuracy"]
-    varies = gap.nunique() > 1 and accuracy.nunique() > 1
+def _correlations(frame: pd.DataFrame, goal: Goal) -> dict[str, Any]:
+    """Return Pearson's r and Spearman's ρ of gap and metric, None if either is constant."""
+    gap, value = frame["skip_gap"], frame[goal.key("val")]
+    varies = gap.nunique() > 1 and value.nunique() > 1
     found: dict[str, Any] = {
         "epochs": len(frame),
         "first_gap": float(gap.iloc[0]),
         "last_gap": float(gap.iloc[-1]),
-        "pearson": round(float(gap.corr(accuracy)), 4) if varies else None,
-        "spearman": round(float(gap.rank().corr(accuracy.rank())), 4) if varies else None,
+        "pearson": round(float(gap.corr(value)), 4) if varies else None,
+        "spearman": round(float(gap.rank().corr(value.rank())), 4) if varies else None,
     }
     return found

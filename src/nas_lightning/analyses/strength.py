@@ -1,5 +1,7 @@
 """Mixing weights of operations against their strength: the accuracy at convergence with the edge fixed to each.
 
+Of an objective that reports another metric, its value takes the place of the accuracy throughout.
+
 Source: Wang et al., Rethinking architecture selection in differentiable NAS (ICLR 2021), section 3; figures 2.1 (three
 edges of DARTS' space) and 2.2 (all edges of S2's normal cell) of Wang's thesis. There is no released code. Ours
 are the learning rate of fine-tuning (that of the method's own selection), the criterion of convergence, and the two
@@ -21,6 +23,7 @@ from nas_lightning.analyses.patience import Patience
 from nas_lightning.callbacks import InterruptAtEpochEnd
 from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.objective import Goal
 from nas_lightning.core.selector import tuning_overrides
 from nas_lightning.data.module import SearchData
 from nas_lightning.searches.build import search_data
@@ -87,6 +90,7 @@ class Strength:
         """Measure the options that the table lacks; write the table and the figure, return the summary's section."""
         origin = Origin(bench)
         stage, module = origin.module()
+        goal = module.goal
         name, rows = self._chosen(module)
         choice, kept = module.decisions.choices[name], module.decisions.kept[name]
         weights = module.mean()[name].detach().cpu()
@@ -102,7 +106,7 @@ class Strength:
         for row, option in track_progress(left, "strength: options to measure") if left else ():
             allowance.begin()
             start = time.perf_counter()
-            accuracy, epochs = self._converge(origin, name, row, option, images)
+            value, epochs = self._converge(origin, name, row, option, images)
             measured = {
                 "choice": name,
                 "row": row,
@@ -110,14 +114,14 @@ class Strength:
                 "node": choice.nodes[row],
                 "option": choice.options[row][option],
                 "weight": round(float(weights[row, option]), 6),
-                "accuracy": round(accuracy, 4),
+                goal.word: goal.rounded(value),
                 "epochs": epochs,
                 "seconds": round(time.perf_counter() - start, 3),
             }
             table.append(measured)
             bench.folder.save_analysis(table)
             print_line(
-                f"strength: {_edge(measured)}, {measured['option']}: {accuracy:.2f} % after {epochs} epochs"
+                f"strength: {_edge(measured)}, {measured['option']}: {goal.shown(value)} after {epochs} epochs"
                 f" (weight {measured['weight']:.3f})"
             )
         table = [_parsed(row) for row in table]
@@ -125,8 +129,8 @@ class Strength:
             options = module.decisions.choices[line["choice"]].options[line["row"]]
             selectable = module.decisions.choices[line["choice"]].selectable[line["row"]]
             line["selectable"] = bool(selectable[options.index(line["option"])])
-        save_strength(table, bench.folder.plots)
-        return self._section(bench, origin, table)
+        save_strength(table, bench.folder.plots, goal)
+        return self._section(bench, origin, table, goal)
 
     def _overrides(self) -> dict[str, Any]:
         """Return the configuration of fine-tuning, as overrides of the search."""
@@ -161,7 +165,7 @@ class Strength:
         return name, sorted(undecided[index] for index in order[:count].tolist())
 
     def _converge(self, origin: Origin, name: str, row: int, option: int, images: SearchData) -> tuple[float, int]:
-        """Train with a row fixed to an option; return the best accuracy in percent, and the epochs trained."""
+        """Train with a row fixed to an option; return the best value in its unit, and the epochs trained."""
         bench, module = origin.module(self.epochs, self._overrides(), momentum=False)
         module.decisions.decide(name, row, option)
         module.settle()
@@ -174,9 +178,9 @@ class Strength:
             data = search_data(bench)
             data.first_pass = origin.passes
             fit(bench, trainer, module, data)
-        return patience.best, module.search_epoch - module.progress.first_epoch
+        return module.goal.sign * patience.best, module.search_epoch - module.progress.first_epoch
 
-    def _section(self, bench: Workbench, origin: Origin, table: list[dict[str, Any]]) -> dict[str, Any]:
+    def _section(self, bench: Workbench, origin: Origin, table: list[dict[str, Any]], goal: Goal) -> dict[str, Any]:
         """Print the numbers and return them as the section of the summary."""
         edges: dict[tuple[str, int], list[dict[str, Any]]] = {}
         for line in table:
@@ -185,8 +189,10 @@ class Strength:
         for lines in edges.values():
             counted = [line for line in lines if line["selectable"]]
             if counted:
-                found = agreement(*([line[key] for line in counted] for key in ("option", "weight", "accuracy")))
-                rows.append({**{key: lines[0][key] for key in ("choice", "row", "source", "node")}, **_as_dict(found)})
+                options, weights, values = ([line[key] for line in counted] for key in ("option", "weight", goal.word))
+                found = agreement(options, weights, [goal.sign * value for value in values])
+                edge = {key: lines[0][key] for key in ("choice", "row", "source", "node")}
+                rows.append({**edge, **_as_dict(found, goal)})
         taus = [row["kendall_tau"] for row in rows if row["kendall_tau"] is not None]
         agreeing = sum(row["agrees"] for row in rows)
         section = {
@@ -197,17 +203,17 @@ class Strength:
             "kendall_tau": round(sum(taus) / len(taus), 4) if taus else None,
             "top1_agreement": round(100 * agreeing / len(rows), 2) if rows else None,
             "by_weight": _counts(rows, "by_weight"),
-            "by_accuracy": _counts(rows, "by_accuracy"),
+            f"by_{goal.word}": _counts(rows, f"by_{goal.word}"),
             "rows": rows,
         }
         show_table(
             f"strength of operations, supernet after {origin.epoch} epochs",
-            ["edge", "by weight", "by accuracy", "agree", "Kendall τ"],
+            ["edge", "by weight", f"by {goal.name}", "agree", "Kendall τ"],
             [
                 [
                     _edge(row),
                     row["by_weight"],
-                    row["by_accuracy"],
+                    row[f"by_{goal.word}"],
                     "yes" if row["agrees"] else "no",
                     "–" if row["kendall_tau"] is None else f"{row['kendall_tau']:.2f}",
                 ]
@@ -246,10 +252,10 @@ def _edge(row: Mapping[str, Any]) -> str:
     return f"{row['choice']}, {row['source']} → {row['node']}"
 
 
-def _as_dict(found: Agreement) -> dict[str, Any]:
+def _as_dict(found: Agreement, goal: Goal) -> dict[str, Any]:
     return {
         "by_weight": found.by_weight,
-        "by_accuracy": found.by_accuracy,
+        f"by_{goal.word}": found.by_accuracy,
         "agrees": found.agrees,
         "kendall_tau": found.kendall_tau,
     }
@@ -263,7 +269,7 @@ def _counts(rows: list[dict[str, Any]], key: str) -> dict[str, int]:
 
 def _parsed(row: Mapping[str, Any]) -> dict[str, Any]:
     """Convert a row of the table from text to its types."""
-    whole, fractions = ("row", "source", "node", "epochs"), ("weight", "accuracy", "seconds")
+    whole, fractions = ("row", "source", "node", "epochs"), ("weight", "accuracy", "metric", "seconds")
     return {
         key: int(value) if key in whole else float(value) if key in fractions else value for key, value in row.items()
     }

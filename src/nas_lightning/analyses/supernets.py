@@ -8,6 +8,7 @@ from typing import Any
 from nas_lightning import reports
 from nas_lightning.analyses.base import TAKEN, Allowance, Origin
 from nas_lightning.core.errors import ConfigError, GenotypeError
+from nas_lightning.core.objective import Goal
 from nas_lightning.runs.folder import RunFolder, config_of_another_run
 from nas_lightning.training.workbench import Workbench
 
@@ -27,6 +28,11 @@ class Supernet:
     run: RunFolder
     bench: Workbench
     origin: Origin
+
+    @property
+    def goal(self) -> Goal:
+        """What the run reports."""
+        return Goal.of(self.run.summary())
 
     @property
     def labels(self) -> dict[str, Any]:

@@ -46,6 +46,10 @@ _LONGEST_VALUE = 120
 """A longer default is counted, not shown."""
 
 
+TOGETHER = "Set where both are chosen, unless an experiment or the command sets them."
+"""What the values are that an option has together with one of another group."""
+
+
 @dataclass(frozen=True)
 class Key:
     """A key that an option sets.
@@ -154,7 +158,7 @@ class Option:
         lines += _block("chooses", columns(list(self.parts.items()), width))
         lines += _block("keys", _table(self.keys, width))
         for word, keys in self.combined.items():
-            lines += _block(f"with {word}", _table(keys, width))
+            lines += _block(f"with {word}", [*wrapped(TOGETHER, width), *_table(keys, width)])
         sources = [("paper", address) for address in self.papers] + [("code", address) for address in self.code]
         if self.target is not None:
             sources.append(("class", self.target))

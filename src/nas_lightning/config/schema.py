@@ -109,6 +109,7 @@ class RootConfig(Section):
     callbacks: dict[str, Part]
     logger: dict[str, Part]
     readings: dict[str, Part] = Field(default={}, description="further selectors that read the searched supernet")
+    methods: dict[str, dict[str, Any]] = Field(default={}, description="further methods to search and evaluate by")
     search: SearchConfig
     candidates: CandidatesConfig
     data: Part
@@ -156,6 +157,60 @@ class RootConfig(Section):
         """
         return validate({**self.to_dict(), **sections})
 
+    def further_methods(self) -> dict[str, "RootConfig"]:
+        """Return the configuration of each of `methods` by its name, without one that is the run itself.
+
+        Parts, candidates and stages are those of the method alone; its values of `search` replace those of the run,
+        and everything else, the space too, is that of the run.
+
+        Raises:
+            ConfigError: A section of one is not a method's or not valid, or one has the name of another.
+        """
+        run = {**self.to_dict(), "methods": {}, "readings": {}}
+        found: dict[str, RootConfig] = {}
+        for name, given in self.methods.items():
+            key = f"methods.{name}"
+            foreign = [section for section in given if section not in (*METHOD_SECTIONS, "method", "space")]
+            if foreign or "method" not in given:
+                problem = f"{key}.{foreign[0]}: is no section of a method" if foreign else f"{key}: is no method"
+                raise ConfigError(
+                    f"{problem}; add one by +method@{key}=METHOD, change its {', '.join(METHOD_SECTIONS)}"
+                )
+            sections = {section: given.get(section, {}) for section in METHOD_SECTIONS}
+            sections["candidates"] = {**run["candidates"], "key": None, "values": None, **sections["candidates"]}
+            sections["search"] = _laid_over({**run["search"], "stages": None}, sections["search"])
+            try:
+                config = validate({**run, **sections, "method": name})
+            except ConfigError as error:
+                raise ConfigError(f"{error} (in {key})") from error
+            if config.to_dict() == run:
+                continue
+            if name == self.method or name in self.readings:
+                other = "the method of the run" if name == self.method else f"readings.{name}"
+                raise ConfigError(
+                    f"{key}: has the name of {other}; give it another, +method@methods.NAME=METHOD, or remove it,"
+                    f" ~method@{key}"
+                )
+            found[name] = config
+        return found
+
+
+METHOD_SECTIONS = (
+    *("relaxation", "hypergradient", "perturbation", "selector", "regularizer", "control"),
+    *("search", "candidates"),
+)
+"""Sections that a method may set, beside its space."""
+
+
+def _laid_over(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values with those of others in their places."""
+    laid = dict(values)
+    for key, value in others.items():
+        below = values.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        laid[key] = _laid_over(below, value) if both else value  # type: ignore[arg-type] # both are mappings
+    return laid
+
 
 def assign(config: dict[str, Any], key: str, value: Any, who: str) -> Any:
     """Set a dotted key of a configuration in place; return its former value.
@@ -182,7 +237,7 @@ PART_LISTS = ("regularizer", "control", "callbacks", "logger")
 IGNORED_IN_COMPARISONS = (
     *("seed", "threads", "task", "genotype", "run", "runs", "baseline", "analysis", "landscape"),
     *("sweep", "sweep_limit", "tags", "skip_finished", "trusted", "trainer", "logger", "callbacks", "graph"),
-    "readings",
+    *("readings", "methods"),
 )
 """Keys in which runs may differ and still be averaged; callers compare the Trainer's few that decide a result."""
 
@@ -226,14 +281,15 @@ def validate(config: "Mapping[str, Any] | RootConfig") -> RootConfig:
     if secrets:  # alone: the other problems might repeat one
         raise ConfigError("; ".join(secrets))
     root, wrong = parse(RootConfig, config)
-    problems += wrong
+    nameless = tuple(f"{name}._target_=" for name in PART_LISTS)  # told above
+    problems += [problem for problem in wrong if not problem.startswith(nameless)]
     if problems or root is None:
         raise ConfigError("; ".join(dict.fromkeys(problems)))
     root._source = dict(config)
     # As composed, not by way of JSON: a part may have a dictionary with numbers for keys.
     root.__dict__ |= {
         name: config[name]
-        for name in (*PARTS, *PART_LISTS, "readings", "trainer", "convert", "analysis")
+        for name in (*PARTS, *PART_LISTS, "readings", "methods", "trainer", "convert", "analysis")
         if name in config
     }
     _check_fields_together(root)
@@ -296,6 +352,8 @@ def _check_fields_together(root: RootConfig) -> None:
         raise ConfigError(
             f"search.epochs={root.search.epochs}: the stages have {lengths} epochs; make search.epochs their sum"
         )
+    if root.task in ("pipeline", "search"):
+        root.further_methods()
 
 
 def _check_trainer(trainer: Mapping[str, Any]) -> list[str]:

@@ -12,10 +12,12 @@ class Evaluator(Part):
     Attributes:
         trains_briefly: Its arguments `images` and `epochs` can be set, so that members of `candidates` are compared by
             brief retraining on the search halves.
+        looks_up: It trains nothing: a selection from a finished search is evaluated at once.
     """
 
     key = "evaluation"
     trains_briefly: bool = False
+    looks_up: bool = False
 
     def check(self, bench: Any) -> None:
         """Refuse an evaluation that is not possible, before anything is written.

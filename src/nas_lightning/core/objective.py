@@ -39,6 +39,11 @@ class Goal:
         return asdict(self)
 
     @property
+    def name(self) -> str:
+        """Name of the metric in words."""
+        return self.metric.replace("_", " ")
+
+    @property
     def word(self) -> str:
         """Last word of the keys and columns that hold its values.
 
@@ -66,6 +71,11 @@ class Goal:
         return None if found is None else float(found)
 
     @property
+    def decline(self) -> str:
+        """Word for a change to the worse."""
+        return "drop" if self.direction == "max" else "rise"
+
+    @property
     def worst(self) -> float:
         """A value that every other improves."""
         return float("-inf") if self.direction == "max" else float("inf")
@@ -83,14 +93,51 @@ class Goal:
         """Return the value of a torchmetrics metric, or a tensor of it, in the unit: fractions in %."""
         return 100 * value if self.unit == "%" else value
 
+    def rounded(self, value: float) -> float:
+        """Round a value for tables: to four decimals in %, else to six."""
+        return round(value, 4 if self.unit == "%" else 6)
+
+    def number(self, value: float, decimals: int = 2) -> str:
+        """Return a value without its unit, for people: so many decimals in %, else four digits.
+
+        >>> Goal().number(93.215), Goal("mean_absolute_error", "px", "min").number(0.51237)
+        ('93.22', '0.5124')
+        """
+        return f"{value:.{decimals}f}" if self.unit == "%" else f"{value:#.4g}".rstrip(".")
+
+    def mean_and_std(self, mean: float, std: float | None, decimals: int = 2) -> str:
+        """Return a mean with its standard deviation, if there is one, without their unit, for people.
+
+        >>> Goal().mean_and_std(93.215, 0.3), Goal("mean_absolute_error", "px", "min").mean_and_std(0.51237, 0.01234)
+        ('93.22 ± 0.30', '0.5124 ± 0.012')
+        """
+        if std is None:
+            return self.number(mean, decimals)
+        return f"{self.number(mean, decimals)} ± {f'{std:.{decimals}f}' if self.unit == '%' else f'{std:.2g}'}"
+
     def shown(self, value: float) -> str:
         """Return a value with its unit, for people.
 
         >>> Goal().shown(93.215), Goal("mean_absolute_error", "px", "min").shown(0.51237)
         ('93.22 %', '0.5124 px')
         """
-        text = f"{value:.2f}" if self.unit == "%" else f"{value:#.4g}".rstrip(".")
-        return f"{text} {self.unit}".rstrip()
+        return f"{self.number(value)} {self.unit}".rstrip()
+
+    def axis(self, text: str) -> str:
+        """Return the label of an axis that shows values of it.
+
+        >>> Goal().axis("accuracy on val"), Goal("mean_absolute_error", "", "min").axis("error")
+        ('accuracy on val (%)', 'error')
+        """
+        return f"{text} ({self.unit})" if self.unit else text
+
+    def heading(self, text: str) -> str:
+        """Return the heading of a column that shows values of it without their unit.
+
+        >>> Goal().heading("accuracy on val"), Goal("mean_absolute_error", "", "min").heading("error")
+        ('accuracy on val, %', 'error')
+        """
+        return f"{text}, {self.unit}" if self.unit else text
 
 
 ACCURACY = Goal()

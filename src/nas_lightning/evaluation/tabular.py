@@ -77,6 +77,8 @@ class Tabular(Evaluator):
         ConfigError: `draws` is less than 1, or `random_baseline` is not 0.
     """
 
+    looks_up = True
+
     def __init__(
         self,
         path: str | None = None,

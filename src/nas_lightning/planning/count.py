@@ -13,6 +13,7 @@ from nas_lightning.evaluation.retraining import Retraining
 from nas_lightning.searches.build import bench_of, search_data, stages_of
 from nas_lightning.searches.stages import Stage
 from nas_lightning.tasks.candidates import member_benches
+from nas_lightning.tasks.methods import method_benches
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench
 
@@ -73,6 +74,17 @@ def count(bench: Workbench) -> Work:
     processes = number_of_processes(bench.config.trainer)
     if processes > 1:
         work.note(f"{processes} processes: steps and hours of each; their communication is left out")
+    searched = task != "evaluate"
+    for method in (bench, *(method_benches(bench).values() if searched else ())):
+        _count_method(method, work)
+    if searched and bench.config.readings:
+        work.note(f"readings: their selections are not counted ({', '.join(bench.config.readings)})")
+    return work
+
+
+def _count_method(bench: Workbench, work: Work) -> None:
+    """Count the searches and retrainings of one method."""
+    task = bench.config.task
     if task != "evaluate":
         members = member_benches(bench)
         for member in members or [bench]:
@@ -84,7 +96,6 @@ def count(bench: Workbench) -> Work:
         _count_retraining(bench, work, 1 + baseline)
         if baseline:
             work.note(f"random baseline: {baseline} trainings, counted as if none had been trained before")
-    return work
 
 
 def _count_search(bench: Workbench, work: Work) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from nas_lightning.reports.drops import Drops
 from nas_lightning.reports.folders import Folders
 from nas_lightning.reports.page import Picture
 from nas_lightning.reports.records import Problems
@@ -24,7 +25,7 @@ class Book:
 
     Attributes:
         frame: A row a run, as `label_runs` returns them.
-        drops: A row a run whose supernet was discretised.
+        drops: Runs whose supernet was discretised, by metric.
         spectra: A row an eigenvalue of a run.
         folder: Folder of all its files.
         style: Colours of the methods.
@@ -34,7 +35,7 @@ class Book:
     """
 
     frame: pd.DataFrame
-    drops: pd.DataFrame
+    drops: list[Drops]
     spectra: pd.DataFrame
     folder: Path
     style: Style

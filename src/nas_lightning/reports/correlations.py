@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -16,14 +16,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
+from nas_lightning.core.objective import ACCURACY, Goal
 from nas_lightning.reports.groups import setting_text
 from nas_lightning.reports.records import EVALUATION_SETTING, SETTING, settings
-from nas_lightning.reports.sheets import Sheet, number
+from nas_lightning.reports.sheets import ABSENT, Sheet, number
 from nas_lightning.reports.style import TITLE, Style, label, panels, tidy
 
 MAX_PANELS = 4
 FEWEST = 8
 """Runs below which nothing is drawn or tested: a correlation of fewer says next to nothing."""
+_LONGEST = 120  # characters of a label or title, which may name a metric of a run folder
 _NAMED = 32  # methods in a legend
 
 
@@ -67,14 +69,18 @@ PAIRS = (
     ),
 )
 
-DISCRETIZATION = Pair(
-    "discretization",
-    "Drop of the accuracy on val by discretisation, against the curvature of the supernet",
-    ("dominant_eigenvalue", "dominant eigenvalue"),
-    ("drop", "drop of accuracy on val (points)"),
-    SETTING,
-)
-"""Pair of columns in the table of `analysis=discretization`."""
+
+def drop_pair(goal: Goal, name: str) -> Pair:
+    """Return the pair of columns in tables of `analysis=discretization` that report `goal`."""
+    points = replace(goal, unit="points") if goal.unit == "%" else goal
+    return Pair(
+        name,
+        f"{goal.decline.capitalize()} of the {goal.name} on val by discretisation, against the curvature of the"
+        " supernet",
+        ("dominant_eigenvalue", "dominant eigenvalue"),
+        ("drop", points.axis(f"{goal.decline} of {goal.name} on val")),
+        SETTING,
+    )
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
     if not parts:
         return None
     figure, axes = panels(len(parts), 2, 9.6, 3.6)
-    figure.suptitle(pair.title, weight="bold", size=10)
+    figure.suptitle(label(pair.title, _LONGEST), weight="bold", size=10)
     for panel, (title, rows) in zip(axes, parts, strict=True):
         for method, same in rows.groupby("method", sort=True):
             size = 34 if len(rows) < 100 else 12
@@ -136,8 +142,8 @@ def draw_pair(frame: pd.DataFrame, pair: Pair, style: Style) -> Figure | None:
         panel.set_title(
             f"{label(setting_text(title, rows), TITLE)}\n{_text(correlate(rows[x], rows[y]))}", size=7.5, loc="left"
         )
-        panel.set_xlabel(x_label, size=9)
-        panel.set_ylabel(y_label, size=9)
+        panel.set_xlabel(label(x_label, _LONGEST), size=9)
+        panel.set_ylabel(label(y_label, _LONGEST), size=9)
         tidy(panel)
     drawn = sorted({str(method) for _, rows in parts for method in rows["method"]})
     handles = [
@@ -174,38 +180,45 @@ def correlations(pairs: Iterable[tuple[Pair, pd.DataFrame]]) -> Sheet | None:
     )
 
 
-def discretizations(rows: pd.DataFrame) -> Sheet | None:
-    """Tabulate the accuracy that supernets lose by discretisation, mean by method.
+def discretizations(rows: pd.DataFrame, goal: Goal = ACCURACY, name: str = "discretization") -> Sheet | None:
+    """Tabulate the accuracy, or other metric, that supernets lose by discretisation, mean by method.
 
     Args:
-        rows: A row a run: `method`, `space`, `data`, `val_accuracy`, `discrete_accuracy`, `drop`,
+        rows: A row a run: `method`, `space`, `data`, `val_accuracy` and `discrete_accuracy` (or `…_metric`), `drop`,
             `dominant_eigenvalue`.
+        goal: Metric of the values.
+        name: Of the table's files.
 
     Returns:
         The table; None where there are no rows.
     """
     if rows.empty:
         return None
+
+    def text(value: float) -> str:
+        return ABSENT if pd.isna(value) else goal.number(value)
+
     lines = []
     for names, same in rows.groupby(["method", *SETTING], dropna=False):
-        drop = f"{number(same['drop'].mean())} ± {number(same['drop'].std())}"
-        accuracies = [number(same[key].mean()) for key in ("val_accuracy", "discrete_accuracy")]
-        lines.append(
-            [*map(str, names), str(len(same)), *accuracies, drop, number(same["dominant_eigenvalue"].mean(), 3)]
-        )
-    header = ["method", *SETTING, "n", "supernet %", "discretised %", "drop ± std", "eigenvalue"]
+        drop = f"{text(same['drop'].mean())} ± {text(same['drop'].std())}"
+        values = [text(same[goal.key(part)].mean()) for part in ("val", "discrete")]
+        lines.append([*map(str, names), str(len(same)), *values, drop, number(same["dominant_eigenvalue"].mean(), 3)])
+    measured = [f"{what} {goal.unit}".rstrip() for what in ("supernet", "discretised")]
+    change = f"{goal.decline} ± std"
+    header = ["method", *SETTING, "n", *measured, change, "eigenvalue"]
+    title = "Supernets when they are discretised"
     note = (
-        "Means over runs of the accuracy on val of the supernet, and of the same with the mixing weights of its"
+        f"Means over runs of the {goal.name} on val of the supernet, and of the same with the mixing weights of its"
         " genotype (zeros and ones), without retraining."
     )
     return Sheet(
-        "discretization",
-        "Supernets when they are discretised",
+        name,
+        title if goal == ACCURACY else f"{title}: {goal.name}",
         header,
         lines,
         ("method", *SETTING),
         note,
-        ("method", "drop ± std"),
+        ("method", change),
     )
 
 

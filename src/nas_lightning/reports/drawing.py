@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Protocol
+from typing import Any, Protocol
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 
+from nas_lightning.core.modules import Module, of_choices
 from nas_lightning.runs.files import replacing
 
 Edge = tuple[int, str, int]  # node, operation, source
@@ -52,6 +53,10 @@ class HasCells(Protocol):
         """Edges of each type of cell."""
 
     @property
+    def choices(self) -> Mapping[str, Any]:
+        """Choices of spaces that are not made of cells."""
+
+    @property
     def concat(self) -> Mapping[str, tuple[int, ...]]:
         """Nodes that each type of cell joins into its output."""
 
@@ -64,6 +69,7 @@ class _Place:
     height: float
     text: str = ""
     y: float = 0.0
+    computes: bool = False  # a node that is an operation
 
 
 @dataclass
@@ -91,7 +97,28 @@ def draw_cell(
     Returns:
         A figure that belongs to no window; `save_svg` writes it.
     """
-    nodes, routes = _build(edges, concat, inputs)
+    return _drawn(*_build(edges, concat, inputs), title)
+
+
+def draw_module(module: Module, title: str) -> Figure:
+    """Draw a module of NAS-Bench-101, whose nodes are operations, without the pruned ones; otherwise as `draw_cell`."""
+    graph = module.pruned
+    last = len(graph.parents) - 1
+    nodes: list[_Place] = []
+    routes: list[_Route] = []
+    for node, parents in enumerate(graph.parents):
+        column = max((nodes[parent].column + 2 for parent in parents), default=0)
+        text = "$c_{k-1}$" if node == 0 else "$c_k$" if node == last else graph.operations[node - 1]
+        nodes.append(_Place(column, _NODE_HEIGHT, text, computes=0 < node < last))
+    for node, parents in enumerate(graph.parents):
+        for parent in parents:
+            start, end = nodes[parent], nodes[node]
+            bends = [_Place(column, _WIRE_HEIGHT) for column in range(start.column + 1, end.column)]
+            routes.append(_Route([start, *bends, end]))
+    return _drawn(nodes, routes, title)
+
+
+def _drawn(nodes: Sequence[_Place], routes: Sequence[_Route], title: str) -> Figure:
     places = {id(place): place for route in routes for place in route.places}
     places |= {id(place): place for place in nodes}
     columns: list[list[_Place]] = [[] for _ in range(1 + max(place.column for place in nodes))]
@@ -113,12 +140,18 @@ def draw_cell(
             port = ((len(arriving) - 1) / 2 - index) * min(0.14, 0.36 / len(arriving))
             _draw_route(axes, route, node.y + port, x, widths)
     for place in nodes:
-        _box(axes, x[place.column], place, _NODE_WIDTH, "#F2F2F2" if place.column else "#DCE6EE", _INK, 11)
+        if place.computes:
+            _box(axes, x[place.column], place, _text_width(place.text), "white", _colour(place.text), 9)
+        else:
+            _box(axes, x[place.column], place, _NODE_WIDTH, "#F2F2F2" if place.column else "#DCE6EE", _INK, 11)
     return figure
 
 
 def draw_genotype(genotype: HasCells, title: str | None = None) -> dict[str, Figure]:
     """Draw every type of cell of a genotype, by its name; the title, by default the space, stands before the name."""
+    module = of_choices(genotype.choices)
+    if module is not None:
+        return {"module": draw_module(module, f"{title or genotype.space}: module")}
     figures = {}
     for name, edges in genotype.cells.items():
         # The first nodes, which nothing leads to, are the inputs: two in DARTS, one in NAS-Bench-201.
@@ -243,12 +276,19 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
+def _text_width(text: str) -> float:
+    return _CHARACTER * len(text) + 0.24
+
+
 def _abscissae(columns: Sequence[Sequence[_Place]], routes: Sequence[_Route]) -> tuple[list[float], list[float]]:
     """Return centres and widths of the columns; the steeper the edges between two columns, the wider their gap."""
     widths = []
     for index, column in enumerate(columns):
         longest = max((len(place.text) for place in column if place.text), default=0)
-        widths.append(_NODE_WIDTH if index % 2 == 0 else _CHARACTER * longest + 0.16 * bool(longest))
+        if index % 2 == 0:
+            widths.append(max([_NODE_WIDTH, *(_text_width(place.text) for place in column if place.computes)]))
+        else:
+            widths.append(_CHARACTER * longest + 0.16 * bool(longest))
     x = [_MARGIN + widths[0] / 2]
     for index in range(1, len(columns)):
         rises = [

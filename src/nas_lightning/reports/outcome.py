@@ -47,13 +47,13 @@ def _judged(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if section.get("regret") is not None:
         yield "regret", f"{section['regret']:.2f} points below the best"
     if section.get("regret_published") is not None:
-        yield "regret, as published", f"{section['regret_published']:.2f} points below the best single training"
+        yield "regret, as published", f"{section['regret_published']:.2f} points"
     if section.get("random_search_accuracy") is not None:
         expected = f"{section['random_search_accuracy']:.2f} % expected, by {section['random_search_chosen_by']}"
         yield f"random search, best of {section['random_search_draws']}", expected
     if section.get("val_accuracy") is not None:
         yield "accuracy on val", f"{section['val_accuracy']:.2f} %"
-    size = f"{section['init_channels']} channels, {section['layers']} cells, {section['epochs']} epochs"
+    size = f"{section['init_channels']} channels, {section['layers']} layers, {section['epochs']} epochs"
     yield f"recipe {section['recipe']}", size
     yield "parameters", f"{section['params'] / 1e6:.3f} M"
     yield "multiply-accumulates", f"{section['macs'] / 1e6:.1f} M"
@@ -124,5 +124,8 @@ def _next(summary: Mapping[str, Any], folder: str) -> Iterator[str]:
     """Yield what the run can be used for, with the words of the command."""
     if (Path(folder) / layout.NETWORK).exists():
         yield f"  export its network: {shlex.join(['task=export', f'run={folder}'])}"
+    elif summary["task"] == "select" and not summary["evaluation"]:
+        words = shlex.join(["task=evaluate", f"genotype={folder}"])
+        yield f"  train its genotype: the command of the search with {words}"
     elif summary["task"] == "search":
         yield f"  train its genotype: the same command with {shlex.join(['task=evaluate', f'genotype={folder}'])}"

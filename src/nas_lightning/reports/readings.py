@@ -1,13 +1,15 @@
-"""Compare what several selectors read from one supernet: a table, and a figure over the epochs of its search.
+"""Compare what a run has found in several ways: a table, and a figure over the epochs of its searches.
 
-After Wang et al. (DARTS-PT, ICLR 2021): the same supernet, read by its mixing weights and by another rule. The figure
-shows the three things that are said to go together when a search collapses: the accuracy of the cell that the mixing
-weights name falls, the share of skip connections grows, the dominant eigenvalue rises.
+After Wang et al. (DARTS-PT, ICLR 2021): the same supernet, read by its mixing weights and by another rule; beside it
+the searches of further methods. The figure shows the three things that are said to go together when a search collapses:
+the accuracy of the cell that the mixing weights name falls, the share of skip connections grows, the dominant
+eigenvalue rises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +23,51 @@ from nas_lightning.reports.curves import MARKER, finish
 from nas_lightning.reports.drawing import save_svg
 from nas_lightning.runs import layout, tables
 
-_LINE = "#0072B2"
-_READINGS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def _others(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return what readings and further methods found, by their names."""
+    return {**(summary.get("readings") or {}), **(summary.get("methods") or {})}
 
 
 def rows_of(summary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the name and the evaluation of the search's own selection, then of each reading."""
-    if summary["evaluation"]:
-        yield summary["method"], summary["evaluation"]
-    for name, reading in (summary.get("readings") or {}).items():
-        if reading["evaluation"]:
-            yield name, reading["evaluation"]
+    """Yield the name and the evaluation of the search's own selection, then of each reading and further method."""
+    for name, found in ((summary["method"], summary), *_others(summary).items()):
+        if found["evaluation"]:
+            yield name, found["evaluation"]
+
+
+def _counted(summary: Mapping[str, Any]) -> str:
+    """Return how many searches and selections are compared."""
+    cells, searches = 1 + len(_others(summary)), 1 + len(summary.get("methods") or {})
+    return f"one supernet, {cells} readings" if searches == 1 else f"{searches} searches, {cells} selections"
 
 
 def readings_table(summary: Mapping[str, Any]) -> Table | None:
-    """Return the table of what the readings found; None where there are none."""
-    judged, readings = list(rows_of(summary)), summary.get("readings")
-    if not readings:
+    """Return the table of what readings and further methods found; None where there are none."""
+    judged, others = list(rows_of(summary)), _others(summary)
+    if not others:
         return None
-    if not judged:  # a search alone
-        table = Table("selection", "genotype", title=f"one supernet, {len(readings) + 1} readings")
-        for name, reading in ((summary["method"], summary), *readings.items()):
-            table.add_row(name, str(Genotype.from_dict(reading["genotype"])))
+    if not summary["evaluation"]:  # a search alone
+        table = Table("selection", "genotype", title=_counted(summary))
+        for name, found in ((summary["method"], summary), *others.items()):
+            table.add_row(name, str(Genotype.from_dict(found["genotype"])))
         return table
     ranked = any(section.get("rank") is not None for _, section in judged)
-    table = Table(title=f"one supernet, {len(judged)} readings · seed {summary['seed']}")
+    table = Table(title=f"{_counted(summary)} · seed {summary['seed']}")
     table.add_column("selection")
     for name in ("test accuracy", *(("rank", "regret") if ranked else ("parameters",))):
         table.add_column(name, justify="right")
     for name, section in judged:
-        table.add_row(name, _percent(section["test_accuracy"]), *_others(section, ranked))
+        table.add_row(name, _percent(section["test_accuracy"]), *_beside(section, ranked))
     first = judged[0][1]
     for words, accuracy in _random(first):
         table.add_row(words, _percent(accuracy))
     return table
 
 
-def _others(section: Mapping[str, Any], ranked: bool) -> tuple[str, ...]:
+def _beside(section: Mapping[str, Any], ranked: bool) -> tuple[str, ...]:
     if not ranked:
         return (f"{section['params'] / 1e6:.3f} M",)
     if section.get("rank") is None:  # a partial table lacks it
@@ -77,40 +87,48 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f} %"
 
 
+@dataclass(frozen=True)
+class _Search:
+    """One search that is drawn: its name, colour, and the frames of its tables."""
+
+    name: str
+    colour: str
+    trajectory: pd.DataFrame
+    metrics: pd.DataFrame
+
+
 def save_readings(summary: Mapping[str, Any], folder: Path) -> Path | None:
-    """Write `plots/readings.svg`: accuracy, share of skip connections and eigenvalue by epoch of the search.
+    """Write `plots/readings.svg`: accuracy, share of skip connections and eigenvalue by epoch of each search.
 
     Args:
         summary: Content of summary.json.
-        folder: The run folder, with `trajectory.csv` of an evaluation by a table, `metrics.csv` and `curvature.csv`.
+        folder: The run folder, with `trajectory.csv` of an evaluation by a table, `metrics.csv` and `curvature.csv`;
+            those of a further method are in its own folder there.
 
     Returns:
         The figure; None without a trajectory, since other evaluations know the last cell only.
     """
     if not (folder / layout.TRAJECTORY).exists():
         return None
-    judged = list(rows_of(summary))
-    trajectory = tables.read_frame(folder / layout.TRAJECTORY)
-    metrics = tables.read_frame(folder / layout.METRICS)
-    metrics = metrics[metrics["phase"] == "search"]
+    judged = dict(rows_of(summary))
+    colours = dict(zip(judged, _COLOURS * len(judged), strict=False))
+    methods = summary.get("methods") or {}
+    places = {summary["method"]: folder} | {name: folder / layout.METHODS / name for name in methods}
+    searches = [_read(name, colours[name], place) for name, place in places.items() if name in judged]
     figure = Figure(figsize=(11.5, 3.8), layout="constrained", facecolor="white")
-    title = f"one supernet, {len(judged)} readings: {summary['method']}, space {summary['space']}, {summary['data']}"
+    title = f"{_counted(summary)}: {summary['method']}, space {summary['space']}, {summary['data']}"
     figure.suptitle(f"{title}, seed {summary['seed']}", weight="bold", size=10)
-    shares = [name for name in metrics.columns if name.startswith("skip_share/")]
-    measured = metrics.dropna(subset=["dominant_eigenvalue"]) if "dominant_eigenvalue" in metrics else metrics[:0]
-    panels = 1 + bool(shares) + bool(len(measured))
-    accuracy, *others = figure.subplots(1, panels, width_ratios=[1.4, 1, 1][:panels], squeeze=False)[0]
-    _accuracies(accuracy, trajectory, judged)
-    if shares:
-        skips = others.pop(0)
-        for column in shares:
-            label = column.partition("/")[2]
-            skips.plot(metrics["epoch"] + 1, 100 * metrics[column], color=_LINE, linewidth=1.6, label=label)
-        finish(skips, "weight of skip connections (%)")
-    if len(measured):
-        (curvature,) = others
-        curvature.plot(measured["epoch"] + 1, measured["dominant_eigenvalue"], "o-", color=_LINE, ms=3.5, label="λ")
-        finish(curvature, "dominant eigenvalue")
+    curves = {
+        "weight of skip connections (%)": [curve for search in searches for curve in _shares(search)],
+        "dominant eigenvalue": [curve for search in searches for curve in _eigenvalues(search)],
+    }
+    drawn = {label: lines for label, lines in curves.items() if lines}
+    accuracy, *others = figure.subplots(1, 1 + len(drawn), width_ratios=[1.4, 1, 1][: 1 + len(drawn)], squeeze=False)[0]
+    _accuracies(accuracy, searches, judged, colours)
+    for axes, (label, lines) in zip(others, drawn.items(), strict=True):
+        for search, epochs, values, marks in lines:
+            axes.plot(epochs, values, marks, color=search.colour, linewidth=1.6, markersize=3.5, label=search.name)
+        finish(axes, label)
     for axes in figure.axes:
         axes.set_xlabel("epochs of the search")
         legend = axes.get_legend()
@@ -122,14 +140,44 @@ def save_readings(summary: Mapping[str, Any], folder: Path) -> Path | None:
     return save_svg(figure, folder / layout.PLOTS / "readings.svg")
 
 
-def _accuracies(axes: Axes, trajectory: pd.DataFrame, judged: list[tuple[str, Mapping[str, Any]]]) -> None:
+def _read(name: str, colour: str, folder: Path) -> _Search:
+    """Read the tables of a search; a method that keeps no cell of each epoch has an empty trajectory."""
+    path = folder / layout.TRAJECTORY
+    metrics = tables.read_frame(folder / layout.METRICS)
+    trajectory = tables.read_frame(path) if path.exists() else pd.DataFrame({"epoch": [], "test_accuracy": []})
+    return _Search(name, colour, trajectory, metrics[metrics["phase"] == "search"])
+
+
+_Curve = tuple[_Search, "pd.Series[Any]", "pd.Series[Any]", str]
+"""A search, its epochs, values and the marks of the line."""
+
+
+def _shares(search: _Search) -> Iterator[_Curve]:
+    for column in search.metrics.columns:
+        if column.startswith("skip_share/"):
+            yield search, search.metrics["epoch"] + 1, 100 * search.metrics[column], "-"
+
+
+def _eigenvalues(search: _Search) -> Iterator[_Curve]:
+    measured = search.metrics
+    measured = measured.dropna(subset=["dominant_eigenvalue"]) if "dominant_eigenvalue" in measured else measured[:0]
+    if len(measured):
+        yield search, measured["epoch"] + 1, measured["dominant_eigenvalue"], "o-"
+
+
+def _accuracies(
+    axes: Axes, searches: Sequence[_Search], judged: Mapping[str, Mapping[str, Any]], colours: Mapping[str, str]
+) -> None:
     """Draw the accuracy of the cell of each epoch, those of the readings, and the levels of random search."""
-    epochs = trajectory["epoch"] + 1
-    name = judged[0][0]
-    axes.plot(epochs, trajectory["test_accuracy"], "o-", color=_LINE, markersize=3.5, linewidth=1.6, label=name)
-    for (label, section), colour in zip(judged[1:], _READINGS * len(judged), strict=False):
-        value = section["test_accuracy"]
-        axes.plot(epochs.iloc[-1], value, "D", color=colour, markersize=7, label=f"{label}: {value:.2f} %")
-    for (words, value), style in zip(_random(judged[0][1]), (":", "--"), strict=False):
+    by_name = {search.name: search.trajectory for search in searches}
+    for name, section in judged.items():
+        value, path = section["test_accuracy"], by_name.get(name)
+        label = f"{name}: {value:.2f} %"
+        if path is not None and len(path):
+            epochs, values = path["epoch"] + 1, path["test_accuracy"]
+            axes.plot(epochs, values, "o-", color=colours[name], markersize=3.5, linewidth=1.6, label=label)
+        else:
+            axes.plot(searches[0].trajectory["epoch"].iloc[-1] + 1, value, "D", color=colours[name], ms=7, label=label)
+    for (words, value), style in zip(_random(next(iter(judged.values()))), (":", "--"), strict=False):
         axes.axhline(value, **(MARKER | {"linestyle": style}), label=f"{words}: {value:.2f} %")
     finish(axes, "test accuracy in the table (%)")

@@ -5,7 +5,7 @@ A folder whose table is damaged is left out of that figure and listed; it never 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,11 +83,23 @@ def gather(
 def gather_analyses(frame: pd.DataFrame, name: str, numbers: Sequence[str], problems: Problems) -> pd.DataFrame:
     """Read the tables of an analysis, wherever `collect` has found one; the runs themselves may be missing.
 
-    For each run the latest epoch counts, in the last of several folders that have it.
-
     Args:
         frame: What `collect` returns.
         name: Of the analysis.
+        numbers: Further columns to read.
+        problems: Takes the folders whose table cannot be read.
+
+    Returns:
+        What `gather_tables` returns.
+    """
+    return gather_tables([folder for folder, kind in frame.attrs["analyses"] if kind == name], numbers, problems)
+
+
+def gather_tables(folders: Iterable[str], numbers: Sequence[str], problems: Problems) -> pd.DataFrame:
+    """Read the tables of analyses; for each run the latest epoch counts, in the last of several folders that have it.
+
+    Args:
+        folders: Of the analyses.
         numbers: Further columns to read.
         problems: Takes the folders whose table cannot be read.
 
@@ -96,10 +108,9 @@ def gather_analyses(frame: pd.DataFrame, name: str, numbers: Sequence[str], prob
     """
     rows: list[dict[str, Any]] = []
     names = ["run", "method", "seed", *SETTING]
-    for folder, kind in frame.attrs["analyses"]:
-        if kind == name:
-            with problems.noting(folder, layout.ANALYSIS):
-                rows += _rows(Path(folder) / layout.ANALYSIS, {"analysis": folder}, ("epoch", *numbers), names)
+    for folder in folders:
+        with problems.noting(folder, layout.ANALYSIS):
+            rows += _rows(Path(folder) / layout.ANALYSIS, {"analysis": folder}, ("epoch", *numbers), names)
     table = pd.DataFrame(rows, columns=["analysis", *names, "epoch", *numbers])
     table = table.astype(dict.fromkeys(("epoch", *numbers), float))
     table = table[table["epoch"] == table.groupby("run")["epoch"].transform("max")]

@@ -14,8 +14,9 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.reports import answers, costs, heatmaps, tables, trends
 from nas_lightning.reports.book import Book
-from nas_lightning.reports.correlations import DISCRETIZATION, PAIRS, correlations, discretizations, draw_pair
+from nas_lightning.reports.correlations import PAIRS, correlations, discretizations, draw_pair, drop_pair
 from nas_lightning.reports.drawing import draw_genotype
+from nas_lightning.reports.drops import gather_drops
 from nas_lightning.reports.folders import Folders
 from nas_lightning.reports.groups import label_runs
 from nas_lightning.reports.page import Picture, Section, render
@@ -36,9 +37,6 @@ MAX_SETTINGS = 4
 """Pairs of space and data whose searches are drawn, those with the most runs."""
 MAX_BEST = 6
 """Runs whose cells and mixing weights are drawn."""
-
-DROPS = ("val_accuracy", "discrete_accuracy", "drop", "dominant_eigenvalue")
-"""Columns of `analysis=discretization` that are read."""
 
 
 def write_report(
@@ -67,14 +65,16 @@ def write_report(
         ConfigError: A pattern finds no run, or the folder cannot be written.
     """
     frame = collect(patterns)
-    problems = Problems(list(frame.attrs["skipped"]))
+    problems = Problems([*frame.attrs["skipped"], *frame.attrs["unfinished"]])
     summary, published = compare(tables.summarise(frame), reference)
-    drops = gather_analyses(frame, "discretization", DROPS, problems)
+    drops = gather_drops(frame, problems)
     spectra = gather_analyses(frame, "spectrum", ("eigenvalue",), problems)
     folders = Folders(frame["run"])
     frame = label_runs(frame, summary)
     frame["name"] = frame["name"].map(folders.hide)
-    style = Style([*frame["method"], *frame["name"], *drops["method"], *spectra["method"]])
+    style = Style(
+        [*frame["method"], *frame["name"], *(name for one in drops for name in one.rows["method"]), *spectra["method"]]
+    )
     report = Book(frame, drops, spectra, folder, style, folders, problems)
     try:
         report.paths += tables.write(summary, folder)
@@ -87,7 +87,7 @@ def write_report(
             *_best_sections(report, choices),
             Section("cost", "Cost", sheets=report.sheet(costs.costs(frame)), pictures=_cost(report)),
         ]
-        notes = Section("left-out", "Folders that could not be read", items=report.problems.found)
+        notes = Section("left-out", "Folders that could not be read or are not finished", items=report.problems.found)
         page = folder / "report.html"
         shown = [section.passed(folders.hide) for section in (*sections, notes)]
         write_text(page, render("Report of runs", [folders.hide(text) for text in _lead(report, patterns)], shown))
@@ -102,7 +102,7 @@ def _lead(report: Book, patterns: Sequence[str] | str) -> list[str]:
     frame = report.frame
     named = patterns if isinstance(patterns, str) else ", ".join(patterns)
     count = len({folder for folder, _ in report.problems.found})
-    damaged = f" Something could not be read of {count}: see the end of the page." if count else ""
+    damaged = f" Something could not be read of {count}, or is not finished: see the end of the page." if count else ""
     return [
         *answers.answers(frame),
         f"{len(frame)} runs of {frame['method'].nunique()} methods, found by runs='{named}'.{damaged}",
@@ -144,12 +144,14 @@ def _search_sections(report: Book) -> Iterator[Section]:
     frame = report.frame.assign(
         mean_eigenvalue=report.frame["run"].map(means).astype(float), test_error=100 - report.frame["test_accuracy"]
     )
-    pairs = [*((pair, frame) for pair in PAIRS), (DISCRETIZATION, report.drops)]
+    pairs = [*((pair, frame) for pair in PAIRS), *((drop_pair(one.goal, one.name), one.rows) for one in report.drops)]
     pictures = []
     for pair, rows in pairs:
         caption = f"{pair.title}. A point is a run; at most 4 settings, those of the most runs; the table has all."
         pictures += report.picture(draw_pair(rows, pair, report.style), f"correlation_{pair.name}", caption)
-    sheets = [*report.sheet(correlations(pairs)), *report.sheet(discretizations(report.drops))]
+    sheets = report.sheet(correlations(pairs))
+    for one in report.drops:
+        sheets += report.sheet(discretizations(one.rows, one.goal, one.name))
     yield Section("correlations", "Correlations", sheets=sheets, pictures=pictures)
 
     regret = gather(report.frame, layout.TRAJECTORY, ("epoch", "attempt", "regret"), report.problems)

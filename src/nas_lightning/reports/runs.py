@@ -19,6 +19,8 @@ from nas_lightning.config.sections import LOADING_KEYS
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.paths import exists, path_of
 from nas_lightning.runs import documents, layout
+from nas_lightning.runs.completeness import missing
+from nas_lightning.runs.folder import RunFolder
 
 _log = logging.getLogger(__name__)
 
@@ -87,8 +89,9 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         `dominant_eigenvalue` (of the Hessian of the architecture loss, at the end of the search), `curvature_seconds`
         (the time of measuring it), `selection_seconds`, `evaluation_seconds`, `skip_share` (percent of the normal
         cell's edges that are skip connections). `attrs["skipped"]` names the folders that look like runs and could
-        not be read, each with the reason: `[(folder, reason), …]`; `attrs["analyses"]` the folders of
-        finished analyses, each with its name: `[(folder, name), …]`.
+        not be read, each with the reason: `[(folder, reason), …]`; `attrs["unfinished"]` likewise the runs that
+        have finished a part of their task; `attrs["analyses"]` the folders of finished analyses, each with its name:
+        `[(folder, name), …]`.
 
     Raises:
         ConfigError: A pattern finds nothing that can be compared, or all find only analyses.
@@ -121,8 +124,21 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
     frame = frame.astype(dict.fromkeys(LABELS | HASH, object) | dict.fromkeys([*_NUMBERS, "skip_share"], float))
     frame = frame.replace([float("inf"), -float("inf")], float("nan"))  # of a search that diverged
     frame.attrs["skipped"] = list(skipped.values())
+    frame.attrs["unfinished"] = _unfinished(rows)
     frame.attrs["analyses"] = list(analyses.values())
     return frame
+
+
+def _unfinished(rows: dict[Path, dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return the runs that have not finished their task, each with what is missing; log the command for it."""
+    found = []
+    for path in rows:
+        summary, run = documents.read_json(path), RunFolder(path.parent)
+        part = missing(summary) if summary.get("task") else None
+        if part is not None:
+            found.append((str(path.parent), f"{part} not finished; its other results are counted"))
+            _log.warning("%s: %s not finished; if it has stopped, continue with %s", run, part, run.command())
+    return found
 
 
 def read_config(run: Path) -> dict[str, str]:

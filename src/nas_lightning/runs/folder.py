@@ -34,6 +34,7 @@ SUMMARY: dict[str, Any] = {
     "evaluation": None,
     "candidates": None,
     "readings": None,
+    "methods": None,
     "versions": None,
     "git_commit": None,
     "config_hash": None,
@@ -59,13 +60,23 @@ class RunFolder:
         except ValueError:
             return str(self.path)
 
+    @property
+    def whole(self) -> "RunFolder":
+        """The run that this one is a part of, such as a candidate or a reading; itself where it is a run of its own."""
+        above = self.path.parents
+        if len(above) > 1 and above[0].name in layout.PARTS and exists(above[1] / layout.CONFIG):
+            return RunFolder(above[1], self.key).whole
+        return self
+
     def command(self, *overrides: str) -> str:
         """Return the words that resume the run, as a shell takes them: `resume=FOLDER`, and overrides.
+
+        Of a part of a run the whole is resumed: the part alone would be finished, and the whole left stopped.
 
         >>> RunFolder("/runs/best of 4").command("data.num_workers=0")
         "'resume=/runs/best of 4' data.num_workers=0"
         """
-        return shlex.join([f"resume={self}", *overrides])
+        return shlex.join([f"resume={self.whole}", *overrides])
 
     @property
     def checkpoints(self) -> Path:
@@ -106,6 +117,11 @@ class RunFolder:
     def readings(self) -> Path:
         """Run folders of further selectors that read the supernet."""
         return self.path / layout.READINGS
+
+    @property
+    def methods(self) -> Path:
+        """Run folders of further methods."""
+        return self.path / layout.METHODS
 
     @property
     def random_baseline(self) -> Path:

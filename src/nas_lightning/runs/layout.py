@@ -30,9 +30,12 @@ CHECKPOINTS = "checkpoints"
 PLOTS = "plots"
 CANDIDATES = "candidates"
 READINGS = "readings"
+METHODS = "methods"
 RANDOM_BASELINE = "random_baseline"
 WITHIN_RUNS = (CANDIDATES, RANDOM_BASELINE)
-"""Folders with run folders that are parts of a run, and are not counted as runs; readings are, under their names."""
+"""Folders with run folders that are parts of a run, and are not counted as runs."""
+PARTS = (*WITHIN_RUNS, READINGS, METHODS)
+"""Folders with run folders that are parts of a run; reports count some of them as runs, under their names."""
 
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"

@@ -10,13 +10,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import Interrupted, exit_code
+from nas_lightning.core.objective import ACCURACY, Goal
 from nas_lightning.sweeps.records import Record, ended
 from nas_lightning.sweeps.resolvers import register_resolvers
 
@@ -26,19 +27,28 @@ Run = Callable[[DictConfig], tuple[dict[str, Any] | None, bool]]
 """Function that runs a member; returns its summary and True where it had been finished before."""
 
 
-def validation_accuracy(summary: Mapping[str, Any]) -> float | None:
-    """Return the accuracy on `val` of the retrained network, else of the search, in percent; never that on test."""
-    for part in ("evaluation", "search"):
-        value = (summary.get(part) or {}).get("val_accuracy")
-        if value is not None:
-            return float(value)
-    return None
+def value_on_val(summary: Mapping[str, Any]) -> float | None:
+    """Return the metric on `val` of the retrained network, else of the search, in its unit; never that on test."""
+    goal = Goal.of(summary)
+    sections = (summary.get(part) or {} for part in ("evaluation", "search"))
+    return next((value for section in sections if (value := goal.value(section, "val")) is not None), None)
 
 
-def accuracy_on_test(summary: Mapping[str, Any]) -> float | None:
-    """Return the accuracy on `test` of the network found, in percent, for the table alone: it chooses nothing."""
-    value = (summary.get("evaluation") or {}).get("test_accuracy")
-    return None if value is None else float(value)
+def value_on_test(summary: Mapping[str, Any], goal: Goal = ACCURACY) -> float | None:
+    """Return the metric on `test` of the network found, in its unit, for the table alone: it chooses nothing."""
+    return goal.value(summary.get("evaluation") or {}, "test")
+
+
+def values_beside(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the metrics on `test` of what readings and further methods found, by their names."""
+    parts = {**(summary.get("readings") or {}), **(summary.get("methods") or {})}
+    return {name: value_on_test(part, Goal.of(summary)) for name, part in parts.items()}
+
+
+def value_to_maximise(summary: Mapping[str, Any]) -> float | None:
+    """Return the metric on `val`, negated where smaller is better: sweepers that optimise are told to maximise."""
+    value = value_on_val(summary)
+    return None if value is None else Goal.of(summary).sign * value
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class Member:
         """Run the member.
 
         Returns:
-            Its validation accuracy, which sweepers that optimise take as the objective; None where it failed.
+            Its metric on `val` such that larger is better, which sweepers that optimise maximise; None where it failed.
 
         Raises:
             Interrupted: The user stopped it, or the whole sweep.
@@ -72,12 +82,20 @@ class Member:
             raise Interrupted("the sweep that this run belongs to has ended")
         self._write(record)
         at_home = os.getpid() == self.home
+        value: float | None = None
         try:
             with contextlib.nullcontext() if at_home else _silence():
                 summary, before = self.run(config)
-            val, test = validation_accuracy(summary or {}), accuracy_on_test(summary or {})
-            status: Literal["skipped", "finished"] = "skipped" if before else "finished"
-            record = replace(record, status=status, val_accuracy=val, test_accuracy=test)
+            summary, goal = summary or {}, Goal.of(summary or {})
+            record = replace(
+                record,
+                status="skipped" if before else "finished",
+                val=value_on_val(summary),
+                test=value_on_test(summary, goal),
+                others=values_beside(summary),
+                word=goal.word,
+            )
+            value = value_to_maximise(summary)
         except Exception as error:
             code, reason = exit_code(error)
             record = replace(record, status="failed", reason=reason, mistake=code == 2)
@@ -87,7 +105,7 @@ class Member:
         self._write(record)
         if at_home:
             print(record.line(len(ended(self.records)), self.size), flush=True)
-        return record.val_accuracy
+        return value
 
     def _write(self, record: Record) -> None:
         if ranks.is_first():  # one record for all ranks; renamed into place, because the sweep reads it meanwhile

@@ -13,9 +13,6 @@ from rich.table import Table
 from nas_lightning.core.terminal import screen
 from nas_lightning.runs import documents, tables
 
-_NUMBERS = ("val_accuracy", "test_accuracy")
-_RESULTS = (*_NUMBERS, "reason")
-
 
 @dataclass(frozen=True)
 class Record:
@@ -28,8 +25,10 @@ class Record:
         status: Progress or outcome.
         reason: Reason of a failure, in one line.
         mistake: True where the failure is the user's mistake, not a fault.
-        val_accuracy: Accuracy on `val` in percent, by which sweepers compare members; None where none was measured.
-        test_accuracy: Accuracy on `test` of the network found, in percent, only shown; None where none was measured.
+        val: Metric on `val` in its unit, by which sweepers compare members; None where it was not measured.
+        test: Metric on `test` of the network found, only shown; None where it was not measured.
+        others: The same of its readings and further methods, by their names.
+        word: Last word of the columns of these, as `Goal.word`.
         process: Host name and process id.
     """
 
@@ -39,8 +38,10 @@ class Record:
     status: Literal["running", "finished", "skipped", "failed", "interrupted"] = "running"
     reason: str = ""
     mistake: bool = False
-    val_accuracy: float | None = None
-    test_accuracy: float | None = None
+    val: float | None = None
+    test: float | None = None
+    others: dict[str, float | None] = field(default_factory=dict)
+    word: str = "accuracy"
     process: list[Any] = field(default_factory=lambda: [socket.gethostname(), os.getpid()])
 
     def line(self, ended: int, size: int | None) -> str:
@@ -73,32 +74,39 @@ def show(members: Sequence[Record], path: Path) -> None:
         members: All records.
         path: Path of sweep.csv.
     """
+    kinds = sorted({member.word for member in members})
+    others = dict.fromkeys(name for member in members for name in member.others)
+    numbers = [f"{part}_{word}" for word in kinds for part in ("val", "test")]
+    numbers += [f"test_{word}/{name}" for word in kinds for name in others]
     rows = [
         {
             "member": Path(member.folder).name,
             **given,
             "status": member.status,
-            "val_accuracy": _text(member.val_accuracy),
-            "test_accuracy": _text(member.test_accuracy),
+            **dict.fromkeys(numbers, ""),
+            **_measured(member),
             "reason": member.reason,
         }
         for member, given in zip(members, _differing(members), strict=True)
     ]
     tables.write(path, rows)
     table = Table(title=f"sweep in {short(str(path.parent))}", title_justify="left")
-    shown = [name for name in rows[0] if name not in _RESULTS or any(row[name] for row in rows)]
+    shown = [name for name in rows[0] if name not in (*numbers, "reason") or any(row[name] for row in rows)]
     for name in shown:
-        table.add_column(name, overflow="fold", justify="right" if name in _NUMBERS else "left")
+        table.add_column(name, overflow="fold", justify="right" if name in numbers else "left")
     for row in rows:
         table.add_row(*(row[name] for name in shown))
     screen().print(table, markup=False)
-    if sum(bool(row["val_accuracy"] or row["test_accuracy"]) for row in rows) > 1:
+    if sum(member.val is not None or member.test is not None for member in members) > 1:
         words = shlex.join(["task=report", f"runs={short(str(path.parent))}/**"])
         screen().print(f"compare them: {words}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _text(accuracy: float | None) -> str:
-    return "" if accuracy is None else f"{accuracy:g}"
+def _measured(member: Record) -> dict[str, str]:
+    """Return the cells of what was measured of a member, by their columns."""
+    found = {f"val_{member.word}": member.val, f"test_{member.word}": member.test}
+    found |= {f"test_{member.word}/{name}": value for name, value in member.others.items()}
+    return {column: "" if value is None else f"{value:g}" for column, value in found.items()}
 
 
 def _differing(members: Sequence[Record]) -> list[dict[str, str]]:

@@ -11,10 +11,11 @@ from typing import Any
 
 from nas_lightning.config.schema import assign, validate
 from nas_lightning.core import ranks
-from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.reports import run_title, save_genotype
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.tasks.members import stopping_in
 from nas_lightning.training.workbench import Workbench
 
 SHARED_SECTIONS = (
@@ -64,7 +65,7 @@ def member_benches(bench: Workbench) -> list[Workbench]:
         if "random_baseline" in retraining:  # of the whole run, not of each member
             brief["random_baseline"] = 0
         config["evaluation"] = {**retraining, **brief}
-        config |= {"task": "pipeline", "candidates": {"key": None, "values": None, "epochs": 1}}
+        config |= {"task": "pipeline", "candidates": {"key": None, "values": None, "epochs": 1}, "methods": {}}
         benches.append(bench.variant(validate(config), RunFolder(bench.folder.candidates / str(index))))
     return benches
 
@@ -86,8 +87,8 @@ def _check_retraining(bench: Workbench) -> None:
     if "images" not in retraining and not evaluator.trains_briefly:
         raise ConfigError(
             "candidates.key: members are compared by brief retraining, which this evaluation cannot do; use one"
-            " that trains, for instance evaluation=cifar_16x8, or for the members alone"
-            " evaluation@candidates.evaluation=cifar_16x8"
+            " that trains, for instance evaluation=digits, or for the members alone"
+            " evaluation@candidates.evaluation=digits"
         )
     epochs, warmup = bench.config.candidates.epochs, retraining.get("warmup_epochs", 0)
     if warmup >= epochs:
@@ -118,10 +119,8 @@ def run_candidates(
     summaries: list[dict[str, Any]] = []
     members, goal = bench.config.candidates.members(), bench.objective.goal
     for index, (changes, member) in enumerate(zip(members, member_benches(bench), strict=True)):
-        try:
+        with stopping_in(f"candidate {index}", bench.folder):
             summary = run_member(member)
-        except (Interrupted, KeyboardInterrupt) as error:
-            raise Interrupted(f"stopped in candidate {index}; continue with {bench.folder.command()}") from error
         summaries.append(summary)
         records.append(
             {

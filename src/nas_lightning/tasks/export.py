@@ -121,7 +121,10 @@ def _notes(trained: TrainedNetwork, onnx: bool, wanted: bool | None, folder: Run
     if not onnx and wanted is None:
         lines = [f"export.onnx=null: no network.onnx and no predict.py, their packages are missing; {INSTALL_ONNX}"]
     if onnx and trained.preprocessing is None:
-        lines = ["no predict.py: the transforms of your own data module are not known here"]
+        problem = "the transforms of your own data module are not known here"
+        if trained.in_channels not in (1, 3):
+            problem = f"photos have 1 or 3 channels, the images of this network {trained.in_channels}"
+        lines = [f"no predict.py: {problem}"]
     lines.append(f"written: {folder} (python {folder}/load.py shows how to load it in PyTorch)")
     if onnx and trained.preprocessing is not None:
         lines.append(f"label photos without PyTorch: python {folder}/predict.py PHOTO (onnxruntime, numpy, pillow)")

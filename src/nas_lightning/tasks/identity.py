@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_lightning.config.aliases import identity
-from nas_lightning.config.schema import IGNORED_IN_COMPARISONS, NEUTRAL
+from nas_lightning.config.schema import IGNORED_IN_COMPARISONS, NEUTRAL, RootConfig
 from nas_lightning.config.sections import LOADING_KEYS, MOVABLE
 from nas_lightning.core.genotype_texts import is_text_of_genotype
 from nas_lightning.core.paths import is_directory
@@ -31,8 +31,14 @@ def name_run(bench: Workbench) -> None:
         versions=versions(),
         git_commit=git_commit(),
         config_hash=comparable_hash(bench.config.to_dict()),
-        **({"readings": {}} if bench.config.readings and bench.config.task in ("pipeline", "search") else {}),
+        **begun(bench.config),
     )
+
+
+def begun(config: RootConfig) -> dict[str, Any]:
+    """Return the sections of the summary that are filled last, empty: a run with an empty one is not finished."""
+    wanted = {"readings": config.readings, "methods": config.methods and config.further_methods()}
+    return {name: {} for name, members in wanted.items() if members and config.task in ("pipeline", "search")}
 
 
 def ensure_named(bench: Workbench, name: Callable[[Workbench], None] = name_run) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 from nas_lightning import reports
 from nas_lightning.callbacks import stopping_at_once
 from nas_lightning.core import ranks
-from nas_lightning.core.errors import Interrupted
+from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.terminal import screen
 from nas_lightning.runs import layout
+from nas_lightning.runs.completeness import is_pending
 from nas_lightning.runs.faults import reporting_failures
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.check import check_search
@@ -23,7 +24,8 @@ from nas_lightning.tasks import images
 from nas_lightning.tasks.candidates import member_benches, run_candidates
 from nas_lightning.tasks.genotype import given_genotype
 from nas_lightning.tasks.identity import ensure_named, name_run
-from nas_lightning.tasks.random_baseline import begun, is_pending, run_baseline
+from nas_lightning.tasks.methods import method_benches, run_methods
+from nas_lightning.tasks.random_baseline import begun, run_baseline
 from nas_lightning.tasks.readings import reading_benches, run_readings
 from nas_lightning.training.processes import check_processes, start_here, starts_here
 from nas_lightning.training.workbench import Workbench
@@ -40,12 +42,8 @@ def start(bench: Workbench) -> None:
     """
     check_processes(bench.config.trainer, bench.config.task)
     if bench.config.task in ("pipeline", "search"):
-        members = member_benches(bench)
-        for candidate in members or [bench]:
-            check_search(candidate)
-        check_memory(members or [bench])
-        for member in members:
-            member.evaluator.check(member)
+        searches = [one for method in (bench, *method_benches(bench).values()) for one in _check_searches(method)]
+        check_memory(searches)
         for reading in reading_benches(bench).values():
             check_search(reading)
     if bench.config.task == "select":
@@ -60,6 +58,16 @@ def start(bench: Workbench) -> None:
     with reporting_failures(bench.folder):
         images.keep(bench, record)
         name_run(bench)
+
+
+def _check_searches(bench: Workbench) -> list[Workbench]:
+    """Check the searches of one method, several where it has candidates, and return them."""
+    members = member_benches(bench)
+    for search in members or [bench]:
+        check_search(search)
+    for member in members:
+        member.evaluator.check(member)
+    return members or [bench]
 
 
 @contextmanager
@@ -113,7 +121,7 @@ def _run_here(bench: Workbench) -> dict[str, Any]:
         if task in ("pipeline", "search", "select") and summary["search"] is None:
             summary = _search(bench)
             found = Genotype.from_dict(summary["genotype"])  # not from the file: rank 0 may not have written it yet
-        if task in ("pipeline", "evaluate") and summary["evaluation"] is None:
+        if summary["evaluation"] is None and (task in ("pipeline", "evaluate") or _is_looked_up(bench)):
             # `found` is None in a resume after the search, and for `task=evaluate`, which may draw at random: a resume
             # reads the file that the first start wrote.
             if found is None and (folder.path / layout.GENOTYPE).exists():
@@ -126,12 +134,30 @@ def _run_here(bench: Workbench) -> dict[str, Any]:
             bench.loggers.start()
             summary = run_baseline(bench, summary["evaluation"], _run_baseline_member)
     if summary.get("readings") == {}:
-        found_again = run_readings(bench, _run_reading, _evaluate_reading)
-        ranks.wait()
-        _draw_readings(bench.folder, found_again)  # before the summary, which calls the run finished
-        summary = bench.folder.update_summary(readings=found_again)
+        summary = _keep(folder, readings=run_readings(bench, _run_reading, _evaluate_reading))
+    if summary.get("methods") == {}:
+        summary = _keep(folder, methods=run_methods(bench, _run_method))
     ranks.wait()
     return summary
+
+
+def _keep(folder: RunFolder, **found: Any) -> dict[str, Any]:
+    """Draw what readings or further methods have found, then write it to the summary, which calls the run finished."""
+    ranks.wait()
+    _draw_readings(folder, found)
+    return folder.update_summary(**found)
+
+
+def _is_looked_up(bench: Workbench) -> bool:
+    """Return whether the run is a selection whose genotype a table can judge, which takes no time."""
+    if bench.config.task != "select" or not bench.evaluator.looks_up:
+        return False
+    try:
+        bench.evaluator.check(bench)
+    except ConfigError as error:  # the table may be gone since the search; the selection needs none
+        log.warning("the genotype is not looked up: %s", error)
+        return False
+    return True
 
 
 def _search(bench: Workbench) -> dict[str, Any]:
@@ -180,6 +206,10 @@ def _run_reading(member: Workbench) -> dict[str, Any]:
     return _run_member(member, "reading")
 
 
+def _run_method(member: Workbench) -> dict[str, Any]:
+    return _run_member(member, "method")
+
+
 def _evaluate_reading(member: Workbench, found: Genotype) -> dict[str, Any]:
     """Evaluate the genotype of a reading, which has no phase of its own for that."""
     with guarded(member.folder), member.loggers:
@@ -187,8 +217,8 @@ def _evaluate_reading(member: Workbench, found: Genotype) -> dict[str, Any]:
 
 
 @ranks.first_only
-def _draw_readings(folder: RunFolder, readings: dict[str, Any]) -> None:
-    reports.save_readings({**folder.summary(), "readings": readings}, folder.path)
+def _draw_readings(folder: RunFolder, found: dict[str, Any]) -> None:
+    reports.save_readings({**folder.summary(), **found}, folder.path)
 
 
 @ranks.first_only

@@ -4,10 +4,20 @@ from typing import Any
 
 from nas_lightning.config.schema import RootConfig
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.tasks.genotype import given_genotype
+from nas_lightning.tasks.genotype import evaluation_config, given_genotype
 from nas_lightning.tasks.phases import guarded, run_phases, start
 from nas_lightning.tasks.select import selection_config
 from nas_lightning.training.workbench import Workbench
+
+
+def config_of_run(config: RootConfig) -> RootConfig:
+    """Return the configuration that the run folder keeps: with the sections that come from another run.
+
+    Raises:
+        ConfigError: As `selection_config`.
+    """
+    taken = {"select": selection_config, "evaluate": evaluation_config}.get(config.task)
+    return config if taken is None else taken(config)
 
 
 def run_pipeline(config: RootConfig, folder: RunFolder) -> dict[str, Any]:
@@ -18,7 +28,7 @@ def run_pipeline(config: RootConfig, folder: RunFolder) -> dict[str, Any]:
         MachineError: The disk, the folder or the images fail; the folder can be resumed.
         Interrupted: The user or a signal stopped it; the folder can be resumed.
     """
-    bench = Workbench(selection_config(config) if config.task == "select" else config, folder)
+    bench = Workbench(config_of_run(config), folder)
     if config.task == "evaluate":
         given_genotype(bench)  # refused before anything is written
     start(bench)

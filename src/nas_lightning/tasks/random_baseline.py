@@ -17,7 +17,6 @@ from typing import Any
 from nas_lightning.config.aliases import identity
 from nas_lightning.config.schema import validate
 from nas_lightning.core import ranks
-from nas_lightning.core.errors import Interrupted
 from nas_lightning.core.objective import Goal
 from nas_lightning.core.paths import path_of
 from nas_lightning.core.terminal import screen
@@ -26,6 +25,7 @@ from nas_lightning.runs.kept_results import KeptResults
 from nas_lightning.spaces.enumeration import random_genotype
 from nas_lightning.tasks.identity import evaluation_identity
 from nas_lightning.tasks.images import checked_record
+from nas_lightning.tasks.members import stopping_in
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -53,12 +53,6 @@ def begun(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     return {SECTION: _with_statistics({"number": number, "folder": folder and str(path_of(folder).resolve())}, [])}
 
 
-def is_pending(section: Mapping[str, Any] | None) -> bool:
-    """Return whether members are missing from the section `evaluation` of a summary."""
-    baseline = (section or {}).get(SECTION)
-    return baseline is not None and len(baseline["members"]) < baseline["number"]
-
-
 def run_baseline(
     bench: Workbench, section: Mapping[str, Any], run_member: Callable[[Workbench], dict[str, Any]]
 ) -> dict[str, Any]:
@@ -82,11 +76,8 @@ def run_baseline(
         # Other ranks could find what rank 0 did not: a result that another run keeps in between.
         found = ranks.agreed(None if member.folder.holds_run else kept.find(decided_by))
         if found is None:
-            try:
+            with stopping_in(f"random genotype {seed}", bench.folder):
                 found = _result(run_member(member))
-            except (Interrupted, KeyboardInterrupt) as error:
-                command = bench.folder.command()
-                raise Interrupted(f"stopped in random genotype {seed}; continue with {command}") from error
             if ranks.is_first() and _value(found) is not None:  # None where the Trainer limits the test to nothing
                 kept.keep(decided_by, found)
             members.append({"seed": seed, **found, "reused": False})
@@ -103,7 +94,8 @@ def run_baseline(
 def member_bench(bench: Workbench, seed: int) -> Workbench:
     """Return the workbench of a member: the evaluation of a random genotype, alone."""
     config = bench.config.to_dict()
-    config |= {"task": "evaluate", "genotype": "random", "seed": seed, "run": None, "epoch": None, "readings": {}}
+    config |= {"task": "evaluate", "genotype": "random", "seed": seed, "run": None, "epoch": None}
+    config |= {"readings": {}, "methods": {}}
     config["candidates"] = {**config["candidates"], "key": None, "values": None, "evaluation": None}
     config["evaluation"] = {**config["evaluation"], SECTION: 0}
     return bench.variant(validate(config), RunFolder(bench.folder.random_baseline / str(seed)))

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from nas_lightning.config.schema import validate
-from nas_lightning.core.errors import ConfigError, Interrupted, MachineError
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.tasks.members import stopping_in
 from nas_lightning.training.workbench import Workbench
 
 KEPT = ("genotype", "selection", "evaluation")
@@ -44,7 +45,7 @@ def reading_benches(bench: Workbench) -> dict[str, Workbench]:
     benches = {}
     for label, selector in readings.items():
         config = bench.config.to_dict()
-        config |= {"task": "select", "run": str(bench.folder.path), "method": label, "readings": {}}
+        config |= {"task": "select", "run": str(bench.folder.path), "method": label, "readings": {}, "methods": {}}
         config["selector"] = copy.deepcopy(selector)
         if "random_baseline" in config["evaluation"]:  # of the whole run, not of each reading
             config["evaluation"] = {**config["evaluation"], "random_baseline": 0}
@@ -69,14 +70,9 @@ def run_readings(
     """
     found = {}
     for name, member in reading_benches(bench).items():
-        try:
+        with stopping_in(f"reading {name}", bench.folder):
             summary = run_member(member)
             if bench.config.task == "pipeline" and summary["evaluation"] is None:
                 summary = evaluate(member, Genotype.from_dict(summary["genotype"]))
-        except (Interrupted, KeyboardInterrupt) as error:
-            raise Interrupted(f"stopped in reading {name}; continue with {bench.folder.command()}") from error
-        except MachineError as error:  # the reading would be resumed alone, and this run be left unfinished
-            own, whole = member.folder.command(), bench.folder.command()
-            raise MachineError(str(error).replace(own, whole)) from error
         found[name] = {key: summary[key] for key in KEPT}
     return found

@@ -15,12 +15,13 @@ from nas_lightning.config.sections import LOADING_KEYS, MOVABLE
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.runs import layout
+from nas_lightning.runs.completeness import missing
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import images
 from nas_lightning.tasks.identity import DECISIVE, ensure_named, name_run
 from nas_lightning.tasks.inspect import INSPECTIONS
 from nas_lightning.tasks.phases import guarded, run_phases
-from nas_lightning.tasks.random_baseline import is_pending
+from nas_lightning.tasks.pipeline import config_of_run
 from nas_lightning.tasks.run import run_task
 from nas_lightning.training.processes import check_processes
 from nas_lightning.training.workbench import Workbench
@@ -73,6 +74,8 @@ def _override_resumed(config: dict[str, Any], word: str) -> None:
         return
     loading = ["graph", "evaluation.graph", *(f"data.{name}" for name in LOADING_KEYS)]
     allowed = key.startswith("trainer.") or key in loading or key.split(".")[0] == "logger"
+    if key == "trainer":
+        raise ConfigError(_keys_of_trainer(config, word))
     if not allowed:
         raise ConfigError(
             f"{word}: a resumed run keeps its configuration; only trainer.*, logger.* and"
@@ -84,6 +87,16 @@ def _override_resumed(config: dict[str, Any], word: str) -> None:
     override(config, word)
     if key.startswith("trainer.") and name in DECISIVE and config["trainer"].get(name) != before:
         log.warning("%s: the resumed run differs from the experiment in config.yaml", word)
+
+
+def _keys_of_trainer(config: dict[str, Any], word: str) -> str:
+    """Return the line that refuses a group in the place of single keys, with the keys in which the two differ."""
+    wanted = as_dict(compose([word]))["trainer"]
+    differing = {name: value for name, value in wanted.items() if config["trainer"].get(name) != value}
+    keys = " ".join(f"trainer.{name}={'null' if value is None else value}" for name, value in differing.items())
+    if not keys:
+        return f"{word}: this run has these values already; leave it out"
+    return f"{word}: a resumed run keeps its trainer, of which single keys may differ; write {keys} in its place"
 
 
 def continue_task(config: RootConfig | Mapping[str, Any], folder: RunFolder) -> tuple[dict[str, Any] | None, bool]:
@@ -116,7 +129,7 @@ def continue_task(config: RootConfig | Mapping[str, Any], folder: RunFolder) -> 
 def is_requeued(config: RootConfig, folder: RunFolder) -> bool:
     """Return True if submitit has requeued this job, whose folder then holds a run of the same configuration."""
     in_job = "SUBMITIT_EXECUTOR" in os.environ
-    return in_job and folder.holds_run and folder.config() == config.to_dict()
+    return in_job and folder.holds_run and folder.config() == config_of_run(config).to_dict()
 
 
 def _follow(folder: RunFolder) -> tuple[dict[str, Any], bool]:
@@ -141,20 +154,6 @@ FOLLOWING_SECONDS = 600
 """Seconds for which a rank waits for rank 0 to start the run."""
 
 
-LAST_PART = {
-    "pipeline": "evaluation",
-    "evaluate": "evaluation",
-    "search": "search",
-    "select": "search",
-    "analyse": "analysis",
-    "landscape": "landscape",
-}
-"""Part of the summary that each task fills last."""
-
-
 def is_finished(summary: Mapping[str, Any]) -> bool:
     """Return True if the run has finished its task; False where it was killed before its summary named one."""
-    task = summary.get("task")
-    last = None if task is None else summary.get(LAST_PART[task])
-    unread = summary.get("readings") == {}  # begun and not finished; None where there are none
-    return last is not None and not is_pending(summary.get("evaluation")) and not unread
+    return missing(summary) is None

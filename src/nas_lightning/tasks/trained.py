@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nas_lightning.config.compose import options
 from nas_lightning.config.schema import RootConfig
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.paths import exists
@@ -60,11 +61,20 @@ def _trained_weights(folder: RunFolder, summary: Mapping[str, Any]) -> dict[str,
         problem = "it has no trained network, only a genotype"
         if evaluation is not None:
             problem = "its accuracy is from a table, or its checkpoints/evaluation/last.ckpt is missing"
-        trained_by = shlex.join(["task=evaluate", f"genotype={folder}"])
+        trained_by = shlex.join(["task=evaluate", f"genotype={folder}", *_words_of_images(folder, summary)])
         raise ConfigError(f"run={folder}: {problem}; train it with {trained_by} and name that run")
     saved = folder.checkpoint(name)
     assert saved is not None  # the file is there
     return plain_weights(saved["state_dict"])
+
+
+def _words_of_images(folder: RunFolder, summary: Mapping[str, Any]) -> list[str]:
+    """Return the words that choose the images of a run, as far as a command can; its genotype names the space."""
+    if summary["data"] not in options("data"):  # of a user's own class
+        return []
+    places = folder.data_record().get("places", {})
+    own = [f"{key}={value}" for key, value in places.items() if key.startswith("data.") and isinstance(value, str)]
+    return [f"data={summary['data']}", *own]
 
 
 def _exported_weights(folder: Path) -> dict[str, torch.Tensor]:
