@@ -169,7 +169,9 @@ def test_a_space_sees_its_own_architectures(tmp_path):
 
 def test_a_tfrecord_file_is_no_table(tmp_path):
     """By its name or its content; the message names the task that converts it."""
-    words = r"evaluation\.path=.*: is a TFRecord file, not a table; .*task=convert convert=nasbench101 convert\.source="
+    words = (
+        r"^evaluation\.path=\S*: is a TFRecord file, not a table; .*task=convert convert=nasbench101 convert\.source="
+    )
     for name in ("nasbench_only108.tfrecord", "renamed.csv"):
         trainings101.write(tmp_path / name, [b"a record"])
         with pytest.raises(ConfigError, match=words) as caught:

@@ -357,6 +357,11 @@ def test_tables_of_other_spaces(partial, path, tmp_path):
     cases = [
         (path, space, r"have no arch_str under which .* column module_hash \(task=convert convert=nasbench101\), use"),
         (other, NasBench201Space(), r"of space nasbench1shot1_1 and nasbench1shot1_2, not of nasbench201; use space="),
+        (
+            "nasbench201",
+            space,
+            r"of space nasbench201, not of nasbench1shot1_1; .* module_hash \(task=convert convert=",
+        ),
         (other, block_space("nasbench1shot1_3"), r"not of nasbench1shot1_3; use space=nasbench1shot1_1"),
         (str(tmp_path / "no_key.csv"), space, r"has no column module_hash, only hash, .*convert=nasbench101"),
         (

@@ -234,12 +234,16 @@ def load(path: str | None, key: str | None = None) -> Table:
     return _load(path, file.resolve(), file.stat().st_mtime_ns, key)
 
 
+class _TFRecordError(Exception):
+    """The file is a TFRecord file."""
+
+
 # The time of change is part of the key of the cache, so that a rewritten file is read anew.
 @lru_cache(maxsize=4)
 def _load(path: str, file: Path, changed: int, key: str | None) -> Table:
     try:
         if is_tfrecord(file):
-            raise ConfigError(f"evaluation.path={path}: {TFRECORD.format(path=path)}")
+            raise _TFRecordError
         data = file.read_bytes()
         if lfs_pointer(data):
             raise ValueError(lfs_pointer(data))
@@ -247,6 +251,8 @@ def _load(path: str, file: Path, changed: int, key: str | None) -> Table:
         lines = text.splitlines(keepends=True)
         above = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
         frame = pd.read_csv(StringIO("".join(lines[above:])), index_col=False)
+    except _TFRecordError as error:
+        raise ConfigError(f"evaluation.path={path}: {TFRECORD.format(path=path)}") from error
     except (OSError, ValueError, EOFError, zlib.error) as error:  # pandas raises ValueErrors
         reason = " ".join(str(error).split())
         raise ConfigError(f"evaluation.path={path}: is not a readable CSV file ({reason}); {HINT}") from error

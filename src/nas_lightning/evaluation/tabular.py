@@ -112,13 +112,14 @@ class Tabular(Evaluator):
         """
         table = self._table(bench)
         listed = table.contents.spaces
+        # Any genotype of the space shows whether the table's key can name its genotypes.
+        drawn = bench.space.genotype_of(bench.space.sample(torch.Generator().manual_seed(0)))
         if listed and bench.space.name not in listed:
             raise ConfigError(
                 f"evaluation.path={table.path}: lists architectures of space {' and '.join(listed)}, not of"
-                f" {bench.space.name}; use space={listed[0]}, or an evaluation that trains"
+                f" {bench.space.name}; use space={listed[0]}, give {_table_for(drawn)}, or an evaluation that trains"
             )
-        # Any genotype of the space shows whether the table's key can name its genotypes.
-        self._name(table, bench.space.genotype_of(bench.space.sample(torch.Generator().manual_seed(0))))
+        self._name(table, drawn)
         _, trained, epochs = self._trained(table, bench)
         if not table.count(trained.name("test", epochs)):
             raise ConfigError(
@@ -231,7 +232,9 @@ class Tabular(Evaluator):
         needed = trained.name("test", epochs)
         if needed not in table.columns:
             has = ", ".join(table.columns) or "no accuracies"
-            raise ConfigError(f"evaluation.path={table.path}: has no column {needed}, only {has}; {HINT}")
+            there = [length for length in trained.epochs if trained.name("test", length) in table.columns]
+            remedy = f"use evaluation.epochs={there[0]}" if there else HINT
+            raise ConfigError(f"evaluation.path={table.path}: has no column {needed}, only {has}; {remedy}")
         return dataset, trained, epochs
 
     def _name(self, table: Table, genotype: Genotype) -> str:
@@ -243,12 +246,10 @@ class Tabular(Evaluator):
         key = self.column or table.contents.key
         name = name_of(genotype, key)
         if name is None:
-            own = next(other for other in KEYS if name_of(genotype, other) is not None)
             other_space = f"use {SPACES_OF[key]}" if key in SPACES_OF else "another space"
             raise ConfigError(
                 f"space={genotype.space}: its genotypes have no {key} under which evaluation.path={table.path} could"
-                f" list them; give a table with the column {own} ({KEYS[own]}), {other_space}, or an evaluation that"
-                " trains"
+                f" list them; give {_table_for(genotype)}, {other_space}, or an evaluation that trains"
             )
         return name
 
@@ -289,6 +290,12 @@ class Tabular(Evaluator):
         draws, expected = random_search["random_search_draws"], random_search["random_search_accuracy"]
         title = run_title(bench.folder.summary(), test if table.contents.complete else f"{test}, {share}")
         save_trajectory(rows, table.value(chosen, test), best, title, plots, draws, expected)
+
+
+def _table_for(genotype: Genotype) -> str:
+    """Return words for a table that can list a genotype: its key, and the command that makes one."""
+    key = next(key for key in KEYS if name_of(genotype, key) is not None)
+    return f"a table with the column {key} ({KEYS[key]})"
 
 
 def _standing(table: Table, name: str, test: str, accuracy: float | None) -> dict[str, Any]:
