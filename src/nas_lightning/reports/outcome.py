@@ -36,6 +36,8 @@ def _judged(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows on the evaluation; a table of accuracies also gives rank, regret and random search."""
     if section["test_accuracy"] is not None:
         yield "test accuracy", f"{section['test_accuracy']:.2f} %"
+    elif section.get("in_table") is False:
+        yield "test accuracy", f"not in the table {section['table']}"
     baseline = section.get("random_baseline")
     if baseline is not None and baseline["mean"] is not None:
         spread = "" if baseline["std"] is None else f" ± {baseline['std']:.2f}"
@@ -44,6 +46,8 @@ def _judged(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"rank in the table {section['table']}", f"{section['rank']:,} of {section['rank_of']:,}"
     if section.get("regret") is not None:
         yield "regret", f"{section['regret']:.2f} points below the best"
+    if section.get("regret_published") is not None:
+        yield "regret, as published", f"{section['regret_published']:.2f} points"
     if section.get("random_search_accuracy") is not None:
         expected = f"{section['random_search_accuracy']:.2f} % expected, by {section['random_search_chosen_by']}"
         yield f"random search, best of {section['random_search_draws']}", expected
