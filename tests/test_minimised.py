@@ -9,6 +9,7 @@ import torch
 import nas_lightning as nl
 from every_method import METHODS, run
 from nas_lightning.config.compose import as_dict
+from nas_lightning.objectives.regression import Regression
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.one_shot import OneShotModel
 from nas_lightning.sweeps.members import value_to_maximise
@@ -85,6 +86,28 @@ def test_darts_pt_keeps_what_costs_most_and_prints_the_error(minimised, tmp_path
         errors = {name: float(value) for name, value in (word.split() for word in measured.rstrip(")").split(", "))}
         assert all(error > 0 for error in errors.values())
         assert errors[kept.rpartition(" is ")[2]] == max(errors.values())
+
+
+def test_small_errors_keep_their_digits(minimised, tmp_path, monkeypatch):
+    """Numbers 0 to 3 in another unit, 0 to 0.0003: every error is that of the first run in the other unit."""
+    words = [*minimised, "candidates.key=seed", "candidates.values=[3,5,7]", "candidates.epochs=1"]
+    words += ["evaluation.random_baseline=2", "evaluation.random_folder=null"]
+
+    def errors(folder):
+        summary = run_task(as_dict(nl.compose(words)), RunFolder(folder))
+        evaluation, members = summary["evaluation"], summary["candidates"]
+        baseline = evaluation["random_baseline"]
+        found = [evaluation["test_metric"], evaluation["best_epoch_metric"], baseline["mean"], baseline["std"]]
+        found += [member["metric"] for member in baseline["members"]]
+        found += [summary["search"]["val_metric"], *(member["val_metric"] for member in members)]
+        return found, [member["chosen"] for member in members]
+
+    plain, chosen = errors(tmp_path / "plain")
+    number = Regression._number
+    monkeypatch.setattr(Regression, "_number", lambda self, name: number(self, name) / 10_000)
+    small, same = errors(tmp_path / "small")
+    assert small == pytest.approx([error / 10_000 for error in plain], rel=1e-3, abs=0)
+    assert same == chosen
 
 
 def test_sweepers_maximise_the_negated_error():

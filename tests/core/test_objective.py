@@ -1,5 +1,6 @@
 """What is reported: keys, better and worse, numbers for people."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -53,7 +54,11 @@ def test_labels_name_the_unit_where_there_is_one():
 
 
 def test_tables_keep_small_errors():
-    assert (ACCURACY.rounded(93.123456), ERROR.rounded(0.0001234567)) == (93.1235, 0.000123)
+    assert (ACCURACY.rounded(93.123456), ACCURACY.rounded(0.00123456)) == (93.1235, 0.0012)
+    assert (ERROR.rounded(0.0001234567), ERROR.rounded(-0.0001234567)) == (0.000123457, -0.000123457)
+    assert (ERROR.rounded(12345.6789012), ERROR.rounded(0.123456789), ERROR.rounded(0.0)) == (12345.678901, 0.123457, 0)
+    assert math.isnan(ERROR.rounded(math.nan))
+    assert ERROR.rounded(math.inf) == math.inf
 
 
 def test_the_goal_of_a_run_is_that_of_its_summary():

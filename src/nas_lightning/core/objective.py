@@ -3,6 +3,7 @@
 Shapes: B images, K outputs of the network.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -94,8 +95,14 @@ class Goal:
         return 100 * value if self.unit == "%" else value
 
     def rounded(self, value: float) -> float:
-        """Round a value for tables: to four decimals in %, else to six."""
-        return round(value, 4 if self.unit == "%" else 6)
+        """Round a value for tables: to four decimals in %, else to six, and where that would lose more to six digits.
+
+        >>> Goal().rounded(93.123456), Goal("mean_absolute_error", "m", "min").rounded(0.0001234567)
+        (93.1235, 0.000123457)
+        """
+        if self.unit == "%" or not 0 < abs(value) < 1:  # NaN and infinity, too, are left to `round`
+            return round(value, 4 if self.unit == "%" else 6)
+        return round(value, max(6, 5 - math.floor(math.log10(abs(value)))))
 
     def number(self, value: float, decimals: int = 2) -> str:
         """Return a value without its unit, for people: so many decimals in %, else four digits.

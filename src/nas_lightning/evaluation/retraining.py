@@ -186,7 +186,7 @@ class Retraining(Recipe):
     def _measured(self, module: EvaluationModule, result: Mapping[str, float]) -> dict[str, float | None]:
         """Return the values of the metric and, of an accuracy, the error."""
         goal, value = module.goal, result.get(module.metric_name)
-        value, best = (None if v is None or v == goal.worst else round(v, 4) for v in (value, module.best))
+        value, best = (None if v is None or v == goal.worst else goal.rounded(v) for v in (value, module.best))
         tested = goal.entries("test", value if self.measured_on == "test" else None)
         accuracy = tested["test_accuracy"]
         return {

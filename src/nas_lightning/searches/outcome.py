@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nas_lightning.core.objective import Goal
 from nas_lightning.runs.folder import RunFolder
 
 
@@ -20,13 +21,23 @@ def eigenvalue_at(curvature: Sequence[Mapping[str, str]], epoch: int) -> float |
 
 
 def _number(row: Mapping[str, str] | None, name: str, digits: int) -> float | None:
+    value = _finite(row, name)
+    return None if value is None else round(value, digits)
+
+
+def _finite(row: Mapping[str, str] | None, name: str) -> float | None:
     value = float((row or {}).get(name) or math.nan)
-    return round(value, digits) if math.isfinite(value) else None
+    return value if math.isfinite(value) else None
 
 
-def _metric(row: Mapping[str, str] | None) -> dict[str, float | None]:
+def _metric(row: Mapping[str, str] | None, goal: Goal) -> dict[str, float | None]:
     """Return the metric on `val` of an objective that is no accuracy, in its unit."""
-    return {"val_metric": _number(row, "val_metric", 6)} if row is not None and "val_metric" in row else {}
+    if row is None or "val_metric" not in row:
+        return {}
+    value = _finite(row, "val_metric")
+    if value is not None:
+        value = round(value, 6) if goal.unit == "%" else goal.rounded(value)
+    return {"val_metric": value}
 
 
 def outcome_of_tables(folder: RunFolder, last: int) -> dict[str, Any]:
@@ -46,7 +57,7 @@ def outcome_of_tables(folder: RunFolder, last: int) -> dict[str, Any]:
     stopped = [int(row["search_epoch"]) for row in events if row["event"] == "stopped"]
     return {
         "val_accuracy": _number(final, "val_accuracy", 4),
-        **_metric(final),
+        **_metric(final, Goal.of(folder.summary())),
         "margin": _number(final, "margin", 6),
         "entropy_percent": _number(final, "entropy_percent", 4),
         "open_edges": None if open_edges is None else int(open_edges),
