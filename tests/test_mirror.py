@@ -88,7 +88,6 @@ ELSEWHERE = {
     "tasks/phases": "tasks/test_resume.py",
     "tasks/predict": "deployment/test_deployment.py",
     "tasks/report": "reports/test_report_page.py",
-    "tasks/select": "searches/test_selection_stage.py",
     "tasks/trained": "deployment/test_deployment.py",
     "training/finite": "runs/test_faults.py",
 }

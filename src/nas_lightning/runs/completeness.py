@@ -11,7 +11,7 @@ LAST_PART = {
     "analyse": "analysis",
     "landscape": "landscape",
 }
-"""Part of the summary that each task fills last, before its readings and further methods."""
+"""Part of the summary that each task fills last, before a look-up that is due, its readings and further methods."""
 
 
 def missing(summary: Mapping[str, Any]) -> str | None:
@@ -28,8 +28,8 @@ def missing(summary: Mapping[str, Any]) -> str | None:
         return last
     if is_pending(summary.get("evaluation")):
         return "random genotypes"
-    # Empty from the start until all have ended, null where none are wanted.
-    open_parts = {"readings": "readings", "methods": "further methods"}
+    # Empty from the start until all have ended, null where none are wanted; of a selection `evaluation` is a look-up.
+    open_parts = {"evaluation": "evaluation", "readings": "readings", "methods": "further methods"}
     return next((words for name, words in open_parts.items() if summary.get(name) == {}), None)
 
 

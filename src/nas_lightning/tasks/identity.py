@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_lightning.config.aliases import identity
-from nas_lightning.config.schema import IGNORED_IN_COMPARISONS, NEUTRAL, RootConfig
+from nas_lightning.config.schema import IGNORED_IN_COMPARISONS, NEUTRAL
 from nas_lightning.config.sections import LOADING_KEYS, MOVABLE
 from nas_lightning.core.genotype_texts import is_text_of_genotype
 from nas_lightning.core.paths import is_directory
@@ -15,6 +15,7 @@ from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.runs.versions import git_commit, versions
 from nas_lightning.spaces.published import published_name
+from nas_lightning.tasks.select import is_looked_up
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench
 
@@ -31,12 +32,15 @@ def name_run(bench: Workbench) -> None:
         versions=versions(),
         git_commit=git_commit(),
         config_hash=comparable_hash(bench.config.to_dict()),
-        **begun(bench.config),
+        **begun(bench),
     )
 
 
-def begun(config: RootConfig) -> dict[str, Any]:
+def begun(bench: Workbench) -> dict[str, Any]:
     """Return the sections of the summary that are filled last, empty: a run with an empty one is not finished."""
+    config = bench.config
+    if is_looked_up(bench):
+        return {"evaluation": {}}
     wanted = {"readings": config.readings, "methods": config.methods and config.further_methods()}
     return {name: {} for name, members in wanted.items() if members and config.task in ("pipeline", "search")}
 

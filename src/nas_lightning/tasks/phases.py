@@ -9,7 +9,7 @@ from typing import Any
 from nas_lightning import reports
 from nas_lightning.callbacks import stopping_at_once
 from nas_lightning.core import ranks
-from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.errors import Interrupted
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.terminal import screen
 from nas_lightning.runs import layout
@@ -27,6 +27,7 @@ from nas_lightning.tasks.identity import ensure_named, name_run
 from nas_lightning.tasks.methods import method_benches, run_methods
 from nas_lightning.tasks.random_baseline import begun, run_baseline
 from nas_lightning.tasks.readings import reading_benches, run_readings
+from nas_lightning.tasks.select import is_looked_up
 from nas_lightning.training.processes import check_processes, start_here, starts_here
 from nas_lightning.training.workbench import Workbench
 
@@ -121,7 +122,9 @@ def _run_here(bench: Workbench) -> dict[str, Any]:
         if task in ("pipeline", "search", "select") and summary["search"] is None:
             summary = _search(bench)
             found = Genotype.from_dict(summary["genotype"])  # not from the file: rank 0 may not have written it yet
-        if summary["evaluation"] is None and (task in ("pipeline", "evaluate") or _is_looked_up(bench)):
+        if task == "select" and summary["evaluation"] == {} and not is_looked_up(bench):  # the table is gone since then
+            summary = folder.update_summary(evaluation=None)
+        if summary["evaluation"] == {} or (task in ("pipeline", "evaluate") and summary["evaluation"] is None):
             # `found` is None in a resume after the search, and for `task=evaluate`, which may draw at random: a resume
             # reads the file that the first start wrote.
             if found is None and (folder.path / layout.GENOTYPE).exists():
@@ -146,18 +149,6 @@ def _keep(folder: RunFolder, **found: Any) -> dict[str, Any]:
     ranks.wait()
     _draw_readings(folder, found)
     return folder.update_summary(**found)
-
-
-def _is_looked_up(bench: Workbench) -> bool:
-    """Return whether the run is a selection whose genotype a table can judge, which takes no time."""
-    if bench.config.task != "select" or not bench.evaluator.looks_up:
-        return False
-    try:
-        bench.evaluator.check(bench)
-    except ConfigError as error:  # the table may be gone since the search; the selection needs none
-        log.warning("the genotype is not looked up: %s", error)
-        return False
-    return True
 
 
 def _search(bench: Workbench) -> dict[str, Any]:

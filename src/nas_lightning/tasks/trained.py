@@ -55,11 +55,11 @@ def _trained_weights(folder: RunFolder, summary: Mapping[str, Any]) -> dict[str,
     """Return the weights after the last epoch, whose accuracy the run reports."""
     evaluation, name = summary["evaluation"], layout.EVALUATED
     begun = (folder.checkpoints / name).exists()
-    if evaluation is None and begun:
+    if not evaluation and begun:
         raise ConfigError(f"run={folder}: its network is not trained to the end; continue with {folder.command()}")
-    if evaluation is None or not begun:
+    if not evaluation or not begun:
         problem = "it has no trained network, only a genotype"
-        if evaluation is not None:
+        if evaluation:
             problem = "its accuracy is from a table, or its checkpoints/evaluation/last.ckpt is missing"
         trained_by = shlex.join(["task=evaluate", f"genotype={folder}", *_words_of_images(folder, summary)])
         raise ConfigError(f"run={folder}: {problem}; train it with {trained_by} and name that run")
