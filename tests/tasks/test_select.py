@@ -31,9 +31,10 @@ def stopped(searched201, tmp_path, monkeypatch):
     def stop(self, genotype, bench):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+    with monkeypatch.context() as patched:
         patched.setattr(Tabular, "__call__", stop)
-        run(searched201, tmp_path / "cut")
+        with pytest.raises(Interrupted):
+            run(searched201, tmp_path / "cut")
     return searched201, RunFolder(tmp_path / "cut")
 
 

@@ -217,7 +217,7 @@ def _run_hydra(arguments: Arguments) -> None:
 
     def job(config: DictConfig) -> None:
         try:
-            _job(validate(composing.as_dict(config)) if checked is None or arguments.multirun else checked)
+            _job(_typed(config) if checked is None or arguments.multirun else checked)
         except Exception as error:
             failures.append(error)
 
@@ -242,6 +242,11 @@ def _hydra_main(job: Callable[[DictConfig], Any], words: Sequence[str]) -> None:
     hydra.main(config_path=str(composing.conf_dir()), config_name="config", version_base="1.3")(job)()
 
 
+def _typed(config: DictConfig) -> RootConfig:
+    """Validate the configuration of the job that Hydra runs, and note the job's own overrides."""
+    return validate(composing.as_dict(config)).composed_from(HydraConfig.get().overrides.task)
+
+
 def _job(config: RootConfig) -> None:
     """Run one task in the folder that Hydra made for it."""
     from nas_lightning.tasks.resume import is_requeued, resume  # here: a refusal must not wait for torch
@@ -263,7 +268,7 @@ def _member(config: DictConfig) -> tuple[dict[str, Any] | None, bool]:
     quiet()
     folder = RunFolder(HydraConfig.get().runtime.output_dir)
     with _traceback_in_log(folder):
-        return continue_task(composing.as_dict(config), folder)
+        return continue_task(_typed(config), folder)
 
 
 @contextmanager

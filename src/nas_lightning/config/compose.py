@@ -133,7 +133,7 @@ def checked(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
         overrides = [*overrides, search_path(config_dir)]
     try:
         with _hydra(), one_line_errors(overrides):
-            return validate(as_dict(hydra.compose("config", overrides=overrides)))
+            return validate(as_dict(hydra.compose("config", overrides=overrides))).composed_from(overrides)
     except ConfigError as error:
         # Hydra does not report the form of a file: it reads the keys at another place, or no text at all.
         problem = problem_of_chosen(overrides, folders_of(overrides), global_groups())

@@ -24,6 +24,16 @@ def key_of(word: str) -> str:
     return word.partition("=")[0].lstrip("+~")
 
 
+def place_of(word: str) -> str:
+    """Return the dotted key at which an override changes the configuration; of an option its package.
+
+    >>> place_of("++search.epochs=2"), place_of("selector=magnitude"), place_of("+method@methods.b=drnas")
+    ('search.epochs', 'selector', 'methods.b')
+    """
+    group, at, package = key_of(word).partition("@")
+    return package.rpartition(":")[2] if at else group
+
+
 def value_of(word: str, config: dict[str, Any] | None = None) -> Any:
     """Return the value of an override, in plain Python.
 

@@ -5,7 +5,7 @@ found before anything is built, and reported together.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr
@@ -123,6 +123,17 @@ class RootConfig(Section):
     plan: PlanConfig | None = Field(default=None, description="settings of task=plan")
     trainer: Part
     _source: dict[str, Any] = PrivateAttr()
+    _words: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Overrides of the command that it was composed from; empty where they are not known."""
+        return self._words
+
+    def composed_from(self, words: Sequence[str]) -> "RootConfig":
+        """Note the overrides of the command and return the configuration itself."""
+        self._words = tuple(words)
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain lists and dictionaries, in the order of config.yaml."""
