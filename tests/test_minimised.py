@@ -3,20 +3,29 @@
 The images are those of `tiny`, whose classes are the numbers 0 to 3; the metric is the mean absolute error.
 """
 
+import csv
+
+import numpy as np
 import pytest
 import torch
 
 import nas_lightning as nl
 from every_method import METHODS, run
 from nas_lightning.config.compose import as_dict
+from nas_lightning.core import draws
+from nas_lightning.evaluation.module import EvaluationModule
 from nas_lightning.objectives.regression import Regression
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.one_shot import OneShotModel
 from nas_lightning.sweeps.members import value_to_maximise
 from nas_lightning.tasks.run import run_task
 
 JUDGED = ("sgas_pt", "darts_es")
 """Methods that a control steers, besides those of the other tests; all of them are in `make test-all`."""
+
+PATHS = ("rs_ws", "rsps", "setn")
+"""Methods that compare single paths of the supernet."""
 
 
 @pytest.fixture
@@ -52,7 +61,7 @@ def test_the_candidate_with_the_smallest_error_is_kept(minimised, tmp_path):
     assert all(member["val_accuracy"] is None for member in summary["candidates"])
 
 
-@pytest.mark.parametrize("method", ["rs_ws", "rsps", "setn"])
+@pytest.mark.parametrize("method", PATHS)
 def test_the_path_with_the_smallest_error_is_selected(method, minimised, tmp_path, monkeypatch):
     """Against the errors that the supernet itself gave, path by path, with the metric computed here."""
     seen = {}
@@ -129,10 +138,117 @@ def test_labels_are_not_smoothed(minimised, tmp_path):
         run_task(as_dict(smoothed), RunFolder(tmp_path / "run"))
 
 
+class Errors:
+    """Mean absolute errors by a loop over the images, beside what the package measures with its own metric.
+
+    Args:
+        labels: Labels of the training images, which are the numbers.
+
+    Attributes:
+        val: Of the supernet on `val`, a value each validation.
+        networks: Of a trained network on its held-out images, a value each validation.
+        judged: Of the supernet with chosen options, for each measurement: the package's value, and the plain one.
+    """
+
+    def __init__(self, labels):
+        self.mean, self.std = labels.mean(), labels.std()
+        self.val, self.networks, self.judged = [], [], []
+
+    def of(self, batches):
+        gaps = []
+        for outputs, labels in batches:
+            for (output,), label in zip(outputs.tolist(), labels.tolist(), strict=True):
+                gaps.append(abs(self.mean + self.std * output - label))
+        return sum(gaps) / len(gaps)
+
+
+@pytest.fixture
+def errors(images_file, monkeypatch):
+    found = Errors(np.load(images_file)["y_train"])
+
+    def supernet(module):
+        for index, batch in enumerate(module.trainer.val_dataloaders):
+            augmented = module.trainer.datamodule.val_is_augmented
+            images, labels = module.seen(batch, f"val {index}") if augmented else batch
+            with draws.keyed(module.seed, module.num_steps, f"val {index}", 0):
+                yield module.supernet(images, *module.at_mean()), labels
+
+    def network(module):
+        for index, (images, labels) in enumerate(module.trainer.val_dataloaders):
+            with draws.keyed(module.seed, module.num_steps, f"test {index}", 0):
+                outputs = module.network(images)
+            yield outputs[0] if isinstance(outputs, tuple) else outputs, labels
+
+    def beside(kind, batches, kept):
+        ended = kind.on_validation_epoch_end
+
+        def end(self):
+            kept.append(found.of(batches(self)))
+            ended(self)
+
+        monkeypatch.setattr(kind, "on_validation_epoch_end", end)
+
+    beside(SearchModule, supernet, found.val)
+    beside(EvaluationModule, network, found.networks)
+    passing, measured = OneShotModel._outputs, OneShotModel.accuracy
+    seen = []
+
+    def noted(*arguments):
+        for outputs, labels in passing(*arguments):
+            seen.append((outputs, labels))
+            yield outputs, labels
+
+    def accuracy(*arguments, **named):
+        seen.clear()
+        value = measured(*arguments, **named)
+        found.judged.append((value, found.of(seen)))
+        return value
+
+    monkeypatch.setattr(OneShotModel, "_outputs", noted)
+    monkeypatch.setattr(OneShotModel, "accuracy", accuracy)
+    return found
+
+
+def searched_errors(folder):
+    """Errors on `val` that the tables of a run and of its candidates hold, in the order of their validations."""
+    tables = [folder, *(RunFolder(path) for path in sorted(folder.candidates.glob("*")))]
+    rows = [row for table in tables for row in table.read_metrics() if row["phase"] != "evaluation"]
+    return numbers(rows, "val_metric")
+
+
+def check_decisions(path, errors):
+    """Check that each operation decided by a measurement is the one without which the error is largest."""
+    plain = [error for _, error in errors.judged]
+    decided = [row for row in csv.DictReader(path.read_text().splitlines()) if row["option"] and row["measured"]]
+    assert decided
+    for row in decided:
+        without = {name: float(value) for name, value in (word.split() for word in row["measured"].split(", "))}
+        assert without[row["option"]] == max(without.values())
+        for error in without.values():
+            assert any(error == pytest.approx(other, rel=1e-4) for other in plain)
+
+
 @pytest.mark.parametrize(
     "method", [pytest.param(name, marks=() if name in JUDGED else pytest.mark.slow) for name in METHODS]
 )
-def test_every_method_minimises(method, minimised, tmp_path):
+def test_every_method_minimises(method, minimised, errors, tmp_path):
+    """Against errors computed here; those of single paths are compared with their minimum in a test of their own."""
     space = "nasbench201" if method == "rsps" else "s4" if method == "noisy_darts" else "s3"
     run(method, space, [*minimised, "search.layers=1"] if space == "nasbench201" else minimised, tmp_path / "run")
-    assert RunFolder(tmp_path / "run").summary()["objective"]["direction"] == "min"
+    folder = RunFolder(tmp_path / "run")
+    summary = folder.summary()
+    assert summary["objective"]["direction"] == "min"
+    assert searched_errors(folder) == pytest.approx(errors.val, abs=1e-5)
+    if errors.val and not summary["candidates"]:
+        assert summary["search"]["val_metric"] == pytest.approx(searched_errors(folder)[-1], abs=1e-6)
+    for value, error in errors.judged:
+        assert -value == pytest.approx(error, rel=1e-4)
+    if summary["candidates"]:
+        members = summary["candidates"]
+        assert [member["val_metric"] for member in members] == pytest.approx(errors.networks, abs=1e-5)
+        best = errors.networks.index(min(errors.networks))
+        assert [member["chosen"] for member in members] == [index == best for index in range(len(members))]
+    if "_pt" in method:
+        check_decisions(tmp_path / "run" / "decisions.csv", errors)
+    else:
+        assert bool(errors.judged) == (method in PATHS)

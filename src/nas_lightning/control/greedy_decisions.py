@@ -139,7 +139,7 @@ class GreedyDecisions(Control, L.Callback):
         options = selectable_options(decisions, name, row, none=False)
         if self.operation == "perturbation":
             worth = worth_by_masking(one_shot, name, [(row, option) for option in options])
-            sign = -1
+            sign = -one_shot.goal.sign
         else:
             sign = 1
             worth = [float(q[row, option]) for option in options]
