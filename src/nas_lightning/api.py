@@ -113,7 +113,8 @@ def evaluate(
     """Evaluate a genotype with the configured evaluator.
 
     Args:
-        cfg: A configuration from `compose`.
+        cfg: A configuration from `compose`. Where `cfg.genotype` is a run folder, the run's space, method, parts and
+            search replace those of `cfg`, also changed ones, which only the command line can tell from defaults.
         genotype: The architecture, or its published name, file or run folder; None takes `cfg.genotype`.
         run_dir: Folder of the run; None takes outputs/<date>/<time>.
 
