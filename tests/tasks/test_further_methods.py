@@ -3,8 +3,12 @@
 import pytest
 
 import nas_lightning as nl
+from commands import _logging_as_found  # noqa: F401 - a fixture
+from commands import run as run_command
+from every_method import METHODS
 from nas_lightning import reports
 from nas_lightning.config.compose import as_dict
+from nas_lightning.config.schema import validate
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import phases
@@ -14,7 +18,7 @@ from nas_lightning.tasks.resume import is_finished, resume
 from nas_lightning.tasks.run import run_task
 from nas_lightning.training.workbench import Workbench
 
-RS = "+method@methods.sdarts_rs=sdarts_rs"
+RS = "methods=[sdarts_rs]"
 
 
 def run(overrides, folder):
@@ -23,7 +27,7 @@ def run(overrides, folder):
 
 def further(*words):
     """The configuration of the only further method."""
-    (config,) = nl.config.schema.validate(as_dict(nl.compose(words))).further_methods().values()
+    (config,) = validate(as_dict(nl.compose(words))).further_methods().values()
     return config.to_dict()
 
 
@@ -60,24 +64,37 @@ def test_a_further_method_that_was_stopped_is_resumed(tiny, tmp_path, monkeypatc
     assert list(after["methods"]) == ["sdarts_rs"]
 
 
-def test_parts_are_those_of_the_method_and_the_rest_is_that_of_the_run():
-    run_of = ["method=drnas_progressive", "space=s2", "seed=7", "+regularizer=cutout"]
-    config = further(*run_of, "+method@methods.pc=pc_darts", "+when/method_data@methods.pc=pc_darts_digits")
-    own = as_dict(nl.compose(["method=pc_darts"]))  # on the digits, too
-    for section in ("relaxation", "hypergradient", "perturbation", "selector", "regularizer", "control"):
-        assert config[section] == own[section], section
-    assert config["space"] == as_dict(nl.compose(["space=s2"]))["space"]
-    assert (config["method"], config["seed"], config["search"]["epochs"]) == ("pc", 7, 10)
-    assert config["search"]["arch"]["lr"] == own["search"]["arch"]["lr"] == 3e-3
-    assert config["search"]["stages"] is None  # two, of the run
-    assert config["methods"] == config["readings"] == {}
+DIFFERENT = ("gdas", "pc_darts", "drnas_progressive", "darts_es", "rdarts_l2", "random_search", "darts_pt")
+"""Methods that set what others do not: a space, values for the digits, stages, callbacks, candidates, a selector."""
 
 
-def test_candidates_are_those_of_the_method(tmp_path):
-    four = further("space=s1", "candidates.epochs=3", "+method@methods.rdarts_l2=rdarts_l2")["candidates"]
-    assert (four["key"], four["epochs"]) == ("search.weights.weight_decay", 3)
-    one = further("method=rdarts_l2", "space=s1", "+method@methods.darts=darts")["candidates"]
-    assert one["key"] is None
+@pytest.mark.parametrize("data", ["data=digits", pytest.param("data=cifar10", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in DIFFERENT else pytest.mark.slow) for n in METHODS if n != "darts"],
+)
+def test_each_is_the_same_command_with_that_method(name, data):
+    """Values for this data set, of the command line and of the experiment reach it; nothing of the run changes."""
+    words = [data, "space=nasbench201", "search.arch.lr=0.02", "search.weights.warmup_epochs=1"]
+    plain = as_dict(nl.compose(words))
+    with_another = as_dict(nl.compose([*words, f"methods=[{name}]"]))
+    assert {**with_another, "methods": []} == plain
+    ((found, config),) = validate(with_another).further_methods().items()
+    assert found == name
+    assert config.to_dict() == as_dict(nl.compose([*words, f"method={name}"]))
+
+
+def test_the_space_of_the_run_holds_for_all():
+    for words in (["data=cifar10"], ["space=s2"], ["experiment=rethinking"]):
+        config = further(*words, "methods=[gdas]")  # whose own space is nasbench201
+        assert config["space"] == as_dict(nl.compose(words))["space"]
+        assert config["relaxation"]["_target_"].endswith("Gumbel")
+
+
+def test_readings_and_random_genotypes_are_of_the_whole_run():
+    words = ["experiment=digits_short", "+selector@readings.pt=magnitude", "evaluation.random_baseline=5"]
+    config = further(*words, "methods=[drnas]")
+    assert (config["readings"], config["methods"], config["evaluation"]["random_baseline"]) == ({}, [], 0)
 
 
 def test_the_method_of_the_run_is_not_run_twice(tmp_path):
@@ -88,19 +105,32 @@ def test_the_method_of_the_run_is_not_run_twice(tmp_path):
     ]
 
 
+def test_members_of_a_sweep_have_them_too(tiny, tmp_path, capsys):
+    code, out, err = run_command([*tiny, RS, "seed=0,1", "-m"], capsys)  # fmt: skip
+    assert code == 0, err
+    assert "test_accuracy/sdarts_rs" in out
+    (first, second) = sorted((tmp_path / "multirun" / "sweep").glob("darts-*"))
+    for folder in (first, second):
+        assert list(RunFolder(folder).summary()["methods"]) == ["sdarts_rs"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["+methods.mine.perturbation=3"], r"methods\.mine: is no method; add one by \+method@methods\.mine=METHOD"),
-        ([RS, "+methods.sdarts_rs.data=1"], r"methods\.sdarts_rs\.data: is no section of a method"),
-        ([RS, "methods.sdarts_rs.perturbation.maximum=x"], r"perturbation\.maximum=x.*\(in methods\.sdarts_rs\)"),
-        (["+method@methods.darts=sdarts_rs"], r"methods\.darts: has the name of the method of the run"),
-        ([RS, "+selector@readings.sdarts_rs=magnitude"], r"methods\.sdarts_rs: has the name of readings\.sdarts_rs"),
+        (["methods=[sdart]"], r"method=sdart: no such option.*sdarts_adv.*\(in sdart\)"),
+        (["method=sdarts_rs", "perturbation.maximum=0.2", "methods=[darts]"], r"perturbation\.maximum.*\(in darts\)"),
+        ([RS, "+selector@readings.sdarts_rs=magnitude"], r"sdarts_rs has the name of a reading"),
+        (["methods=3"], r"methods=3: "),
     ],
 )
 def test_what_is_no_further_method_is_refused(words, message):
     with pytest.raises(ConfigError, match=message):
         nl.compose(words)
+
+
+def test_names_that_were_not_composed_are_refused():
+    with pytest.raises(ConfigError, match=r"methods=\['drnas'\]: names are looked up by nl\.compose"):
+        validate({**as_dict(nl.compose()), "methods": ["drnas"]})
 
 
 def test_only_a_stop_is_named(tmp_path):

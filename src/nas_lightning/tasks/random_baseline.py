@@ -95,7 +95,7 @@ def member_bench(bench: Workbench, seed: int) -> Workbench:
     """Return the workbench of a member: the evaluation of a random genotype, alone."""
     config = bench.config.to_dict()
     config |= {"task": "evaluate", "genotype": "random", "seed": seed, "run": None, "epoch": None}
-    config |= {"readings": {}, "methods": {}}
+    config |= {"readings": {}, "methods": []}
     config["candidates"] = {**config["candidates"], "key": None, "values": None, "evaluation": None}
     config["evaluation"] = {**config["evaluation"], SECTION: 0}
     return bench.variant(validate(config), RunFolder(bench.folder.random_baseline / str(seed)))
