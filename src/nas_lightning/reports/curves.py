@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from nas_lightning.reports.drawing import save_svg
 from nas_lightning.runs import tables
 
-_PHASES = ("search", "selection", "evaluation")
+PHASES = ("search", "selection", "evaluation")
 
 # Column -> (its name in the legend, colour). One colour means one set of images in both panels.
 _LOSSES = {
@@ -31,7 +31,7 @@ MARKER: dict[str, Any] = {"color": "#7F7F7F", "linestyle": "--", "linewidth": 1}
 _FEW_EPOCHS = 25  # up to here every epoch gets a dot, so that a run of one epoch is visible
 
 
-def save_curves(metrics_csv: Path, folder: Path, title: str = "") -> list[Path]:
+def save_curves(metrics_csv: Path, folder: Path, title: str = "", phases: Sequence[str] = PHASES) -> list[Path]:
     """Write `search.svg`, `selection.svg` and `evaluation.svg`: losses on the left, accuracies on the right, by epoch.
 
     Args:
@@ -39,6 +39,7 @@ def save_curves(metrics_csv: Path, folder: Path, title: str = "") -> list[Path]:
             accuracies (percent). What one row of an epoch leaves empty, another may fill.
         folder: Where the figures go; made if it is missing.
         title: Of the run; the phase follows.
+        phases: Phases that are drawn.
 
     Returns:
         The figures written; a phase without values has none.
@@ -50,7 +51,7 @@ def save_curves(metrics_csv: Path, folder: Path, title: str = "") -> list[Path]:
     if not {"phase", "epoch"} <= set(metrics.columns):
         return []
     paths = []
-    for phase in _PHASES:
+    for phase in phases:
         rows = metrics[metrics["phase"] == phase].set_index("epoch").sort_index()
         panels = [
             (label, series)

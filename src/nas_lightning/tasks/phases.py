@@ -171,7 +171,7 @@ def _search(bench: Workbench) -> dict[str, Any]:
     summary = bench.folder.update_summary(
         genotype=found.genotype.to_dict(), search=found.search, selection=found.selection
     )
-    _draw_curves(bench.folder)
+    _draw_curves(bench.folder, ("search", "selection"))
     return summary
 
 
@@ -198,7 +198,7 @@ def _evaluate(bench: Workbench, found: Genotype) -> dict[str, Any]:
     summary = bench.folder.update_summary(
         genotype=found.to_dict(), evaluation={**result, **begun(bench.config.evaluation)}
     )
-    _draw_curves(bench.folder)
+    _draw_curves(bench.folder, ("evaluation",))
     return summary
 
 
@@ -222,5 +222,5 @@ def _draw_readings(folder: RunFolder, found: dict[str, Any]) -> None:
 
 
 @ranks.first_only
-def _draw_curves(folder: RunFolder) -> None:
-    reports.save_curves(folder.metrics, folder.plots, reports.run_title(folder.summary()))
+def _draw_curves(folder: RunFolder, phases: tuple[str, ...]) -> None:
+    reports.save_curves(folder.metrics, folder.plots, reports.run_title(folder.summary()), phases)
