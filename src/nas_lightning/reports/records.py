@@ -17,8 +17,8 @@ from nas_lightning.runs import layout, tables
 
 SETTING = ("space", "data")
 """Columns that runs must share for their searches to be drawn together."""
-EVALUATION_SETTING = ("space", "data", "recipe", "metric", "init_channels", "layers", "epochs")
-"""Columns that they must share for their test accuracies to be compared."""
+EVALUATION_SETTING = ("space", "data", "recipe", "metric", "init_channels", "layers", "epochs", "unit", "direction")
+"""Columns that they must share for their values on the test images to be compared."""
 
 
 @dataclass
