@@ -80,11 +80,14 @@ def value_heading(goals: Sequence[Goal]) -> str:
 def heading(text: str, goals: Sequence[Goal]) -> str:
     """Return the title of a further column of values, with the unit that all share.
 
-    >>> heading("random", [Goal()]), heading("random", [Goal(), Goal("mean_absolute_error", "px", "min")])
-    ('random %', 'random')
+    >>> error = Goal("mean_absolute_error", "px", "min")
+    >>> heading("random", [Goal()]), heading("random", [error]), heading("random", [Goal(), error])
+    ('random %', 'random (px)', 'random')
     """
-    units = {goal.unit for goal in goals} or {ACCURACY.unit}
-    return f"{text} {units.pop()}".rstrip() if len(units) == 1 else text
+    if len({goal.unit for goal in goals}) > 1:
+        return text
+    goal = goals[0] if goals else ACCURACY
+    return f"{text} %" if goal.unit == "%" else goal.axis(text)
 
 
 def value_text(goal: Goal, value: Any) -> str:

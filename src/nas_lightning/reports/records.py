@@ -156,5 +156,6 @@ def _title(row: pd.Series[Any], columns: Sequence[str]) -> str:
     if sizes and all(pd.notna(size) for size in sizes):
         texts.append("/".join(f"{size:.0f}" for size in sizes))
     if "metric" in columns and pd.notna(row["metric"]) and row["metric"] != "accuracy":
-        texts.append(str(row["metric"]))
+        unit = row.get("unit")
+        texts.append(str(row["metric"]) if pd.isna(unit) or unit in ("%", "") else f"{row['metric']} ({unit})")
     return " · ".join(texts)

@@ -83,14 +83,15 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         One row a group, best mean first: `method`, `space`, `data`, `recipe`, `metric`, `init_channels`, `layers`,
         `epochs`, `variant`, `unit` and `direction` of the metric, `config_hash`, `runs`, `n` (the runs that have a
         value on the test images), `test_accuracy_{mean,std,median,best}`, `published`, `published_std`, `difference`
-        (empty, to be filled by `nas_lightning.reports.published`), `test_metric_{mean,std,median,best}` (of a metric that is no
-        accuracy, in its unit; the best in its direction), `random_baseline_{mean,std}` of random genotypes in the unit
-        of the metric, `regret_mean` in points of accuracy, `rank_mean` in a table, `random_search_accuracy_mean` and
-        `search_val_accuracy_mean` in percent, `search_val_metric_mean` in the unit, `params_millions_mean`,
-        `search_seconds_mean`, `dominant_eigenvalue_mean`, `skip_share_mean` in percent, `curvature_seconds_mean`,
-        `selection_seconds_mean`; means are over the runs that have a value. The standard deviation is that of a sample:
-        one run has none. `variant` names the values that distinguish the configuration from those of the groups with
-        the same labels, and is empty where there are no others. Runs without a hash make up one group.
+        (empty, to be filled by `nas_lightning.reports.published`), `test_metric_{mean,std,median,best}` (of a metric
+        that is no accuracy, in its unit; the best in its direction), `random_baseline_{mean,std}` of random genotypes
+        in the unit of the metric, `regret_mean` in points of accuracy, `rank_mean` in a table,
+        `random_search_accuracy_mean` and `search_val_accuracy_mean` in percent, `search_val_metric_mean` in the unit,
+        `params_millions_mean`, `search_seconds_mean`, `dominant_eigenvalue_mean`, `skip_share_mean` in percent,
+        `curvature_seconds_mean`, `selection_seconds_mean`; means are over the runs that have a value. The standard
+        deviation is that of a sample: one run has none. `variant` names the values that distinguish the configuration
+        from those of the groups with the same labels, and is empty where there are no others. Runs without a hash make
+        up one group.
     """
     summary = _statistics(frame)
     summary.insert(len(_GROUP), "variant", "")
@@ -104,14 +105,14 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     rising = summary["direction"] == "max"
     summary["test_metric_best"] = summary["test_metric_best"].where(~rising, summary["largest"])
     signed = summary["test_metric_mean"].where(rising, -summary["test_metric_mean"])
-    summary["largest"] = summary["test_accuracy_mean"].fillna(signed)
-    rank = ["data", "space", "recipe", "metric", *SIZE, *UNIT, "largest", "method"]
-    summary = summary.sort_values(rank, ascending=[name != "largest" for name in rank], ignore_index=True)
-    return summary.drop(columns="largest")
+    summary = summary.drop(columns="largest").assign(quality=summary["test_accuracy_mean"].fillna(signed))
+    rank = ["data", "space", "recipe", "metric", *SIZE, *UNIT, "quality", "method"]
+    summary = summary.sort_values(rank, ascending=[name != "quality" for name in rank], ignore_index=True)
+    return summary.drop(columns="quality")
 
 
 def _statistics(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the statistics of every group; `largest` is of `test_metric`, whose best is the smallest so far."""
+    """Return the statistics of every group; `largest` is of `test_metric`, whose `best` is the smallest here."""
     frame = frame.assign(value=frame["test_accuracy"].fillna(frame["test_metric"]))
     return (
         frame.groupby([*_GROUP, *UNIT, *HASH], dropna=False, sort=False)
