@@ -31,3 +31,17 @@ def advised(line, pattern=r"continue (?:it )?with (?:[^:]*: )?(.*)"):
             break
         words.append(word.rstrip(","))
     return words
+
+
+OVERRIDE = re.compile(r"(?<![\w=.])(?:[~+]*[a-z_][\w.@/]*=(?:\[[^\]]*\]|[^\s,;()]+)|~[a-z_][\w.]+)")
+
+
+def alternatives(line):
+    """Return the words of each alternative that the end of a refusal advises; one without words gives none.
+
+    >>> alternatives("a.b=3: must be odd; use a.b=5 c=[1,2], or ~a, or more epochs")
+    [['a.b=5', 'c=[1,2]'], ['~a']]
+    """
+    last = line.split("; ")[-1]
+    found = [OVERRIDE.findall(part) for part in re.split(r",? or |, and ", last)]
+    return [words for words in found if words]

@@ -52,8 +52,13 @@ def swept(*words):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_composes_at_both_scales(name):
+def test_an_experiment_composes_at_both_scales_and_its_header_says_how_many_runs(name):
     """The last member of the sweep; of a part of another sweep it is that one's member, which is run once."""
+    said = int(re.search(r"\. (\d+) runs?\b", header(name)).group(1))
+    assert prod(map(len, swept(f"experiment={name}").values())) == said
+    assert f"experiment={name}" in header(name)
+    assert "task=report" in header(name)
+
     member = [values[-1] for values in swept(f"experiment={name}").values()]
     smoke = [word for word in member if not word.startswith(("data=", "seed="))]
     for data, words in (("published", member), ("smoke", [*smoke, "scale=smoke"])):
@@ -66,14 +71,6 @@ def test_an_experiment_composes_at_both_scales(name):
             if part != "data":
                 bench.part(part)
         assert (bench.config.data["_target_"] == "nas_lightning.data.Digits") == (data == "smoke")
-
-
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_the_header_says_how_many_runs_and_how_to_draw_them(name):
-    said = int(re.search(r"\. (\d+) runs?\b", header(name)).group(1))
-    assert prod(map(len, swept(f"experiment={name}").values())) == said
-    assert f"experiment={name}" in header(name)
-    assert "task=report" in header(name)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@
 """
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -86,11 +87,22 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Import a public name on first use: `--help` must not wait for torch and Lightning."""
     if name in ("curvature", "hypergradients"):
-        return importlib.import_module(f"nas_lightning.{name}")
+        return _imported(name)
     for home, names in _HOMES.items():
         if name in names:
-            return getattr(importlib.import_module(f"nas_lightning.{home}"), name)
+            return getattr(_imported(home), name)
     raise AttributeError(f"module 'nas_lightning' has no attribute '{name}'")
+
+
+def _imported(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"nas_lightning.{module}")
+    except (ImportError, MemoryError) as error:
+        errors = importlib.import_module("nas_lightning.core.errors")
+        memory = errors.lack_of_memory(error)
+        if memory is None:
+            raise
+        raise errors.MachineError(memory) from error
 
 
 def __dir__() -> list[str]:

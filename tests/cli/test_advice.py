@@ -10,8 +10,10 @@ import time
 import pytest
 import torch
 
+import commands
+from commands import _logging_as_found  # noqa: F401 - a fixture
 from conftest import TINY_SIZES, write_images
-from followed import advised, command
+from followed import Ended, advised, command
 from killed import PROGRAM, environment
 from whole_runs import run
 
@@ -47,20 +49,32 @@ def steps(folder, phase=""):
     return saved["global_step"]
 
 
-def follow(ended, place, code=0, **more):
+@pytest.fixture
+def here(capsys):
+    """Run a command in this process, which saves the start of another; what a signal meets has its own."""
+
+    def command_here(words, cwd):
+        with contextlib.chdir(cwd):
+            code, _, err = commands.run(words, capsys)
+        return Ended(code, (err.strip().splitlines() or [""])[-1], err)
+
+    return command_here
+
+
+def follow(ended, place, command, code=0, **more):
     ended = command(advised(ended.line, **more), place)
     assert ended.code == code, ended.err
     return ended
 
 
-def test_a_time_limit_comes_further_with_each_part(place):
+def test_a_time_limit_comes_further_with_each_part(place, here):
     """Before, the time of all parts counted, and a part began when it was over."""
-    ended = command([*WORDS, *LONG, "search.epochs=500", SECOND, "task=search", "hydra.run.dir=a run"], place)
+    ended = here([*WORDS, *LONG, "search.epochs=500", SECOND, "task=search", "hydra.run.dir=a run"], place)
     seen = []
     for _ in range(2):
         assert ended.code == 130, ended.err
         seen.append(steps(place / "a run"))
-        ended = follow(ended, place, 130)
+        ended = follow(ended, place, here, 130)
     assert seen[0] < seen[1] < steps(place / "a run")
 
 
@@ -150,15 +164,15 @@ FAST = ("vanished images",)
 @pytest.mark.parametrize(
     "case", [case if case in FAST else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
 )
-def test_the_advised_command_works(place, case):
+def test_the_advised_command_works(place, case, here):
     prepare, words, repair, expected = CASES[case]
     if prepare is not None:
         prepare(place)
-    ended = command(words, place)
+    ended = here(words, place)
     assert ended.code in (1, 2)
     if repair is not None:
         repair(place)
-    follow(ended, place, **({"pattern": PATTERNS[case]} if case in PATTERNS else {}))
+    follow(ended, place, here, **({"pattern": PATTERNS[case]} if case in PATTERNS else {}))
     for part in expected:
         assert summary(place / "my run's")[part] is not None
 

@@ -1,4 +1,7 @@
-"""Mistakes in a command are found before torch is imported: in fresh processes, by what they have loaded in the end."""
+"""Mistakes in a command are found before torch is imported: in fresh processes, by what they have loaded in the end.
+
+One process imports the command line and is forked for each command.
+"""
 
 import json
 import subprocess
@@ -12,23 +15,46 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.data import Arrays, ImageFolder, ImageNet16
 
 CODE = """
-import json, sys
+import json, os, sys
 import nas_lightning.cli.main as app
-code = 0
-try:
-    app.main(sys.argv[1:])
-except SystemExit as end:
-    code = end.code
 heavy = ("torch", "lightning", "wandb", "torchvision", "torchmetrics", "pandas", "matplotlib", "ray", "optuna")
-print(json.dumps([code, [name for name in heavy if name in sys.modules]]), file=sys.stderr)
+for line in sys.stdin:
+    words, folder, printed = json.loads(line)
+    if os.fork():
+        os.wait()
+        print("ended", flush=True)
+        continue
+    os.chdir(folder)
+    for number, path in enumerate(printed, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    code = 0
+    try:
+        app.main(words)
+    except SystemExit as end:
+        code = end.code
+    print(json.dumps([code, [name for name in heavy if name in sys.modules]]), file=sys.stderr)
+    sys.stdout.flush(), sys.stderr.flush()
+    os._exit(0)
 """
 
 
-def outcome(words, folder):
-    command = [sys.executable, "-c", CODE, *words]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
-    *told, last = ended.stderr.splitlines()
-    return *json.loads(last), told, ended.stdout
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    """Run words in a folder; return the exit code, the heavy packages, and what was printed."""
+    printed = [tmp_path_factory.mktemp("printed") / name for name in ("out", "err")]
+    with subprocess.Popen(
+        [sys.executable, "-c", CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+
+        def ask(words, folder):
+            print(json.dumps([words, str(folder), [str(path) for path in printed]]), file=server.stdin, flush=True)
+            assert server.stdout.readline() == "ended\n"
+            out, err = (path.read_text() for path in printed)
+            *told, last = err.splitlines()
+            return *json.loads(last), told, out
+
+        yield ask
+        server.stdin.close()
 
 
 @pytest.mark.parametrize(
@@ -73,7 +99,7 @@ def outcome(words, folder):
         (["data=arrays", "data.path=none"], "data.path=none: no such file; give another file with data.path=FILE.npz"),
     ],
 )
-def test_refusals_import_nothing_heavy(words, told, tmp_path):
+def test_refusals_import_nothing_heavy(words, told, tmp_path, outcome):
     code, heavy, lines, _ = outcome(words, tmp_path)
     assert (code, heavy) == (2, [])
     assert lines[-1].startswith(f"nas-lightning: {told}"), lines
@@ -81,14 +107,14 @@ def test_refusals_import_nothing_heavy(words, told, tmp_path):
 
 
 @pytest.mark.parametrize("words", [["--cfg", "job"], ["--cfg", "job", "method=drnas", "logger=wandb", "data=cifar10"]])
-def test_the_configuration_is_printed_without_torch(words, tmp_path):
+def test_the_configuration_is_printed_without_torch(words, tmp_path, outcome):
     """Neither torch._dynamo nor torchmetrics' audio, in particular."""
     code, heavy, _, out = outcome(words, tmp_path)
     assert (code, heavy) == (0, [])
     assert "_target_: lightning.Trainer" in out
 
 
-def test_a_part_of_ones_own_is_imported(tmp_path):
+def test_a_part_of_ones_own_is_imported(tmp_path, outcome):
     (tmp_path / "mine.py").write_text("class Mine:\n    def __init__(self, rate: float) -> None: ...\n")
     words = ["+regularizer.mine={_target_: mine.Mine, rate: a}", "trusted=[mine]"]
     code, heavy, (line,), _ = outcome(words, tmp_path)

@@ -34,6 +34,12 @@ class Starting(Regularizer):
 """
 
 
+@pytest.fixture
+def tiny(tiny):
+    """Cells of two nodes: 5 edges each in place of 14."""
+    return [*tiny, "space.num_nodes=2"]
+
+
 @pytest.mark.parametrize(
     ("words", "place", "what"),
     [

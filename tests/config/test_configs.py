@@ -101,6 +101,13 @@ def test_protocol_follows_the_data(data, space, recipe, epochs):
     assert nl.compose([f"data={data}", "space=s1", "evaluation=cifar_16x20"]).evaluation.layers == 20
 
 
+def test_own_photos_have_a_rate_that_decides():
+    """Of few steps; methods that bring a rate keep it, and a word on the command line wins."""
+    assert nl.compose(["data=image_folder"]).search.arch.lr == 0.01
+    assert nl.compose(["data=image_folder", "method=pc_darts"]).search.arch.lr == 6e-4
+    assert nl.compose(["data=image_folder", "search.arch.lr=3e-4"]).search.arch.lr == 3e-4
+
+
 def test_published_search_values():
     """Spec of the DARTS search on CIFAR-10."""
     search = nl.compose(["data=cifar10"]).search

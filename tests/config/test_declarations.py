@@ -4,6 +4,8 @@ import importlib.util
 import re
 import subprocess
 import sys
+import types
+import typing
 
 import lightning
 import pytest
@@ -105,9 +107,32 @@ class Extended(Record):
 """
 
 
+def unordered(annotation):
+    """Write an annotation with the members of its unions sorted.
+
+    Python keeps the last 128 annotations: `Optional[Union[int, float]]` is whatever equal one was written before, also
+    `Optional[Union[float, int]]`, so their order depends on what else has been imported.
+    """
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is None or origin is typing.Literal:
+        return repr(annotation)
+    texts = [unordered(argument) for argument in arguments]
+    if origin in (typing.Union, types.UnionType):
+        texts.sort()
+    return f"{origin!r}[{', '.join(texts)}]"
+
+
 def described(model):
     fields = model.model_fields.items()
-    return model.model_config["extra"], {k: (repr(f.annotation), f.metadata, f.is_required()) for k, f in fields}
+    return model.model_config["extra"], {k: (unordered(f.annotation), f.metadata, f.is_required()) for k, f in fields}
+
+
+def test_the_order_of_a_union_is_not_compared_and_all_else_is():
+    one, other = int | float | None, None | float | int
+    assert unordered(dict[str, one]) == unordered(dict[str, other])
+    assert unordered(one) != unordered(int | None)
+    assert unordered(dict[str, int]) != unordered(dict[int, str])
+    assert unordered(typing.Literal["a", "b"]) != unordered(typing.Literal["b", "a"])
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -153,7 +153,8 @@ def test_written_images_are_read_back_as_photos(data, tmp_path):
 
 
 def test_a_search_and_a_retraining_run_on_them(data, tmp_path):
-    words = ["data=textures", *TINY_SIZES, "trainer=cpu", "trainer.limit_train_batches=1", "~callbacks.curvature"]
+    words = ["data=textures", *TINY_SIZES, "trainer=cpu", "~callbacks.curvature"]
+    words += [f"trainer.limit_{images}_batches={number}" for images, number in (("train", 1), ("val", 2), ("test", 2))]
     run_task(as_dict(nl.compose(words)), RunFolder(tmp_path / "run"))
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert (summary["space"], summary["data"]) == ("s3", "textures")

@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 
+import commands
+from commands import _logging_as_found  # noqa: F401 - a fixture
 from conftest import write_images
 from followed import advised, command
 from whole_runs import checkpoint_differences, outcome, run
@@ -42,8 +44,8 @@ def test_a_worker_that_dies_ends_the_run_in_one_line_and_the_advice_works(whole,
     # The state is that after the last batch of the first epoch, before which the process died.
     assert (tmp_path / "my run/checkpoints/last.ckpt").exists()
     assert not (tmp_path / "my run/checkpoints/previous.ckpt").exists()
-    ended = command(words, tmp_path)
-    assert ended.code == 0, ended.err
+    with contextlib.chdir(tmp_path):
+        assert commands.run(words) == 0
     assert outcome(tmp_path / "my run") == outcome(whole / "run")
     assert checkpoint_differences(tmp_path / "my run", whole / "run", "last.ckpt") == []
 

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from documents import ROOT, blocks
+from every_method import METHODS, REFUSED
 
 pytestmark = pytest.mark.xdist_group("docs pages")  # in one worker, which makes what they share once
 DOCS = ROOT / "docs"
@@ -55,6 +56,17 @@ def test_the_overview_leads_to_every_method():
     for name, page, _ in links:
         if name in options("method"):
             assert name in sections(DOCS / f"methods/{page}.md")
+
+
+def test_the_table_of_methods_and_spaces_is_that_of_the_tests():
+    """`searches/test_methods.py` runs every pair, and has each of REFUSED refused."""
+    text = (DOCS / "spaces.md").read_text().partition("## Which methods run where")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+) \|$", text, flags=re.M)
+    assert sorted(name for name, _, _ in rows) == options("space")
+    for name, runs, refused in rows:
+        expected = sorted(method for method, space in REFUSED if space == name)
+        assert sorted(re.findall(r"`(\w+)`", refused)) == expected
+        assert runs == (str(len(METHODS) - len(expected)) if expected else f"all {len(METHODS)}")
 
 
 def test_every_space_has_its_section():

@@ -29,6 +29,12 @@ HALF, FULL = 391, 521
 """Steps of an epoch on CIFAR-10: 25,000 images in batches of 64, 50,000 in batches of 96."""
 
 
+@pytest.fixture
+def tiny(tiny):
+    """Cells of two nodes: 5 edges each in place of 14."""
+    return [*tiny, "space.num_nodes=2"]
+
+
 def work_of(*words):
     bench = Workbench(as_dict(nl.compose(words)), RunFolder("unused"))
     bench.data = without_reading(bench.source)
@@ -150,13 +156,14 @@ def test_a_plan_is_told_and_nothing_is_written(tiny, capsys):
 
 def test_a_plan_goes_beyond_the_last_epoch(tiny, capsys):
     """A path would be dropped for certain in epoch 1/`drop_path` times `epochs`, and the loss be nan."""
-    words = ["task=plan", *tiny, "plan.seconds=2", "evaluation.epochs=1", "evaluation.drop_path=0.5"]
+    words = ["task=plan", *tiny, "task=evaluate", "genotype=random", "plan.seconds=0.5", "evaluation.epochs=1"]
+    words += ["evaluation.drop_path=0.5"]
     code, _, err = run([*words, "evaluation.batch_size=32"], capsys)
     assert (code, err) == (0, "")
 
 
 def test_what_does_not_fit_is_refused_before_it_is_timed(tiny, capsys, monkeypatch):
-    monkeypatch.setattr("nas_lightning.planning.run.free_for", lambda bench: 2**20)
+    monkeypatch.setattr("nas_lightning.planning.run.free_for", lambda bench: 2**18)
     words = ["task=plan", *tiny]
     code, _, err = run(words, capsys)
     assert (code, err.count("\n")) == (2, 1)

@@ -221,6 +221,7 @@ def test_a_folder_that_cannot_be_written_is_refused(whole, tmp_path, monkeypatch
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError("Unable to allocate 2.00 GiB for an array"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
     ],
 )

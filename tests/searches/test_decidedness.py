@@ -7,6 +7,7 @@ import torch
 
 import nas_lightning as nl
 from cases import SPACES, build_space, random_mixing, seeded
+from every_method import QUICK
 from nas_lightning.core.decisions import Decisions
 from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
@@ -110,7 +111,9 @@ def test_of_a_search(searched):
 
 
 def test_a_search_that_learns_no_weights_says_nothing(tiny, tmp_path):
-    found = nl.search(nl.compose([*tiny, "method=rs_ws"]), run_dir=tmp_path / "rs_ws").summary["search"]
+    found = nl.search(nl.compose([*tiny, "method=rs_ws", *QUICK["rs_ws"]]), run_dir=tmp_path / "rs_ws").summary[
+        "search"
+    ]
     assert (found["margin"], found["entropy_percent"], found["open_edges"]) == (None, None, None)
 
 

@@ -18,6 +18,12 @@ from nas_lightning.searches.stages import plan_stages
 from nas_lightning.training.workbench import Workbench
 
 
+@pytest.fixture
+def tiny(tiny):
+    """Cells of two nodes: 5 edges each in place of 14."""
+    return [*tiny, "space.num_nodes=2"]
+
+
 def bench_of(overrides, folder):
     bench = Workbench(as_dict(nl.compose(["task=search", *overrides])), RunFolder(folder))
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +143,7 @@ def test_trajectory_is_that_of_a_plain_loop(tiny, tmp_path, order, hypergradient
     overrides = [*tiny, f"search.order={order}", f"hypergradient={hypergradient}", "search.arch.lr=3e-4"]
     overrides += [f"search.arch.batch_norm={batch_norm}"]
     bench = bench_of(
-        [*overrides, "search.weights.clip=5.0", "space=s2", "space.num_nodes=3", "search.batch_size=10"],
+        [*overrides, "search.weights.clip=5.0", "space=s2", "space.num_nodes=2", "search.batch_size=10"],
         tmp_path / "run",
     )
     module = module_of(bench).double()
@@ -227,19 +233,20 @@ def test_clipping_is_over_the_weights_alone(tiny, tmp_path):
 @pytest.mark.parametrize("hypergradient", ["first_order", "unrolled", "unrolled_exact"])
 @pytest.mark.parametrize("space", ["s3", "s4"])
 def test_search_repeats_bit_for_bit(tiny, tmp_path, hypergradient, space):
-    """Two epochs from the same seed, also with the noise of S4; another seed differs."""
+    """Two epochs from the same seed, also with the noise of S4; another seed differs, which needs one hypergradient."""
     outcomes = []
-    for run, seed in enumerate((1, 1, 2)):
+    seeds = (1, 1, 2) if hypergradient == "first_order" else (1, 1)
+    for run, seed in enumerate(seeds):
         folder = tmp_path / str(run)
         words = [f"hypergradient={hypergradient}", f"space={space}", "space.num_nodes=2", f"seed={seed}"]
         run_search(bench_of([*tiny, *words], folder))
         state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         text = (folder / "metrics.csv").read_text() + (folder / "genotypes.jsonl").read_text()
         outcomes.append((text, state))
-    (first, weights), (again, same), (other, _) = outcomes
+    (first, weights), (again, same), *others = outcomes
     assert first == again
     assert all(torch.equal(weights[name], same[name]) for name in weights)
-    assert first != other
+    assert all(first != other for other, _ in others)
 
 
 def test_two_stages_without_changes_equal_one(tiny, tmp_path):

@@ -129,12 +129,12 @@ def test_peaks_are_those_of_a_fresh_process(space):
 
 
 STEPS = {
-    "darts": ["space=darts", "search.layers=3"],
+    "darts": ["space=darts", "search.layers=3", "space.num_nodes=3"],
     "darts_2nd": ["method=darts_2nd"],
     "sdarts_adv": ["method=sdarts_adv", "perturbation.steps=1"],
     "gdas": ["method=gdas", "space=nasbench201", "search.layers=1"],
-    "pc_darts": ["method=pc_darts", "space=darts", "search.layers=3", "search.init_channels=8"],
-    "noisy_darts": ["method=noisy_darts", "space=darts", "search.layers=3"],
+    "pc_darts": ["method=pc_darts", "space=darts", "space.num_nodes=2", "search.layers=3", "search.init_channels=8"],
+    "noisy_darts": ["method=noisy_darts", "space=darts", "space.num_nodes=2", "search.layers=3"],
     "learned noise": ["method=noisy_darts", "regularizer.skip_noise.learnable=true"],
     "moving": ["search.arch.batch_norm=moving", "space=nasbench201", "search.layers=1"],
 }

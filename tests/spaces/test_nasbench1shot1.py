@@ -1,13 +1,14 @@
 """The spaces of NAS-Bench-1Shot1: choices, genotypes, counts, and what they refuse."""
 
 from collections import Counter
+from itertools import combinations, product
 
 import pytest
 import torch
 
 from cases import BLOCK_SPACES, CONF, block_space, seeded
 from nas_lightning.core.errors import ConfigError, GenotypeError
-from nas_lightning.core.modules import CONV_3, MAX_POOL, OPERATIONS, of_choices
+from nas_lightning.core.modules import CONV_3, MAX_POOL, OPERATIONS, Module
 from nas_lightning.spaces import Genotype, NasBench1Shot1Space
 from nas_lightning.spaces.enumeration import architecture, architectures, number_of, random_genotype
 
@@ -51,6 +52,16 @@ def test_blocks_with_as_many_parents_as_there_are_have_no_row(name, choosing, ta
     assert block_space(name).choices["output"].taken == (output,)
 
 
+def pruned(parents):
+    """The edges of numbered blocks that lead to the output, and these blocks."""
+    last = len(parents) - 1
+    needed = {last}
+    for node in range(last, 0, -1):
+        if node in needed:
+            needed.update(parents[node])
+    return frozenset((parent, node) for node in needed for parent in parents[node]), sorted(needed - {0, last})
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -60,21 +71,21 @@ def test_blocks_with_as_many_parents_as_there_are_have_no_row(name, choosing, ta
     ],
 )
 def test_architectures_of_the_benchmark(name):
-    graphs, labelled, hashes = set(), set(), {}
-    for genotype in architectures(block_space(name)):
-        module = of_choices(genotype.choices)
-        last = len(module.parents) - 1
-        needed = {last}
-        for node in range(last, 0, -1):
-            if node in needed:
-                needed.update(module.parents[node])
-        edges = frozenset((parent, node) for node in needed for parent in module.parents[node])
-        graphs.add(edges)
-        named = (edges, tuple(module.operations[node - 1] for node in sorted(needed - {0, last})))
-        if named not in labelled:  # the rest is slow, and the same for equal graphs
-            labelled.add(named)
-            hashes[module.hash] = (0, last) in edges
-    assert (len(graphs), len(labelled), len(hashes), sum(hashes.values())) == ARCHITECTURES[name]
+    """All sets of parents, and all operations of the blocks that are left."""
+    space = block_space(name)
+    blocks = len(space.parents)
+    ways = [combinations(range(node), k) for node, k in enumerate((*space.parents, space.output), start=1)]
+    graphs = dict(pruned(((), *parents)) for parents in product(*ways))
+    hashes, labelled = {}, 0
+    for edges, kept in graphs.items():
+        parents = tuple(tuple(sorted(p for p, n in edges if n == node)) for node in range(blocks + 2))
+        for operations in product(OPERATIONS, repeat=len(kept)):
+            every = dict.fromkeys(range(1, blocks + 1), MAX_POOL) | dict(zip(kept, operations, strict=True))
+            hashes[Module(parents, tuple(every.values())).hash] = (0, blocks + 1) in edges
+            labelled += 1
+    assert (len(graphs), labelled, len(hashes), sum(hashes.values())) == ARCHITECTURES[name]
+    if name == "nasbench1shot1_1":
+        assert {genotype.architecture for genotype in architectures(space)} == set(hashes)
 
 
 def test_genotypes_that_prune_to_one_graph_are_one_architecture():

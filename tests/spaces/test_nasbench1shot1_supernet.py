@@ -8,6 +8,7 @@ from torch.nn import functional
 from cases import BLOCK_SPACES, block_space, images, seeded
 from nas_lightning.core.modules import CONV_1, CONV_3, MAX_POOL, Module
 from nas_lightning.regularizers import Regularizer
+from nas_lightning.relaxations import Softmax
 from nas_lightning.spaces.enumeration import random_genotype
 from nas_lightning.spaces.nasbench101_networks import NasBench101Network, widths
 
@@ -189,3 +190,26 @@ def test_hooks_see_blocks_and_partial_channels_bypass():
     assert part.edges[:4] == [(b, b, 4) for b in (1, 2, 3, 4)]
     assert part.ops[:3] == [(MAX_POOL, 0, 2), (CONV_3, 0, 2), (CONV_1, 0, 2)]
     assert len(part.ops) == 3 * 4 * 3
+
+
+@pytest.mark.parametrize("name", BLOCK_SPACES)
+def test_the_sum_of_each_row_is_a_flat_direction_of_the_curvature(name):
+    """Softmax of a row does not see what all its parameters share: as many eigenvalues are zero as there are rows."""
+    space = block_space(name)
+    supernet, x, softmax = supernet_of(space), images(4, 8), Softmax(init_std=0.5)
+    arch = {choice: a.double() for choice, a in softmax.init(space.choices, seeded(0)).items()}
+    sizes = {choice: int(table.mask.sum()) for choice, table in space.choices.items()}
+
+    def loss(flat):
+        parts = dict(zip(sizes, flat.split(list(sizes.values())), strict=True))
+        placed = {
+            choice: torch.zeros_like(arch[choice]).masked_scatter(table.mask, parts[choice])
+            for choice, table in space.choices.items()
+        }
+        return functional.cross_entropy(supernet(x, softmax(placed)), torch.tensor([0, 1, 2, 0]))
+
+    flat = torch.cat([arch[choice][table.mask] for choice, table in space.choices.items()])
+    values = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, flat))
+    rows = sum(table.num_rows for table in space.choices.values())
+    assert int((values.abs() < 1e-10 * values.abs().max()).sum()) >= rows
+    assert values.abs().max() > 1e-3

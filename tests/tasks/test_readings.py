@@ -21,7 +21,12 @@ from nas_lightning.tasks.pipeline import config_of_run
 from nas_lightning.tasks.resume import is_finished, resume
 from nas_lightning.tasks.run import run_task
 
-TWO = ["+selector@readings.same=magnitude", "+selector@readings.lost=perturbation", "+readings.lost.epochs=0"]
+TWO = [
+    "space.num_nodes=2",
+    "+selector@readings.same=magnitude",
+    "+selector@readings.lost=perturbation",
+    "+readings.lost.epochs=0",
+]
 
 
 def run(overrides, folder):
@@ -44,7 +49,7 @@ def test_readings_are_those_of_a_selection_by_hand(tiny, tmp_path):
     assert dict(frame) == {"darts": summary["evaluation"]["test_accuracy"]} | {
         name: part["evaluation"]["test_accuracy"] for name, part in summary["readings"].items()
     }
-    plain = run(tiny, tmp_path / "plain")
+    plain = run([*tiny, "space.num_nodes=2"], tmp_path / "plain")
     assert plain["readings"] is None
     for key in ("genotype", "config_hash"):  # what was read afterwards changes nothing of the run
         assert plain[key] == summary[key]

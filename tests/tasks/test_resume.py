@@ -1,6 +1,8 @@
 """A run that is cut off and resumed ends like one that was not: same bits."""
 
 import json
+import re
+import shutil
 
 import pytest
 import torch
@@ -88,6 +90,23 @@ def test_other_overrides_are_refused(tiny, tmp_path, override):
     with pytest.raises(nl.ConfigError, match="a resumed run keeps its configuration") as refused:
         nl.resume(tmp_path / "run", [override])
     assert f"start a new run: the command of this one with {override}; " in str(refused.value)
+
+
+def test_a_group_of_the_trainer_is_refused_with_the_keys_to_write(searched, tmp_path):
+    """The run is one of `trainer=cpu`."""
+    with pytest.raises(nl.ConfigError, match=r"trainer=gpu: .* write trainer.accelerator=gpu in its place"):
+        nl.resume(searched, ["trainer=gpu"])
+    with pytest.raises(nl.ConfigError, match="trainer=cpu: this run has these values already; leave it out"):
+        nl.resume(searched, ["trainer=cpu"])
+    with pytest.raises(nl.ConfigError, match=r"trainer=ddp: .* trainer.strategy=ddp"):
+        nl.resume(searched, ["trainer=ddp"])
+    with pytest.raises(nl.ConfigError, match=r"write (trainer.accelerator=auto) in its place") as refused:
+        nl.resume(searched, ["trainer=default"])
+    shutil.copytree(searched, tmp_path / "run")
+    word = re.search("write (.*) in its place", str(refused.value)).group(1)
+    assert nl.resume(tmp_path / "run", [word])["search"] is not None
+    with pytest.raises(nl.ConfigError, match="trainer"):
+        nl.resume(searched, ["trainer=nothing"])
 
 
 class SeenSettings(Callback):

@@ -115,7 +115,7 @@ def test_a_failing_process_ends_the_run(tmp_path):
 
 
 def test_what_processes_cannot_share_is_refused():
-    with pytest.raises(ConfigError, match=r"trainer.strategy=fsdp: .*use trainer=ddp"):
+    with pytest.raises(ConfigError, match=r"trainer.strategy=fsdp: .*use trainer.strategy=ddp"):
         check_processes({**TWO, "strategy": "fsdp"}, "search")
     with pytest.raises(ConfigError, match="task=analyse runs in one process"):
         check_processes(TWO, "analyse")

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.func import functional_call
 
-from nas_lightning.callbacks.stopping import leave_if_asked
+from nas_lightning.callbacks.stopping import Computation
 from nas_lightning.core import draws, ranks
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.functional import evaluating
@@ -118,9 +118,11 @@ class CurvatureTracking(L.Callback):
             on_grid: Recorded in the result.
         """
         start = time.perf_counter()
+        name = f"the measurement of the curvature after epoch {module.search_epoch}"
+        computation = Computation(trainer, name, "the epoch from its last saved state")
 
         def reduce(tensors: list[Tensor]) -> list[Tensor]:
-            leave_if_asked(trainer)  # called once a product
+            computation.leave_if_asked()  # called once a product
             reduced: list[Tensor] = module.reduce(tensors)
             return reduced
 

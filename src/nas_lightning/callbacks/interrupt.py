@@ -2,15 +2,16 @@
 
 import logging
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 import lightning as L
 
-from nas_lightning.callbacks.preemption import taking_over
-from nas_lightning.callbacks.stopping import Stopping
+from nas_lightning.callbacks.stopping import Computation, Stopping
 from nas_lightning.core.errors import Interrupted
+from nas_lightning.core.signals import taking_over
 from nas_lightning.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class InterruptAtEpochEnd(Stopping):
 
     def __init__(self) -> None:
         self.requested = False
+        self._asked = 0.0
         self._folder: RunFolder | None = None
 
     @contextmanager
@@ -47,15 +49,16 @@ class InterruptAtEpochEnd(Stopping):
         if self.requested:
             trainer.should_stop = True
 
-    def leave(self, trainer: L.Trainer) -> None:
-        """Stop at once; the last saved state is that of the epoch before."""
-        if self.requested:
-            folder = RunFolder(trainer.default_root_dir)
-            raise Interrupted(f"stopped within a measurement; {folder.command()} repeats the epoch before it")
+    def leave(self, computation: Computation) -> None:
+        """Stop after the grace, if the interrupt came within the computation; one before it waits for its end."""
+        if self.requested and self._asked > computation.began and computation.has_had_its_time(self._asked):
+            computation.log_loss()
+            command = RunFolder(computation.trainer.default_root_dir).command()
+            raise Interrupted(f"stopped within an epoch; continue with {command}")
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.requested:
             advice = "" if self._folder is None else f"; continue with {self._folder.command()}"
             raise Interrupted(f"stopped at once; the last finished epoch is saved{advice}")
-        self.requested = True
+        self.requested, self._asked = True, time.monotonic()
         log.warning("interrupted: finishing the epoch, then saving; press Ctrl-C again to stop now")

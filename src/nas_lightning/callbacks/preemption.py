@@ -2,8 +2,8 @@
 
 import logging
 import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -13,16 +13,12 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from nas_lightning.callbacks.checkpoint import EpochCheckpoint
-from nas_lightning.callbacks.stopping import Stopping
-from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.callbacks.stopping import Computation, Stopping
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.signals import SIGNALS, Handlers, pass_on, taking_over
 from nas_lightning.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
-
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2") if hasattr(signal, name))
-"""Signals by which a cluster announces the end of a job: SIGTERM by SLURM, SIGUSR2 by submitit."""
-
-Handlers = dict[int, Any]
 
 
 class Preemption(Stopping):
@@ -34,6 +30,7 @@ class Preemption(Stopping):
 
     def __init__(self) -> None:
         self._pending: int | None = None
+        self._asked = 0.0
         self._before: Handlers = {}
         self._trainer: L.Trainer | None = None
 
@@ -77,15 +74,16 @@ class Preemption(Stopping):
         if checkpoint.save_in_epoch(trainer, batch_idx):
             self._answer(trainer.default_root_dir)
 
-    def leave(self, trainer: L.Trainer) -> None:
-        """Pass on a signal at once; the last saved state is that of the epoch before, which a resume repeats."""
-        if self._pending is not None:
-            self._answer(trainer.default_root_dir)
+    def leave(self, computation: Computation) -> None:
+        """Pass on a signal after the grace; until then, the end of the epoch would save it and pass the signal on."""
+        if self._pending is not None and computation.has_had_its_time(self._asked):
+            computation.log_loss()
+            self._answer(computation.trainer.default_root_dir)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         # Only a note: a signal may arrive in the middle of a step, where no state is whole.
-        log.warning("%s: saving the exact state after this batch", signal.Signals(number).name)
-        self._pending = number
+        log.warning("%s: saving the exact state after this batch, or epoch", signal.Signals(number).name)
+        self._pending, self._asked = number, time.monotonic()
 
     def _answer(self, folder: str) -> None:
         number, self._pending = self._pending, None
@@ -106,40 +104,6 @@ def stopping_at_once(folder: RunFolder) -> Iterator[None]:
 
     with taking_over(handle):
         yield
-
-
-def pass_on(number: int | None, before: Any, line: str) -> None:
-    """Call the handler that was installed before; without one, end the run.
-
-    Args:
-        number: The signal; None stands for the time limit.
-        before: The handler before.
-        line: Message that the run ends with.
-
-    Raises:
-        Interrupted: There was no handler.
-    """
-    if number is not None and callable(before):
-        before(number, None)
-    else:
-        raise Interrupted(line)
-
-
-@contextmanager
-def taking_over(
-    handler: Callable[[int, FrameType | None], None], numbers: Sequence[int] = SIGNALS
-) -> Iterator[Handlers]:
-    """Install a signal handler within the block, and yield the handlers before, which are restored at its end."""
-    # Python allows it in the main thread only.
-    if threading.current_thread() is not threading.main_thread():
-        yield {}
-        return
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield before
-    finally:
-        for number, old in before.items():
-            signal.signal(number, signal.SIG_DFL if old is None else old)
 
 
 def out_of_time(trainer: L.Trainer) -> bool:

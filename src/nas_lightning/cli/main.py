@@ -26,6 +26,7 @@ from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, FaultError, Interrupted, NasLightningError, exit_code
 from nas_lightning.core.part import place_of_fault
 from nas_lightning.core.paths import exists, path_of
+from nas_lightning.core.signals import NOTHING_TO_SAVE, ending_in_one_line
 from nas_lightning.core.terminal import forgiving_output
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.runs.layout import CONFIG, log_name
@@ -103,9 +104,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     with forgiving_output():
         try:
             _check_working_folder()
-            _main(parse(sys.argv[1:] if argv is None else argv))
+            with ending_in_one_line():
+                _main(parse(sys.argv[1:] if argv is None else argv))
         except (Interrupted, KeyboardInterrupt) as error:
-            _leave(130, str(error) or "interrupted")
+            _leave(130, str(error) or f"stopped by Ctrl-C; {NOTHING_TO_SAVE}")
         except Exception as error:
             _leave(*exit_code(error))
 

@@ -51,8 +51,12 @@ def target_of(path: str, part: Mapping[str, Any], trusted: tuple[str, ...] = ())
     """
     target = part.get("_target_")
     if not isinstance(target, str):
-        out = f", or ~{path} to leave it out" if "." in path else ""
-        raise ConfigError(f"{path}: has no _target_, the class to build; write {path}._target_=package.Class{out}")
+        added = "." in path  # one of a list of parts, which has no such key yet
+        out = f", or ~{path} to leave it out" if added else ""
+        sign = "+" if added else ""
+        raise ConfigError(
+            f"{path}: has no _target_, the class to build; write {sign}{path}._target_=package.Class{out}"
+        )
     target = current(target)
     if "__" in target:
         raise ConfigError(f"{path}._target_={target}: names with __ are not allowed; give a class or function")

@@ -281,7 +281,8 @@ def validate(config: "Mapping[str, Any] | RootConfig") -> RootConfig:
     if secrets:  # alone: the other problems might repeat one
         raise ConfigError("; ".join(secrets))
     root, wrong = parse(RootConfig, config)
-    problems += wrong
+    nameless = tuple(f"{name}._target_=" for name in PART_LISTS)  # told above
+    problems += [problem for problem in wrong if not problem.startswith(nameless)]
     if problems or root is None:
         raise ConfigError("; ".join(dict.fromkeys(problems)))
     root._source = dict(config)

@@ -31,7 +31,7 @@ def tracking_of(callbacks: Sequence[Any], name: str) -> CurvatureTracking:
         raise ConfigError(f"{name} follows one curvature tracking, callbacks has {len(found)}; keep one")
     if found:
         return found[0]
-    raise ConfigError(f"{name} needs the curvature: keep callbacks.curvature, or add it with +callbacks=curvature")
+    raise ConfigError(f"{name} needs the curvature; keep callbacks.curvature, leave out ~callbacks.curvature")
 
 
 class EigenvalueControl(Control, L.Callback):

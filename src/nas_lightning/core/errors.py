@@ -4,6 +4,10 @@ The line about a user's mistake names the problem, the value, the allowed values
 command line prints it and exits with code 2. Everything else is a fault of ours or of the machine (exit code 1).
 """
 
+import re
+
+_NO_MEMORY = re.compile(r"[^\s:]+: (?:failed to map segment from shared object|cannot allocate memory[^:]*)", re.I)
+
 
 class NasLightningError(Exception):
     """Base class of all errors of this package."""
@@ -57,6 +61,21 @@ def in_one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def lack_of_memory(error: BaseException) -> str | None:
+    """Return the line about too little memory, for a library or an array; None for another error.
+
+    What exceeds a limit of the address space (`ulimit -v`) is a MemoryError, or where a library is loaded, an
+    ImportError, which numpy wraps in advice of a page.
+    """
+    found = _NO_MEMORY.search(in_one_line(error))
+    if not isinstance(error, MemoryError) and not (isinstance(error, ImportError) and found):
+        return None
+    more = "free some, or allow more, ulimit -v unlimited"
+    if found:
+        return f"too little memory ({found.group()}): {more}; torch alone takes up to 4 GiB of address space"
+    return f"too little memory ({in_one_line(error) or 'MemoryError'}): {more}"
+
+
 def exit_code(error: Exception) -> tuple[int, str]:
     """Map an error to the exit code and the message of the command line.
 
@@ -70,6 +89,9 @@ def exit_code(error: Exception) -> tuple[int, str]:
         return 2, line
     if "MisconfigurationException" in kinds:  # Lightning's error for arguments of the Trainer that do not fit
         return 2, f"trainer: {line}"
+    memory = lack_of_memory(error)
+    if memory is not None:
+        return 1, memory
     if isinstance(error, NasLightningError):  # its message is complete without the name of the class
         return 1, line
     return 1, f"{type(error).__name__}: {line}"

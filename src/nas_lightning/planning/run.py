@@ -6,12 +6,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from nas_lightning.callbacks.preemption import taking_over
 from nas_lightning.config.compose import as_dict, compose
 from nas_lightning.config.overriding import key_of, value_of
 from nas_lightning.config.sections import PlanConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.memory import Demand
+from nas_lightning.core.signals import taking_over
 from nas_lightning.core.terminal import screen
 from nas_lightning.evaluation.memory import demand_of_training
 from nas_lightning.evaluation.retraining import Retraining

@@ -12,7 +12,7 @@ import pandas as pd
 from nas_lightning.core.choices import Choice
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.reports import answers, costs, heatmaps, tables, trends
+from nas_lightning.reports import answers, costs, heatmaps, tables, trajectories, trends
 from nas_lightning.reports.book import Book
 from nas_lightning.reports.correlations import (
     PAIRS,
@@ -176,6 +176,13 @@ def _search_sections(report: Book) -> Iterator[Section]:
         ends = report.frame.loc[same & report.frame["regret"].notna(), ["run", "method", "seed", "regret"]]
         figure = trends.draw_regret(rows, ends, report.style, f"regret · {title}")
         pictures += report.picture(figure, f"regret_{index + 1}", caption)
+        there = (curvature[list(SETTING)] == rows[list(SETTING)].iloc[0]).all(axis=1)
+        caption = (
+            f"Regret (solid) and dominant eigenvalue (dashed) after each epoch, {title}: mean ± standard error over the"
+            f" runs of a method; at most {trajectories.MAX_NAMES} methods, those with the least regret at the end."
+        )
+        figure = trajectories.draw_trajectories(rows, curvature[there], report.style, title)
+        pictures += report.picture(figure, f"trajectory_{index + 1}", caption)
     yield Section("regret", "Regret over the search", pictures=pictures)
 
 

@@ -36,7 +36,7 @@ def reporting_failures(folder: RunFolder) -> Iterator[None]:
         ) from error
     except LoadingError as error:
         raise MachineError(_without_workers(str(error), folder)) from error
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if _is_out_of_memory(error):
             raise MachineError(
                 f"out of memory ({_last_line(error)[:200]}): free some, then continue with {folder.command()}; or begin"
@@ -64,8 +64,8 @@ def reporting_failures(folder: RunFolder) -> Iterator[None]:
         raise MachineError(f"{problem}, then continue with {folder.command()}") from error
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 def _without_workers(reason: str, folder: RunFolder) -> str:
@@ -73,7 +73,7 @@ def _without_workers(reason: str, folder: RunFolder) -> str:
     return f"{reason}; continue with fewer of them, or none: {folder.command('data.num_workers=0')}"
 
 
-def _start_before(error: RuntimeError) -> str | None:
+def _start_before(error: Exception) -> str | None:
     """Return why processes that load images could not be started, where Lightning's tear-down raised another error."""
     found = (str(one) for one in errors_before(error) if isinstance(one, LoadingError))
     return next(found, None)

@@ -121,8 +121,8 @@ def _check_learning(module: SearchModule) -> None:
     if module.hypergradient.learns:
         if not any(weights.requires_grad for weights in mixing.values()):
             raise ConfigError(
-                f"relaxation: {type(module.relaxation).__name__} has no parameters to learn; use hypergradient=none, or"
-                " method=rs_ws"
+                f"relaxation: {type(module.relaxation).__name__} has no parameters to learn; use hypergradient=none"
+                " selector=random_search, or relaxation=softmax"
             )
         return
     if module.genotype() is not None:

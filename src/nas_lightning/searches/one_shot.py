@@ -1,6 +1,6 @@
 """Evaluate the one-shot model on `val`, for selectors, decisions and analyses."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -31,17 +31,24 @@ class OneShotModel:
         data: The images of the search, set up.
         trainer: Gives device and precision.
         batch_size: Images per batch; None takes that of the search.
+        between: Called after each batch; it may raise to end the evaluation.
 
     Attributes:
         batches: Batches evaluated so far.
     """
 
     def __init__(
-        self, module: SearchModule, data: SearchData, trainer: L.Trainer, batch_size: int | None = None
+        self,
+        module: SearchModule,
+        data: SearchData,
+        trainer: L.Trainer,
+        batch_size: int | None = None,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
         self.module = module
         self.data = data
         self.batch_size = batch_size
+        self.between = between
         self.device = trainer.strategy.root_device
         self.forward_context = trainer.precision_plugin.forward_context
         self.batches = 0
@@ -123,6 +130,7 @@ class OneShotModel:
                 )
             self.batches += 1
             yield outputs, targets.to(self.device)
+            self.between()
 
     @property
     def passes(self) -> float:

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 
+from nas_lightning.callbacks.stopping import Computation
 from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.control import Control
 from nas_lightning.core.draws import seeded_generator
@@ -38,7 +39,10 @@ class SelectionTuning(Control, L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Make the decisions of this epoch."""
-        model = OneShotModel(pl_module, trainer.datamodule, trainer, self.selector.batch_size)  # type: ignore[attr-defined]
+        name = f"the decision before epoch {pl_module.search_epoch}"
+        computation = Computation(trainer, name, "it")  # the end of the epoch before is saved
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        model = OneShotModel(pl_module, data, trainer, self.selector.batch_size, computation.leave_if_asked)
         if self.selector.decide(one_shot_of(pl_module, model), pl_module.search_epoch - pl_module.progress.first_epoch):
             pl_module.settle()
         self.batches += model.batches

@@ -32,7 +32,7 @@ def check_ranks(trainer: Mapping[str, Any], launcher: Mapping[str, Any]) -> None
     key = "devices" if several["devices"] else "num_nodes"
     raise ConfigError(
         f"trainer.strategy={strategy} with trainer.{key}={trainer[key]}: under -m each process that Lightning starts"
-        " would run the whole sweep again; use trainer=ddp_spawn, or have Slurm start the processes:"
+        " would run the whole sweep again; use trainer.strategy=ddp_spawn, or have Slurm start the processes:"
         f" hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node={devices}"
     )
 

@@ -87,8 +87,8 @@ def _check_retraining(bench: Workbench) -> None:
     if "images" not in retraining and not evaluator.trains_briefly:
         raise ConfigError(
             "candidates.key: members are compared by brief retraining, which this evaluation cannot do; use one"
-            " that trains, for instance evaluation=cifar_16x8, or for the members alone"
-            " evaluation@candidates.evaluation=cifar_16x8"
+            " that trains, for instance evaluation=digits, or for the members alone"
+            " evaluation@candidates.evaluation=digits"
         )
     epochs, warmup = bench.config.candidates.epochs, retraining.get("warmup_epochs", 0)
     if warmup >= epochs:

@@ -74,6 +74,8 @@ def _override_resumed(config: dict[str, Any], word: str) -> None:
         return
     loading = ["graph", "evaluation.graph", *(f"data.{name}" for name in LOADING_KEYS)]
     allowed = key.startswith("trainer.") or key in loading or key.split(".")[0] == "logger"
+    if key == "trainer":
+        raise ConfigError(_keys_of_trainer(config, word))
     if not allowed:
         raise ConfigError(
             f"{word}: a resumed run keeps its configuration; only trainer.*, logger.* and"
@@ -85,6 +87,16 @@ def _override_resumed(config: dict[str, Any], word: str) -> None:
     override(config, word)
     if key.startswith("trainer.") and name in DECISIVE and config["trainer"].get(name) != before:
         log.warning("%s: the resumed run differs from the experiment in config.yaml", word)
+
+
+def _keys_of_trainer(config: dict[str, Any], word: str) -> str:
+    """Return the line that refuses a group in the place of single keys, with the keys in which the two differ."""
+    wanted = as_dict(compose([word]))["trainer"]
+    differing = {name: value for name, value in wanted.items() if config["trainer"].get(name) != value}
+    keys = " ".join(f"trainer.{name}={'null' if value is None else value}" for name, value in differing.items())
+    if not keys:
+        return f"{word}: this run has these values already; leave it out"
+    return f"{word}: a resumed run keeps its trainer, of which single keys may differ; write {keys} in its place"
 
 
 def continue_task(config: RootConfig | Mapping[str, Any], folder: RunFolder) -> tuple[dict[str, Any] | None, bool]:

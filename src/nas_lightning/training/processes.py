@@ -25,10 +25,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import multiprocessing
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from nas_lightning.callbacks.preemption import SIGNALS, taking_over
 from nas_lightning.core import errors, ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.part import place_of_fault
+from nas_lightning.core.signals import SIGNALS, taking_over
 from nas_lightning.core.terminal import forgiving_output
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.runs.layout import log_name
@@ -90,7 +90,7 @@ def accelerator_of(trainer: Mapping[str, Any]) -> str:
     if asked not in ACCELERATORS:
         raise ConfigError(
             f"trainer.accelerator={asked}: no search has been run on it; allowed: {', '.join(ACCELERATORS)}; use"
-            " trainer=cpu"
+            " trainer.accelerator=cpu"
         )
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -146,7 +146,7 @@ def check_processes(trainer: Mapping[str, Any], task: str) -> None:
     if strategy not in ("auto", *SPAWNED, *LAUNCHED) and count > 1:
         raise ConfigError(
             f"trainer.strategy={strategy}: several processes need DDP, which keeps the whole supernet in each; allowed:"
-            f" {', '.join(('auto', *LAUNCHED[:1], *SPAWNED))}; use trainer=ddp"
+            f" {', '.join(('auto', *LAUNCHED[:1], *SPAWNED))}; use trainer.strategy=ddp"
         )
     if count > 1 and task not in ("pipeline", "search", "select", "evaluate"):
         raise ConfigError(
