@@ -132,4 +132,4 @@ def runs(book: Book) -> Sheet:
     header = ["method", "seed", *(["metric"] if mixed else ()), test, heading("search val", goals)]
     header += ["params M", "search s", "space", "data", "recipe", "folder"]
     words = ("method", "metric", "space", "data", "recipe", "folder")
-    return Sheet("runs", "Runs", header, lines, words, _NOTE, ("method", "seed", test))
+    return Sheet("runs", "Runs", header, lines, words, _NOTE, ("method", "seed", *(["metric"] if mixed else ()), test))

@@ -199,7 +199,7 @@ def write(comparison: pd.DataFrame, folder: Path) -> list[Path]:
 def sheet(comparison: pd.DataFrame) -> Sheet:
     """Return the table for the page of a report."""
     header, *lines = _cells(comparison)
-    lead = [name for name in header if name == "method" or name.endswith("± std")]
+    lead = [name for name in header if name in ("of", "method") or name.endswith("± std")]
     return Sheet("comparison", "Seed by seed", header, lines, _WORDS, note(comparison), lead)
 
 

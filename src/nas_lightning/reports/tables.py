@@ -173,7 +173,7 @@ def results(summary: pd.DataFrame) -> Sheet:
     if summary["random_baseline_mean"].notna().any():
         note += BASELINE_NOTE.format("accuracy" if accuracies_only(goals) else shared_name(goals) if one else "value")
     note += LOOKED_UP_NOTE if summary["rank_mean"].notna().any() else ""
-    lead = ("method", f"{value_heading(goals)} ± std", "n", "variant")
+    lead = ("method", *(() if one else ("metric",)), f"{value_heading(goals)} ± std", "n", "variant")
     return Sheet("results", "Results", header, lines, words=_TEXTS, note=note, lead=lead)
 
 
