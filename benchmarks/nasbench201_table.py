@@ -12,8 +12,8 @@ import gzip
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nas_lightning.evaluation.contents import header
 from nas_lightning.evaluation.shipped import SHIPPED
-from nas_lightning.evaluation.table import header
 from nas_lightning.spaces.nasbench201 import arch_strings
 
 SETS = ("cifar10", "cifar100", "in16_120")

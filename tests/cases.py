@@ -13,6 +13,8 @@ from nas_lightning.spaces.supernet import CellSupernet
 CONF = Path(__file__).parents[1] / "conf"
 REAL_TABLE = Path(__file__).resolve().parents[2] / "shared" / "data" / "nasbench201_accuracies.csv.gz"
 """The accuracies of NAS-Bench-201, where they lie beside the checkout; tests that need them skip where they do not."""
+SAMPLE_101 = REAL_TABLE.with_name("nasbench101_valid_sample.csv.gz")
+"""A sample of NAS-Bench-101, matrices and validation accuracies, likewise."""
 SPACES = ("darts", "darts_nonone", "s1", "s2", "s3", "s4", "s5")
 """Every cell space under conf/space."""
 BLOCK_SPACES = ("nasbench1shot1_1", "nasbench1shot1_2", "nasbench1shot1_3")

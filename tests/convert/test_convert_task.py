@@ -32,7 +32,9 @@ def test_convert(tmp_path, capsys):
 
 
 def test_mistakes_are_one_line(tmp_path):
-    with pytest.raises(nl.ConfigError, match=r"convert=null: .* choose imagenet16_120 or nasbench201 or runs$"):
+    with pytest.raises(
+        nl.ConfigError, match=r"convert=null: .* choose imagenet16_120 or nasbench101 or nasbench201 or runs$"
+    ):
         run(tmp_path)
     with pytest.raises(nl.ConfigError, match=r"convert\.source=null"):
         run(tmp_path, "convert=nasbench201")

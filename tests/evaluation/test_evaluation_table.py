@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+import trainings101
 from cases import REAL_TABLE
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.evaluation import table as module
-from nas_lightning.evaluation.table import Contents, header, load
+from nas_lightning.evaluation.contents import Contents, header
+from nas_lightning.evaluation.table import load
 
 TEXT = """index,arch_str,cifar10_test_200,cifar100_valid_12,params_M_c10,in16_120_test_200,note
 0,|a|,90.5,,0.1,40.25,x
@@ -134,3 +136,52 @@ def test_the_real_table():
     skip = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
     found = [table.value(skip, f"{name}_test_200") for name in ("cifar10", "cifar100", "in16_120")]
     assert found == [54.2967, 15.6067, 16.3222]
+
+
+MARKED = """module_hash,cifar10_test_108,cifar10_test_108_seed0,cifar10_test_108_seed1,params,in_a,in_b,in_words
+x,94,93,95,10,0,1,yes
+y,92,92,,20,1,1,no
+z,90,90,90,30,1,2,no
+"""
+
+
+def test_a_space_sees_its_own_architectures(tmp_path):
+    """Best, rank, mean and random search are over these; spread and parameters stay those of the row."""
+    (tmp_path / "x.csv").write_text(MARKED)
+    table, column = load(str(tmp_path / "x.csv")), "cifar10_test_108"
+    assert (table.contents.key, table.contents.complete, table.contents.recipe) == ("module_hash", False, "nasbench101")
+    own = table.of("a")
+    assert (list(own.rows), own.best(column), own.mean(column), own.count(column)) == (["y", "z"], 92, 91, 2)
+    assert (own.regret("z", column), own.rank("z", column), own.rank("y", column)) == (2, 2, 1)
+    assert own.random_search(column, own.contents.datasets["cifar10"], 2)["random_search_accuracy"] == 92
+    assert own.value("x", column) is None
+    assert (own.parameters("z"), own.parameters("x")) == (30, None)
+    assert (own.spread("z", column), own.spread("y", column), own.spread("x", column)) == (0, None, None)
+    assert table.spread("x", column) == 1.4142  # of a sample: two values that differ by 2
+    assert table.of("unmarked").best(column) == table.best(column) == 94
+    for space, value in (("b", 2), ("words", "yes")):
+        with pytest.raises(
+            ConfigError, match=rf"its column in_{space} holds {value}; allowed are 1 .* and 0"
+        ) as caught:
+            table.of(space)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_tfrecord_file_is_no_table(tmp_path):
+    """By its name or its content; the message names the task that converts it."""
+    words = (
+        r"^evaluation\.path=\S*: is a TFRecord file, not a table; .*task=convert convert=nasbench101 convert\.source="
+    )
+    for name in ("nasbench_only108.tfrecord", "renamed.csv"):
+        trainings101.write(tmp_path / name, [b"a record"])
+        with pytest.raises(ConfigError, match=words) as caught:
+            load(str(tmp_path / name))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_partial_table(tmp_path):
+    (tmp_path / "x.csv").write_text("# key: name\n# complete: false\nname,cifar10_test_200\na,90\n")
+    table = load(str(tmp_path / "x.csv"))
+    for found in (table.value, table.regret, table.rank, table.published_regret):
+        assert found("b", "cifar10_test_200") is None
+    assert table.regret("a", "cifar10_test_200") == 0

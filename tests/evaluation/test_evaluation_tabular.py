@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import nas_lightning as nl
-from cases import build_space
+from cases import block_space, build_space, seeded
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.evaluation import Tabular
 from nas_lightning.evaluation.reliability import reliability
@@ -59,9 +59,12 @@ def test_the_section_of_the_summary(path, tmp_path):
         "recipe": "tabular",
         "table": path,
         "dataset": "cifar10",
+        "in_table": True,
         "test_accuracy": 94.3633,
+        "test_accuracy_std": None,
         "test_error": 5.6367,
         "regret": 0.0,
+        "regret_published": None,
         "rank": 1,
         "rank_of": 2,
         "random_search_accuracy": 94.3633,  # of the only one that is validated
@@ -275,6 +278,114 @@ def test_a_numbered_table_that_lacks_rows(tmp_path):
         load(str(file))
     with pytest.raises(ConfigError, match=r"has no column name, only cifar10_test_200"):
         load(str(file), "name")
+
+
+PARTIAL = """# space: [nasbench1shot1_1, nasbench1shot1_2]
+# key: module_hash
+# recipe: nasbench101
+# complete: false
+# datasets:
+#   cifar10: {column: cifar10, epochs: [108], num_classes: 10, in_channels: 3, image_size: 32, init_channels: 128,
+#     layers: 3}
+# lowest_errors: {nasbench1shot1_1: {cifar10_test_108: 5.448717}}
+module_hash,cifar10_test_108,cifar10_test_108_seed0,cifar10_test_108_seed1,params,in_nasbench1shot1_1
+"""
+
+
+@pytest.fixture
+def partial(tmp_path):
+    """A table of two architectures of space 1 and a better one of another space; and three genotypes, one of them not
+    in the table."""
+    space, rng = block_space("nasbench1shot1_1"), seeded(0)
+    found = {one.architecture: one for one in (space.genotype_of(space.sample(rng)) for _ in range(20))}
+    first, second, missing = list(found.values())[:3]
+    rows = [f"{first.architecture},93.5,93,94,123,1", f"{second.architecture},92,91.5,92.5,456,1"]
+    (tmp_path / "partial.csv").write_text(PARTIAL + "\n".join([*rows, f"{'0' * 32},99,99,99,9,0"]))
+    return str(tmp_path / "partial.csv"), space, (first, second, missing)
+
+
+def test_an_architecture_of_a_partial_table(partial, tmp_path):
+    path, space, (first, second, _) = partial
+    evaluator, bench = Tabular(path), bench_of(tmp_path, space=space)
+    evaluator.check(bench)
+    found = evaluator(second, bench)
+    keys = ("in_table", "test_accuracy", "test_accuracy_std", "regret", "regret_published", "rank", "rank_of", "params")
+    assert [found[key] for key in keys] == [True, 92, 0.7071, 1.5, 2.5513, 2, 2, 456]
+    assert found["random_accuracy"] == 92.75
+    assert evaluator(first, bench)["regret"] == 0
+
+
+def test_an_architecture_that_it_lacks(partial, tmp_path, caplog):
+    """Null, and one line that says so; the trajectory has the epochs whose architectures are there."""
+    path, space, (first, second, missing) = partial
+    bench = bench_of(tmp_path, space=space)
+    note(bench.folder, first, missing, second, missing)
+    with caplog.at_level(logging.INFO, "nas_lightning"):
+        found = Tabular(path)(missing, bench)
+    lacking = ("test_accuracy", "test_accuracy_std", "test_error", "regret", "regret_published", "rank")
+    assert [found[key] for key in lacking] == [None] * len(lacking)
+    assert (found["in_table"], found["rank_of"], found["random_accuracy"]) == (False, 2, 92.75)
+    network = space.network(missing, 10, 3, 128, 3)
+    assert found["params"] == sum(weight.numel() for weight in network.parameters())
+    assert f"is partial and has no cifar10_test_108 of {missing.architecture}; train the genotype: evaluation=" in (
+        caplog.text
+    )
+    assert "trajectory: 2 of 3 architectures found in the table" in caplog.text
+    with (bench.folder.path / "trajectory.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["epoch"], row["regret"], row["regret_published"]) for row in rows] == [
+        *(("-1", "0.0", "1.0513"), ("1", "1.5", "2.5513"))
+    ]
+    assert "2 of 3 architectures found" in (bench.folder.plots / "trajectory.svg").read_text()
+
+
+def test_a_trajectory_without_any_architecture_of_the_table(partial, tmp_path, caplog):
+    path, space, (*_, missing) = partial
+    bench = bench_of(tmp_path, space=space)
+    note(bench.folder, missing, missing)
+    with caplog.at_level(logging.INFO, "nas_lightning"):
+        Tabular(path)(missing, bench)
+    assert "0 of 1 architectures found" in caplog.text
+    assert not (bench.folder.path / "trajectory.csv").exists()
+
+
+def test_tables_of_other_spaces(partial, path, tmp_path):
+    """Each says what the space needs."""
+    other, space, _ = partial
+    (tmp_path / "no_key.csv").write_text(PARTIAL.replace("module_hash,", "hash,") + "x,90,90,90,1,1\n")
+    (tmp_path / "empty.csv").write_text(PARTIAL + f"{'0' * 32},99,99,99,9,0\n")
+    cases = [
+        (path, space, r"have no arch_str under which .* column module_hash \(task=convert convert=nasbench101\), use"),
+        (other, NasBench201Space(), r"of space nasbench1shot1_1 and nasbench1shot1_2, not of nasbench201; use space="),
+        (
+            "nasbench201",
+            space,
+            r"of space nasbench201, not of nasbench1shot1_1; .* module_hash \(task=convert convert=",
+        ),
+        (other, block_space("nasbench1shot1_3"), r"not of nasbench1shot1_3; use space=nasbench1shot1_1"),
+        (str(tmp_path / "no_key.csv"), space, r"has no column module_hash, only hash, .*convert=nasbench101"),
+        (
+            str(tmp_path / "empty.csv"),
+            space,
+            r"cifar10_test_108 is empty for all architectures of space=nasbench1shot1",
+        ),
+        (None, space, r"evaluation\.path=null: no table comes with the package for this space"),
+    ]
+    for table, of, words in cases:
+        with pytest.raises(ConfigError, match=words) as caught:
+            Tabular(table).check(bench_of(tmp_path, space=of))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_search_that_ends_outside_of_a_partial_table(partial, tiny):
+    """The run is finished, and says that nothing is known of its architecture."""
+    path, _, (_, _, missing) = partial
+    words = [word for word in tiny if not word.startswith(("evaluation.", "space=", "search.layers"))]
+    words += ["space=nasbench1shot1_1", "search.layers=1", "search.epochs=1", "evaluation=tabular"]
+    config = nl.compose([*words, f"evaluation.path={path}", "evaluation.dataset=cifar10"])
+    found = nl.evaluate(config, genotype=missing)
+    assert found.test_accuracy is None
+    assert found.summary["evaluation"]["in_table"] is False
 
 
 def refusals(path, tmp_path):

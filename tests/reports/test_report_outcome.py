@@ -53,6 +53,14 @@ def test_an_accuracy_from_a_table(caplog):
     assert found["random search, best of 10"] == "92.58 % expected, by cifar10_valid_12"
 
 
+def test_an_architecture_that_a_partial_table_lacks(caplog):
+    found = printed(caplog, table="x.csv", in_table=False, test_accuracy=None, rank=None, rank_of=9, regret=None)
+    assert found["test accuracy"] == "not in the table x.csv"
+    assert not any(word in " ".join(found) for word in ("rank", "regret"))
+    found = printed(caplog, in_table=True, regret=0.01, regret_published=0.348)
+    assert found["regret, as published"] == "0.35 points"
+
+
 def test_an_accuracy_after_training(caplog):
     """And a summary of an earlier version, which has a regret alone."""
     trained = printed(caplog)

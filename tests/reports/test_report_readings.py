@@ -37,6 +37,13 @@ def test_the_table_holds_every_reading_and_chance():
     assert [line.split("│")[2].strip() for line in lines] == ["79.80 %", "94.20 %", "87.06 %", "92.58 %"]
 
 
+def test_a_reading_that_a_partial_table_lacks():
+    missing = {"genotype": {}, "selection": {}, "evaluation": section(None, rank=None, rank_of=9, regret=None)}
+    lines = text_of(readings_table(summary(readings={"other": missing}))).splitlines()
+    (line,) = [line for line in lines if "other" in line]
+    assert [cell.strip() for cell in line.split("│")[2:5]] == ["–", "not in the table", "–"]
+
+
 def test_without_readings_there_is_no_table_and_without_a_table_no_rank():
     assert readings_table(summary(readings=None)) is None
     assert readings_table(summary(evaluation=None, readings={})) is None

@@ -535,6 +535,19 @@ def test_what_a_table_of_accuracies_adds(runs):
     assert "evaluation.draws" not in plain.note
 
 
+def test_architectures_that_a_partial_table_lacks(runs):
+    """They are counted, and the means are over the others."""
+    for seed, accuracy in enumerate((93.0, None, None)):
+        listed = accuracy is not None
+        found = {"in_table": listed, "regret": 1.0 if listed else None, "regret_published": 1.5 if listed else None}
+        write_run(runs / "looked_up" / f"{seed}", seed=seed, recipe="tabular", test_accuracy=accuracy, **found)
+    sheet = results(summarise(collect("looked_up/**")))
+    line = dict(zip(sheet.header, sheet.lines[0], strict=True))
+    cells = ("n", "regret", "published regret", "not in the table")
+    assert [line[name] for name in cells] == ["1 of 3", "1.00", "1.50", "2"]
+    assert not {"published regret", "not in the table"} & set(results(summarise(collect("multirun/**"))).header)
+
+
 def test_random_genotypes_stand_beside_the_accuracy(runs):
     """Runs of one evaluation share their random genotypes; some have none."""
     told = {"random_baseline": {"number": 3, "mean": 91.25, "std": 0.5, "members": []}}

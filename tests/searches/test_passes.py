@@ -32,6 +32,12 @@ SAMPLED = ("gdas", "rs_ws", "rsps", "setn")
 """Their graphs compute all options, with weight 0 for those that are not drawn: another order of summation."""
 
 
+@pytest.fixture
+def tiny(tiny):
+    """Cells of two nodes: 5 edges each in place of 14."""
+    return [*tiny, "space.num_nodes=2"]
+
+
 def outcome(folder):
     """Rows of the tables without times, the last checkpoint, the summary."""
     rows = []

@@ -15,6 +15,7 @@ import pytest
 
 import nas_lightning as nl
 from commands import _logging_as_found, run  # noqa: F401 - a fixture
+from conftest import TINY_SIZES
 from lightning_parts import CountBatches, CrashOnce
 from nas_lightning.config.compose import PLUGINS, as_dict, hydra_settings, rewrite
 from nas_lightning.core.errors import ConfigError
@@ -306,7 +307,7 @@ def command(*words):
     return [sys.executable, str(ROOT / "run.py"), "-m", *words]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def environment():
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -321,17 +322,34 @@ def launched(option):
 LAUNCHERS = ["joblib", "submitit_local", "ray"]
 
 
+@pytest.fixture(scope="module")
+def four(images_file):
+    """Overrides of two methods with two seeds, whose workers load the images."""
+    words = [f"data.path={images_file}", "space=s3", "space.num_nodes=2", "trainer=cpu", "~callbacks.curvature"]
+    words += [*TINY_SIZES, "experiment=sweep_digits", "data=arrays", "search.epochs=1", "evaluation.epochs=1"]
+    return [*words, "threads=1", "data.num_workers=2"]
+
+
+@pytest.fixture(scope="module")
+def plain(four, environment, tmp_path_factory):
+    """The sweep of the basic launcher, with which those of the others are compared."""
+    folder = tmp_path_factory.mktemp("basic")
+    words = command(*four, "hydra.sweep.dir=plain")
+    assert subprocess.run(words, cwd=folder, env=environment, capture_output=True).returncode == 0
+    return folder / "plain"
+
+
+# No shorter limit than that of all tests: a first start of Ray, and of its workers, takes minutes on a busy machine.
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.xdist_group("launchers")  # in one worker, which makes `plain` once
 @pytest.mark.parametrize("option", LAUNCHERS)
-def test_two_methods_with_two_seeds(option, tiny, tmp_path, environment):
-    """Workers load the images; results are those of the basic launcher, to the bit; run again, all are skipped."""
-    words = [*tiny, "experiment=sweep_digits", "data=arrays", "search.epochs=1", "evaluation.epochs=1", "threads=1"]
-    words.append("data.num_workers=2")
+def test_two_methods_with_two_seeds(option, four, plain, tmp_path, monkeypatch, environment):
+    """Results are those of the basic launcher, to the bit; run again, all are skipped."""
+    monkeypatch.chdir(tmp_path)
     launcher = launched(option)
     quiet = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
     for status in ("finished", "skipped"):
-        done = subprocess.run(command(*words, *launcher), **quiet)
+        done = subprocess.run(command(*four, *launcher), **quiet)
         assert done.returncode == 0, done.stderr
         rows = table("multirun/sweep_digits")
         assert [(row["method"], row["seed"], row["status"]) for row in rows] == [
@@ -339,16 +357,14 @@ def test_two_methods_with_two_seeds(option, tiny, tmp_path, environment):
         ]
         assert "sweep: 4 of 4 ended" in done.stdout
         assert "(1/1)" not in done.stdout  # members that run side by side do not write over each other
-    assert subprocess.run(command(*words, "hydra.sweep.dir=plain"), **quiet).returncode == 0
     for name in ("genotype.json", "metrics.csv"):
-        files = sorted(Path("plain").glob(f"*/{name}"))
+        files = sorted(plain.glob(f"*/{name}"))
         assert len(files) == 4
         for file in files:
-            assert file.read_bytes() == Path("multirun/sweep_digits", *file.parts[1:]).read_bytes()
+            assert file.read_bytes() == Path("multirun/sweep_digits", file.relative_to(plain)).read_bytes()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("option", LAUNCHERS)
 def test_failing_members_leave_the_others(option, tiny, tmp_path, environment):
     words = [*tiny, *SEARCH, "search.epochs=1", "search.weights.clip=null", "search.weights.lr=0.05,1e30", "seed=0,1"]

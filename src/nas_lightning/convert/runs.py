@@ -20,8 +20,8 @@ from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.one_shot import untracked
 from nas_lightning.core.space import SearchSpace
 from nas_lightning.deployment.description import TrainedNetwork
+from nas_lightning.evaluation.contents import Trained, header
 from nas_lightning.evaluation.reliability import reliability
-from nas_lightning.evaluation.table import Trained, header
 from nas_lightning.reports.runs import read_config, summaries
 from nas_lightning.runs import documents, layout
 from nas_lightning.runs.files import replacing

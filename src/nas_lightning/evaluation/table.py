@@ -11,16 +11,24 @@ The compact format is a CSV file, gzipped or not, with a header. One column is t
 - epochs: for NAS-Bench-201 `200`, or `12`, whose schedule ends after 12 epochs.
 
 Lines that begin with `#` may precede the column names: YAML that describes the table (`Contents`). Without them it is a
-table of NAS-Bench-201. Columns may be missing, cells may be empty, and other columns are ignored (for instance those of
-single seeds, `digits_test_8_seed0`). A table of all architectures of NAS-Bench-201 in the benchmark's order may lack
-their names (`numbered: true`). `task=convert convert=nasbench201` makes a table from the official files, `task=convert
-convert=runs` from one's own runs; `nas_lightning.evaluation.shipped` lists those that come with the package.
+table of NAS-Bench-201. Columns may be missing, cells may be empty, and other columns are ignored, except these:
+
+- `<column>_seed<number>`: the accuracies of single trainings, for instance `digits_test_8_seed0`;
+- `params`: the number of parameters of each network, which a run then reports instead of counting;
+- `in_<space>`: 1 for the architectures of that space, 0 for others. Where that space looks the table up, the others do
+  not count: not for the best, not for a rank, not for random search.
+
+A table of all architectures of NAS-Bench-201 in the benchmark's order may lack their names (`numbered: true`). A table
+that lacks architectures says so (`complete: false`); a run that ends with one of these then has no test accuracy.
+`task=convert convert=nasbench201` or `convert=nasbench101` makes a table from the official files, `task=convert
+convert=runs` from one's own runs; `nas_lightning.evaluation.shipped` lists those that come with the package. The key of
+NAS-Bench-101 is `module_hash` (`core.modules.Module.hash`, 32 hexadecimal digits).
 """
 
 import gzip
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from io import StringIO
 from pathlib import Path
@@ -32,84 +40,22 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.paths import is_file, lfs_pointer, path_of
 from nas_lightning.evaluation.chance import expected_accuracy, rank
+from nas_lightning.evaluation.contents import NASBENCH101, Contents, Trained
 from nas_lightning.evaluation.shipped import shipped_files, shipped_spaces
 from nas_lightning.spaces.nasbench201 import arch_strings
 
 HINT = (
-    "make one with task=convert convert=nasbench201 convert.source=FILE convert.target=TABLE.csv.gz, or of your own"
-    " runs with convert=runs"
+    "make one with task=convert convert=nasbench201 convert.source=FILE convert.target=TABLE.csv.gz (with"
+    " convert=nasbench101 for the spaces of NAS-Bench-1Shot1), or of your own runs with convert=runs"
+)
+TFRECORD = (
+    "is a TFRecord file, not a table; convert it first: task=convert convert=nasbench101 convert.source={path}"
+    " convert.target=TABLE.csv.gz, then evaluation.path=TABLE.csv.gz"
 )
 NUMBERED: Mapping[str, Callable[[], Sequence[str]]] = {"arch_str": arch_strings}
 """Names of all architectures in the benchmark's own order, by the key that a numbered table may lack."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The trained networks of a table on one data set.
-
-    Args:
-        column: Prefix of the names of its columns.
-        epochs: Epochs of each training in the table, the default first.
-        num_classes: Classes of the images.
-        in_channels: Channels of the images.
-        image_size: Side of the images in pixels.
-        init_channels: Channels of the first cells.
-        layers: Number of cells, as the space counts them.
-        stem: `cifar` or `imagenet`.
-    """
-
-    column: str
-    epochs: tuple[int, ...]
-    num_classes: int
-    in_channels: int
-    image_size: int
-    init_channels: int
-    layers: int
-    stem: str = "cifar"
-
-    def name(self, part: str, epochs: int) -> str:
-        """Return the name of the column of a part, `test` or `valid`."""
-        return f"{self.column}_{part}_{epochs}"
-
-
-def _nasbench201(column: str, num_classes: int, image_size: int) -> Trained:
-    return Trained(column, (200, 12), num_classes, 3, image_size, init_channels=16, layers=5)
-
-
-@dataclass(frozen=True)
-class Contents:
-    """The description of a table; by default that of NAS-Bench-201.
-
-    Args:
-        datasets: The trained networks, by the name of the data in the group `data`.
-        key: Column that names the architectures.
-        space: Name of the search space; None if the key implies it.
-        recipe: Name of the evaluator that trained the networks.
-        about: Further information, such as the training, the seeds and the spread; it is not read.
-        numbered: Whether the rows are all architectures in the benchmark's own order, so that the key may be missing.
-    """
-
-    datasets: Mapping[str, Trained] = field(
-        default_factory=lambda: {
-            "cifar10": _nasbench201("cifar10", 10, 32),
-            "cifar100": _nasbench201("cifar100", 100, 32),
-            "imagenet16_120": _nasbench201("in16_120", 120, 16),
-        }
-    )
-    key: str = "arch_str"
-    space: str | None = None
-    recipe: str = "nasbench201"
-    about: Mapping[str, Any] = field(default_factory=dict)
-    numbered: bool = False
-
-
-def name_of(genotype: Genotype, key: str) -> str | None:
-    """Return the name of a genotype in a table with that key; None if it has none."""
-    name = genotype.architecture if key == "architecture" else genotype.to_dict().get(key)
-    return name if isinstance(name, str) else None
 
 
 @dataclass(frozen=True)
@@ -121,20 +67,59 @@ class Table:
         rows: Index of the row of each architecture, by its name.
         columns: Accuracies in percent by the name of the column, each [N]; nan for an empty cell.
         contents: Its description.
+        seeds: Accuracies of single trainings in percent by the name of the column of means, each [N, S]; nan likewise.
+        params: Number of parameters of the networks, [N]; None if the table does not say.
+        members: For spaces that have a column of their own, 1 where the architecture is one of theirs, else 0, [N].
+        space: The space that looks it up; None for the table as it is.
     """
 
     path: str
     rows: Mapping[str, int]
     columns: Mapping[str, np.ndarray]
     contents: Contents = field(default_factory=Contents)
+    seeds: Mapping[str, np.ndarray] = field(default_factory=dict)
+    params: np.ndarray | None = None
+    members: Mapping[str, np.ndarray] = field(default_factory=dict)
+    space: str | None = None
+
+    def of(self, space: str) -> "Table":
+        """Return the table as a space looks it up: its own architectures, where the table marks these.
+
+        Raises:
+            ConfigError: The column that marks them holds something else than 0 and 1.
+        """
+        if space not in self.members:
+            return replace(self, space=space)
+        marks = self.members[space]
+        if not np.isin(marks, (0, 1)).all():
+            wrong = next(mark for mark in marks.tolist() if mark not in (0, 1))
+            raise ConfigError(
+                f"evaluation.path={self.path}: its column in_{space} holds {wrong}; allowed are 1 for the architectures"
+                f" of space {space} and 0 for others; correct or remove the column"
+            )
+        kept = np.flatnonzero(marks == 1)
+        place = dict(zip(kept.tolist(), range(len(kept)), strict=True))
+        return replace(
+            self,
+            rows={name: place[row] for name, row in self.rows.items() if row in place},
+            columns={name: values[kept] for name, values in self.columns.items()},
+            seeds={name: values[kept] for name, values in self.seeds.items()},
+            params=None if self.params is None else self.params[kept],
+            members={},
+            space=space,
+        )
 
     def value(self, architecture: str, name: str) -> float | None:
         """Return the accuracy of an architecture in percent; None if the cell is empty or the column missing.
 
+        A table that is not complete has None for an architecture that it does not list.
+
         Raises:
-            ConfigError: The table lacks the architecture.
+            ConfigError: The table lacks the architecture, and is complete.
         """
         if architecture not in self.rows:
+            if not self.contents.complete:
+                return None
             raise ConfigError(
                 f"evaluation.path={self.path}: {architecture} is not among its {len(self.rows)} architectures; give"
                 f" another table, or train it: evaluation={self.contents.recipe}"
@@ -152,6 +137,34 @@ class Table:
         """Return the best accuracy minus that of an architecture, in percentage points; None as `value`."""
         value = self.value(architecture, name)
         return None if value is None else round(self.best(name) - value, 4)
+
+    def published_regret(self, architecture: str, name: str) -> float | None:
+        """Return the error of an architecture minus the lowest published one of the space, in percentage points.
+
+        Publications take the lowest error of single trainings, so that no mean reaches 0. None as `value`, and where
+        the table does not name that error.
+        """
+        lowest = self.contents.lowest_errors.get(self.space or "", {}).get(name)
+        value = self.value(architecture, name)
+        return None if value is None or lowest is None else round(100 - value - lowest, 4)
+
+    def spread(self, architecture: str, name: str) -> float | None:
+        """Return the standard deviation of a sample over single trainings, in percentage points.
+
+        None where the table has less than two of the architecture.
+        """
+        if name not in self.seeds or architecture not in self.rows:
+            return None
+        found = self.seeds[name][self.rows[architecture]]
+        found = found[~np.isnan(found)]
+        return round(float(found.std(ddof=1)), 4) if len(found) > 1 else None
+
+    def parameters(self, architecture: str) -> int | None:
+        """Return the number of parameters of a network; None where the table does not say."""
+        if self.params is None or architecture not in self.rows:
+            return None
+        found = float(self.params[self.rows[architecture]])
+        return None if np.isnan(found) else int(found)
 
     def rank(self, architecture: str, name: str) -> int | None:
         """Return the rank of an architecture in a column, 1 for the best, as `chance.rank`; None as `value`."""
@@ -221,10 +234,16 @@ def load(path: str | None, key: str | None = None) -> Table:
     return _load(path, file.resolve(), file.stat().st_mtime_ns, key)
 
 
+class _TFRecordError(Exception):
+    """The file is a TFRecord file."""
+
+
 # The time of change is part of the key of the cache, so that a rewritten file is read anew.
 @lru_cache(maxsize=4)
 def _load(path: str, file: Path, changed: int, key: str | None) -> Table:
     try:
+        if is_tfrecord(file):
+            raise _TFRecordError
         data = file.read_bytes()
         if lfs_pointer(data):
             raise ValueError(lfs_pointer(data))
@@ -232,10 +251,13 @@ def _load(path: str, file: Path, changed: int, key: str | None) -> Table:
         lines = text.splitlines(keepends=True)
         above = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
         frame = pd.read_csv(StringIO("".join(lines[above:])), index_col=False)
+    except _TFRecordError as error:
+        raise ConfigError(f"evaluation.path={path}: {TFRECORD.format(path=path)}") from error
     except (OSError, ValueError, EOFError, zlib.error) as error:  # pandas raises ValueErrors
         reason = " ".join(str(error).split())
         raise ConfigError(f"evaluation.path={path}: is not a readable CSV file ({reason}); {HINT}") from error
-    contents = _contents(path, [line[1:].removeprefix(" ") for line in lines[:above]])
+    described = [line[1:].removeprefix(" ") for line in lines[:above]]
+    contents = _contents(path, described) if described else _undescribed(frame)
     names = _names(path, frame, key or contents.key, contents.numbered)
     if names.duplicated().any():
         raise ConfigError(
@@ -247,12 +269,27 @@ def _load(path: str, file: Path, changed: int, key: str | None) -> Table:
         for part in ("test", "valid")
         for epochs in trained.epochs
     }
-    accuracies = {
-        name: frame[name].to_numpy(float)
-        for name in frame.columns
-        if name in known and pd.api.types.is_numeric_dtype(frame[name])
+    numbers = {str(name): frame[name] for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name])}
+    accuracies = {name: column.to_numpy(float) for name, column in numbers.items() if name in known}
+    seeds = {
+        name: np.stack([column.to_numpy(float) for key, column in numbers.items() if key.startswith(f"{name}_seed")], 1)
+        for name in accuracies
+        if any(key.startswith(f"{name}_seed") for key in map(str, numbers))
     }
-    return Table(path, {name: row for row, name in enumerate(names)}, accuracies, contents)
+    params = numbers["params"].to_numpy(float) if "params" in numbers else None
+    members = {
+        name.removeprefix("in_"): frame[name].to_numpy() for name in map(str, frame.columns) if name.startswith("in_")
+    }
+    rows = {name: row for row, name in enumerate(names)}
+    return Table(path, rows, accuracies, contents, seeds, params, members)
+
+
+def is_tfrecord(file: Path) -> bool:
+    """Check whether a file is a TFRecord file, by its name or its first length, without reading it whole."""
+    with file.open("rb") as stream:
+        head = stream.read(12)
+    # Eight bytes of length, of which the upper four are 0; no text has such bytes, and gzip's begin otherwise.
+    return file.suffix == ".tfrecord" or (len(head) == 12 and head[4:8] == bytes(4) and head[:2] != b"\x1f\x8b")
 
 
 def _names(path: str, frame: pd.DataFrame, key: str, numbered: bool) -> "pd.Series[str]":
@@ -276,14 +313,18 @@ def _names(path: str, frame: pd.DataFrame, key: str, numbered: bool) -> "pd.Seri
     return pd.Series(names)
 
 
+def _undescribed(frame: pd.DataFrame) -> Contents:
+    """Return the description of a table without any, by its key: of NAS-Bench-101, or else of NAS-Bench-201."""
+    is_101 = NASBENCH101.key in frame and Contents().key not in frame
+    return NASBENCH101 if is_101 else Contents()
+
+
 def _contents(path: str, lines: list[str]) -> Contents:
     """Parse the lines above the column names.
 
     Raises:
         ConfigError: They are not a valid description.
     """
-    if not lines:
-        return Contents()
     try:
         return TypeAdapter(Contents).validate_python(yaml.safe_load("".join(lines)))
     except (yaml.YAMLError, ValidationError) as error:
@@ -291,9 +332,3 @@ def _contents(path: str, lines: list[str]) -> Contents:
         raise ConfigError(
             f"evaluation.path={path}: the lines above its column names do not describe the table ({reason}); {HINT}"
         ) from error
-
-
-def header(contents: Mapping[str, Any]) -> str:
-    """Format the lines above the column names from the fields of `Contents`."""
-    text = yaml.safe_dump(dict(contents), sort_keys=False, allow_unicode=True, width=110)
-    return "".join(f"# {line}\n" for line in text.splitlines())

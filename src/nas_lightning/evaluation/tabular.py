@@ -22,13 +22,23 @@ from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.objective import Objective
 from nas_lightning.core.space import SearchSpace
 from nas_lightning.data.base import ImageData
+from nas_lightning.evaluation.contents import Trained, name_of
 from nas_lightning.evaluation.shipped import shipped_spaces
-from nas_lightning.evaluation.table import HINT, Table, Trained, load, name_of
+from nas_lightning.evaluation.table import HINT, Table, load
 from nas_lightning.reports.titles import run_title
 from nas_lightning.reports.trajectory import save_trajectory
 from nas_lightning.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
+
+KEYS = {
+    "arch_str": "task=convert convert=nasbench201",
+    "module_hash": "task=convert convert=nasbench101",
+    "architecture": "task=convert convert=runs",
+}
+"""Keys of tables, and what makes a table with them; every genotype has the last one."""
+SPACES_OF = {"arch_str": "space=nasbench201", "module_hash": "space=nasbench1shot1_1, _2 or _3"}
+"""Spaces whose genotypes have a key."""
 
 
 class Bench(Protocol):
@@ -101,15 +111,21 @@ class Tabular(Evaluator):
                 objective is not the accuracy.
         """
         table = self._table(bench)
-        self._trained(table, bench)
-        listed = table.contents.space
-        if listed not in (None, bench.space.name):
-            raise ConfigError(
-                f"evaluation.path={table.path}: lists architectures of space {listed}, not of {bench.space.name}; use"
-                f" space={listed}, or an evaluation that trains"
-            )
+        listed = table.contents.spaces
         # Any genotype of the space shows whether the table's key can name its genotypes.
-        self._name(table, bench.space.genotype_of(bench.space.sample(torch.Generator().manual_seed(0))))
+        drawn = bench.space.genotype_of(bench.space.sample(torch.Generator().manual_seed(0)))
+        if listed and bench.space.name not in listed:
+            raise ConfigError(
+                f"evaluation.path={table.path}: lists architectures of space {' and '.join(listed)}, not of"
+                f" {bench.space.name}; use space={listed[0]}, give {_table_for(drawn)}, or an evaluation that trains"
+            )
+        self._name(table, drawn)
+        _, trained, epochs = self._trained(table, bench)
+        if not table.count(trained.name("test", epochs)):
+            raise ConfigError(
+                f"evaluation.path={table.path}: {trained.name('test', epochs)} is empty for all architectures of"
+                f" space={bench.space.name}; give a table with these accuracies; {HINT}"
+            )
         if bench.objective.metric != "accuracy":
             raise ConfigError(
                 f"objective.metric={bench.objective.metric}: the table holds accuracies; use objective.metric=accuracy"
@@ -126,45 +142,40 @@ class Tabular(Evaluator):
             bench: Space, data, objective and folder of the run.
 
         Returns:
-            The `evaluation` section of the summary. `regret` is the best test accuracy of the table minus this one, in
-            percentage points; `rank` is 1 for the best of the `rank_of` architectures that have one, and equal ones
+            The `evaluation` section of the summary. `test_accuracy_std` is the standard deviation of a sample over the
+            single trainings, None where the table has none; `regret` is the best test accuracy of the table minus this
+            one, in percentage points, `regret_published` that from the lowest published error, None where the table
+            does not name it; `rank` is 1 for the best of the `rank_of` architectures that have one, and equal ones
             share the best of their ranks; `random_accuracy` is the mean of all in percent, that of one at random.
             `Table.random_search` describes the fields of random search. Parameters and multiply-accumulates are those
-            of the networks in the table.
+            of the networks in the table. If a partial table lacks the architecture, `in_table` is False, and what is
+            known of it alone is None.
 
         Raises:
-            ConfigError: The table lacks the architecture or its test accuracy.
+            ConfigError: The table is complete and lacks the architecture or its test accuracy.
         """
         start = time.perf_counter()
         table = self._table(bench)
         dataset, trained, epochs = self._trained(table, bench)
         test = trained.name("test", epochs)
         name = self._name(table, genotype)
-        accuracy = table.value(name, test)
-        if accuracy is None:
-            raise ConfigError(
-                f"evaluation.path={table.path}: {test} is empty for {name}; give a table with this accuracy"
-            )
-        log.info("looked up in the table %s: %s of %d architectures", table.path, test, table.count(test))
+        accuracy = self._accuracy(table, name, test)
         random_search = table.random_search(test, trained, self.draws)
         self._follow(table, test, name, random_search, bench)
         sizes = (trained.num_classes, trained.in_channels, trained.init_channels, trained.layers)
         network = bench.space.network(genotype, *sizes, stem=trained.stem)
+        listed = table.parameters(name)
         validated = table.value(name, trained.name("valid", epochs))
         return {
             "recipe": "tabular",
             "table": table.path,
             "dataset": dataset,
-            "test_accuracy": accuracy,
-            "test_error": round(100 - accuracy, 4),
-            "regret": table.regret(name, test),
-            "rank": table.rank(name, test),
-            "rank_of": table.count(test),
+            **_standing(table, name, test, accuracy),
             "random_accuracy": table.mean(test),
             **random_search,
             **({} if validated is None else {"val_accuracy": validated}),
             "best_epoch_accuracy": None,
-            "params": count_parameters(network),
+            "params": count_parameters(network) if listed is None else listed,
             "params_auxiliary": 0,
             "macs": count_macs(network, trained.in_channels, trained.image_size),
             "epochs": epochs,
@@ -174,13 +185,33 @@ class Tabular(Evaluator):
             **dict.fromkeys(("images_per_second", "peak_memory_mib", "device", "precision")),  # nothing was trained
         }
 
+    def _accuracy(self, table: Table, name: str, test: str) -> float | None:
+        """Return the test accuracy of an architecture; None where a partial table has none.
+
+        Raises:
+            ConfigError: The table is complete and has none.
+        """
+        accuracy = table.value(name, test)
+        log.info("looked up in the table %s: %s of %d architectures", table.path, test, table.count(test))
+        if accuracy is None and table.contents.complete:
+            raise ConfigError(
+                f"evaluation.path={table.path}: {test} is empty for {name}; give a table with this accuracy"
+            )
+        if accuracy is None:
+            log.warning(
+                "evaluation.path=%s: the table is partial and has no %s of %s; train the genotype: evaluation=%s",
+                *(table.path, test, name, table.contents.recipe),
+            )
+        return accuracy
+
     def _table(self, bench: Bench) -> Table:
-        """Return the table of `path`, else that which comes with the package for the space.
+        """Return the table of `path`, else that which comes with the package, as the space looks it up.
 
         Raises:
             ConfigError: There is none, or it cannot be read.
         """
-        return load(shipped_spaces().get(bench.space.name) if self.path is None else self.path, self.column)
+        path = shipped_spaces().get(bench.space.name) if self.path is None else self.path
+        return load(path, self.column).of(bench.space.name)
 
     def _trained(self, table: Table, bench: Bench) -> tuple[str, Trained, int]:
         """Return the data set, its networks in the table, and the epochs of their training.
@@ -201,7 +232,9 @@ class Tabular(Evaluator):
         needed = trained.name("test", epochs)
         if needed not in table.columns:
             has = ", ".join(table.columns) or "no accuracies"
-            raise ConfigError(f"evaluation.path={table.path}: has no column {needed}, only {has}; {HINT}")
+            there = [length for length in trained.epochs if trained.name("test", length) in table.columns]
+            remedy = f"use evaluation.epochs={there[0]}" if there else HINT
+            raise ConfigError(f"evaluation.path={table.path}: has no column {needed}, only {has}; {remedy}")
         return dataset, trained, epochs
 
     def _name(self, table: Table, genotype: Genotype) -> str:
@@ -213,38 +246,70 @@ class Tabular(Evaluator):
         key = self.column or table.contents.key
         name = name_of(genotype, key)
         if name is None:
+            other_space = f"use {SPACES_OF[key]}" if key in SPACES_OF else "another space"
             raise ConfigError(
-                f"space={genotype.space}: its genotypes have no {key} under which a table could list them; use"
-                " space=nasbench201, or an evaluation that trains"
+                f"space={genotype.space}: its genotypes have no {key} under which evaluation.path={table.path} could"
+                f" list them; give {_table_for(genotype)}, {other_space}, or an evaluation that trains"
             )
         return name
 
     def _follow(self, table: Table, test: str, chosen: str, random_search: Mapping[str, Any], bench: Bench) -> None:
         """Write the accuracy, regret and rank of the genotype after every epoch of the search."""
         errors = _validation_errors(bench.folder)
+        key = self.column or table.contents.key
         rows: list[dict[str, Any]] = []
+        derived: dict[str, bool] = {}
         for row in bench.folder.read_genotypes():
             found = row["genotype"]
-            name = None if found is None else name_of(Genotype.from_dict(found), self.column or table.contents.key)
-            if name is None or name not in table.rows:
+            name = None if found is None else name_of(Genotype.from_dict(found), key)
+            if name is None:
                 continue
+            accuracy = table.value(name, test) if name in table.rows else None
+            derived[name] = accuracy is not None
+            if name not in table.rows or (accuracy is None and not table.contents.complete):
+                continue
+            published = table.published_regret(name, test)
             rows.append(
                 {
-                    **{key: row[key] for key in ("epoch", "search_epoch", "attempt")},
-                    "test_accuracy": table.value(name, test),
+                    **{column: row[column] for column in ("epoch", "search_epoch", "attempt")},
+                    "test_accuracy": accuracy,
                     "regret": table.regret(name, test),
+                    **({} if published is None else {"regret_published": published}),
                     "rank": table.rank(name, test),
                     "val_error": errors.get(row["epoch"]),
-                    self.column or table.contents.key: name,
+                    key: name,
                 }
             )
+        share = f"{sum(derived.values())} of {len(derived)} architectures found"
+        if derived and not table.contents.complete:
+            log.info("trajectory: %s in the table %s", share, table.path)
         if not rows or not ranks.is_first():
             return
         bench.folder.save_trajectory(rows)
         best, plots = table.best(test), bench.folder.plots
         draws, expected = random_search["random_search_draws"], random_search["random_search_accuracy"]
-        title = run_title(bench.folder.summary(), test)
+        title = run_title(bench.folder.summary(), test if table.contents.complete else f"{test}, {share}")
         save_trajectory(rows, table.value(chosen, test), best, title, plots, draws, expected)
+
+
+def _table_for(genotype: Genotype) -> str:
+    """Return words for a table that can list a genotype: its key, and the command that makes one."""
+    key = next(key for key in KEYS if name_of(genotype, key) is not None)
+    return f"a table with the column {key} ({KEYS[key]})"
+
+
+def _standing(table: Table, name: str, test: str, accuracy: float | None) -> dict[str, Any]:
+    """Return the fields of the summary on the accuracy of an architecture and its place among all."""
+    return {
+        "in_table": accuracy is not None,
+        "test_accuracy": accuracy,
+        "test_accuracy_std": table.spread(name, test),
+        "test_error": None if accuracy is None else round(100 - accuracy, 4),
+        "regret": table.regret(name, test),
+        "regret_published": table.published_regret(name, test),
+        "rank": table.rank(name, test),
+        "rank_of": table.count(test),
+    }
 
 
 def _validation_errors(folder: RunFolder) -> dict[int, float]:

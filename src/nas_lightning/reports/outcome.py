@@ -37,6 +37,8 @@ def _judged(section: Mapping[str, Any], goal: Goal) -> Iterator[tuple[str, str]]
     """Yield the rows on the evaluation; a table of accuracies also gives rank, regret and random search."""
     if (tested := goal.value(section, "test")) is not None:
         yield f"test {goal.name}", goal.shown(tested)
+    elif section.get("in_table") is False:
+        yield f"test {goal.name}", f"not in the table {section['table']}"
     baseline = section.get("random_baseline")
     if baseline is not None and baseline["mean"] is not None:
         mean = f"{goal.mean_and_std(baseline['mean'], baseline['std'])} {goal.unit}".rstrip()
@@ -45,6 +47,8 @@ def _judged(section: Mapping[str, Any], goal: Goal) -> Iterator[tuple[str, str]]
         yield f"rank in the table {section['table']}", f"{section['rank']:,} of {section['rank_of']:,}"
     if section.get("regret") is not None:
         yield "regret", f"{section['regret']:.2f} points below the best"
+    if section.get("regret_published") is not None:
+        yield "regret, as published", f"{section['regret_published']:.2f} points"
     if section.get("random_search_accuracy") is not None:
         expected = f"{section['random_search_accuracy']:.2f} % expected, by {section['random_search_chosen_by']}"
         yield f"random search, best of {section['random_search_draws']}", expected

@@ -72,6 +72,8 @@ def readings_table(summary: Mapping[str, Any]) -> Table | None:
 def _beside(section: Mapping[str, Any], ranked: bool) -> tuple[str, ...]:
     if not ranked:
         return (f"{section['params'] / 1e6:.3f} M",)
+    if section.get("rank") is None:  # a partial table lacks it
+        return "not in the table", "–"
     return f"{section['rank']:,} of {section['rank_of']:,}", f"{section['regret']:.2f}"
 
 

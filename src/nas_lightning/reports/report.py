@@ -243,6 +243,7 @@ def _cells(report: Book, index: int, name: str, row: pd.Series[Any]) -> list[Pic
     value = row[goal.key("test")]
     tested = f", test {goal.name} {goal.shown(value)}" if pd.notna(value) else ""
     tested += f", rank {row['rank']:.0f} in the table" if pd.notna(row["rank"]) else ""
+    tested += ", not in the table" if row["in_table"] == 0 else ""
     pictures = []
     for place, (cell, figure) in enumerate(draw_genotype(Genotype.load(run), name).items()):
         caption = f"{name}: {cell} cell{tested}; {report.folders.name(row['run'])}."

@@ -52,7 +52,9 @@ _NUMBERS = SIZE | {
     "search_seconds": ("search", "seconds"),
     # Absent from older summaries, as are those that follow.
     "regret": ("evaluation", "regret"),
+    "regret_published": ("evaluation", "regret_published"),
     "rank": ("evaluation", "rank"),
+    "in_table": ("evaluation", "in_table"),
     "random_search_accuracy": ("evaluation", "random_search_accuracy"),
     "random_accuracy": ("evaluation", "random_accuracy"),
     "random_baseline": ("evaluation", "random_baseline", "mean"),
@@ -85,8 +87,9 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         (`max` or `min`), `config_hash`; as numbers, nan where the run has none: `init_channels`, `layers`, `epochs`,
         `seed`, `test_accuracy` and `search_val_accuracy` (percent), or, of another metric, `test_metric` and
         `search_val_metric` (in its unit), `params`, `search_seconds`, `regret` (percentage points below the best of a
-        table), `rank` (in the table, 1 for the best), `random_search_accuracy` (percent, expected in the table),
-        `random_accuracy` (percent, mean of all architectures of a table),
+        table), `regret_published` (likewise, from the lowest published error), `rank` (in the table, 1 for the best),
+        `in_table` (1, or 0 where a partial table lacks the architecture), `random_search_accuracy` (percent, expected
+        in the table), `random_accuracy` (percent, mean of all architectures of a table),
         `random_baseline` and `random_baseline_std` (of random genotypes trained by the same recipe, in the unit),
         `dominant_eigenvalue` (of the Hessian of the architecture loss, at the end of the search), `curvature_seconds`
         (the time of measuring it), `selection_seconds`, `evaluation_seconds`, `skip_share` (percent of the normal

@@ -47,7 +47,8 @@ _PUBLISHED_NOTE = " Published values are shown only for runs of the published sp
 RESULTS_NOTE = f"Test accuracy in percent: {_STATISTICS} Best is by test accuracy, so it grows with n.{_PUBLISHED_NOTE}"
 LOOKED_UP_NOTE = (
     " Of accuracies from a table: regret, the best of the table minus this one, and rank, 1 for the best of all (equal"
-    " ones share the best rank), are means over the runs. Random search is the test accuracy expected of the best of"
+    " ones share the best rank), are means over the runs that the table lists; published regret is counted from the"
+    " lowest published error of a single training. Random search is the test accuracy expected of the best of"
     " evaluation.draws architectures, drawn at random and chosen by their validation accuracy after the shortest"
     " training, or by the accuracy itself where the table has no other."
 )
@@ -61,7 +62,9 @@ _VARIANT_LENGTH = 60
 # Column of the summary -> its title and decimals; a column without any value is not shown.
 _OPTIONAL = {
     "regret_mean": ("regret", 2),
+    "regret_published_mean": ("published regret", 2),
     "rank_mean": ("rank", 1),
+    "not_in_table": ("not in the table", 0),
     "random_search_accuracy_mean": ("random search %", 2),
     "dominant_eigenvalue_mean": ("dominant eigenvalue", 3),
     "skip_share_mean": ("skip %", 1),
@@ -85,7 +88,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         value on the test images), `test_accuracy_{mean,std,median,best}`, `published`, `published_std`, `difference`
         (empty, to be filled by `nas_lightning.reports.published`), `test_metric_{mean,std,median,best}` (of a metric
         that is no accuracy, in its unit; the best in its direction), `random_baseline_{mean,std}` of random genotypes
-        in the unit of the metric, `regret_mean` in points of accuracy, `rank_mean` in a table,
+        in the unit of the metric, `regret_mean` and `regret_published_mean` in points of accuracy, `rank_mean` in a
+        table, `not_in_table` (runs whose architecture a partial table lacks, nan for none),
         `random_search_accuracy_mean` and `search_val_accuracy_mean` in percent, `search_val_metric_mean` in the unit,
         `params_millions_mean`, `search_seconds_mean`, `dominant_eigenvalue_mean`, `skip_share_mean` in percent,
         `curvature_seconds_mean`, `selection_seconds_mean`; means are over the runs that have a value. The standard
@@ -132,7 +136,9 @@ def _statistics(frame: pd.DataFrame) -> pd.DataFrame:
             random_baseline_mean=("random_baseline", "mean"),
             random_baseline_std=("random_baseline_std", "mean"),
             regret_mean=("regret", "mean"),
+            regret_published_mean=("regret_published", "mean"),
             rank_mean=("rank", "mean"),
+            not_in_table=("in_table", lambda found: (found == 0).sum() or float("nan")),
             random_search_accuracy_mean=("random_search_accuracy", "mean"),
             search_val_accuracy_mean=("search_val_accuracy", "mean"),
             search_val_metric_mean=("search_val_metric", "mean"),
