@@ -16,7 +16,7 @@ from nas_lightning.reports.goals import (
     goals_of,
     heading,
     shared_name,
-    tested,
+    is_tested,
     value_heading,
     value_text,
 )
@@ -36,7 +36,7 @@ _NOTE = (
 
 def judged(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Return title and runs with a value on the test images of each setting, the setting with the most runs first."""
-    return settings(frame[tested(frame)], EVALUATION_SETTING, len(frame))
+    return settings(frame[is_tested(frame)], EVALUATION_SETTING, len(frame))
 
 
 def answers(frame: pd.DataFrame) -> list[str]:

@@ -21,7 +21,7 @@ from scipy import stats
 
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.objective import Goal
-from nas_lightning.reports.goals import UNIT, goal_of, goal_of_row, spread_text, tested, with_goals
+from nas_lightning.reports.goals import UNIT, goal_of, goal_of_row, is_tested, spread_text, with_goals
 from nas_lightning.reports.runs import SIZE
 from nas_lightning.reports.sheets import Sheet
 from nas_lightning.runs.files import write_text
@@ -81,7 +81,7 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
     Raises:
         ConfigError: There is no run of the baseline, or a method has two runs of one seed.
     """
-    runs = with_goals(frame[tested(frame)])
+    runs = with_goals(frame[is_tested(frame)])
     runs["test_error"] = 100 - runs["test_accuracy"]
     of_accuracy = "regret" if runs.loc[runs["test_accuracy"].notna(), "regret"].notna().all() else "test_error"
     groups: list[pd.DataFrame] = []

@@ -45,7 +45,7 @@ def with_goals(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{name: value for name, value in missing.items() if name not in frame})
 
 
-def tested(frame: pd.DataFrame) -> pd.Series[bool]:
+def is_tested(frame: pd.DataFrame) -> pd.Series[bool]:
     """Return for each row whether it has a value on the test images, in whatever metric."""
     return frame[[name for name in ("test_accuracy", "test_metric") if name in frame]].notna().any(axis=1)
 

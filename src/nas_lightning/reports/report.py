@@ -149,20 +149,7 @@ def _search_sections(report: Book) -> Iterator[Section]:
         pictures += report.picture(figure, f"spectra_{index + 1}", caption)
     yield Section("spectra", "Spectra at the end of the search", pictures=pictures)
 
-    measured = curvature[curvature["dominant_eigenvalue"].abs() < float("inf")]
-    means = measured.groupby("run")["dominant_eigenvalue"].mean()
-    frame = report.frame.assign(
-        mean_eigenvalue=report.frame["run"].map(means).astype(float), test_error=100 - report.frame["test_accuracy"]
-    )
-    pairs = _pairs(report, frame)
-    pictures = []
-    for pair, rows in pairs:
-        caption = f"{pair.title}. A point is a run; at most 4 settings, those of the most runs; the table has all."
-        pictures += report.picture(draw_pair(rows, pair, report.style), f"correlation_{pair.name}", caption)
-    sheets = report.sheet(correlations(pairs))
-    for one in report.drops:
-        sheets += report.sheet(discretizations(one.rows, one.goal, one.name))
-    yield Section("correlations", "Correlations", sheets=sheets, pictures=pictures)
+    yield _correlations(report, curvature)
 
     regret = gather(report.frame, layout.TRAJECTORY, ("epoch", "attempt", "regret"), report.problems)
     pictures = []
@@ -184,6 +171,24 @@ def _search_sections(report: Book) -> Iterator[Section]:
         figure = trajectories.draw_trajectories(rows, curvature[there], report.style, title)
         pictures += report.picture(figure, f"trajectory_{index + 1}", caption)
     yield Section("regret", "Regret over the search", pictures=pictures)
+
+
+def _correlations(report: Book, curvature: pd.DataFrame) -> Section:
+    """Return the section on correlations over single runs."""
+    measured = curvature[curvature["dominant_eigenvalue"].abs() < float("inf")]
+    means = measured.groupby("run")["dominant_eigenvalue"].mean()
+    frame = report.frame.assign(
+        mean_eigenvalue=report.frame["run"].map(means).astype(float), test_error=100 - report.frame["test_accuracy"]
+    )
+    pairs = _pairs(report, frame)
+    pictures = []
+    for pair, rows in pairs:
+        caption = f"{pair.title}. A point is a run; at most 4 settings, those of the most runs; the table has all."
+        pictures += report.picture(draw_pair(rows, pair, report.style), f"correlation_{pair.name}", caption)
+    sheets = report.sheet(correlations(pairs))
+    for one in report.drops:
+        sheets += report.sheet(discretizations(one.rows, one.goal, one.name))
+    return Section("correlations", "Correlations", sheets=sheets, pictures=pictures)
 
 
 def _pairs(report: Book, frame: pd.DataFrame) -> list[tuple[Pair, pd.DataFrame]]:
