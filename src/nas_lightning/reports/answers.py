@@ -15,8 +15,8 @@ from nas_lightning.reports.goals import (
     goal_of_row,
     goals_of,
     heading,
-    shared_name,
     is_tested,
+    shared_name,
     value_heading,
     value_text,
 )
