@@ -11,6 +11,7 @@ from nas_lightning.callbacks import stopping_at_once
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.objective import Goal
 from nas_lightning.core.terminal import screen
 from nas_lightning.runs import layout
 from nas_lightning.runs.completeness import is_pending
@@ -223,4 +224,5 @@ def _draw_readings(folder: RunFolder, found: dict[str, Any]) -> None:
 
 @ranks.first_only
 def _draw_curves(folder: RunFolder, phases: tuple[str, ...]) -> None:
-    reports.save_curves(folder.metrics, folder.plots, reports.run_title(folder.summary()), phases)
+    summary = folder.summary()
+    reports.save_curves(folder.metrics, folder.plots, reports.run_title(summary), Goal.of(summary), phases)
