@@ -5,11 +5,9 @@ import pytest
 import nas_lightning as nl
 from commands import _logging_as_found  # noqa: F401 - a fixture
 from commands import run as run_command
-from every_method import METHODS
 from nas_lightning import reports
 from nas_lightning.config.compose import as_dict
-from nas_lightning.config.schema import validate
-from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.errors import Interrupted
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import phases
 from nas_lightning.tasks.members import stopping_in
@@ -23,12 +21,6 @@ RS = "methods=[sdarts_rs]"
 
 def run(overrides, folder):
     return run_task(as_dict(nl.compose(overrides)), RunFolder(folder))
-
-
-def further(*words):
-    """The configuration of the only further method."""
-    (config,) = validate(as_dict(nl.compose(words))).further_methods().values()
-    return config.to_dict()
 
 
 def test_a_further_method_is_the_command_with_that_method(tiny, tmp_path):
@@ -64,39 +56,6 @@ def test_a_further_method_that_was_stopped_is_resumed(tiny, tmp_path, monkeypatc
     assert list(after["methods"]) == ["sdarts_rs"]
 
 
-DIFFERENT = ("gdas", "pc_darts", "drnas_progressive", "darts_es", "rdarts_l2", "random_search", "darts_pt")
-"""Methods that set what others do not: a space, values for the digits, stages, callbacks, candidates, a selector."""
-
-
-@pytest.mark.parametrize("data", ["data=digits", pytest.param("data=cifar10", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=() if n in DIFFERENT else pytest.mark.slow) for n in METHODS if n != "darts"],
-)
-def test_each_is_the_same_command_with_that_method(name, data):
-    """Values for this data set, of the command line and of the experiment reach it; nothing of the run changes."""
-    words = [data, "space=nasbench201", "search.arch.lr=0.02", "search.weights.warmup_epochs=1"]
-    plain = as_dict(nl.compose(words))
-    with_another = as_dict(nl.compose([*words, f"methods=[{name}]"]))
-    assert {**with_another, "methods": []} == plain
-    ((found, config),) = validate(with_another).further_methods().items()
-    assert found == name
-    assert config.to_dict() == as_dict(nl.compose([*words, f"method={name}"]))
-
-
-def test_the_space_of_the_run_holds_for_all():
-    for words in (["data=cifar10"], ["space=s2"], ["experiment=rethinking"]):
-        config = further(*words, "methods=[gdas]")  # whose own space is nasbench201
-        assert config["space"] == as_dict(nl.compose(words))["space"]
-        assert config["relaxation"]["_target_"].endswith("Gumbel")
-
-
-def test_readings_and_random_genotypes_are_of_the_whole_run():
-    words = ["experiment=digits_short", "+selector@readings.pt=magnitude", "evaluation.random_baseline=5"]
-    config = further(*words, "methods=[drnas]")
-    assert (config["readings"], config["methods"], config["evaluation"]["random_baseline"]) == ({}, [], 0)
-
-
 def test_the_method_of_the_run_is_not_run_twice(tmp_path):
     words = ["data=digits", "method=sdarts_rs", RS]
     assert method_benches(Workbench(as_dict(nl.compose(words)), RunFolder(tmp_path))) == {}
@@ -111,25 +70,6 @@ def test_members_of_a_sweep_have_them_too(tiny, tmp_path, capsys):
     (folder,) = (tmp_path / "multirun" / "sweep").glob("darts-*")
     assert list(RunFolder(folder).summary()["methods"]) == ["sdarts_rs"]
     assert "test_accuracy/sdarts_rs" in (folder.parent / "sweep.csv").read_text()
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["methods=[sdart]"], r"method=sdart: no such option.*sdarts_adv.*\(in sdart\)"),
-        (["method=sdarts_rs", "perturbation.maximum=0.2", "methods=[darts]"], r"perturbation\.maximum.*\(in darts\)"),
-        ([RS, "+selector@readings.sdarts_rs=magnitude"], r"sdarts_rs has the name of a reading"),
-        (["methods=3"], r"methods=3: "),
-    ],
-)
-def test_what_is_no_further_method_is_refused(words, message):
-    with pytest.raises(ConfigError, match=message):
-        nl.compose(words)
-
-
-def test_names_that_were_not_composed_are_refused():
-    with pytest.raises(ConfigError, match=r"methods=\['drnas'\]: names are looked up by nl\.compose"):
-        validate({**as_dict(nl.compose()), "methods": ["drnas"]})
 
 
 def test_only_a_stop_is_named(tmp_path):
