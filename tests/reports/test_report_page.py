@@ -221,7 +221,7 @@ def test_broken_folders_are_named_and_break_nothing(runs, tmp_path):
     assert {Path(name).name for name in named} == {"half", "killed", "begun", "a0", "a2", "a3", "b0"}
     assert "readings not finished" in next(reason for name, reason in named.items() if name.endswith("a2"))
     assert "8 runs of 2 methods" in page.text
-    assert "7, or is not finished: see the end of the page" in page.text
+    assert "7 folders could not be read, are not finished or count twice: see the end of the page" in page.text
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(runs, tmp_path):

@@ -41,6 +41,22 @@ def label_runs(frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def repeated(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the runs that repeat the seed of another of the same configuration, each with the reason to be told.
+
+    An evaluation by hand of the genotype that a search has found is one, beside the evaluation of the run itself.
+    """
+    found: list[tuple[str, str]] = []
+    seen: dict[tuple[Any, ...], str] = {}
+    tested = frame[["test_accuracy", "test_metric"]].notna().any(axis=1)
+    judged = frame[tested & frame["seed"].notna()]
+    for run, row in zip(judged["run"], judged[[*_KEYS, "seed"]].to_numpy(), strict=True):
+        first = seen.setdefault(_key(row), str(run))
+        if first != run:
+            found.append((str(run), f"repeats the seed of {first} with the same configuration; both are counted"))
+    return found
+
+
 def by_mean(rows: pd.DataFrame, goal: Goal = ACCURACY) -> list[tuple[str, pd.DataFrame]]:
     """Split runs of one setting by `name`, the best mean on the test images first; names without a value come last."""
     parts = [(str(name), same) for name, same in rows.groupby("name", sort=True)]

@@ -130,4 +130,5 @@ def _next(summary: Mapping[str, Any], folder: str) -> Iterator[str]:
         words = shlex.join(["task=evaluate", f"genotype={folder}"])
         yield f"  train its genotype: the command of the search with {words}"
     elif summary["task"] == "search":
-        yield f"  train its genotype: the same command with {shlex.join(['task=evaluate', f'genotype={folder}'])}"
+        words = shlex.join(["task=evaluate", f"genotype={folder}"])
+        yield f"  train its genotype: the same command, in a folder of its own, with {words}"

@@ -27,7 +27,7 @@ from nas_lightning.reports.drawing import draw_genotype
 from nas_lightning.reports.drops import gather_drops
 from nas_lightning.reports.folders import Folders
 from nas_lightning.reports.goals import UNIT, goal_of, goal_of_row, goals_of, shared_name
-from nas_lightning.reports.groups import label_runs
+from nas_lightning.reports.groups import label_runs, repeated
 from nas_lightning.reports.page import Picture, Section, render
 from nas_lightning.reports.published import Reference, compare
 from nas_lightning.reports.records import EVALUATION_SETTING, SETTING, Problems, gather, gather_analyses, settings
@@ -75,6 +75,8 @@ def write_report(
     """
     frame = collect(patterns)
     problems = Problems([*frame.attrs["skipped"], *frame.attrs["unfinished"]])
+    for run, reason in repeated(frame):
+        problems.add(run, reason)
     summary, published = compare(tables.summarise(frame), reference)
     drops = gather_drops(frame, problems)
     spectra = gather_analyses(frame, "spectrum", ("eigenvalue",), problems)
@@ -96,7 +98,8 @@ def write_report(
             *_best_sections(report, choices),
             Section("cost", "Cost", sheets=report.sheet(costs.costs(frame)), pictures=_cost(report)),
         ]
-        notes = Section("left-out", "Folders that could not be read or are not finished", items=report.problems.found)
+        heading = "Folders that could not be read, are not finished or count twice"
+        notes = Section("left-out", heading, items=report.problems.found)
         page = folder / "report.html"
         shown = [section.passed(folders.hide) for section in (*sections, notes)]
         write_text(page, render("Report of runs", [folders.hide(text) for text in _lead(report, patterns)], shown))
@@ -111,7 +114,8 @@ def _lead(report: Book, patterns: Sequence[str] | str) -> list[str]:
     frame = report.frame
     named = patterns if isinstance(patterns, str) else ", ".join(patterns)
     count = len({folder for folder, _ in report.problems.found})
-    damaged = f" Something could not be read of {count}, or is not finished: see the end of the page." if count else ""
+    told = f" {count} folders could not be read, are not finished or count twice: see the end of the page."
+    damaged = told if count else ""
     percent = "Accuracies are in percent; the" if any(g.word == "accuracy" for g in goals_of(frame)) else "The"
     return [
         *answers.answers(frame),
