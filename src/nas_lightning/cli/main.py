@@ -244,7 +244,7 @@ def _hydra_main(job: Callable[[DictConfig], Any], words: Sequence[str]) -> None:
 
 def _typed(config: DictConfig) -> RootConfig:
     """Validate the configuration of the job that Hydra runs, and note the job's own overrides."""
-    return validate(composing.as_dict(config)).composed_from(HydraConfig.get().overrides.task)
+    return validate(composing.completed(config)).composed_from(HydraConfig.get().overrides.task)
 
 
 def _job(config: RootConfig) -> None:

@@ -4,8 +4,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from nas_lightning.config.further import METHOD_SECTIONS
 from nas_lightning.config.overriding import place_of
-from nas_lightning.config.schema import METHOD_SECTIONS, RootConfig, validate
+from nas_lightning.config.schema import RootConfig, validate
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.paths import is_directory
 from nas_lightning.runs.folder import RunFolder
@@ -45,7 +46,7 @@ def evaluation_config(config: RootConfig) -> RootConfig:
         if place != "space" and place.partition(".")[0] in taken:  # space=NAME only says that this is the space
             _copy(own, taken, place)
     try:
-        return validate({**own, **taken, "readings": {}, "methods": {}})
+        return validate({**own, **taken, "readings": {}, "methods": []})
     except ConfigError as error:  # its parts are of a package that this command does not trust, or are gone
         log.info("genotype=%s: evaluated under this command's method: %s", config.genotype, error)
         return config

@@ -41,7 +41,7 @@ def begun(bench: Workbench) -> dict[str, Any]:
     config = bench.config
     if is_looked_up(bench):
         return {"evaluation": {}}
-    wanted = {"readings": config.readings, "methods": config.methods and config.further_methods()}
+    wanted = {"readings": config.readings, "methods": config.further_methods()}
     return {name: {} for name, members in wanted.items() if members and config.task in ("pipeline", "search")}
 
 

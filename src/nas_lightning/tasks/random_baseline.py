@@ -67,7 +67,6 @@ def run_baseline(
         Interrupted: The user stopped a member; the whole run can be resumed.
     """
     baseline = dict(section[SECTION])
-    goal = bench.objective.goal
     kept, (_, images) = KeptResults(baseline["folder"]), checked_record(bench)
     members = list(baseline["members"])
     summary = bench.folder.summary()
@@ -83,11 +82,11 @@ def run_baseline(
                 kept.keep(decided_by, found)
             members.append({"seed": seed, **found, "reused": False})
         else:
-            log.info("random genotype %d: accuracy kept in %s", seed, kept.path(decided_by))
+            log.info("random genotype %d: result kept in %s", seed, kept.path(decided_by))
             if ranks.is_first():
                 screen().print(f"random genotype {seed}: trained before", highlight=False, soft_wrap=True)
             members.append({"seed": seed, **found, "reused": True})
-        baseline = _with_statistics(baseline, members, goal)
+        baseline = _with_statistics(baseline, members, Goal.of(summary))
         summary = bench.folder.update_summary(evaluation={**section, SECTION: baseline})
     return summary
 
@@ -96,7 +95,7 @@ def member_bench(bench: Workbench, seed: int) -> Workbench:
     """Return the workbench of a member: the evaluation of a random genotype, alone."""
     config = bench.config.to_dict()
     config |= {"task": "evaluate", "genotype": "random", "seed": seed, "run": None, "epoch": None}
-    config |= {"readings": {}, "methods": {}}
+    config |= {"readings": {}, "methods": []}
     config["candidates"] = {**config["candidates"], "key": None, "values": None, "evaluation": None}
     config["evaluation"] = {**config["evaluation"], SECTION: 0}
     return bench.variant(validate(config), RunFolder(bench.folder.random_baseline / str(seed)))
