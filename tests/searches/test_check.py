@@ -88,6 +88,28 @@ def test_nor_one_that_perturbs_in_some_epochs_only(tiny):
         searched(tiny, "Sigmoid", "perturbation=random", "perturbation._target_=test_check.Falling")
 
 
+@pytest.mark.parametrize("perturbation", ["random", "adversarial"])
+@pytest.mark.parametrize("kinds", ["[input]", "[output,input]"])
+def test_a_perturbation_of_kinds_that_the_space_has_not_is_refused(tiny, tmp_path, perturbation, kinds):
+    message = f"perturbation.kinds={kinds}: the space has no such choices, .*; allowed: op; use perturbation.kinds=[op]"
+    message = message.replace("[", r"\[").replace("]", r"\]")
+    with pytest.raises(nl.ConfigError, match=f"^{message}$"):
+        nl.search(nl.compose([*tiny, f"perturbation={perturbation}", f"perturbation.kinds={kinds}"]), run_dir="run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("perturbation", ["random", "adversarial"])
+def test_a_perturbation_of_no_kind_is_refused(perturbation):
+    with pytest.raises(nl.ConfigError, match=r"perturbation\.kinds=\[\]: must have 1 at least"):
+        nl.compose([f"perturbation={perturbation}", "perturbation.kinds=[]"])
+
+
+def test_one_kind_that_the_space_has_is_enough(tiny):
+    """Blocks that take all that there is choose no inputs: what is published for the family fits them, too."""
+    words = ["perturbation=random", "perturbation.kinds=[op,input,output]", "search.epochs=1"]
+    assert nl.search(nl.compose([*tiny, *words]), run_dir="run").genotype.cells
+
+
 def test_a_selector_that_derives_nothing_is_refused_before_anything_is_trained(tiny, tmp_path):
     words = ["trusted=[test_check]", "selector._target_=test_check.Silent"]
     with pytest.raises(nl.ConfigError, match=r"^selector: Silent derives no genotype; give it a method select"):

@@ -103,11 +103,12 @@ def _check_learning(module: SearchModule) -> None:
     """Refuse combinations whose architecture cannot be learned, or is read although it was not learned.
 
     Raises:
-        ConfigError: Relaxation, hypergradient, perturbation and selector do not fit each other.
+        ConfigError: Relaxation, hypergradient, perturbation and selector do not fit each other or the space.
     """
     arch = {name: a.detach().requires_grad_() for name, a in module.arch.items()}
     mixing = module.relaxation(arch, 0, draws.seeded_generator(0))
     in_weight_step = module.relaxation.in_weight_step(arch, 0, draws.seeded_generator(0))
+    module.perturbation.check(module.space.choices)
     drawn = module.relaxation.active(in_weight_step) is not None
     if drawn and _perturbs(module):
         raise ConfigError("perturbation: sampled paths cannot be perturbed; use perturbation=none")
