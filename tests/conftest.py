@@ -92,6 +92,21 @@ def searched(images_file, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def regressed(images_file, tmp_path_factory):
+    """Run folder of a search and an evaluation that minimise an error, of two and four epochs."""
+    import nas_lightning as nl
+    from nas_lightning.config.compose import as_dict
+    from nas_lightning.runs.folder import RunFolder
+    from nas_lightning.tasks.run import run_task
+
+    folder = tmp_path_factory.mktemp("regressed") / "run"
+    data = ["data=arrays", f"data.path={images_file}", "space=s3", "trainer=cpu", "~callbacks.curvature"]
+    config = nl.compose([*data, *TINY_SIZES, "objective=regression", "evaluation.epochs=4"])
+    run_task(as_dict(config), RunFolder(folder))
+    return folder
+
+
 @pytest.fixture
 def compiled_graphs(monkeypatch):
     """Compilation without a compiler: graphs are traced, and run as they are; the list of those traced."""

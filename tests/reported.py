@@ -5,6 +5,8 @@ import json
 
 import yaml
 
+from nas_lightning.core.objective import ACCURACY
+
 S3_ROWS = 14
 
 
@@ -15,8 +17,10 @@ def write_table(path, rows):
         writer.writerows(rows)
 
 
-def report_run(folder, accuracy, *, method="darts", eigenvalues=(), events=None, regret=(), config=None, **parts):
-    """A run with a summary, and a table of what is given: a value an epoch."""
+def report_run(
+    folder, value, *, goal=ACCURACY, method="darts", eigenvalues=(), events=None, regret=(), config=None, **parts
+):
+    """A run with a summary, and a table of what is given: a value an epoch; `value` is that of the goal on `test`."""
     folder.mkdir(parents=True)
     seed = parts.pop("seed", 0)
     summary = {
@@ -26,18 +30,18 @@ def report_run(folder, accuracy, *, method="darts", eigenvalues=(), events=None,
         "data": parts.pop("data", "digits"),
         "seed": seed,
         "genotype": None,
-        "objective": {"metric": "accuracy", "unit": "%", "direction": "max"},
+        "objective": goal.to_dict(),
         "search": {
             "epochs": 3,
             "seconds": 100.0,
             "curvature_seconds": 20.0,
-            "val_accuracy": parts.pop("val", 80.0),
+            **goal.entries("val", parts.pop("val", 80.0)),
             "dominant_eigenvalue": eigenvalues[-1] if eigenvalues else None,
         },
         "selection": {"seconds": 5.0},
         "evaluation": {
             "recipe": parts.pop("recipe", "digits"),
-            "test_accuracy": accuracy,
+            **goal.entries("test", value),
             "params": 200_000,
             "epochs": 14,
             "init_channels": 16,

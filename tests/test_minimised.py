@@ -27,9 +27,8 @@ def numbers(rows, column):
     return [float(row[column]) for row in rows if row.get(column)]
 
 
-def test_tables_and_summary_hold_the_error_and_no_accuracy(minimised, tmp_path):
-    run_task(as_dict(nl.compose([*minimised, "evaluation.epochs=4"])), RunFolder(tmp_path / "run"))
-    folder = RunFolder(tmp_path / "run")
+def test_tables_and_summary_hold_the_error_and_no_accuracy(regressed):
+    folder = RunFolder(regressed)
     summary, rows = folder.summary(), folder.read_metrics()
     assert summary["objective"] == {"metric": "mean_absolute_error", "unit": "", "direction": "min"}
     assert not [name for name in rows[0] if "accuracy" in name]
@@ -40,6 +39,12 @@ def test_tables_and_summary_hold_the_error_and_no_accuracy(minimised, tmp_path):
     assert judged["test_metric"] == pytest.approx(tested[-1], abs=1e-4)
     assert judged["best_epoch_metric"] == pytest.approx(min(tested), abs=1e-4)
     assert min(tested) < max(tested)
+
+
+def test_the_api_returns_the_error(minimised, regressed, tmp_path):
+    result = nl.evaluate(nl.compose(minimised), genotype=str(regressed), run_dir=tmp_path / "run")
+    assert result.test_accuracy is None
+    assert result.test_metric == result.summary["evaluation"]["test_metric"] > 0
 
 
 def test_the_candidate_with_the_smallest_error_is_kept(minimised, tmp_path):

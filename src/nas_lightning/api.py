@@ -57,11 +57,13 @@ class EvaluationResult:
         test_accuracy: Accuracy on the test images in percent; None where it was not measured.
         summary: Content of summary.json.
         run_dir: Run folder.
+        test_metric: Value on the test images of an objective whose metric is no accuracy, in its unit; else None.
     """
 
     test_accuracy: float | None
     summary: dict[str, Any]
     run_dir: Path
+    test_metric: float | None = None
 
 
 def build_space(cfg: Config) -> SearchSpace:
@@ -127,7 +129,8 @@ def evaluate(
     with _at_work(bench):
         folder.save_genotype(found)
         summary = run_phases(bench, show=False)
-    return EvaluationResult(summary["evaluation"]["test_accuracy"], summary, folder.path)
+    judged = summary["evaluation"]
+    return EvaluationResult(judged["test_accuracy"], summary, folder.path, judged.get("test_metric"))
 
 
 def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def test_pipeline_leaves_a_complete_run_folder(tiny, capsys):
 def test_a_search_alone_names_the_command_that_trains_its_genotype(tiny, capsys):
     code, out, _ = run([*tiny, "task=search", "hydra.run.dir=my run"], capsys)
     assert code == 0
-    before, _, advice = out.splitlines()[-1].partition(" the same command with ")
+    before, _, advice = out.splitlines()[-1].partition(" the same command, in a folder of its own, with ")
     assert before == "  train its genotype:"
     code, out, err = run([*tiny, *shlex.split(advice)], capsys)
     assert code == 0, err

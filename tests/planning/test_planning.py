@@ -65,7 +65,7 @@ def test_candidates_count_as_searches_and_brief_retrainings():
 
 
 def test_further_methods_count_as_runs():
-    work = work_of("method=darts", "space=s1", "data=cifar10", "+method@methods.rdarts_l2=rdarts_l2")
+    work = work_of("method=darts", "space=s1", "data=cifar10", "methods=[rdarts_l2]")
     assert work.searches == 5
     assert work.total("search step") == 5 * 50 * HALF
     assert work.total("training step") == 4 * 100 * 261 + 2 * 600 * FULL

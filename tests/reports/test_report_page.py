@@ -92,7 +92,7 @@ def test_everything_is_written(written):
     assert {str(path.relative_to(folder)) for path in paths} == names(folder)
     stems = ["eigenvalues_1", "correlation_final_eigenvalue", "correlation_mean_eigenvalue", "correlation_one_shot"]
     stems += ["accuracy_1", "accuracy_parameters_1", "accuracy_search_cost_1", "learning_search_1"]
-    stems += ["regret_1", "costs", "mixing_1_1", "mixing_1_2", "cell_1_1", "cell_1_2"]
+    stems += ["regret_1", "trajectory_1", "costs", "mixing_1_1", "mixing_1_2", "cell_1_1", "cell_1_2"]
     expected = {f"figures/{stem}.{ending}" for stem in stems for ending in ("svg", "png")}
     expected |= {f"tables/{n}.{e}" for n in ("runs", "results", "correlations", "costs") for e in ("md", "csv", "tex")}
     assert names(folder) == expected | {"report.html", "report.md", "report.csv"}
@@ -221,7 +221,7 @@ def test_broken_folders_are_named_and_break_nothing(runs, tmp_path):
     assert {Path(name).name for name in named} == {"half", "killed", "begun", "a0", "a2", "a3", "b0"}
     assert "readings not finished" in next(reason for name, reason in named.items() if name.endswith("a2"))
     assert "8 runs of 2 methods" in page.text
-    assert "7, or is not finished: see the end of the page" in page.text
+    assert "7 folders could not be read, are not finished or count twice: see the end of the page" in page.text
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(runs, tmp_path):

@@ -11,7 +11,9 @@ import yaml
 
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.reports import collect, show, summarise, write
+from nas_lightning.reports.groups import repeated
 from nas_lightning.reports.tables import results
+from reported import report_run
 
 ACCURACIES = (97.11, 97.35, 96.88, 97.41)
 
@@ -563,3 +565,14 @@ def test_random_genotypes_stand_beside_the_accuracy(runs):
     plain = results(summarise(collect("multirun/**")))
     assert "random % ± std" not in plain.header
     assert "evaluation.random_baseline" not in plain.note
+
+
+def test_a_seed_that_counts_twice_is_told(tmp_path):
+    report_run(tmp_path / "a", 90.0, seed=0)
+    report_run(tmp_path / "b", 91.0, seed=1)
+    report_run(tmp_path / "evaluated", 90.0, seed=0)
+    report_run(tmp_path / "other", 92.0, seed=0, digest="bbbb")
+    report_run(tmp_path / "searched", None, seed=0)
+    ((folder, reason),) = repeated(collect(str(tmp_path)))
+    assert folder == str(tmp_path / "evaluated")
+    assert reason == f"repeats the seed of {tmp_path / 'a'} with the same configuration; both are counted"

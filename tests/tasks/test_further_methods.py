@@ -3,9 +3,11 @@
 import pytest
 
 import nas_lightning as nl
+from commands import _logging_as_found  # noqa: F401 - a fixture
+from commands import run as run_command
 from nas_lightning import reports
 from nas_lightning.config.compose import as_dict
-from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.errors import Interrupted
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks import phases
 from nas_lightning.tasks.members import stopping_in
@@ -14,17 +16,11 @@ from nas_lightning.tasks.resume import is_finished, resume
 from nas_lightning.tasks.run import run_task
 from nas_lightning.training.workbench import Workbench
 
-RS = "+method@methods.sdarts_rs=sdarts_rs"
+RS = "methods=[sdarts_rs]"
 
 
 def run(overrides, folder):
     return run_task(as_dict(nl.compose(overrides)), RunFolder(folder))
-
-
-def further(*words):
-    """The configuration of the only further method."""
-    (config,) = nl.config.schema.validate(as_dict(nl.compose(words))).further_methods().values()
-    return config.to_dict()
 
 
 def test_a_further_method_is_the_command_with_that_method(tiny, tmp_path):
@@ -60,26 +56,6 @@ def test_a_further_method_that_was_stopped_is_resumed(tiny, tmp_path, monkeypatc
     assert list(after["methods"]) == ["sdarts_rs"]
 
 
-def test_parts_are_those_of_the_method_and_the_rest_is_that_of_the_run():
-    run_of = ["method=drnas_progressive", "space=s2", "seed=7", "+regularizer=cutout"]
-    config = further(*run_of, "+method@methods.pc=pc_darts", "+when/method_data@methods.pc=pc_darts_digits")
-    own = as_dict(nl.compose(["method=pc_darts"]))  # on the digits, too
-    for section in ("relaxation", "hypergradient", "perturbation", "selector", "regularizer", "control"):
-        assert config[section] == own[section], section
-    assert config["space"] == as_dict(nl.compose(["space=s2"]))["space"]
-    assert (config["method"], config["seed"], config["search"]["epochs"]) == ("pc", 7, 10)
-    assert config["search"]["arch"]["lr"] == own["search"]["arch"]["lr"] == 3e-3
-    assert config["search"]["stages"] is None  # two, of the run
-    assert config["methods"] == config["readings"] == {}
-
-
-def test_candidates_are_those_of_the_method(tmp_path):
-    four = further("space=s1", "candidates.epochs=3", "+method@methods.rdarts_l2=rdarts_l2")["candidates"]
-    assert (four["key"], four["epochs"]) == ("search.weights.weight_decay", 3)
-    one = further("method=rdarts_l2", "space=s1", "+method@methods.darts=darts")["candidates"]
-    assert one["key"] is None
-
-
 def test_the_method_of_the_run_is_not_run_twice(tmp_path):
     words = ["data=digits", "method=sdarts_rs", RS]
     assert method_benches(Workbench(as_dict(nl.compose(words)), RunFolder(tmp_path))) == {}
@@ -88,19 +64,12 @@ def test_the_method_of_the_run_is_not_run_twice(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["+methods.mine.perturbation=3"], r"methods\.mine: is no method; add one by \+method@methods\.mine=METHOD"),
-        ([RS, "+methods.sdarts_rs.data=1"], r"methods\.sdarts_rs\.data: is no section of a method"),
-        ([RS, "methods.sdarts_rs.perturbation.maximum=x"], r"perturbation\.maximum=x.*\(in methods\.sdarts_rs\)"),
-        (["+method@methods.darts=sdarts_rs"], r"methods\.darts: has the name of the method of the run"),
-        ([RS, "+selector@readings.sdarts_rs=magnitude"], r"methods\.sdarts_rs: has the name of readings\.sdarts_rs"),
-    ],
-)
-def test_what_is_no_further_method_is_refused(words, message):
-    with pytest.raises(ConfigError, match=message):
-        nl.compose(words)
+def test_members_of_a_sweep_have_them_too(tiny, tmp_path, capsys):
+    code, _, err = run_command([*tiny, RS, "search.epochs=1", "evaluation.epochs=1", "seed=5", "-m"], capsys)
+    assert code == 0, err
+    (folder,) = (tmp_path / "multirun" / "sweep").glob("darts-*")
+    assert list(RunFolder(folder).summary()["methods"]) == ["sdarts_rs"]
+    assert "test_accuracy/sdarts_rs" in (folder.parent / "sweep.csv").read_text()
 
 
 def test_only_a_stop_is_named(tmp_path):

@@ -58,7 +58,7 @@ class LiveDisplay(L.Callback):
         if not trainer.is_global_zero:
             return
         begun = self._epoch(trainer, pl_module)
-        if begun:
+        if begun > pl_module.first_epoch:
             self._say(f"{self.title}: resuming {after_epochs(begun, self.epochs)}")
         if not self.console.is_terminal:
             return
@@ -130,11 +130,12 @@ class LiveDisplay(L.Callback):
         stale = ("dominant_eigenvalue",) if pl_module.curvature is None else ()
         parts = [_nth(self._epoch(trainer, pl_module), self.epochs)]
         goal: Goal = pl_module.goal
+        named = "" if goal.metric == "accuracy" else f"{goal.name} "
         formats: dict[str, Callable[[float], str]] = {
             **{key: text.format for key, text in LOSSES.items()},
-            goal.key("val"): lambda value: f"val {goal.shown(value)}",
+            goal.key("val"): lambda value: f"val {named}{goal.shown(value)}",
             **{key: text.format for key, text in EIGENVALUE.items()},
-            goal.key("test"): lambda value: f"test {goal.shown(value)}",
+            goal.key("test"): lambda value: f"test {named}{goal.shown(value)}",
         }
         parts += [text(float(metrics[key])) for key, text in formats.items() if key in metrics and key not in stale]
         return ", ".join(parts)

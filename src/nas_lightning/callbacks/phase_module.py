@@ -40,6 +40,11 @@ class PhaseModule(L.LightningModule):
         return self.trainer.current_epoch
 
     @property
+    def first_epoch(self) -> int:
+        """The search epoch at which the phase begins."""
+        return 0
+
+    @property
     def attempt(self) -> int:
         """Number of rollbacks so far."""
         return 0

@@ -217,7 +217,7 @@ def _run_hydra(arguments: Arguments) -> None:
 
     def job(config: DictConfig) -> None:
         try:
-            _job(validate(composing.as_dict(config)) if checked is None or arguments.multirun else checked)
+            _job(validate(composing.completed(config)) if checked is None or arguments.multirun else checked)
         except Exception as error:
             failures.append(error)
 
@@ -263,7 +263,7 @@ def _member(config: DictConfig) -> tuple[dict[str, Any] | None, bool]:
     quiet()
     folder = RunFolder(HydraConfig.get().runtime.output_dir)
     with _traceback_in_log(folder):
-        return continue_task(composing.as_dict(config), folder)
+        return continue_task(composing.completed(config), folder)
 
 
 @contextmanager

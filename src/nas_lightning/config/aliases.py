@@ -31,7 +31,7 @@ LATER_KEYS: dict[str, Any] = {
     "evaluation.random_baseline": 0,
     "evaluation.random_folder": "outputs/random_baseline",
     "hypergradient.virtual_step": "as_weights",
-    "methods": {},
+    "methods": [],
     "perturbation.kinds": ["op"],
     "readings": {},
     "relaxation.anchor_over": "kept",

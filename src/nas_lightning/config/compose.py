@@ -10,10 +10,12 @@ from typing import Any
 import hydra
 import yaml
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from nas_lightning.config.further import with_methods
 from nas_lightning.config.option_files import files, header
 from nas_lightning.config.schema import PART_LISTS, RootConfig, validate
 from nas_lightning.config.secrets import refuse_secrets
@@ -133,13 +135,38 @@ def checked(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
         overrides = [*overrides, search_path(config_dir)]
     try:
         with _hydra(), one_line_errors(overrides):
-            return validate(as_dict(hydra.compose("config", overrides=overrides)))
+            return validate(_with_methods(as_dict(hydra.compose("config", overrides=overrides)), overrides))
     except ConfigError as error:
         # Hydra does not report the form of a file: it reads the keys at another place, or no text at all.
         problem = problem_of_chosen(overrides, folders_of(overrides), global_groups())
         if problem is None:
             raise
         raise ConfigError(problem) from error
+
+
+def completed(config: DictConfig) -> dict[str, Any]:
+    """Return the configuration of the running Hydra job with its further methods.
+
+    Raises:
+        ConfigError: A further method cannot be composed on the terms of the run.
+    """
+    given = HydraConfig.get().overrides
+    overrides = [*given.task, *(word for word in given.hydra if word.startswith("hydra.searchpath="))]
+    with _hydra(), one_line_errors(overrides):
+        return _with_methods(as_dict(config), overrides)
+
+
+def _with_methods(plain: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a configuration with its further methods; Hydra's compose context is open."""
+    if not plain.get("methods"):
+        return plain
+
+    def composed(words: Sequence[str]) -> dict[str, Any]:
+        with one_line_errors(words):
+            return as_dict(hydra.compose("config", overrides=list(words)))
+
+    whole = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
+    return with_methods(plain, overrides, whole.hydra.runtime.choices.get("space"), composed)
 
 
 def hydra_settings(overrides: Sequence[str]) -> DictConfig:

@@ -109,7 +109,9 @@ class RootConfig(Section):
     callbacks: dict[str, Part]
     logger: dict[str, Part]
     readings: dict[str, Part] = Field(default={}, description="further selectors that read the searched supernet")
-    methods: dict[str, dict[str, Any]] = Field(default={}, description="further methods to search and evaluate by")
+    methods: dict[str, dict[str, Any]] | list[str] = Field(
+        default=[], description="names of further methods to search and evaluate by"
+    )
     search: SearchConfig
     candidates: CandidatesConfig
     data: Part
@@ -158,58 +160,25 @@ class RootConfig(Section):
         return validate({**self.to_dict(), **sections})
 
     def further_methods(self) -> dict[str, "RootConfig"]:
-        """Return the configuration of each of `methods` by its name, without one that is the run itself.
-
-        Parts, candidates and stages are those of the method alone; its values of `search` replace those of the run,
-        and everything else, the space too, is that of the run.
+        """Return the configuration of each of `methods` by its name; see `config.further`.
 
         Raises:
-            ConfigError: A section of one is not a method's or not valid, or one has the name of another.
+            ConfigError: They are names still, which only a composition can look up, or one is not valid.
         """
-        run = {**self.to_dict(), "methods": {}, "readings": {}}
+        if isinstance(self.methods, list):
+            if self.methods:
+                raise ConfigError(f"methods={self.methods}: names are looked up by nl.compose(['methods=[NAME]'])")
+            return {}
+        run = {**self.to_dict(), "methods": [], "readings": {}}
+        if "random_baseline" in run["evaluation"]:  # of the whole run, not of each method
+            run["evaluation"] = {**run["evaluation"], "random_baseline": 0}
         found: dict[str, RootConfig] = {}
-        for name, given in self.methods.items():
-            key = f"methods.{name}"
-            foreign = [section for section in given if section not in (*METHOD_SECTIONS, "method", "space")]
-            if foreign or "method" not in given:
-                problem = f"{key}.{foreign[0]}: is no section of a method" if foreign else f"{key}: is no method"
-                raise ConfigError(
-                    f"{problem}; add one by +method@{key}=METHOD, change its {', '.join(METHOD_SECTIONS)}"
-                )
-            sections = {section: given.get(section, {}) for section in METHOD_SECTIONS}
-            sections["candidates"] = {**run["candidates"], "key": None, "values": None, **sections["candidates"]}
-            sections["search"] = _laid_over({**run["search"], "stages": None}, sections["search"])
+        for name, sections in self.methods.items():
             try:
-                config = validate({**run, **sections, "method": name})
+                found[name] = validate({**run, **sections, "method": name})
             except ConfigError as error:
-                raise ConfigError(f"{error} (in {key})") from error
-            if config.to_dict() == run:
-                continue
-            if name == self.method or name in self.readings:
-                other = "the method of the run" if name == self.method else f"readings.{name}"
-                raise ConfigError(
-                    f"{key}: has the name of {other}; give it another, +method@methods.NAME=METHOD, or remove it,"
-                    f" ~method@{key}"
-                )
-            found[name] = config
+                raise ConfigError(f"{error} (in methods: {name})") from error
         return found
-
-
-METHOD_SECTIONS = (
-    *("relaxation", "hypergradient", "perturbation", "selector", "regularizer", "control"),
-    *("search", "candidates"),
-)
-"""Sections that a method may set, beside its space."""
-
-
-def _laid_over(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested values with those of others in their places."""
-    laid = dict(values)
-    for key, value in others.items():
-        below = values.get(key)
-        both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        laid[key] = _laid_over(below, value) if both else value  # type: ignore[arg-type] # both are mappings
-    return laid
 
 
 def assign(config: dict[str, Any], key: str, value: Any, who: str) -> Any:

@@ -74,7 +74,7 @@ class SearchData(KeyedDataModule):
             raise DataError(
                 f"search.batch_size={self.batch_size}{each}: more than the {len(self.split.train)} images of the train"
                 " half; use at most that, e.g."
-                f" search.batch_size={max(1, len(self.split.train) // 8 // self.processes)}"
+                f" search.batch_size={_fitting(len(self.split.train) // self.processes)}"
             )
         if self.batch_size * self.processes > len(self.split.arch):
             raise DataError(
@@ -213,3 +213,12 @@ class EvaluationData(KeyedDataModule):
     def test_dataloader(self) -> PassLoader:
         """Return the same images, for the final figures."""
         return self._loader(self.held_out, "test", self.held_out_indices)
+
+
+def _fitting(images: int) -> int:
+    """Return a batch size for so many images: eight steps an epoch, or two where that would be tiny batches.
+
+    >>> _fitting(719), _fitting(24), _fitting(1)
+    (89, 12, 1)
+    """
+    return max(1, images // 8, min(16, images // 2))

@@ -1,4 +1,4 @@
-"""Draw the test accuracy of methods: a dot a seed, the mean, and what it is to be compared with."""
+"""Draw the test accuracy of methods, or another metric: a dot a seed, the mean, and what it is to be compared with."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.typing import LineStyleType
 
+from nas_lightning.core.objective import Goal
+from nas_lightning.reports.goals import goal_of, mean_text
 from nas_lightning.reports.groups import by_mean, setting_text
-from nas_lightning.reports.sheets import number
 from nas_lightning.reports.style import INK, TITLE, Style, label
 
 MAX_ROWS = 30
@@ -25,21 +26,22 @@ def draw_accuracy(rows: pd.DataFrame, title: str, style: Style) -> Figure:
     """Draw a row a method, the best mean on top.
 
     Args:
-        rows: Runs of one setting that have a test accuracy, as `label_runs` returns them.
+        rows: Runs of one setting that have a value on the test images, as `label_runs` returns them.
         title: Of the setting.
         style: Colours and markers of the names.
 
     Returns:
-        The figure. A dotted line is the mean accuracy of random genotypes, a dashed one the accuracy that random search
+        The figure. A dotted line is the mean of random genotypes, a dashed one the accuracy that random search
         is expected to find, where they are known; a diamond is the published value of the method, where it is
         comparable.
     """
-    groups = by_mean(rows)[:MAX_ROWS]
+    goal = goal_of(rows)
+    groups = by_mean(rows, goal)[:MAX_ROWS]
     figure = Figure(figsize=(6.4, 0.3 * len(groups) + 1.7), layout="constrained", facecolor="white")
-    figure.suptitle(f"Test accuracy by method\n{label(setting_text(title, rows), TITLE)}", weight="bold", size=10)
+    figure.suptitle(f"Test {goal.name} by method\n{label(setting_text(title, rows), TITLE)}", weight="bold", size=10)
     axes = figure.add_subplot()
     for place, (name, same) in enumerate(groups):
-        values = same.sort_values("seed", kind="stable")["test_accuracy"].to_numpy(float)
+        values = same.sort_values("seed", kind="stable")[goal.key("test")].to_numpy(float)
         heights = place + (np.linspace(-_SPREAD, _SPREAD, len(values)) if len(values) > 1 else np.zeros(1))
         axes.plot(values, heights, style.marker(name), color=style.colour(name), markersize=6, alpha=0.7, mew=0)
         if len(values) > 1:  # the mean of one would hide it
@@ -48,13 +50,13 @@ def draw_accuracy(rows: pd.DataFrame, title: str, style: Style) -> Figure:
             )
         if pd.notna(published := same["published"].iloc[0]):
             axes.plot(published, place, "D", markersize=8, markerfacecolor="none", markeredgecolor=INK, mew=1.3)
-    levels = _levels(rows)
+    levels = _levels(rows, goal)
     for value, _, line in levels:
         axes.axvline(value, color="#7F7F7F", linestyle=line, linewidth=1.2, zorder=1)
     names = [f"{label(name, _NAME)} (n = {len(same)})" for name, same in groups]
     axes.set_yticks(range(len(groups)), names, size=9)
     axes.set_ylim(len(groups) - 0.4, -0.6)
-    axes.set_xlabel(f"test {metric_of(rows)} (%)", size=9)
+    axes.set_xlabel(label(goal.axis(f"test {goal.name}"), TITLE), size=9)
     axes.margins(x=0.06)
     _tidy(axes)
     has_published = any(same["published"].notna().any() for _, same in groups)
@@ -64,24 +66,20 @@ def draw_accuracy(rows: pd.DataFrame, title: str, style: Style) -> Figure:
 
 
 def answer(rows: pd.DataFrame, title: str) -> str:
-    """Return one sentence: the best mean test accuracy of a setting, and what random genotypes and search have."""
-    name, same = by_mean(rows)[0]
-    values = same["test_accuracy"]
-    spread = f" ± {number(values.std())}" if len(values) > 1 else ""
+    """Return one sentence: the best mean on the test images of a setting, and what random genotypes and search have."""
+    goal = goal_of(rows)
+    name, same = by_mean(rows, goal)[0]
+    values = same[goal.key("test")]
     others = rows["name"].nunique() - 1
     rank = f", the best mean of {others + 1}" if others else ""
-    text = f"{title}: test {metric_of(rows)} {number(values.mean())}{spread} % with {name} (n = {len(values)}){rank}"
+    rank += ", smaller is better" if others and goal.direction == "min" else ""
+    found = mean_text(goal, values.mean(), values.std())
+    text = f"{title}: test {goal.name} {found} with {name} (n = {len(values)}){rank}"
     if rows["random"].notna().any():
-        text += f"; random genotypes have {number(rows['random'].mean())} %"
+        text += f"; random genotypes have {goal.shown(rows['random'].mean())}"
     if rows["random_search_accuracy"].notna().any():
-        text += f"; random search is expected to find {number(rows['random_search_accuracy'].mean())} %"
+        text += f"; random search is expected to find {goal.shown(rows['random_search_accuracy'].mean())}"
     return f"{text}."
-
-
-def metric_of(rows: pd.DataFrame) -> str:
-    """Return the name of the metric that runs share: accuracy where they do not say it."""
-    named = rows["metric"].dropna()
-    return str(named.iloc[0]).replace("_", " ") if len(named) else "accuracy"
 
 
 def _tidy(axes: Axes) -> None:
@@ -92,17 +90,15 @@ def _tidy(axes: Axes) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _levels(rows: pd.DataFrame) -> list[tuple[float, str, LineStyleType]]:
+def _levels(rows: pd.DataFrame, goal: Goal) -> list[tuple[float, str, LineStyleType]]:
     """Return what all methods are compared with: value, label and line style."""
     levels: list[tuple[float, str, LineStyleType]] = []
-    for value, same in rows.groupby(rows["random"].round(2)):
-        std = same["random_std"].mean()
-        spread = "" if pd.isna(std) else f" ± {number(std)}"
-        levels.append((float(value), f"random genotypes: {number(value)}{spread} %", ":"))
-    for value in sorted(set(rows["random_search_accuracy"].dropna().round(2))):
-        text = f"random search, expected: {number(value)} %"
-        levels.append((value, text, "--"))
-    return levels
+    decimals = 2 if goal.unit == "%" else 6
+    for value, same in rows.groupby(rows["random"].round(decimals)):
+        text = mean_text(goal, float(value), same["random_std"].mean())
+        levels.append((float(value), f"random genotypes: {text}", ":"))
+    found = sorted(set(rows["random_search_accuracy"].dropna().round(decimals)))
+    return levels + [(value, f"random search, expected: {goal.shown(value)}", "--") for value in found]
 
 
 def _legend(levels: Sequence[tuple[float, str, LineStyleType]], published: bool) -> list[Line2D]:

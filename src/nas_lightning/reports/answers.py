@@ -9,6 +9,17 @@ import pandas as pd
 
 from nas_lightning.reports import accuracy, learning, tradeoffs
 from nas_lightning.reports.book import Book
+from nas_lightning.reports.goals import (
+    accuracies_only,
+    goal_of,
+    goal_of_row,
+    goals_of,
+    heading,
+    is_tested,
+    shared_name,
+    value_heading,
+    value_text,
+)
 from nas_lightning.reports.page import Section
 from nas_lightning.reports.records import EVALUATION_SETTING, gather, settings
 from nas_lightning.reports.sheets import Sheet, millions, number
@@ -24,8 +35,8 @@ _NOTE = (
 
 
 def judged(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Return the title and the runs with a test accuracy of each setting, the setting with the most runs first."""
-    return settings(frame[frame["test_accuracy"].notna()], EVALUATION_SETTING, len(frame))
+    """Return title and runs with a value on the test images of each setting, the setting with the most runs first."""
+    return settings(frame[is_tested(frame)], EVALUATION_SETTING, len(frame))
 
 
 def answers(frame: pd.DataFrame) -> list[str]:
@@ -34,19 +45,22 @@ def answers(frame: pd.DataFrame) -> list[str]:
 
 
 def sections(book: Book) -> Iterator[Section]:
-    """Yield the sections on accuracy, on its price, on learning, and on single runs."""
+    """Yield the sections on accuracy or another metric, on its price, on learning, and on single runs."""
     parts = judged(book.frame)
     yield _accuracy(book, parts)
     pictures = []
     for index, (title, rows) in enumerate(parts[:MAX_SETTINGS]):
+        goal = goal_of(rows)
         for price in tradeoffs.PRICES:
             caption = (
-                f"Test accuracy against {price.title}, {title}: a small mark is a run, the large one the mean of its"
+                f"Test {goal.name} against {price.title}, {title}: a small mark is a run, the large one the mean of its"
                 f" method; at most {tradeoffs.MAX_NAMES} methods, the best."
             )
             figure = tradeoffs.draw_tradeoff(rows, price, title, book.style)
-            pictures += book.picture(figure, f"accuracy_{price.name}_{index + 1}", caption)
-    yield Section("tradeoffs", "Accuracy against parameters and search cost", pictures=pictures)
+            pictures += book.picture(figure, f"{goal.word}_{price.name}_{index + 1}", caption)
+    name = shared_name(goals_of(book.frame))
+    what = f"{name[0].upper()}{name[1:]} against parameters and search cost"
+    yield Section("tradeoffs", what, pictures=pictures)
     yield _learning(book)
     yield Section("runs", "Runs", sheets=book.sheet(runs(book)))
 
@@ -57,24 +71,31 @@ def _accuracy(book: Book, parts: list[tuple[str, pd.DataFrame]]) -> Section:
     for index, (title, rows) in enumerate(parts[:MAX_SETTINGS]):
         if len(rows) < 2:
             continue
+        goal = goal_of(rows)
+        direction = " Smaller is better." if goal.direction == "min" else ""
         caption = (
-            f"Test accuracy by method, {title}: a dot is a seed, the bar the mean; at most {accuracy.MAX_ROWS} methods,"
-            f" the best.{left_out if len(parts) > MAX_SETTINGS else ''}"
+            f"Test {goal.name} by method, {title}: a dot is a seed, the bar the mean; at most {accuracy.MAX_ROWS}"
+            f" methods, the best.{direction}{left_out if len(parts) > MAX_SETTINGS else ''}"
         )
         figure = accuracy.draw_accuracy(rows, title, book.style)
-        pictures += book.picture(figure, f"accuracy_{index + 1}", caption)
-    return Section("accuracy", "Test accuracy by method", pictures=pictures)
+        pictures += book.picture(figure, f"{goal.word}_{index + 1}", caption)
+    goals = goals_of(book.frame)
+    anchor = "accuracy" if any(goal.word == "accuracy" for goal in goals) else "metric"
+    return Section(anchor, f"Test {shared_name(goals)} by method", pictures=pictures)
 
 
 def _learning(book: Book) -> Section:
-    columns = [curve.column for curve in learning.CURVES]
+    goals = goals_of(book.frame)
+    columns = list(dict.fromkeys(curve.column for goal in goals for curve in learning.curves(goal)))
     rows = gather(book.frame, layout.METRICS, ("epoch",), book.problems, ("phase",), ("attempt", *columns))
     more = ["name", *(name for name in EVALUATION_SETTING if name not in rows)]
     rows = rows.merge(book.frame[["run", *more]], on="run", how="left")
-    cut = f" From {learning.LONG} epochs on, the first fifth of them may be below the scale."
     pictures = []
     for index, (title, same) in enumerate(settings(rows, EVALUATION_SETTING, MAX_SETTINGS)):
-        for curve in learning.CURVES:
+        goal = goal_of(same)
+        beyond = "below" if goal.direction == "max" else "above"
+        cut = f" From {learning.LONG} epochs on, the first fifth of them may be {beyond} the scale."
+        for curve in learning.curves(goal):
             length = same.loc[same["phase"] == curve.phase, "epoch"].max() + 1
             caption = (
                 f"{curve.title}, {title}: a thin line is a run, the thick one the mean of its method while all of its"
@@ -87,22 +108,28 @@ def _learning(book: Book) -> Section:
 
 
 def runs(book: Book) -> Sheet:
-    """Tabulate single runs: accuracy, seed, size, cost and folder, in the order of the results."""
-    two, one = partial(number, decimals=2), partial(number, decimals=1)
+    """Tabulate single runs: accuracy or another metric, seed, size, cost and folder, in the order of the results."""
+    one = partial(number, decimals=1)
     frame = book.frame.sort_values(["group", "seed", "run"], kind="stable")
+    goals = goals_of(frame)
+    mixed = len(goals) > 1 and not accuracies_only(goals)
     lines = [
         [
             str(row["name"]),
             number(row["seed"], 0),
-            two(row["test_accuracy"]),
-            two(row["search_val_accuracy"]),
+            *([goal.axis(goal.name)] if mixed else ()),
+            value_text(goal, row[goal.key("test")]),
+            value_text(goal, row[f"search_{goal.key('val')}"]),
             millions(row["params"] / 1e6),
             one(row["search_seconds"]),
             *("–" if pd.isna(row[name]) else str(row[name]) for name in ("space", "data", "recipe")),
             book.folders.name(str(row["run"])),
         ]
         for row in frame.to_dict("records")
+        for goal in [goal_of_row(row)]
     ]
-    header = ["method", "seed", "test %", "search val %", "params M", "search s", "space", "data", "recipe", "folder"]
-    words = ("method", "space", "data", "recipe", "folder")
-    return Sheet("runs", "Runs", header, lines, words, _NOTE, ("method", "seed", "test %"))
+    test = value_heading(goals)
+    header = ["method", "seed", *(["metric"] if mixed else ()), test, heading("search val", goals)]
+    header += ["params M", "search s", "space", "data", "recipe", "folder"]
+    words = ("method", "metric", "space", "data", "recipe", "folder")
+    return Sheet("runs", "Runs", header, lines, words, _NOTE, ("method", "seed", *(["metric"] if mixed else ()), test))

@@ -7,7 +7,7 @@ Sources: Wilcoxon (1945) for the signed ranks, Student's t for paired samples, H
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +20,8 @@ from rich.text import Text
 from scipy import stats
 
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.objective import Goal
+from nas_lightning.reports.goals import UNIT, goal_of, goal_of_row, is_tested, spread_text, with_goals
 from nas_lightning.reports.runs import SIZE
 from nas_lightning.reports.sheets import Sheet
 from nas_lightning.runs.files import write_text
@@ -27,7 +29,7 @@ from nas_lightning.runs.files import write_text
 log = logging.getLogger(__name__)
 
 _SHARED = ["space", "data", "recipe", "metric", *SIZE]  # what runs must share to be compared
-_WORDS = ("space", "data", "method")  # columns that are not numbers
+_WORDS = ("space", "data", "of", "method")  # columns that are not numbers
 _EXACT_PAIRS = 12  # pairs up to which the signed-rank test enumerates all signs, 4096 of them
 _COLUMNS = {
     "method": "method",
@@ -62,28 +64,31 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Compare every method with the baseline on the seeds that both have.
 
     The value compared is the regret where all runs have one (evaluation=tabular), otherwise the test error: smaller is
-    better.
+    better. Runs that report a metric that is no accuracy are compared by it, in its direction.
 
     Args:
-        frame: What `collect` returns; runs without a test accuracy are left out.
+        frame: What `collect` returns; runs without a value on the test images are left out.
         baseline: The method that the others are compared with.
 
     Returns:
-        One row a method, the best mean first: the columns of space, data, recipe, metric and size, `value` (`regret`
-        or `test_error`), `method`, `n`, `mean`, `std`; against the baseline `pairs`, `difference_mean` and
-        `difference_std` (percentage points, negative where the method is better), `wilcoxon_p` and `t_p` (two-sided;
-        nan with fewer than two pairs or no difference at all), and `wilcoxon_holm`, `t_holm`, adjusted for the number
-        of methods. Standard deviations are those of a sample.
+        One row a method, the best mean first: the columns of space, data, recipe, metric and size, `value` (`regret`,
+        `test_error` or `test_metric`; with any of the latter also `unit` and `direction` of the metric), `method`, `n`,
+        `mean`, `std`; against the baseline `pairs`, `difference_mean` and `difference_std` (method minus baseline, in
+        percentage points or the unit of the metric; negative where the method is better, unless larger values of the
+        metric are), `wilcoxon_p` and `t_p` (two-sided; nan with fewer than two pairs or no difference at all), and
+        `wilcoxon_holm`, `t_holm`, adjusted for the number of methods. Standard deviations are those of a sample.
 
     Raises:
         ConfigError: There is no run of the baseline, or a method has two runs of one seed.
     """
-    runs = frame[frame["test_accuracy"].notna()].copy()
+    runs = with_goals(frame[is_tested(frame)])
     runs["test_error"] = 100 - runs["test_accuracy"]
-    value = "regret" if runs["regret"].notna().all() else "test_error"
+    of_accuracy = "regret" if runs.loc[runs["test_accuracy"].notna(), "regret"].notna().all() else "test_error"
     groups: list[pd.DataFrame] = []
     without: list[str] = []
-    for labels, same in runs.groupby(_SHARED, dropna=False, sort=False):
+    for labels, same in runs.groupby([*_SHARED, *UNIT], dropna=False, sort=False):
+        goal = goal_of(same)
+        value = of_accuracy if goal.word == "accuracy" else goal.key("test")
         duplicates = same[same.duplicated(["method", "seed"])]
         if len(duplicates):
             first = duplicates.iloc[0]
@@ -100,16 +105,19 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         others = rows["method"] != baseline
         for test in ("wilcoxon", "t"):
             rows.loc[others, f"{test}_holm"] = holm(list(rows.loc[others, f"{test}_p"]))
-        rows = rows.sort_values(["mean", "method"])
-        for place, (name, label) in enumerate(zip([*_SHARED, "value"], [*labels, value], strict=True)):
+        smaller = goal.word == "accuracy" or goal.direction == "min"
+        rows = rows.sort_values(["mean", "method"], ascending=[smaller, True])
+        shared = [*_SHARED, "value", *UNIT]
+        for place, (name, label) in enumerate(zip(shared, [*labels[:-2], value, *labels[-2:]], strict=True)):
             rows.insert(place, name, str(label))
         groups.append(rows)
     if not groups:
-        allowed = ", ".join(sorted(map(str, runs["method"].unique()))) or "none, no run has a test accuracy"
+        allowed = ", ".join(sorted(map(str, runs["method"].unique()))) or "none, no run has a value on the test images"
         raise ConfigError(f"baseline={baseline}: {'; '.join(without) or 'there are no runs of it'}; allowed: {allowed}")
     for reason in without:
         log.warning("baseline=%s: %s: nothing is compared there", baseline, reason)
-    return pd.concat(groups, ignore_index=True)
+    table = pd.concat(groups, ignore_index=True)
+    return table if (table["value"] == "test_metric").any() else table.drop(columns=[*UNIT])
 
 
 def _row(method: str, values: pd.Series[float], baseline: pd.Series[float]) -> dict[str, Any]:
@@ -142,7 +150,25 @@ def smallest_p(pairs: int) -> float:
 
 
 def note(comparison: pd.DataFrame) -> str:
-    """Return a sentence on the smallest p that the pairs allow; of several groups, for the strongest."""
+    """Return a sentence on the smallest p that the pairs allow, of several groups for the strongest, and on signs."""
+    return f"{_strength(comparison)}{_sign(comparison)}"
+
+
+def _sign(comparison: pd.DataFrame) -> str:
+    """Return which sign of a difference is better, where one of a metric is shown that is no accuracy."""
+    others = comparison[comparison["value"] == "test_metric"]
+    if others.empty:
+        return ""
+    rising = set(others["metric"][others["direction"] == "max"])
+    if not rising:
+        return " Differences are the method minus the baseline: a negative one is better."
+    if len(rising) == comparison["metric"].nunique():
+        return " Differences are the method minus the baseline: a positive one is better."
+    names = " and ".join(sorted(name.replace("_", " ") for name in rising))
+    return f" Differences are the method minus the baseline: a positive one is better of {names}, else a negative one."
+
+
+def _strength(comparison: pd.DataFrame) -> str:
     tested = comparison[comparison["wilcoxon_p"].notna()]
     if tested.empty:
         return "No method has two seeds in common with the baseline and differs there: nothing can be tested."
@@ -173,7 +199,7 @@ def write(comparison: pd.DataFrame, folder: Path) -> list[Path]:
 def sheet(comparison: pd.DataFrame) -> Sheet:
     """Return the table for the page of a report."""
     header, *lines = _cells(comparison)
-    lead = [name for name in header if name == "method" or name.endswith("± std")]
+    lead = [name for name in header if name in ("of", "method") or name.endswith("± std")]
     return Sheet("comparison", "Seed by seed", header, lines, _WORDS, note(comparison), lead)
 
 
@@ -192,23 +218,41 @@ def show(comparison: pd.DataFrame, file: IO[str] | None = None) -> None:
 
 def _cells(comparison: pd.DataFrame) -> list[list[str]]:
     """Format the table, header first; space and data are columns where there are several."""
+    records = comparison.to_dict("records")
+    values = [_value(row) for row in records]
     several = [name for name in ("space", "data") if comparison[name].nunique() > 1]
-    value = str(comparison["value"].iloc[0]).replace("_", " ")
+    several += ["of"] if len(set(values)) > 1 else []
+    value = "value" if "of" in several else values[0][0]
     header = [*several, *(title.format(value) for title in _COLUMNS.values())]
     lines = []
-    for row in comparison.to_dict("records"):
+    for row, (name, goal) in zip(records, values, strict=True):
+        row["of"] = name
         cells = {
             "method": str(row["method"]),
             "n": str(row["n"]),
-            "value": f"{row['mean']:.2f} ± {_number(row['std'], 2)}",
+            "value": f"{goal.number(row['mean'])} ± {spread_text(goal, row['std'])}",
             "pairs": _number(row["pairs"], 0),
             "difference": "–"
             if pd.isna(row["pairs"])
-            else f"{row['difference_mean']:+.2f} ± {_number(row['difference_std'], 2)}",
+            else f"{_signed(goal, row['difference_mean'])} ± {spread_text(goal, row['difference_std'])}",
             **{name: _number(row[name], 3) for name in ("wilcoxon_p", "wilcoxon_holm", "t_p", "t_holm")},
         }
         lines.append([*(str(row[name]) for name in several), *(cells[name] for name in _COLUMNS)])
     return [header, *lines]
+
+
+def _value(row: Mapping[Any, Any]) -> tuple[str, Goal]:
+    """Return the name of the value of a row, and what its numbers are: those of regret and error are in percent."""
+    if row["value"] != "test_metric":
+        return str(row["value"]).replace("_", " "), Goal()
+    goal = goal_of_row(row)
+    return f"test {goal.axis(goal.name)}", goal
+
+
+def _signed(goal: Goal, value: float) -> str:
+    if goal.unit == "%":
+        return f"{value:+.2f}"
+    return f"{'-' if value < 0 else '+'}{goal.number(abs(value))}" if pd.notna(value) else "nan"
 
 
 def _number(value: Any, decimals: int) -> str:

@@ -70,6 +70,26 @@ PAIRS = (
 )
 
 
+def metric_pairs(goal: Goal, name: str) -> tuple[Pair, ...]:
+    """Return the pairs of runs that report a metric that is no accuracy: as `PAIRS`, with the metric itself for both.
+
+    Args:
+        goal: The metric.
+        name: What the names of the figures' files begin with.
+    """
+    test = (goal.key("test"), goal.axis(f"test {goal.name}"))
+    x = {pair.name: pair.x for pair in PAIRS}
+    x["one_shot"] = (f"search_{goal.key('val')}", goal.axis(f"{goal.name} of the supernet on val"))
+    against = {
+        "final_eigenvalue": "the curvature at the end of the search",
+        "mean_eigenvalue": "the mean curvature of the search",
+        "one_shot": "that of the supernet",
+    }
+    return tuple(
+        Pair(f"{name}_{key}", f"Test {goal.name} against {text}", x[key], test) for key, text in against.items()
+    )
+
+
 def drop_pair(goal: Goal, name: str) -> Pair:
     """Return the pair of columns in tables of `analysis=discretization` that report `goal`."""
     points = replace(goal, unit="points") if goal.unit == "%" else goal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nas_lightning.core.objective import ACCURACY, Goal
 from nas_lightning.reports.drawing import save_svg
 from nas_lightning.runs import tables
 
-_PHASES = ("search", "selection", "evaluation")
+PHASES = ("search", "selection", "evaluation")
 
 # Column -> (its name in the legend, colour). One colour means one set of images in both panels.
 _LOSSES = {
@@ -22,23 +23,23 @@ _LOSSES = {
     "arch_loss": ("architecture", "#D55E00"),
     "val_loss": ("validation", "#009E73"),
 }
-_ACCURACIES = {
-    "train_accuracy": ("train", "#0072B2"),
-    "val_accuracy": ("validation", "#009E73"),
-    "test_accuracy": ("test", "#CC79A7"),
-}
+_PARTS = {"train": ("train", "#0072B2"), "val": ("validation", "#009E73"), "test": ("test", "#CC79A7")}
 MARKER: dict[str, Any] = {"color": "#7F7F7F", "linestyle": "--", "linewidth": 1}  # of a rollback or a stop
 _FEW_EPOCHS = 25  # up to here every epoch gets a dot, so that a run of one epoch is visible
 
 
-def save_curves(metrics_csv: Path, folder: Path, title: str = "") -> list[Path]:
-    """Write `search.svg`, `selection.svg` and `evaluation.svg`: losses on the left, accuracies on the right, by epoch.
+def save_curves(
+    metrics_csv: Path, folder: Path, title: str = "", goal: Goal = ACCURACY, phases: Sequence[str] = PHASES
+) -> list[Path]:
+    """Write `search.svg`, `selection.svg` and `evaluation.svg`: losses on the left, the metric on the right, by epoch.
 
     Args:
         metrics_csv: Table with the columns `phase`, `epoch` and any of `attempt`, the losses and the
-            accuracies (percent). What one row of an epoch leaves empty, another may fill.
+            accuracies (percent), or the metrics. What one row of an epoch leaves empty, another may fill.
         folder: Where the figures go; made if it is missing.
         title: Of the run; the phase follows.
+        goal: The metric of the run.
+        phases: Phases that are drawn.
 
     Returns:
         The figures written; a phase without values has none.
@@ -49,12 +50,13 @@ def save_curves(metrics_csv: Path, folder: Path, title: str = "") -> list[Path]:
         return []
     if not {"phase", "epoch"} <= set(metrics.columns):
         return []
+    measured = {goal.key(part): name for part, name in _PARTS.items()}
     paths = []
-    for phase in _PHASES:
+    for phase in phases:
         rows = metrics[metrics["phase"] == phase].set_index("epoch").sort_index()
         panels = [
             (label, series)
-            for label, names in (("loss (nats)", _LOSSES), ("accuracy (%)", _ACCURACIES))
+            for label, names in (("loss (nats)", _LOSSES), (goal.axis(goal.name), measured))
             if (series := _series(rows, names))
         ]
         if panels:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from nas_lightning.core.objective import ACCURACY, Goal
+from nas_lightning.reports.goals import UNIT
 from nas_lightning.reports.runs import HASH, LABELS, SIZE
 
-_KEYS = [*LABELS, *SIZE, *HASH]
+_KEYS = [*LABELS, *SIZE, *UNIT, *HASH]
 
 
 def label_runs(frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
@@ -21,9 +23,9 @@ def label_runs(frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The frame with `group` (index of the run's row in the summary), `name` (the method, with its variant where
-        there are several), `published` (percent, nan without one), `random` and `random_std` (percent, of random
-        genotypes: those trained beside the run, else all of the table; nan where neither is known) and `cost` (seconds
-        of search and selection, nan where no search was timed).
+        there are several), `published` (percent, nan without one), `random` and `random_std` (of random
+        genotypes, in the unit of the run: those trained beside it, else all of the table; nan where neither is known)
+        and `cost` (seconds of search and selection, nan where no search was timed).
     """
     groups = {_key(row): index for index, row in zip(summary.index, summary[_KEYS].to_numpy(), strict=True)}
     index = [groups[_key(row)] for row in frame[_KEYS].to_numpy()]
@@ -39,10 +41,26 @@ def label_runs(frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def by_mean(rows: pd.DataFrame, column: str = "test_accuracy") -> list[tuple[str, pd.DataFrame]]:
-    """Split runs of one setting by `name`, the best mean of a column first; names without a value come last."""
+def repeated(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the runs that repeat the seed of another of the same configuration, each with the reason to be told.
+
+    An evaluation by hand of the genotype that a search has found is one, beside the evaluation of the run itself.
+    """
+    found: list[tuple[str, str]] = []
+    seen: dict[tuple[Any, ...], str] = {}
+    tested = frame[["test_accuracy", "test_metric"]].notna().any(axis=1)
+    judged = frame[tested & frame["seed"].notna()]
+    for run, row in zip(judged["run"], judged[[*_KEYS, "seed"]].to_numpy(), strict=True):
+        first = seen.setdefault(_key(row), str(run))
+        if first != run:
+            found.append((str(run), f"repeats the seed of {first} with the same configuration; both are counted"))
+    return found
+
+
+def by_mean(rows: pd.DataFrame, goal: Goal = ACCURACY) -> list[tuple[str, pd.DataFrame]]:
+    """Split runs of one setting by `name`, the best mean on the test images first; names without a value come last."""
     parts = [(str(name), same) for name, same in rows.groupby("name", sort=True)]
-    means = [same[column].mean() for _, same in parts]
+    means = [goal.sign * same[goal.key("test")].mean() for _, same in parts]
     order = sorted(range(len(parts)), key=lambda i: (pd.isna(means[i]), -means[i] if pd.notna(means[i]) else 0.0))
     return [parts[i] for i in order]
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.objective import Goal
 from nas_lightning.core.terminal import screen
 from nas_lightning.reports.readings import readings_table
 from nas_lightning.runs import layout
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def show_outcome(summary: Mapping[str, Any], folder: str, show: bool = True) -> None:
-    """Print the outcome of a run: accuracies, cost, curvature, candidates, the genotype, the folder.
+    """Print the outcome of a run: values of its metric, cost, curvature, candidates, the genotype, the folder.
 
     Args:
         summary: Content of summary.json.
@@ -32,16 +33,16 @@ def show_outcome(summary: Mapping[str, Any], folder: str, show: bool = True) -> 
     log.info("outcome\n%s", text.file.getvalue().rstrip())  # type: ignore[attr-defined] # a StringIO
 
 
-def _judged(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _judged(section: Mapping[str, Any], goal: Goal) -> Iterator[tuple[str, str]]:
     """Yield the rows on the evaluation; a table of accuracies also gives rank, regret and random search."""
-    if section["test_accuracy"] is not None:
-        yield "test accuracy", f"{section['test_accuracy']:.2f} %"
+    if (tested := goal.value(section, "test")) is not None:
+        yield f"test {goal.name}", goal.shown(tested)
     elif section.get("in_table") is False:
-        yield "test accuracy", f"not in the table {section['table']}"
+        yield f"test {goal.name}", f"not in the table {section['table']}"
     baseline = section.get("random_baseline")
     if baseline is not None and baseline["mean"] is not None:
-        spread = "" if baseline["std"] is None else f" ± {baseline['std']:.2f}"
-        yield f"random genotypes, mean of {len(baseline['members'])}", f"{baseline['mean']:.2f}{spread} %"
+        mean = f"{goal.mean_and_std(baseline['mean'], baseline['std'])} {goal.unit}".rstrip()
+        yield f"random genotypes, mean of {len(baseline['members'])}", mean
     if section.get("rank") is not None:
         yield f"rank in the table {section['table']}", f"{section['rank']:,} of {section['rank_of']:,}"
     if section.get("regret") is not None:
@@ -51,8 +52,8 @@ def _judged(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if section.get("random_search_accuracy") is not None:
         expected = f"{section['random_search_accuracy']:.2f} % expected, by {section['random_search_chosen_by']}"
         yield f"random search, best of {section['random_search_draws']}", expected
-    if section.get("val_accuracy") is not None:
-        yield "accuracy on val", f"{section['val_accuracy']:.2f} %"
+    if (on_val := goal.value(section, "val")) is not None:
+        yield f"{goal.name} on val", goal.shown(on_val)
     size = f"{section['init_channels']} channels, {section['layers']} layers, {section['epochs']} epochs"
     yield f"recipe {section['recipe']}", size
     yield "parameters", f"{section['params'] / 1e6:.3f} M"
@@ -84,10 +85,10 @@ def _print(console: Console, summary: Mapping[str, Any], folder: str) -> None:
     table = Table(title=f"{summary['method']} · {summary['space']} · {summary['data']} · seed {summary['seed']}")
     table.add_column("what")
     table.add_column("value", justify="right")
-    searched, judged = summary["search"], summary["evaluation"]
+    searched, judged, goal = summary["search"], summary["evaluation"], Goal.of(summary)
     if searched:
-        if searched["val_accuracy"] is not None:
-            table.add_row("search: accuracy on val", f"{searched['val_accuracy']:.2f} %")
+        if (on_val := goal.value(searched, "val")) is not None:
+            table.add_row(f"search: {goal.name} on val", goal.shown(on_val))
         table.add_row("search: time", f"{searched['seconds']:.0f} s for {searched['epochs']} epochs")
         for row in _decided(searched):
             table.add_row(*row)
@@ -104,10 +105,11 @@ def _print(console: Console, summary: Mapping[str, Any], folder: str) -> None:
     for member in summary["candidates"] or ():
         named = ", ".join(f"{key}={value}" for key, value in member["values"].items())
         chosen = " (chosen)" if member["chosen"] else ""
-        measured = "not measured" if member["val_accuracy"] is None else f"{member['val_accuracy']:.2f} % on val"
+        on_val = goal.value(member, "val")
+        measured = "not measured" if on_val is None else f"{goal.shown(on_val)} on val"
         table.add_row(f"candidate {named}", f"{measured}{chosen}")
     if judged:
-        for row in _judged(judged):
+        for row in _judged(judged, goal):
             table.add_row(*row)
     console.print(table)
     readings = readings_table(summary)
@@ -128,4 +130,5 @@ def _next(summary: Mapping[str, Any], folder: str) -> Iterator[str]:
         words = shlex.join(["task=evaluate", f"genotype={folder}"])
         yield f"  train its genotype: the command of the search with {words}"
     elif summary["task"] == "search":
-        yield f"  train its genotype: the same command with {shlex.join(['task=evaluate', f'genotype={folder}'])}"
+        words = shlex.join(["task=evaluate", f"genotype={folder}"])
+        yield f"  train its genotype: the same command, in a folder of its own, with {words}"

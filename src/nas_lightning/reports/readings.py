@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.objective import ACCURACY, Goal
 from nas_lightning.reports.curves import MARKER, finish
 from nas_lightning.reports.drawing import save_svg
 from nas_lightning.runs import layout, tables
@@ -54,16 +55,17 @@ def readings_table(summary: Mapping[str, Any]) -> Table | None:
         for name, found in ((summary["method"], summary), *others.items()):
             table.add_row(name, str(Genotype.from_dict(found["genotype"])))
         return table
+    goal = Goal.of(summary)
     ranked = any(section.get("rank") is not None for _, section in judged)
     table = Table(title=f"{_counted(summary)} · seed {summary['seed']}")
     table.add_column("selection")
-    for name in ("test accuracy", *(("rank", "regret") if ranked else ("parameters",))):
+    for name in (f"test {goal.name}", *(("rank", "regret") if ranked else ("parameters",))):
         table.add_column(name, justify="right")
     for name, section in judged:
-        table.add_row(name, _percent(section["test_accuracy"]), *_beside(section, ranked))
+        table.add_row(name, _shown(goal, goal.value(section, "test")), *_beside(section, ranked))
     first = judged[0][1]
     for words, accuracy in _random(first):
-        table.add_row(words, _percent(accuracy))
+        table.add_row(words, _shown(ACCURACY, accuracy))
     return table
 
 
@@ -83,8 +85,8 @@ def _random(section: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         yield f"best of {section['random_search_draws']} at random", section["random_search_accuracy"]
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f} %"
+def _shown(goal: Goal, value: float | None) -> str:
+    return "–" if value is None else goal.shown(value)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from nas_lightning.runs import layout, tables
 
 SETTING = ("space", "data")
 """Columns that runs must share for their searches to be drawn together."""
-EVALUATION_SETTING = ("space", "data", "recipe", "metric", "init_channels", "layers", "epochs")
-"""Columns that they must share for their test accuracies to be compared."""
+EVALUATION_SETTING = ("space", "data", "recipe", "metric", "init_channels", "layers", "epochs", "unit", "direction")
+"""Columns that they must share for their values on the test images to be compared."""
 
 
 @dataclass
@@ -156,5 +156,6 @@ def _title(row: pd.Series[Any], columns: Sequence[str]) -> str:
     if sizes and all(pd.notna(size) for size in sizes):
         texts.append("/".join(f"{size:.0f}" for size in sizes))
     if "metric" in columns and pd.notna(row["metric"]) and row["metric"] != "accuracy":
-        texts.append(str(row["metric"]))
+        unit = row.get("unit")
+        texts.append(str(row["metric"]) if pd.isna(unit) or unit in ("%", "") else f"{row['metric']} ({unit})")
     return " · ".join(texts)

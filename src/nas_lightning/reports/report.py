@@ -14,11 +14,20 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.reports import answers, costs, heatmaps, tables, trajectories, trends
 from nas_lightning.reports.book import Book
-from nas_lightning.reports.correlations import PAIRS, correlations, discretizations, draw_pair, drop_pair
+from nas_lightning.reports.correlations import (
+    PAIRS,
+    Pair,
+    correlations,
+    discretizations,
+    draw_pair,
+    drop_pair,
+    metric_pairs,
+)
 from nas_lightning.reports.drawing import draw_genotype
 from nas_lightning.reports.drops import gather_drops
 from nas_lightning.reports.folders import Folders
-from nas_lightning.reports.groups import label_runs
+from nas_lightning.reports.goals import UNIT, goal_of, goal_of_row, goals_of, shared_name
+from nas_lightning.reports.groups import label_runs, repeated
 from nas_lightning.reports.page import Picture, Section, render
 from nas_lightning.reports.published import Reference, compare
 from nas_lightning.reports.records import EVALUATION_SETTING, SETTING, Problems, gather, gather_analyses, settings
@@ -66,6 +75,8 @@ def write_report(
     """
     frame = collect(patterns)
     problems = Problems([*frame.attrs["skipped"], *frame.attrs["unfinished"]])
+    for run, reason in repeated(frame):
+        problems.add(run, reason)
     summary, published = compare(tables.summarise(frame), reference)
     drops = gather_drops(frame, problems)
     spectra = gather_analyses(frame, "spectrum", ("eigenvalue",), problems)
@@ -87,7 +98,8 @@ def write_report(
             *_best_sections(report, choices),
             Section("cost", "Cost", sheets=report.sheet(costs.costs(frame)), pictures=_cost(report)),
         ]
-        notes = Section("left-out", "Folders that could not be read or are not finished", items=report.problems.found)
+        heading = "Folders that could not be read, are not finished or count twice"
+        notes = Section("left-out", heading, items=report.problems.found)
         page = folder / "report.html"
         shown = [section.passed(folders.hide) for section in (*sections, notes)]
         write_text(page, render("Report of runs", [folders.hide(text) for text in _lead(report, patterns)], shown))
@@ -102,12 +114,14 @@ def _lead(report: Book, patterns: Sequence[str] | str) -> list[str]:
     frame = report.frame
     named = patterns if isinstance(patterns, str) else ", ".join(patterns)
     count = len({folder for folder, _ in report.problems.found})
-    damaged = f" Something could not be read of {count}, or is not finished: see the end of the page." if count else ""
+    told = f" {count} folders could not be read, are not finished or count twice: see the end of the page."
+    damaged = told if count else ""
+    percent = "Accuracies are in percent; the" if any(g.word == "accuracy" for g in goals_of(frame)) else "The"
     return [
         *answers.answers(frame),
         f"{len(frame)} runs of {frame['method'].nunique()} methods, found by runs='{named}'.{damaged}",
-        "Accuracies are in percent; the files of all figures (SVG, PNG) and tables (Markdown, CSV, LaTeX) lie in the"
-        " folders figures and tables beside this page.",
+        f"{percent} files of all figures (SVG, PNG) and tables (Markdown, CSV, LaTeX) lie in the folders figures and"
+        " tables beside this page.",
     ]
 
 
@@ -139,20 +153,7 @@ def _search_sections(report: Book) -> Iterator[Section]:
         pictures += report.picture(figure, f"spectra_{index + 1}", caption)
     yield Section("spectra", "Spectra at the end of the search", pictures=pictures)
 
-    measured = curvature[curvature["dominant_eigenvalue"].abs() < float("inf")]
-    means = measured.groupby("run")["dominant_eigenvalue"].mean()
-    frame = report.frame.assign(
-        mean_eigenvalue=report.frame["run"].map(means).astype(float), test_error=100 - report.frame["test_accuracy"]
-    )
-    pairs = [*((pair, frame) for pair in PAIRS), *((drop_pair(one.goal, one.name), one.rows) for one in report.drops)]
-    pictures = []
-    for pair, rows in pairs:
-        caption = f"{pair.title}. A point is a run; at most 4 settings, those of the most runs; the table has all."
-        pictures += report.picture(draw_pair(rows, pair, report.style), f"correlation_{pair.name}", caption)
-    sheets = report.sheet(correlations(pairs))
-    for one in report.drops:
-        sheets += report.sheet(discretizations(one.rows, one.goal, one.name))
-    yield Section("correlations", "Correlations", sheets=sheets, pictures=pictures)
+    yield _correlations(report, curvature)
 
     regret = gather(report.frame, layout.TRAJECTORY, ("epoch", "attempt", "regret"), report.problems)
     pictures = []
@@ -176,19 +177,50 @@ def _search_sections(report: Book) -> Iterator[Section]:
     yield Section("regret", "Regret over the search", pictures=pictures)
 
 
+def _correlations(report: Book, curvature: pd.DataFrame) -> Section:
+    """Return the section on correlations over single runs."""
+    measured = curvature[curvature["dominant_eigenvalue"].abs() < float("inf")]
+    means = measured.groupby("run")["dominant_eigenvalue"].mean()
+    frame = report.frame.assign(
+        mean_eigenvalue=report.frame["run"].map(means).astype(float), test_error=100 - report.frame["test_accuracy"]
+    )
+    pairs = _pairs(report, frame)
+    pictures = []
+    for pair, rows in pairs:
+        caption = f"{pair.title}. A point is a run; at most 4 settings, those of the most runs; the table has all."
+        pictures += report.picture(draw_pair(rows, pair, report.style), f"correlation_{pair.name}", caption)
+    sheets = report.sheet(correlations(pairs))
+    for one in report.drops:
+        sheets += report.sheet(discretizations(one.rows, one.goal, one.name))
+    return Section("correlations", "Correlations", sheets=sheets, pictures=pictures)
+
+
+def _pairs(report: Book, frame: pd.DataFrame) -> list[tuple[Pair, pd.DataFrame]]:
+    """Return the pairs of columns that are correlated, each with its rows."""
+    others = [goal for goal in goals_of(frame) if goal.word != "accuracy"]
+    goals = list(map(goal_of_row, frame[["metric", *UNIT]].to_dict("records")))
+    pairs = [(pair, frame) for pair in PAIRS]
+    for index, goal in enumerate(others):
+        rows = frame[[one == goal for one in goals]]
+        pairs += [(pair, rows) for pair in metric_pairs(goal, f"metric-{index + 1}" if index else "metric")]
+    return pairs + [(drop_pair(one.goal, one.name), one.rows) for one in report.drops]
+
+
 def _left_out(rows: pd.DataFrame, shown: int) -> str:
     missing = rows.groupby(list(SETTING), dropna=False).ngroups - shown
     return f" {missing} more pairs of space and data, with fewer runs, are not drawn." if missing else ""
 
 
 def best_runs(frame: pd.DataFrame, limit: int = MAX_BEST) -> pd.DataFrame:
-    """Return the best run of each method by test accuracy (else by accuracy on `val`), setting by setting.
+    """Return the best run of each method on the test images (else on `val`), setting by setting.
 
     Settings of the most runs come first, better methods first within one.
     """
     chosen = []
     for _, rows in settings(frame, EVALUATION_SETTING, len(frame)):
-        ranked = rows.sort_values(["test_accuracy", "search_val_accuracy"], ascending=False, na_position="last")
+        goal = goal_of(rows)
+        columns = [goal.key("test"), f"search_{goal.key('val')}"]
+        ranked = rows.sort_values(columns, ascending=goal.direction == "min", na_position="last")
         chosen.append(ranked.drop_duplicates("method"))
     return pd.concat(chosen).head(limit)
 
@@ -206,7 +238,8 @@ def _best_sections(report: Book, choices: Choices) -> Iterator[Section]:
             cells += _cells(report, index, name, row)
         with report.problems.noting(str(row["run"]), layout.GENOTYPES):
             maps += _maps(report, index, name, row, choices, scale)
-    chosen = f"Of the best run of each method by test accuracy, else by accuracy on val.{drawn}"
+    name = shared_name(goals_of(report.frame))
+    chosen = f"Of the best run of each method by test {name}, else by {name} on val.{drawn}"
     yield Section("mixing", "Mixing weights over the search", [chosen] if maps else (), pictures=maps)
     yield Section("cells", "Cells", [chosen] if cells else (), pictures=cells)
 
@@ -215,7 +248,9 @@ def _cells(report: Book, index: int, name: str, row: pd.Series[Any]) -> list[Pic
     run = Path(row["run"])
     if not (run / layout.GENOTYPE).exists():
         return []
-    tested = f", test accuracy {row['test_accuracy']:.2f} %" if pd.notna(row["test_accuracy"]) else ""
+    goal = goal_of_row({str(key): value for key, value in row.items()})
+    value = row[goal.key("test")]
+    tested = f", test {goal.name} {goal.shown(value)}" if pd.notna(value) else ""
     tested += f", rank {row['rank']:.0f} in the table" if pd.notna(row["rank"]) else ""
     tested += ", not in the table" if row["in_table"] == 0 else ""
     pictures = []

@@ -17,7 +17,9 @@ from nas_lightning.config.aliases import current
 from nas_lightning.config.schema import IGNORED_IN_COMPARISONS
 from nas_lightning.config.sections import LOADING_KEYS
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.objective import ACCURACY, Goal
 from nas_lightning.core.paths import exists, path_of
+from nas_lightning.reports.goals import UNIT
 from nas_lightning.runs import documents, layout
 from nas_lightning.runs.completeness import missing
 from nas_lightning.runs.folder import RunFolder
@@ -43,8 +45,10 @@ SIZE = {
 _NUMBERS = SIZE | {
     "seed": ("seed",),
     "test_accuracy": ("evaluation", "test_accuracy"),
+    "test_metric": ("evaluation", "test_metric"),
     "params": ("evaluation", "params"),
     "search_val_accuracy": ("search", "val_accuracy"),
+    "search_val_metric": ("search", "val_metric"),
     "search_seconds": ("search", "seconds"),
     # Absent from older summaries, as are those that follow.
     "regret": ("evaluation", "regret"),
@@ -79,13 +83,14 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
             (`**` crosses folders). A run that is found twice counts once, members of runs never.
 
     Returns:
-        One row a run: `run` (its folder), `method`, `space`, `data`, `recipe`, `metric`, `config_hash`; as
-        numbers, nan where the run has none: `init_channels`, `layers`, `epochs`, `seed`, `test_accuracy` and
-        `search_val_accuracy` (percent), `params`, `search_seconds`, `regret` (percentage points below the best of a
+        One row a run: `run` (its folder), `method`, `space`, `data`, `recipe`, `metric`, its `unit` and `direction`
+        (`max` or `min`), `config_hash`; as numbers, nan where the run has none: `init_channels`, `layers`, `epochs`,
+        `seed`, `test_accuracy` and `search_val_accuracy` (percent), or, of another metric, `test_metric` and
+        `search_val_metric` (in its unit), `params`, `search_seconds`, `regret` (percentage points below the best of a
         table), `regret_published` (likewise, from the lowest published error), `rank` (in the table, 1 for the best),
         `in_table` (1, or 0 where a partial table lacks the architecture), `random_search_accuracy` (percent, expected
         in the table), `random_accuracy` (percent, mean of all architectures of a table),
-        `random_baseline` and `random_baseline_std` (percent, of random genotypes trained by the same recipe),
+        `random_baseline` and `random_baseline_std` (of random genotypes trained by the same recipe, in the unit),
         `dominant_eigenvalue` (of the Hessian of the architecture loss, at the end of the search), `curvature_seconds`
         (the time of measuring it), `selection_seconds`, `evaluation_seconds`, `skip_share` (percent of the normal
         cell's edges that are skip connections). `attrs["skipped"]` names the folders that look like runs and could
@@ -121,7 +126,9 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
     if not rows:
         raise ConfigError("runs is empty; give run folders or a glob of them, for example runs='multirun/**'")
     frame = pd.DataFrame(rows.values())
-    frame = frame.astype(dict.fromkeys(LABELS | HASH, object) | dict.fromkeys([*_NUMBERS, "skip_share"], float))
+    frame = frame.astype(
+        dict.fromkeys([*LABELS, *UNIT, *HASH], object) | dict.fromkeys([*_NUMBERS, "skip_share"], float)
+    )
     frame = frame.replace([float("inf"), -float("inf")], float("nan"))  # of a search that diverged
     frame.attrs["skipped"] = list(skipped.values())
     frame.attrs["unfinished"] = _unfinished(rows)
@@ -207,6 +214,7 @@ def _read(
         row: dict[str, Any] = {"run": str(path.parent)}
         row |= {name: _get(content, keys, str) for name, keys in (LABELS | HASH).items()}
         row |= {name: _get(content, keys, int, float) for name, keys in _NUMBERS.items()}
+        row |= _unit(content, row)
         row["skip_share"] = _skip_share(_get(content, _NORMAL_CELL, list))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         if path not in skipped:
@@ -232,6 +240,16 @@ def _get(content: dict[str, Any], keys: Sequence[str], *types: type) -> Any:
     if not (value is None or isinstance(value, types)):
         raise TypeError(f"{'.'.join(keys)} is {value!r}")
     return value
+
+
+def _unit(content: dict[str, Any], row: dict[str, Any]) -> dict[str, str]:
+    """Return unit and direction of the metric, those of accuracy wherever the values stand under its keys."""
+    for name in UNIT:
+        _get(content, ("objective", name), str)
+    goal = Goal.of(content)
+    known = any(row[name] is not None for name in ("test_accuracy", "search_val_accuracy"))
+    goal = ACCURACY if known or goal.word == "accuracy" else goal
+    return {"unit": goal.unit, "direction": goal.direction}
 
 
 def _skip_share(edges: Sequence[tuple[int, str, int]] | None) -> float | None:

@@ -18,7 +18,19 @@ from rich.table import Table
 from rich.text import Text
 
 from nas_lightning.config.schema import NEUTRAL
+from nas_lightning.core.objective import ACCURACY, Goal
 from nas_lightning.reports import sheets
+from nas_lightning.reports.goals import (
+    UNIT,
+    accuracies_only,
+    goal_of_row,
+    goals_of,
+    heading,
+    shared_name,
+    spread_text,
+    value_heading,
+    value_text,
+)
 from nas_lightning.reports.runs import HASH, LABELS, SIZE, read_config
 from nas_lightning.reports.sheets import ABSENT as _ABSENT
 from nas_lightning.reports.sheets import Sheet, number
@@ -30,11 +42,9 @@ _GROUP = [*LABELS, *SIZE]
 
 # Titles of the columns that hold words; the others hold numbers.
 _TEXTS = (*LABELS, "channels/layers/epochs", "variant")
-RESULTS_NOTE = (
-    "Test accuracy in percent: mean ± standard deviation of a sample over the n runs of a configuration, median and"
-    " best. Best is by test accuracy, so it grows with n. Published values are shown only for runs of the published"
-    " space, data, search and recipe."
-)
+_STATISTICS = "mean ± standard deviation of a sample over the n runs of a configuration, median and best."
+_PUBLISHED_NOTE = " Published values are shown only for runs of the published space, data, search and recipe."
+RESULTS_NOTE = f"Test accuracy in percent: {_STATISTICS} Best is by test accuracy, so it grows with n.{_PUBLISHED_NOTE}"
 LOOKED_UP_NOTE = (
     " Of accuracies from a table: regret, the best of the table minus this one, and rank, 1 for the best of all (equal"
     " ones share the best rank), are means over the runs that the table lists; published regret is counted from the"
@@ -43,7 +53,7 @@ LOOKED_UP_NOTE = (
     " training, or by the accuracy itself where the table has no other."
 )
 BASELINE_NOTE = (
-    " Random is the accuracy of evaluation.random_baseline random genotypes that were trained by the recipe of the run:"
+    " Random is the {} of evaluation.random_baseline random genotypes that were trained by the recipe of the run:"
     " mean ± standard deviation of a sample."
 )
 _NO_HASH = "no hash"
@@ -60,7 +70,10 @@ _OPTIONAL = {
     "skip_share_mean": ("skip %", 1),
 }
 # Likewise, beside the test accuracy.
-_BESIDE = {"random_baseline_mean": "random % ± std", "published": "published %", "difference": "difference"}
+_BESIDE = ("random_baseline_mean", "published", "difference")
+# Only of runs that report a metric that is no accuracy.
+_METRIC = [f"test_metric_{statistic}" for statistic in ("mean", "std", "median", "best")]
+_NO_ACCURACY = (*UNIT, *_METRIC, "search_val_metric_mean")
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
@@ -70,28 +83,56 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         frame: What `collect` returns.
 
     Returns:
-        One row a group, best mean first: `method`, `space`, `data`, `recipe`, `metric`, `init_channels`,
-        `layers`, `epochs`, `variant`, `config_hash`, `runs`, `n` (the runs that have a test accuracy),
-        `test_accuracy_{mean,std,median,best}`, `published`, `published_std`, `difference` (empty, to be filled by
-        `nas_lightning.reports.published`), `random_baseline_{mean,std}` of random genotypes and
-        `search_val_accuracy_mean` in percent, `regret_mean` and `regret_published_mean` in points of it,
-        `rank_mean` in a table, `not_in_table` (runs whose architecture a partial table lacks, nan for none),
-        `random_search_accuracy_mean` in percent, `params_millions_mean`, `search_seconds_mean`,
-        `dominant_eigenvalue_mean`, `skip_share_mean` in percent, `curvature_seconds_mean`, `selection_seconds_mean`;
-        means are over the runs that have a value. The standard deviation is that of a sample: one run has none.
-        `variant` names the values that distinguish the configuration from those of the groups with the same labels, and
-        is empty where there are no others. Runs without a hash make up one group.
+        One row a group, best mean first: `method`, `space`, `data`, `recipe`, `metric`, `init_channels`, `layers`,
+        `epochs`, `variant`, `unit` and `direction` of the metric, `config_hash`, `runs`, `n` (the runs that have a
+        value on the test images), `test_accuracy_{mean,std,median,best}`, `published`, `published_std`, `difference`
+        (empty, to be filled by `nas_lightning.reports.published`), `test_metric_{mean,std,median,best}` (of a metric
+        that is no accuracy, in its unit; the best in its direction), `random_baseline_{mean,std}` of random genotypes
+        in the unit of the metric, `regret_mean` and `regret_published_mean` in points of accuracy, `rank_mean` in a
+        table, `not_in_table` (runs whose architecture a partial table lacks, nan for none),
+        `random_search_accuracy_mean` and `search_val_accuracy_mean` in percent, `search_val_metric_mean` in the unit,
+        `params_millions_mean`, `search_seconds_mean`, `dominant_eigenvalue_mean`, `skip_share_mean` in percent,
+        `curvature_seconds_mean`, `selection_seconds_mean`; means are over the runs that have a value. The standard
+        deviation is that of a sample: one run has none. `variant` names the values that distinguish the configuration
+        from those of the groups with the same labels, and is empty where there are no others. Runs without a hash make
+        up one group.
     """
-    summary = (
-        frame.groupby([*_GROUP, *HASH], dropna=False, sort=False)
+    summary = _statistics(frame)
+    summary.insert(len(_GROUP), "variant", "")
+    for name in reversed(("published", "published_std", "difference")):
+        summary.insert(list(summary.columns).index("test_accuracy_best") + 1, name, float("nan"))
+    for _, same in summary.groupby(_GROUP, dropna=False, sort=False):
+        if len(same) > 1:
+            summary.loc[same.index, "variant"] = _variants(list(same["config_hash"]), list(same["run"]))
+    summary = summary.astype(dict.fromkeys(SIZE, "Int64"))
+    summary["params_millions_mean"] /= 1e6
+    rising = summary["direction"] == "max"
+    summary["test_metric_best"] = summary["test_metric_best"].where(~rising, summary["largest"])
+    signed = summary["test_metric_mean"].where(rising, -summary["test_metric_mean"])
+    summary = summary.drop(columns="largest").assign(quality=summary["test_accuracy_mean"].fillna(signed))
+    rank = ["data", "space", "recipe", "metric", *SIZE, *UNIT, "quality", "method"]
+    summary = summary.sort_values(rank, ascending=[name != "quality" for name in rank], ignore_index=True)
+    return summary.drop(columns="quality")
+
+
+def _statistics(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the statistics of every group; `largest` is of `test_metric`, whose `best` is the smallest here."""
+    frame = frame.assign(value=frame["test_accuracy"].fillna(frame["test_metric"]))
+    return (
+        frame.groupby([*_GROUP, *UNIT, *HASH], dropna=False, sort=False)
         .agg(
             run=("run", "first"),
             runs=("run", "size"),
-            n=("test_accuracy", "count"),
+            n=("value", "count"),
             test_accuracy_mean=("test_accuracy", "mean"),
             test_accuracy_std=("test_accuracy", "std"),
             test_accuracy_median=("test_accuracy", "median"),
             test_accuracy_best=("test_accuracy", "max"),
+            test_metric_mean=("test_metric", "mean"),
+            test_metric_std=("test_metric", "std"),
+            test_metric_median=("test_metric", "median"),
+            test_metric_best=("test_metric", "min"),
+            largest=("test_metric", "max"),
             random_baseline_mean=("random_baseline", "mean"),
             random_baseline_std=("random_baseline_std", "mean"),
             regret_mean=("regret", "mean"),
@@ -100,6 +141,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
             not_in_table=("in_table", lambda found: (found == 0).sum() or float("nan")),
             random_search_accuracy_mean=("random_search_accuracy", "mean"),
             search_val_accuracy_mean=("search_val_accuracy", "mean"),
+            search_val_metric_mean=("search_val_metric", "mean"),
             params_millions_mean=("params", "mean"),
             search_seconds_mean=("search_seconds", "mean"),
             dominant_eigenvalue_mean=("dominant_eigenvalue", "mean"),
@@ -109,23 +151,13 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         )
         .reset_index()
     )
-    summary.insert(len(_GROUP), "variant", "")
-    for name in reversed(("published", "published_std", "difference")):
-        summary.insert(list(summary.columns).index("test_accuracy_best") + 1, name, float("nan"))
-    for _, same in summary.groupby(_GROUP, dropna=False, sort=False):
-        if len(same) > 1:
-            summary.loc[same.index, "variant"] = _variants(list(same["config_hash"]), list(same["run"]))
-    summary = summary.astype(dict.fromkeys(SIZE, "Int64"))
-    summary["params_millions_mean"] /= 1e6
-    rank = ["data", "space", "recipe", "metric", *SIZE, "test_accuracy_mean", "method"]
-    return summary.sort_values(rank, ascending=[name != "test_accuracy_mean" for name in rank], ignore_index=True)
 
 
 def write(summary: pd.DataFrame, folder: Path) -> list[Path]:
     """Write `report.md`, for readers, and `report.csv`, with every number in full; return both paths.
 
     Neither has columns of published accuracies, of random genotypes, of regret, rank and random search, of the dominant
-    eigenvalue or of the share of skip connections where no run has a value.
+    eigenvalue or of the share of skip connections where no run has a value, nor of metrics where all report accuracies.
     """
     folder.mkdir(parents=True, exist_ok=True)
     markdown, csv = folder / "report.md", folder / "report.csv"
@@ -133,6 +165,7 @@ def write(summary: pd.DataFrame, folder: Path) -> list[Path]:
     absent = [
         name for name in (*_OPTIONAL, *_BESIDE, "random_baseline_std", "published_std") if summary[name].isna().all()
     ]
+    absent += _NO_ACCURACY if accuracies_only(goals_of(summary)) else []
     write_text(csv, summary.drop(columns=["run", *absent]).to_csv(index=False))
     return [markdown, csv]
 
@@ -140,10 +173,27 @@ def write(summary: pd.DataFrame, folder: Path) -> list[Path]:
 def results(summary: pd.DataFrame) -> Sheet:
     """Return the table for readers."""
     header, *lines = _cells(summary)
-    note = RESULTS_NOTE + (BASELINE_NOTE if summary["random_baseline_mean"].notna().any() else "")
+    goals = goals_of(summary)
+    one = len(goals) == 1 or accuracies_only(goals)
+    note = RESULTS_NOTE if accuracies_only(goals) else _metric_note(goals)
+    if summary["random_baseline_mean"].notna().any():
+        note += BASELINE_NOTE.format("accuracy" if accuracies_only(goals) else shared_name(goals) if one else "value")
     note += LOOKED_UP_NOTE if summary["rank_mean"].notna().any() else ""
-    return Sheet(
-        "results", "Results", header, lines, words=_TEXTS, note=note, lead=("method", "test % ± std", "n", "variant")
+    lead = ("method", *(() if one else ("metric",)), f"{value_heading(goals)} ± std", "n", "variant")
+    return Sheet("results", "Results", header, lines, words=_TEXTS, note=note, lead=lead)
+
+
+def _metric_note(goals: Sequence[Goal]) -> str:
+    """Return how to read the table where not all values are accuracies."""
+    if len(goals) > 1:
+        return (
+            f"Test values, each row in its own metric: {_STATISTICS} Best is by the test value, so it improves with n."
+            f"{_PUBLISHED_NOTE}"
+        )
+    side = "smallest" if goals[0].direction == "min" else "largest"
+    return (
+        f"Test {goals[0].axis(goals[0].name)}: {_STATISTICS} Best is the {side} test value, so it improves with n. Rows"
+        f" with the {side} means come first."
     )
 
 
@@ -207,36 +257,43 @@ def _cells(summary: pd.DataFrame) -> list[list[str]]:
     Columns that may be empty are variants, random genotypes, published accuracies, regrets, ranks, random search,
     dominant eigenvalues and shares of skip connections.
     """
-    header = [*_TEXTS, "n", "test % ± std", "median", "best", *_BESIDE.values()]
-    header += ["search val %", "params M", "search s"]
+    goals = goals_of(summary)
+    mixed = len(goals) > 1 and not accuracies_only(goals)
+    of_rows = [goal_of_row(row) for row in summary.to_dict("records")]
+    beside = (f"{heading('random', goals)} ± std", "published %", "difference")
+    header = [*_TEXTS, "n", f"{value_heading(goals)} ± std", "median", "best", *beside]
+    header += [heading("search val", goals), "params M", "search s"]
     header += [title for title, _ in _OPTIONAL.values()]
     lines = []
-    for row in summary.to_dict("records"):
+    for row, goal in zip(summary.to_dict("records"), of_rows, strict=True):
+        value = goal.key("test")
+        labels = row | {"metric": goal.axis(goal.name)} if mixed else row
         size = "/".join(number(row[name], 0) for name in SIZE)
         lines.append(
             [
-                *(_ABSENT if pd.isna(row[name]) else str(row[name]) for name in LABELS),
+                *(_ABSENT if pd.isna(labels[name]) else str(labels[name]) for name in LABELS),
                 size if any(character.isdigit() for character in size) else _ABSENT,
                 row["variant"],
                 str(row["n"]) if row["n"] == row["runs"] else f"{row['n']} of {row['runs']}",
-                f"{number(row['test_accuracy_mean'])} ± {number(row['test_accuracy_std'])}",
-                number(row["test_accuracy_median"]),
-                number(row["test_accuracy_best"]),
-                _with_std(row["random_baseline_mean"], row["random_baseline_std"]),
-                _with_std(row["published"], row["published_std"]),
+                f"{value_text(goal, row[f'{value}_mean'])} ± {spread_text(goal, row[f'{value}_std'])}",
+                value_text(goal, row[f"{value}_median"]),
+                value_text(goal, row[f"{value}_best"]),
+                _with_std(goal, row["random_baseline_mean"], row["random_baseline_std"]),
+                _with_std(ACCURACY, row["published"], row["published_std"]),
                 _ABSENT if pd.isna(row["difference"]) else f"{row['difference']:+.2f}",
-                number(row["search_val_accuracy_mean"]),
+                value_text(goal, row[f"search_{goal.key('val')}_mean"]),
                 sheets.millions(row["params_millions_mean"]),
                 number(row["search_seconds_mean"], 1),
                 *(number(row[name], decimals) for name, (_, decimals) in _OPTIONAL.items()),
             ]
         )
-    shown = {"metric": summary["metric"].nunique(dropna=False) > 1, "variant": summary["variant"].any()}
+    shown = {"metric": mixed or summary["metric"].nunique(dropna=False) > 1, "variant": summary["variant"].any()}
     shown |= {title: summary[name].notna().any() for name, (title, _) in _OPTIONAL.items()}
-    shown |= {title: summary[name].notna().any() for name, title in _BESIDE.items()}
+    shown |= {title: summary[name].notna().any() for name, title in zip(_BESIDE, beside, strict=True)}
     kept = [index for index, name in enumerate(header) if shown.get(name, True)]
     return [[line[index] for index in kept] for line in (header, *lines)]
 
 
-def _with_std(value: float, std: float) -> str:
-    return number(value) if pd.isna(std) else f"{number(value)} ± {number(std)}"
+def _with_std(goal: Goal, value: float, std: float) -> str:
+    text = value_text(goal, value)
+    return text if pd.isna(std) else f"{text} ± {spread_text(goal, std)}"

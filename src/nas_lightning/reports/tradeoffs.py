@@ -1,4 +1,4 @@
-"""Draw the test accuracy of runs against the size of their networks and against the cost of their search."""
+"""Draw the test accuracy of runs, or another metric, against the size of their networks and the cost of search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nas_lightning.reports.accuracy import metric_of
+from nas_lightning.reports.goals import goal_of
 from nas_lightning.reports.groups import by_mean, setting_text
 from nas_lightning.reports.style import INK, LONGEST, TITLE, Style, label, legend_columns, tidy
 
@@ -19,7 +19,7 @@ _LOG_RANGE = 30  # from so many times the smallest value on, the axis is logarit
 
 @dataclass(frozen=True)
 class Price:
-    """A column that accuracy is drawn against.
+    """A column that the metric is drawn against.
 
     Args:
         name: Of the figure's files.
@@ -58,8 +58,8 @@ def draw_tradeoff(rows: pd.DataFrame, price: Price, title: str, style: Style) ->
     """Draw a small mark a run and a large one at the mean of each method.
 
     Args:
-        rows: Runs of one setting that have a test accuracy, as `label_runs` returns them.
-        price: What accuracy is drawn against.
+        rows: Runs of one setting that have a value on the test images, as `label_runs` returns them.
+        price: What the metric is drawn against.
         title: Of the setting.
         style: Colours and markers of the names.
 
@@ -69,16 +69,17 @@ def draw_tradeoff(rows: pd.DataFrame, price: Price, title: str, style: Style) ->
     rows = rows[rows[price.column] > 0]
     if len(rows) < 2:
         return None
-    groups = by_mean(rows)[:MAX_NAMES]
+    goal = goal_of(rows)
+    groups = by_mean(rows, goal)[:MAX_NAMES]
     _, divisor, unit = next(entry for entry in price.units if rows[price.column].max() >= entry[0])
     columns = legend_columns([name for name, _ in groups])
     figure = Figure(figsize=(6.4, 3.9 + 0.17 * -(-len(groups) // columns)), layout="constrained", facecolor="white")
-    heading = f"Test accuracy against {price.title}\n{label(setting_text(title, rows), TITLE)}"
+    heading = f"Test {goal.name} against {price.title}\n{label(setting_text(title, rows), TITLE)}"
     figure.suptitle(heading, weight="bold", size=10)
     axes = figure.add_subplot()
     handles = []
     for name, same in groups:
-        x, y = same[price.column] / divisor, same["test_accuracy"]
+        x, y = same[price.column] / divisor, same[goal.key("test")]
         marker, colour = style.marker(name), style.colour(name)
         axes.plot(x, y, marker, color=colour, markersize=5, alpha=0.7, mew=0)
         axes.plot(x.mean(), y.mean(), marker, color=colour, markersize=10, markeredgecolor=INK, mew=0.9)
@@ -87,7 +88,7 @@ def draw_tradeoff(rows: pd.DataFrame, price: Price, title: str, style: Style) ->
     if rows[price.column].max() > _LOG_RANGE * rows[price.column].min():
         axes.set_xscale("log")
     axes.set_xlabel(unit, size=9)
-    axes.set_ylabel(f"test {metric_of(rows)} (%)", size=9)
+    axes.set_ylabel(label(goal.axis(f"test {goal.name}"), TITLE), size=9)
     axes.margins(0.08)
     tidy(axes)
     figure.legend(handles=handles, frameon=False, fontsize=8.5, ncols=columns, loc="outside lower center")

@@ -134,6 +134,11 @@ class BilevelModule(PhaseModule):
         return self.progress.search_epoch
 
     @property
+    def first_epoch(self) -> int:
+        """The search epoch at which the stage begins."""
+        return self.progress.first_epoch
+
+    @property
     def num_steps(self) -> int:  # type: ignore[override]
         """Weight steps taken. They key the draws, and a rollback does not rewind them: its draws are new ones."""
         return self.progress.num_steps

@@ -65,7 +65,7 @@ def member_benches(bench: Workbench) -> list[Workbench]:
         if "random_baseline" in retraining:  # of the whole run, not of each member
             brief["random_baseline"] = 0
         config["evaluation"] = {**retraining, **brief}
-        config |= {"task": "pipeline", "candidates": {"key": None, "values": None, "epochs": 1}, "methods": {}}
+        config |= {"task": "pipeline", "candidates": {"key": None, "values": None, "epochs": 1}, "methods": []}
         benches.append(bench.variant(validate(config), RunFolder(bench.folder.candidates / str(index))))
     return benches
 

@@ -2,7 +2,8 @@
 
 import logging
 
-from nas_lightning.config.schema import METHOD_SECTIONS, RootConfig, validate
+from nas_lightning.config.further import METHOD_SECTIONS
+from nas_lightning.config.schema import RootConfig, validate
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.paths import is_directory
 from nas_lightning.runs.folder import RunFolder
@@ -29,7 +30,7 @@ def evaluation_config(config: RootConfig) -> RootConfig:
     if found["space"].get("name") == own["space"].get("name"):
         taken["space"] = found["space"]
     try:
-        return validate({**own, **taken, "readings": {}, "methods": {}})
+        return validate({**own, **taken, "readings": {}, "methods": []})
     except ConfigError as error:  # its parts are of a package that this command does not trust, or are gone
         log.info("genotype=%s: evaluated under this command's method: %s", config.genotype, error)
         return config

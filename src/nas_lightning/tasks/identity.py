@@ -37,7 +37,7 @@ def name_run(bench: Workbench) -> None:
 
 def begun(config: RootConfig) -> dict[str, Any]:
     """Return the sections of the summary that are filled last, empty: a run with an empty one is not finished."""
-    wanted = {"readings": config.readings, "methods": config.methods and config.further_methods()}
+    wanted = {"readings": config.readings, "methods": config.further_methods()}
     return {name: {} for name, members in wanted.items() if members and config.task in ("pipeline", "search")}
 
 

@@ -1,7 +1,7 @@
 """Search by further methods after that of the run, and evaluate what they find (`methods`).
 
-Each is the run of the same command with another method, in `methods/NAME`: the same space, images, seed, schedule and
-evaluation. So a single command compares methods; it is resumed as one run.
+Each is the run of the same command with another method, in `methods/NAME`: the same space, images, seed and evaluation.
+So a single command compares methods; it is resumed as one run.
 """
 
 from collections.abc import Callable

@@ -11,6 +11,7 @@ from nas_lightning.callbacks import stopping_at_once
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.objective import Goal
 from nas_lightning.core.terminal import screen
 from nas_lightning.runs import layout
 from nas_lightning.runs.completeness import is_pending
@@ -171,7 +172,7 @@ def _search(bench: Workbench) -> dict[str, Any]:
     summary = bench.folder.update_summary(
         genotype=found.genotype.to_dict(), search=found.search, selection=found.selection
     )
-    _draw_curves(bench.folder)
+    _draw_curves(bench.folder, ("search", "selection"))
     return summary
 
 
@@ -198,7 +199,7 @@ def _evaluate(bench: Workbench, found: Genotype) -> dict[str, Any]:
     summary = bench.folder.update_summary(
         genotype=found.to_dict(), evaluation={**result, **begun(bench.config.evaluation)}
     )
-    _draw_curves(bench.folder)
+    _draw_curves(bench.folder, ("evaluation",))
     return summary
 
 
@@ -222,5 +223,6 @@ def _draw_readings(folder: RunFolder, found: dict[str, Any]) -> None:
 
 
 @ranks.first_only
-def _draw_curves(folder: RunFolder) -> None:
-    reports.save_curves(folder.metrics, folder.plots, reports.run_title(folder.summary()))
+def _draw_curves(folder: RunFolder, phases: tuple[str, ...]) -> None:
+    summary = folder.summary()
+    reports.save_curves(folder.metrics, folder.plots, reports.run_title(summary), Goal.of(summary), phases)

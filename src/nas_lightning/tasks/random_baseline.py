@@ -17,7 +17,7 @@ from typing import Any
 from nas_lightning.config.aliases import identity
 from nas_lightning.config.schema import validate
 from nas_lightning.core import ranks
-from nas_lightning.core.objective import Goal
+from nas_lightning.core.objective import ACCURACY, Goal
 from nas_lightning.core.paths import path_of
 from nas_lightning.core.terminal import screen
 from nas_lightning.runs.folder import RunFolder
@@ -82,11 +82,11 @@ def run_baseline(
                 kept.keep(decided_by, found)
             members.append({"seed": seed, **found, "reused": False})
         else:
-            log.info("random genotype %d: accuracy kept in %s", seed, kept.path(decided_by))
+            log.info("random genotype %d: result kept in %s", seed, kept.path(decided_by))
             if ranks.is_first():
                 screen().print(f"random genotype {seed}: trained before", highlight=False, soft_wrap=True)
             members.append({"seed": seed, **found, "reused": True})
-        baseline = _with_statistics(baseline, members)
+        baseline = _with_statistics(baseline, members, Goal.of(summary))
         summary = bench.folder.update_summary(evaluation={**section, SECTION: baseline})
     return summary
 
@@ -95,7 +95,7 @@ def member_bench(bench: Workbench, seed: int) -> Workbench:
     """Return the workbench of a member: the evaluation of a random genotype, alone."""
     config = bench.config.to_dict()
     config |= {"task": "evaluate", "genotype": "random", "seed": seed, "run": None, "epoch": None}
-    config |= {"readings": {}, "methods": {}}
+    config |= {"readings": {}, "methods": []}
     config["candidates"] = {**config["candidates"], "key": None, "values": None, "evaluation": None}
     config["evaluation"] = {**config["evaluation"], SECTION: 0}
     return bench.variant(validate(config), RunFolder(bench.folder.random_baseline / str(seed)))
@@ -132,13 +132,15 @@ def _value(member: Mapping[str, Any]) -> float | None:
     return member["metric"] if "metric" in member else member["accuracy"]
 
 
-def _with_statistics(baseline: Mapping[str, Any], members: list[dict[str, Any]]) -> dict[str, Any]:
+def _with_statistics(
+    baseline: Mapping[str, Any], members: list[dict[str, Any]], goal: Goal = ACCURACY
+) -> dict[str, Any]:
     """Return the section with its members, their mean, and the standard deviation of a sample, in their unit."""
     known = [value for member in members if (value := _value(member)) is not None]
     return {
         "number": baseline["number"],
         "folder": baseline["folder"],
-        "mean": round(statistics.fmean(known), 4) if known else None,
-        "std": round(statistics.stdev(known), 4) if len(known) > 1 else None,
+        "mean": goal.rounded(statistics.fmean(known)) if known else None,
+        "std": goal.rounded(statistics.stdev(known)) if len(known) > 1 else None,
         "members": members,
     }

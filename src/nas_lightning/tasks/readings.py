@@ -45,7 +45,7 @@ def reading_benches(bench: Workbench) -> dict[str, Workbench]:
     benches = {}
     for label, selector in readings.items():
         config = bench.config.to_dict()
-        config |= {"task": "select", "run": str(bench.folder.path), "method": label, "readings": {}, "methods": {}}
+        config |= {"task": "select", "run": str(bench.folder.path), "method": label, "readings": {}, "methods": []}
         config["selector"] = copy.deepcopy(selector)
         if "random_baseline" in config["evaluation"]:  # of the whole run, not of each reading
             config["evaluation"] = {**config["evaluation"], "random_baseline": 0}

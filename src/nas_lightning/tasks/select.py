@@ -27,4 +27,4 @@ def selection_config(config: RootConfig) -> RootConfig:
     """
     if config.run is None:
         raise ConfigError("run=null: task=select needs the folder of a search; give run=outputs/DATE/TIME")
-    return validate({**config_of_another_run(config.to_dict(), SELECTION_SECTIONS), "readings": {}, "methods": {}})
+    return validate({**config_of_another_run(config.to_dict(), SELECTION_SECTIONS), "readings": {}, "methods": []})
