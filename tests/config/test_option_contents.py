@@ -13,6 +13,7 @@ BY_COMBINATION = {
     **{f"space=nasbench1shot1_{k}": {"search.layers", *MOMENTA} for k in (1, 2, 3)},
     "method=drnas_progressive": {"regularizer.partial_channels.divisor", "search.stages"},
     "space=nasbench201": {"search.layers"},
+    "experiment=rethinking": {"methods"},
     "+callbacks=curvature": {"callbacks.curvature.interval"},
 }
 """Keys that the data set of the test sets, too, and later: files of conf/when and conf/protocol."""
