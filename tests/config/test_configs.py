@@ -31,6 +31,15 @@ def test_only_what_users_choose_from_is_offered():
         assert "_data" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", options("when/space_data"))
+def test_values_for_a_space_on_a_data_set_leave_every_evaluation_possible(name):
+    """Another evaluation has other keys: a table has no layers."""
+    space, _, data = name.rpartition("_")
+    for evaluation in options("evaluation"):
+        config = nl.compose([f"space={space}", f"data={data}", f"evaluation={evaluation}"])
+        assert Workbench(as_dict(config), RunFolder("unused")).part("evaluation") is not None
+
+
 @pytest.mark.parametrize(("group", "name"), [pair for pair in YAMLS if "/" not in pair[1]], ids="/".join)
 def test_every_yaml_composes_and_binds(group, name):
     """Composed into the main configuration, validated, and every part but the images is built.

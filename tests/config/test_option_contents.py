@@ -8,10 +8,12 @@ from nas_lightning.config.compose import conf_dir, global_groups
 from nas_lightning.config.options import list_options
 from nas_lightning.config.schema import PART_LISTS
 
+MOMENTA = ("space.batch_norm_momentum", "space.network_batch_norm_momentum")
 BY_COMBINATION = {
-    **{f"space=nasbench1shot1_{k}": {"search.layers", "space.batch_norm_momentum"} for k in (1, 2, 3)},
+    **{f"space=nasbench1shot1_{k}": {"search.layers", *MOMENTA} for k in (1, 2, 3)},
     "method=drnas_progressive": {"regularizer.partial_channels.divisor", "search.stages"},
     "space=nasbench201": {"search.layers"},
+    "experiment=rethinking": {"methods"},
     "+callbacks=curvature": {"callbacks.curvature.interval"},
 }
 """Keys that the data set of the test sets, too, and later: files of conf/when and conf/protocol."""

@@ -7,6 +7,7 @@ import networkx
 import pytest
 
 from nas_lightning.core.errors import GenotypeError
+from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.modules import CONV_1, CONV_3, MAX_POOL, OPERATIONS, Module, of_choices
 
 SHORT = {"c3": CONV_3, "c1": CONV_1, "mp": MAX_POOL}
@@ -112,11 +113,35 @@ def test_a_genotype_in_choices():
         ({"inputs": {"2": [2]}}, r"block2 are \[2\].*0 \(the input\) to 1"),
         ({"inputs": {"2": ["1"]}}, r"block2 are \['1'\]"),
         ({"ops": ["conv5x5", CONV_3]}, "conv5x5"),
+        ({"ops": 3}, f"ops=3; allowed: a list of {MAX_POOL}"),
+        ({"ops": CONV_1}, f"ops={CONV_1}; allowed: a list of {MAX_POOL}"),
+        ({"ops": [[CONV_1], CONV_3]}, rf"ops=\[\['{CONV_1}'\], '{CONV_3}'\]; allowed: a list of {MAX_POOL}"),
+        ({"ops": [None, CONV_3]}, r"ops=\[None, .*; allowed: a list of"),
+        ({"output": 2}, r"output are 2; allowed: a list of different earlier nodes, 0 \(the input\) to 2"),
+        ({"output": None}, "output are None; allowed: a list"),
+        ({"output": {"1": 2}}, "output are {'1': 2}; allowed: a list"),
+        ({"output": [[1], 2]}, r"output are \[\[1\], 2\]; allowed: a list"),
+        ({"output": [True, 2]}, r"output are \[True, 2\]; allowed: a list"),
+        ({"inputs": {"2": 1}}, "block2 are 1; allowed: a list"),
+        ({"inputs": {"2": "01"}}, "block2 are 01; allowed: a list"),
+        ({"inputs": [[0, 1]]}, r"inputs=\[\[0, 1\]\]; allowed: for numbers of blocks, 1 to 2, the list of its parents"),
+        ({"inputs": None}, "inputs=None; allowed: for numbers"),
+        ({"inputs": {"3": [0]}}, r"inputs={'3': \[0\]}; allowed: for numbers of blocks, 1 to 2"),
+        ({"inputs": {"x": [0]}}, r"inputs={'x': \[0\]}; allowed: for numbers"),
     ],
 )
 def test_choices_that_are_no_module_are_refused(changed, message):
-    with pytest.raises(GenotypeError, match=message):
+    with pytest.raises(GenotypeError, match=message) as caught:
         of_choices({"ops": [CONV_1, CONV_3], "inputs": {}, "output": [1, 2], **changed})
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_of_such_a_genotype_is_read(tmp_path):
+    (tmp_path / "genotype.json").write_text(
+        '{"space": "nasbench1shot1_1", "choices": {"ops": 3, "inputs": {}, "output": 2}}'
+    )
+    with pytest.raises(GenotypeError, match=r"^genotype: ops=3; allowed: a list of"):
+        Genotype.load(tmp_path / "genotype.json")
 
 
 @pytest.mark.parametrize(

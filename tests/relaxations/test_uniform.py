@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cases import SPACES, build_space, images, seeded, tiny_supernet
+from cases import BLOCK_SPACES, SPACES, block_space, build_space, images, seeded, tiny_supernet
 from nas_lightning.core import draws
 from nas_lightning.relaxations import Uniform
 from nas_lightning.spaces import CellSpace, Choice
@@ -16,6 +16,7 @@ RAGGED = {
 SINGLE = {"cell": Choice("cell", "op", (("a",), ("a",), ("a",)), (0, 1, 2), (3, 3, 3), keep=2)}
 EVERYTHING = {"cell": Choice("cell", "op", (("a",), ("a",)), (0, 1), (3, 3))}
 TABLES = {**{name: build_space(name).choices for name in SPACES}, "ragged": RAGGED, "single": SINGLE}
+TABLES |= {name: block_space(name).choices for name in BLOCK_SPACES}
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -37,12 +38,16 @@ def test_paths_and_their_mean(name):
         assert (path[key].dtype, path[key].requires_grad) == (torch.float64, False)
         assert active[key].dtype == torch.bool
         assert torch.equal(active[key], path[key] != 0)
-        if choice.kind == "op":
-            assert path[key].eq(0).logical_or(path[key].eq(1)).all()
-            for rows in choice.rows_of_node.values():
-                assert path[key][rows].sum() == min(choice.keep, len(rows))
-        else:
+        if choice.kind == "edge":
             assert torch.equal(active[key], choice.mask)
+            continue
+        assert path[key].eq(0).logical_or(path[key].eq(1)).all()
+        for rows in choice.rows_of_node.values():
+            if choice.kind == "op":
+                assert path[key][rows].sum() == min(choice.keep or len(rows), len(rows))
+        if choice.kind in ("input", "output"):
+            assert path[key].sum(dim=1).tolist() == list(choice.taken)
+            assert not path[key][~choice.mask].any()
 
     mean = relaxation.mean(arch)
     for key, choice in choices.items():

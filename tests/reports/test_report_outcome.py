@@ -89,7 +89,7 @@ def searched(**section):
         ({"open_edges": 28, "margin": 0.01234, "entropy_percent": 99.01}, "0.0123, mean of 28 edges", "hardly decided"),
         ({"open_edges": 1, "margin": 0.5, "entropy_percent": 99.0}, "0.5000, mean of 1 edge", "99.00 % of its maximum"),
         ({"open_edges": 28, "margin": 0.25, "entropy_percent": None}, "0.2500, mean of 28 edges", "not a distribution"),
-        ({"open_edges": 0, "margin": None, "entropy_percent": None}, "every edge is decided", None),
+        ({"open_edges": 0, "margin": None, "entropy_percent": None}, "all operations are decided", None),
         ({"open_edges": None, "margin": None, "entropy_percent": None}, None, None),
         ({}, None, None),  # of an earlier version
     ],

@@ -88,11 +88,66 @@ def test_nor_one_that_perturbs_in_some_epochs_only(tiny):
         searched(tiny, "Sigmoid", "perturbation=random", "perturbation._target_=test_check.Falling")
 
 
+@pytest.mark.parametrize("perturbation", ["random", "adversarial"])
+@pytest.mark.parametrize("kinds", ["[input]", "[output,input]"])
+def test_a_perturbation_of_kinds_that_the_space_has_not_is_refused(tiny, tmp_path, perturbation, kinds):
+    message = f"perturbation.kinds={kinds}: the space has no such choices, .*; allowed: op; use perturbation.kinds=[op]"
+    message = message.replace("[", r"\[").replace("]", r"\]")
+    with pytest.raises(nl.ConfigError, match=f"^{message}$"):
+        nl.search(nl.compose([*tiny, f"perturbation={perturbation}", f"perturbation.kinds={kinds}"]), run_dir="run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("perturbation", ["random", "adversarial"])
+def test_a_perturbation_of_no_kind_is_refused(perturbation):
+    with pytest.raises(nl.ConfigError, match=r"perturbation\.kinds=\[\]: must have 1 at least"):
+        nl.compose([f"perturbation={perturbation}", "perturbation.kinds=[]"])
+
+
+def test_one_kind_that_the_space_has_is_enough(tiny):
+    """Blocks that take all that there is choose no inputs: what is published for the family fits them, too."""
+    words = ["perturbation=random", "perturbation.kinds=[op,input,output]", "search.epochs=1"]
+    assert nl.search(nl.compose([*tiny, *words]), run_dir="run").genotype.cells
+
+
 def test_a_selector_that_derives_nothing_is_refused_before_anything_is_trained(tiny, tmp_path):
     words = ["trusted=[test_check]", "selector._target_=test_check.Silent"]
     with pytest.raises(nl.ConfigError, match=r"^selector: Silent derives no genotype; give it a method select"):
         nl.search(nl.compose([*tiny, *words]), run_dir="run")
     assert not (tmp_path / "run").exists()
+
+
+BLOCKS = ["space=nasbench1shot1_2", "selector=perturbation", "selector.tune_epochs=0", "search.layers=1"]
+"""A selector that decides operations, and takes inputs and output by their weights."""
+
+
+def test_choices_taken_by_weights_must_be_learned(tiny, tmp_path):
+    words = [*tiny, *BLOCKS, "hypergradient=none"]
+    with pytest.raises(
+        nl.ConfigError, match=r"^hypergradient: Nothing .* takes output and inputs of .*first_order"
+    ) as e:
+        nl.search(nl.compose(words), run_dir="run")
+    assert "\n" not in str(e.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_such_a_reading_is_refused_too(tiny, tmp_path):
+    words = ["method=rs_ws", "space=nasbench1shot1_2", "search.layers=1", "+selector@readings.pt=perturbation"]
+    with pytest.raises(nl.ConfigError, match="takes output and inputs of space=nasbench1shot1_2 by learned weights"):
+        nl.search(nl.compose([*tiny, *words]), run_dir="run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_tuning_weights_alone_after_a_search_that_learned_is_not_refused(tiny):
+    words = ["selector.train_arch=false", "selector.tune_epochs=1", "selector.epochs=1", "selector.batches=1"]
+    found = nl.search(nl.compose([*tiny, *BLOCKS, *words, "search.epochs=1"]), run_dir="run")
+    assert len(found.genotype.choices["output"]) == 3
+
+
+def test_rows_without_a_choice_need_no_weights(tiny):
+    """Every block and the output take all that there is."""
+    words = ["hypergradient=none", "space.parents=[1,2]", "space.output=3", "search.epochs=1", "selector.batches=1"]
+    assert nl.search(nl.compose([*tiny, *BLOCKS, *words]), run_dir="run").genotype.choices["output"] == [0, 1, 2]
 
 
 def test_a_wrong_claim_is_refused(tiny, tmp_path):

@@ -25,7 +25,7 @@ def test_every_method(method, tiny, tmp_path):
         run(method, "s5" if method != "noisy_darts" else "s4", tiny, tmp_path / "run")
 
 
-@pytest.mark.parametrize("method", ["gdas", "setn", "darts_pt", "sgas", "pc_darts"])
+@pytest.mark.parametrize("method", ["gdas", "setn", "darts_pt", "darts_pt_fixed_alpha", "sgas", "pc_darts"])
 def test_methods_of_every_kind_on_blocks(method, tiny, tmp_path):
     """Rows that take several options; all methods are in `make test-all`."""
     run(method, "nasbench1shot1_2", [*tiny, "search.layers=1", "evaluation.layers=1"], tmp_path / "run")

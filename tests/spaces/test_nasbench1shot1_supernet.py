@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import nas_lightning as nl
 from cases import BLOCK_SPACES, block_space, images, seeded
 from nas_lightning.core.modules import CONV_1, CONV_3, MAX_POOL, Module
 from nas_lightning.regularizers import Regularizer
@@ -213,3 +214,19 @@ def test_the_sum_of_each_row_is_a_flat_direction_of_the_curvature(name):
     rows = sum(table.num_rows for table in space.choices.values())
     assert int((values.abs() < 1e-10 * values.abs().max()).sum()) >= rows
     assert values.abs().max() > 1e-3
+
+
+def momenta(network):
+    return {part.momentum for part in network.modules() if isinstance(part, nn.BatchNorm2d)}
+
+
+def test_networks_keep_the_benchmarks_statistics_where_the_supernet_has_the_released_mistake():
+    space = nl.build_space(nl.compose(["experiment=nasbench1shot1"]))
+    assert momenta(space.supernet(10, 3, 4, 1)) == {0.997}
+    assert momenta(space.network(random_genotype(space, 0), 10, 3, 4, 1)) == {0.003}
+    digits = nl.build_space(nl.compose(["space=nasbench1shot1_1", "data=digits"]))
+    assert (
+        momenta(digits.supernet(10, 1, 4, 1))
+        == momenta(digits.network(random_genotype(digits, 0), 10, 1, 4, 1))
+        == {0.1}
+    )

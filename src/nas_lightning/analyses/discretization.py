@@ -7,49 +7,42 @@ The supernet keeps its weights and its running statistics. There is no released 
 computed at all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
-
-import torch
 
 from nas_lightning.analyses.base import QUIET, show_table
 from nas_lightning.analyses.figures import save_discretization
 from nas_lightning.analyses.goals import SharedGoal, note_goal
 from nas_lightning.analyses.supernets import Supernet, measure_all, supernets
-from nas_lightning.core.choices import Active, Choice, Mixing, edge_key
+from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.one_shot import BatchNormMode
+from nas_lightning.core.space import SearchSpace
 from nas_lightning.searches.build import search_data
 from nas_lightning.searches.one_shot import OneShotModel, print_line
 from nas_lightning.searches.outcome import eigenvalue_at
 from nas_lightning.training.workbench import Workbench
 
 
-def discrete_mixing(genotype: Genotype, choices: Mapping[str, Choice]) -> tuple[Mixing, Active]:
-    """Return mixing weights of one for the operations of a genotype and zero for all others.
+def discrete_mixing(genotype: Genotype, space: SearchSpace) -> tuple[Mixing, Active]:
+    """Return mixing weights of one for what a genotype takes and zero for all others.
 
     If edges have weights, those of the kept edges are one, as in the discrete network.
 
     Args:
-        genotype: Its cells are choices of kind `op`.
-        choices: Choices of the supernet.
+        genotype: A genotype of the space.
+        space: The space of the supernet.
 
     Returns:
         Mixing weights and active options, each [R, O] by choice. Options of weight zero are inactive: a dropped edge
-        has no bypass of partial channels either.
+        has no bypass of partial channels either. Edges have weights alone.
+
+    Raises:
+        GenotypeError: The genotype cannot be built in this space.
     """
-    mixing = {name: torch.zeros(choice.num_rows, choice.num_options) for name, choice in choices.items()}
-    for name, edges in genotype.cells.items():
-        choice = choices[name]
-        row_of = {edge: row for row, edge in enumerate(zip(choice.nodes, choice.sources, strict=True))}
-        rows_of_node = choice.rows_of_node
-        for node, op, source in edges:
-            row = row_of[node, source]
-            mixing[name][row, choice.options[row].index(op)] = 1
-            if edge_key(name) in choices:
-                mixing[edge_key(name)][list(rows_of_node).index(node), rows_of_node[node].index(row)] = 1
-    return mixing, {name: mixing[name] > 0 for name, choice in choices.items() if choice.kind == "op"}
+    path = space.path_of(genotype)
+    return path, {name: path[name] > 0 for name, choice in space.choices.items() if choice.kind != "edge"}
 
 
 class Discretization:
@@ -116,7 +109,7 @@ class Discretization:
         model = OneShotModel(module, images, stage.plain_trainer([], max_epochs=1, **QUIET))
         mixing, active = module.at_mean()
         mean = {name: weights.detach() for name, weights in mixing.items()}, active
-        discrete = discrete_mixing(_genotype(supernet), module.space.choices)
+        discrete = discrete_mixing(_genotype(supernet), module.space)
         goal = module.goal
         values = [goal.sign * model.accuracy(*weights, batch_norm=self.batch_norm) for weights in (mean, discrete)]
         losses = [model.loss(*weights, batch_norm=self.batch_norm) for weights in (mean, discrete)]

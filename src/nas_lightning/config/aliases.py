@@ -40,6 +40,7 @@ LATER_KEYS: dict[str, Any] = {
     "search.recompute": False,
     "selector.batch_size": None,
     "selector.reshuffle": False,
+    "space.network_batch_norm_momentum": 0.003,
 }
 """Dotted keys that configurations of earlier versions lack, with the value that does what was done then."""
 _FIRST: dict[str, str] = {}

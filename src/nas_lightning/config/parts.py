@@ -268,6 +268,7 @@ def _describe(problem: Any, values: Mapping[str, Any], model: type[BaseModel], p
         "less_than": "must be less than {lt}",
         "less_than_equal": "must be at most {le}",
         "multiple_of": "must be a multiple of {multiple_of}",
+        "too_short": "must have {min_length} at least",
         "literal_error": "allowed: {expected}",
         "int_type": "must be a whole number",
         "int_from_float": "must be a whole number",

@@ -124,19 +124,31 @@ def of_choices(choices: Mapping[str, Any]) -> Module | None:
     """
     if set(choices) != {"ops", "inputs", "output"}:
         return None
-    operations, count = tuple(choices["ops"]), len(choices["ops"])
+    operations, inputs = choices["ops"], choices["inputs"]
+    if not _is_list(operations) or not all(isinstance(op, str) and op in _LABELS for op in operations):
+        raise GenotypeError(
+            f"genotype: ops={operations}; allowed: a list of {', '.join(OPERATIONS)}, one of each block"
+        )
+    count = len(operations)
+    numbers = [str(number) for number in range(1, count + 1)]
+    if not isinstance(inputs, Mapping) or not set(inputs) <= set(numbers):
+        raise GenotypeError(
+            f"genotype: inputs={inputs}; allowed: for numbers of blocks, 1 to {count}, the list of its parents,"
+            ' {"2": [0, 1]}'
+        )
     parents: list[tuple[int, ...]] = [()]
     for number in range(1, count + 2):
-        given = choices["output"] if number > count else choices["inputs"].get(str(number), range(number))
-        feeding = [p for p in given if isinstance(p, int) and not isinstance(p, bool) and 0 <= p < number]
-        where = "output" if number > count else block(number)
-        if len(feeding) != len(given) or len(set(feeding)) < len(feeding) or not feeding:
+        given = choices["output"] if number > count else inputs.get(str(number), range(number))
+        feeding = [p for p in given if type(p) is int and 0 <= p < number] if _is_list(given) else []
+        if not feeding or len(feeding) != len(given) or len(set(feeding)) < len(feeding):
+            where = "output" if number > count else block(number)
             raise GenotypeError(
-                f"genotype: the parents of {where} are {list(given)}; allowed: different earlier nodes, 0 (the input)"
-                f" to {number - 1}"
+                f"genotype: the parents of {where} are {given}; allowed: a list of different earlier nodes, 0 (the"
+                f" input) to {number - 1}"
             )
         parents.append(tuple(sorted(feeding)))
-    unknown = [op for op in operations if op not in _LABELS]
-    if unknown:
-        raise GenotypeError(f"genotype: operation '{unknown[0]}' is unknown; allowed: {', '.join(OPERATIONS)}")
-    return Module(tuple(parents), operations)
+    return Module(tuple(parents), tuple(operations))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)

@@ -35,6 +35,9 @@ class Perturbation(Part):
         """Return the perturbed mixing weights; those of edges may not change."""
         return mixing
 
+    def check(self, choices: Mapping[str, Choice]) -> None:
+        """Raise ConfigError where it cannot perturb a space with these choices."""
+
     def epsilon(self, epoch: int, epochs: int) -> float:
         """Return the strength at a search epoch; 0 leaves the weight step as it is."""
         return 0.0

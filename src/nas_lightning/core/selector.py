@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from nas_lightning.core.choices import Mixing
+from nas_lightning.core.choices import ChoiceKind, Mixing
 from nas_lightning.core.decisions import Decisions
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
@@ -55,11 +55,14 @@ class Selector(Part):
 
     Attributes:
         needs_supernet: False where no supernet has to be trained for it.
+        by_strength: Kinds of choices that `select` takes by their strengths, though it decides others otherwise; the
+            search must learn them.
         batch_size: Images of `val` per batch that the supernet is measured on; None takes those of the search.
     """
 
     key = "selector"
     needs_supernet: bool = True
+    by_strength: tuple[ChoiceKind, ...] = ()
     batch_size: int | None = None
 
     def __call__(self, space: SearchSpace, strengths: Mixing) -> Genotype | None:

@@ -30,7 +30,7 @@ class Adversarial(Perturbation):
         steps: Ascent steps.
         start: ε of the first epoch, in units of mixing weights.
         maximum: Limit of the schedule of ε, reached one epoch after the last.
-        kinds: Kinds of choices whose weights are perturbed: `op`, `input`, `output`.
+        kinds: Kinds of choices whose weights are perturbed: `op`, `input`, `output`; the space must have one.
         pgd_bn_mode: Mode of the supernet during the attack: `eval` (as released) uses running statistics, which are
             poor in the first epochs; `train` uses those of the batch.
 
@@ -46,7 +46,7 @@ class Adversarial(Perturbation):
         start: Annotated[float, Field(ge=0)] = 0.03,
         maximum: Annotated[float, Field(ge=0)] = 0.3,
         pgd_bn_mode: Literal["eval", "train"] = "eval",
-        kinds: Sequence[PerturbedKind] = ("op",),
+        kinds: Annotated[Sequence[PerturbedKind], Field(min_length=1)] = ("op",),
     ) -> None:
         self.random_start = Random(start, maximum, kinds)
         self.steps = steps
@@ -88,6 +88,10 @@ class Adversarial(Perturbation):
         # In this form a NaN on either side keeps the clean weights. Chosen on the device: the host would have to wait.
         succeeded = loss_at(point) >= before
         return {**point, **{name: torch.where(succeeded, point[name], weights) for name, weights in clean.items()}}
+
+    def check(self, choices: Mapping[str, Choice]) -> None:
+        """Refuse a space without a choice to perturb; see `Random.check`."""
+        self.random_start.check(choices)
 
     def epsilon(self, epoch: int, epochs: int) -> float:
         """Return ε of the epoch; see `perturbation_radius`."""

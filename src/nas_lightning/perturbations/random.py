@@ -1,7 +1,7 @@
 """Random smoothing (SDARTS-RS): train the weights at a random point near the mixing weights."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 from torch import Generator, Tensor
@@ -26,7 +26,7 @@ class Random(Perturbation):
     Args:
         start: ε of the first epoch, in units of mixing weights.
         maximum: Limit of the schedule of ε, reached one epoch after the last.
-        kinds: Kinds of choices whose weights are perturbed: `op`, `input`, `output`.
+        kinds: Kinds of choices whose weights are perturbed: `op`, `input`, `output`; the space must have one.
 
     Raises:
         ConfigError: `maximum` is smaller than `start`.
@@ -38,7 +38,7 @@ class Random(Perturbation):
         self,
         start: Annotated[float, Field(ge=0)] = 0.03,
         maximum: Annotated[float, Field(ge=0)] = 0.3,
-        kinds: Sequence[PerturbedKind] = ("op",),
+        kinds: Annotated[Sequence[PerturbedKind], Field(min_length=1)] = ("op",),
     ) -> None:
         if maximum < start:
             raise ConfigError(
@@ -67,6 +67,19 @@ class Random(Perturbation):
             else weights
             for name, weights in mixing.items()
         }
+
+    def check(self, choices: Mapping[str, Choice]) -> None:
+        """Refuse a space without a choice to perturb.
+
+        Raises:
+            ConfigError: No choice is of any of the kinds.
+        """
+        offered = [kind for kind in get_args(PerturbedKind) if any(choice.kind == kind for choice in choices.values())]
+        if not set(self.kinds) & set(offered):
+            raise ConfigError(
+                f"{self.key}.kinds=[{','.join(self.kinds)}]: the space has no such choices, so nothing would be"
+                f" perturbed; allowed: {', '.join(offered)}; use {self.key}.kinds=[{','.join(offered)}]"
+            )
 
     def epsilon(self, epoch: int, epochs: int) -> float:
         """Return ε of the epoch; see `perturbation_radius`."""

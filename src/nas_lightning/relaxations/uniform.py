@@ -12,7 +12,7 @@ from nas_lightning.spaces.sampling import sample_path
 
 
 class Uniform(Relaxation):
-    """Samples a path of zeros and ones uniformly: per node as many edges as a genotype keeps, one option each.
+    """Samples a path of zeros and ones uniformly: per node as many edges as a genotype keeps, one operation each.
 
     The architecture parameters are zeros (equal strengths) and get no gradient. Only the sampled operations are
     computed. The released code computes the others too and multiplies them by zero; here their batch statistics do not
@@ -33,9 +33,10 @@ class Uniform(Relaxation):
         return {name: torch.zeros(choice.num_rows, choice.num_options) for name, choice in choices.items()}
 
     def __call__(self, arch: Tensors, epoch: int = 0, generator: Generator | None = None) -> Mixing:
-        """Return a path by choice, each [R, O], without gradient; choices of other kinds than `op` get equal weights.
+        """Return a path by choice, each [R, O], without gradient; see `sample_path`. Weights of edges are equal.
 
-        Only options that take part are sampled, and only rows that have one.
+        Of inputs and outputs, as many are drawn as a row takes. Only options that take part are sampled, and only rows
+        that have one.
         """
         return _like(arch, sample_path(self.choices, generator, self.none, self.kept))
 

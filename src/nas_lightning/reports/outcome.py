@@ -69,7 +69,7 @@ def _decided(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows on how decided the mixing weights are; none for a search of an earlier version, or without any."""
     number = section.get("open_edges")
     if number == 0:
-        yield "margin of the choices", "every edge is decided"
+        yield "margin of the choices", "all operations are decided"
     if not number or section.get("margin") is None:
         return
     yield "margin of the choices", f"{section['margin']:.4f}, mean of {number} edge{'s' if number > 1 else ''}"

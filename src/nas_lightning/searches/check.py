@@ -1,5 +1,7 @@
 """Refuse searches that cannot run, before anything is written or trained."""
 
+from collections.abc import Sequence
+
 import torch
 
 from nas_lightning.capture.policy import reason_of_device, reason_of_processes
@@ -29,6 +31,7 @@ def check_search(bench: Workbench) -> None:
         )
     processes = number_of_processes(bench.config.trainer)
     previous: SearchModule | None = None
+    searched: list[SearchModule] = []
     for stage in stages:
         try:
             module = _check_stage(bench, stage, processes)
@@ -41,6 +44,8 @@ def check_search(bench: Workbench) -> None:
                 raise
             raise ConfigError(f"{error} (in stage {stage.name})") from error
         previous = module
+        searched += [module] if stage.phase == "search" else []
+    _check_strengths(searched)
 
 
 def _check_stage(bench: Workbench, stage: Stage, processes: int) -> SearchModule:
@@ -103,11 +108,12 @@ def _check_learning(module: SearchModule) -> None:
     """Refuse combinations whose architecture cannot be learned, or is read although it was not learned.
 
     Raises:
-        ConfigError: Relaxation, hypergradient, perturbation and selector do not fit each other.
+        ConfigError: Relaxation, hypergradient, perturbation and selector do not fit each other or the space.
     """
     arch = {name: a.detach().requires_grad_() for name, a in module.arch.items()}
     mixing = module.relaxation(arch, 0, draws.seeded_generator(0))
     in_weight_step = module.relaxation.in_weight_step(arch, 0, draws.seeded_generator(0))
+    module.perturbation.check(module.space.choices)
     drawn = module.relaxation.active(in_weight_step) is not None
     if drawn and _perturbs(module):
         raise ConfigError("perturbation: sampled paths cannot be perturbed; use perturbation=none")
@@ -130,6 +136,29 @@ def _check_learning(module: SearchModule) -> None:
             f"hypergradient: {type(module.hypergradient).__name__} learns no architecture, but selector"
             f" {type(module.selector).__name__} derives the genotype from one; use selector=random_search, or"
             " hypergradient=first_order"
+        )
+
+
+def _check_strengths(searched: Sequence[SearchModule]) -> None:
+    """Refuse a selector that takes some choices by strengths, if no stage of the search learns these.
+
+    Raises:
+        ConfigError: They would be those of the initial architecture parameters.
+    """
+    if not searched or any(module.hypergradient.learns for module in searched):
+        return
+    module = searched[-1]
+    taken = [
+        name
+        for name, choice in module.space.choices.items()
+        if choice.kind in module.selector.by_strength
+        and any(k < len(options) for k, options in zip(choice.taken, choice.options, strict=True))
+    ]
+    if taken:
+        raise ConfigError(
+            f"hypergradient: {type(module.hypergradient).__name__} learns no architecture, but selector"
+            f" {type(module.selector).__name__} takes {' and '.join(taken)} of space={module.space.name} by learned"
+            " weights; use hypergradient=first_order, selector=random_search, or another space"
         )
 
 

@@ -8,7 +8,7 @@ scaled to sum to 1:
     margin = mean_r (strongest allowed weight − second strongest),   entropy = 100 · mean_r H(q_r) / ln n_r.
 
 SGAS (Li et al., CVPR 2020, section 3.3) calls 1 − H(q_r) / ln n_r the certainty of an edge. Left out: the competition
-of edges at a node.
+of edges at a node, and choices of inputs and outputs.
 Shapes: R rows and O options of a choice.
 """
 

@@ -36,6 +36,8 @@ Criterion = Literal["accuracy", "loss"]
 class Perturbation(Selector):
     """Decides operations, then edges, by masking; fine-tunes the supernet between the decisions.
 
+    Inputs and outputs (NAS-Bench-1Shot1) are taken by their strengths at the end.
+
     Args:
         strength: `perturbation`, or `magnitude`: the same tuning with decisions by the mean mixing weights (PT-Mag, the
             ablation of the paper).
@@ -53,6 +55,8 @@ class Perturbation(Selector):
             batches.
         seed: Seed of the order of the edges; None is that of the run.
     """
+
+    by_strength = ("input", "output")
 
     def __init__(
         self,

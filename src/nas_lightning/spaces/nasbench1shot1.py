@@ -36,9 +36,9 @@ class NasBench1Shot1Space:
         name: Name of the space; genotypes carry it.
         parents: For each block, the number of its parents.
         output: Number of parents of the output.
-        batch_norm_momentum: Share of the batch in the running statistics of supernet and networks. 0.003 is that of the
-            benchmark; all released supernets of this space have 0.997 by mistake, so that statistics are those of about
-            the last batch.
+        batch_norm_momentum: Share of the batch in the running statistics of the supernet. All released supernets of
+            this space have 0.997 by mistake for 0.003, so that statistics are those of about the last batch.
+        network_batch_norm_momentum: The same for networks; 0.003 is that of the benchmark.
 
     Attributes:
         choices: `ops` of kind `op`, `output` of kind `output`, `inputs` of kind `input`.
@@ -57,10 +57,12 @@ class NasBench1Shot1Space:
         parents: Sequence[Annotated[int, Field(ge=1)]],
         output: Annotated[int, Field(ge=1)],
         batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.003,
+        network_batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.003,
     ) -> None:
         self.name = name
         self.parents, self.output = tuple(parents), output
         self.batch_norm_momentum = batch_norm_momentum
+        self.network_batch_norm_momentum = network_batch_norm_momentum
         self.partial_channels = 1
         blocks = len(self.parents)
         for number, taken in enumerate((*self.parents, output), start=1):
@@ -162,7 +164,7 @@ class NasBench1Shot1Space:
             init_channels,
             layers,
             auxiliary,
-            self.batch_norm_momentum,
+            self.network_batch_norm_momentum,
         )
 
     def genotype(self, scores: Mapping[str, Tensor], keep: int | None = None) -> Genotype:
