@@ -6,11 +6,12 @@ Shapes: B images, K outputs of the network.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from nas_lightning.core.part import Part
+
+if TYPE_CHECKING:  # the command line reads goals, and must not wait for torch
+    from torch import Tensor
 
 Direction = Literal["max", "min"]
 
@@ -202,7 +203,7 @@ class Objective(Part):
         """Return K, the number of outputs of the networks, for images of so many classes."""
         return num_classes
 
-    def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    def loss(self, outputs: "Tensor", targets: "Tensor", label_smoothing: float = 0.0) -> "Tensor":
         """Return the scalar loss of `outputs` [B, K] for `targets` [B]."""
         raise NotImplementedError
 
