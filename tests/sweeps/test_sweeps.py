@@ -180,7 +180,7 @@ def test_ranks_that_would_run_the_sweep_again_are_refused(case, monkeypatch):
     if allowed:
         check_ranks(trainer, {})
         return
-    with pytest.raises(ConfigError, match=r"trainer=ddp_spawn.* hydra\.launcher\.tasks_per_node="):
+    with pytest.raises(ConfigError, match=r"trainer\.strategy=ddp_spawn.* hydra\.launcher\.tasks_per_node="):
         check_ranks(trainer, {})
     check_ranks(trainer, {"tasks_per_node": 2})
     monkeypatch.setenv("SLURM_PROCID", "0")
