@@ -70,7 +70,7 @@ STARTED = {
     "selector.finalists=3": ["selector=random_search", "selector.finalists=9", "selector.candidates=3"],
     "search.init_channels=8": ["method=pc_darts", "search.init_channels=6"],
     "search.stem=cifar": ["space=nasbench201", "search.stem=imagenet"],
-    "search.batch_size=2": ["search.batch_size=99"],
+    "search.batch_size=10": ["search.batch_size=99"],
     "candidates.key=seed": ["candidates.values=2"],
     "candidates.epochs=2": [*MEMBERS, "candidates.epochs=1", "evaluation.warmup_epochs=1"],
     "evaluation@candidates.evaluation=digits": [*MEMBERS, *TABLE],
