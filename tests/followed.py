@@ -33,7 +33,7 @@ def advised(line, pattern=r"continue (?:it )?with (?:[^:]*: )?(.*)"):
     return words
 
 
-OVERRIDE = re.compile(r"(?<![\w=.])(?:[~+]*[a-z_][\w.@/]*=(?:\[[^\]]*\]|[^\s,;()]+)|~[a-z_][\w.]+)")
+OVERRIDE = re.compile(r"(?<![\w=.])(?:[~+]*[a-z_][\w.@/]*=(?:\[[^\]]*\]|[^\s,;()]+)|~[a-z_][\w.]*)")
 
 
 def alternatives(line):

@@ -104,8 +104,8 @@ def test_darts_pt_keeps_what_costs_most_and_prints_the_error(minimised, tmp_path
 
 def test_small_errors_keep_their_digits(minimised, tmp_path, monkeypatch):
     """Numbers 0 to 3 in another unit, 0 to 0.0003: every error is that of the first run in the other unit."""
-    words = [*minimised, "candidates.key=seed", "candidates.values=[3,5,7]", "candidates.epochs=1"]
-    words += ["evaluation.random_baseline=2", "evaluation.random_folder=null"]
+    words = [*minimised, "candidates.key=seed", "candidates.values=[3,5]", "candidates.epochs=1", "search.epochs=1"]
+    words += ["evaluation.random_baseline=2", "evaluation.random_folder=null", "evaluation.epochs=1"]
 
     def errors(folder):
         summary = run_task(as_dict(nl.compose(words)), RunFolder(folder))

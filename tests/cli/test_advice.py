@@ -233,6 +233,7 @@ def test_a_time_limit_of_an_analysis_saves_a_row_with_each_part(place):
     assert rows > 1
 
 
+@pytest.mark.slow  # test_origin composes what the advice runs
 def test_a_genotype_without_a_network_is_trained_as_advised(place):
     """In a space and with images that are not the defaults: the genotype and the run name them."""
     words = ["data=arrays", "data.path=mine.npz", "space=nasbench201", "seed=4", "trainer=cpu", "~callbacks.curvature"]

@@ -160,7 +160,8 @@ def gone(self, bench):
 
 def test_the_experiment_draws_what_its_table_says(tiny, tmp_path, capsys, monkeypatch, caplog):
     """At a size of seconds: the accuracies of the final table are those of the benchmark."""
-    sizes = ["search.epochs=2", "search.batch_size=256", "search.init_channels=2", "trainer=cpu"]
+    sizes = ["search.epochs=2", "search.batch_size=64", "search.init_channels=2", "trainer=cpu"]
+    sizes.append("data.test_fraction=0.85")
     summary = run(["experiment=rethinking", *sizes], tmp_path / "run")
     assert (tmp_path / "run/plots/readings.svg").exists()
     shown = capsys.readouterr().out
@@ -177,6 +178,7 @@ def test_the_experiment_draws_what_its_table_says(tiny, tmp_path, capsys, monkey
     by_hand = run(words, tmp_path / "hand")  # looked up at once, since that costs nothing
     assert by_hand["evaluation"]["test_accuracy"] == kept["readings"]["darts_pt"]["evaluation"]["test_accuracy"]
     monkeypatch.setattr(Tabular, "check", gone)
+    words[-1] = "selector=magnitude"
     assert run(words, tmp_path / "without")["evaluation"] is None
     assert "the genotype is not looked up: gone" in caplog.text
     assert "train its genotype: the command of the search with task=evaluate" in capsys.readouterr().out
