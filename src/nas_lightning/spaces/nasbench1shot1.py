@@ -9,8 +9,7 @@ Shapes: n blocks, O = 3 operations; choices `ops` [n, O], `output` [1, n + 1] an
 """
 
 from collections.abc import Mapping, Sequence
-from copy import copy
-from typing import Annotated, Any, Self
+from typing import Annotated
 
 from pydantic import Field
 from torch import Generator, Tensor
@@ -21,6 +20,7 @@ from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.modules import INPUT, OPERATIONS, Module, block, of_choices
 from nas_lightning.spaces.cell_genotypes import strengths_of
 from nas_lightning.spaces.enumeration import count
+from nas_lightning.spaces.fixed_edges import FixedEdges
 from nas_lightning.spaces.nasbench1shot1_supernet import NasBench1Shot1Supernet
 from nas_lightning.spaces.nasbench101_networks import INIT_CHANNELS, MODULES, NasBench101Network
 from nas_lightning.spaces.sampling import sample_path
@@ -29,7 +29,7 @@ OPS, OUTPUT, INPUTS = "ops", "output", "inputs"
 """Names of the choices, and of their fields in a genotype."""
 
 
-class NasBench1Shot1Space:
+class NasBench1Shot1Space(FixedEdges):
     """Cells of choice blocks, one kind of cell for the whole network.
 
     Args:
@@ -42,14 +42,12 @@ class NasBench1Shot1Space:
 
     Attributes:
         choices: `ops` of kind `op`, `output` of kind `output`, `inputs` of kind `input`.
-        partial_channels: Divisor K of the channels that go through the operations of the supernet; see `variant`.
-        edge_weights: False: inputs have weights of their own.
 
     Raises:
         ConfigError: A block takes more parents than there are earlier nodes.
     """
 
-    edge_weights = False
+    no_edge_weights = "inputs of blocks have weights already"
 
     def __init__(
         self,
@@ -63,7 +61,6 @@ class NasBench1Shot1Space:
         self.parents, self.output = tuple(parents), output
         self.batch_norm_momentum = batch_norm_momentum
         self.network_batch_norm_momentum = network_batch_norm_momentum
-        self.partial_channels = 1
         blocks = len(self.parents)
         for number, taken in enumerate((*self.parents, output), start=1):
             if taken > number:
@@ -80,24 +77,6 @@ class NasBench1Shot1Space:
             take = tuple(self.parents[number - 1] for number in choosing)
             options = tuple(names[:number] for number in choosing)
             self.choices[INPUTS] = Choice(INPUTS, "input", options, (0,) * len(choosing), choosing, take=take)
-
-    def variant(self, **changes: Any) -> Self:
-        """Return a copy with another `partial_channels`: another supernet, the same genotypes.
-
-        Raises:
-            ConfigError: Edge weights are asked for.
-        """
-        other = copy(self)
-        for name, value in changes.items():
-            assert name in ("partial_channels", "edge_weights"), name
-            if name == "partial_channels":
-                other.partial_channels = value
-            elif value:
-                raise ConfigError(
-                    f"space={self.name}: inputs of blocks have weights already; leave the edge weights out,"
-                    " ~regularizer.edge_normalisation, or use another space"
-                )
-        return other
 
     def check_image_size(self, image_size: int, layers: int, stem: str) -> None:
         """Refuse images that two poolings leave nothing of.

@@ -6,10 +6,8 @@ Shapes: E = 6 edges, O = 5 operations.
 """
 
 from collections.abc import Mapping
-from copy import copy
 from functools import cache
 from random import Random
-from typing import Any, Self
 
 from torch import Generator, Tensor
 
@@ -18,6 +16,7 @@ from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import NASBENCH201, Genotype
 from nas_lightning.spaces.cell_genotypes import path_of_cells, strengths_of
+from nas_lightning.spaces.fixed_edges import FixedEdges
 from nas_lightning.spaces.nasbench201_macro import INIT_CHANNELS, LAYERS, STAGES, check_stem
 from nas_lightning.spaces.nasbench201_networks import NasBench201Network, NasBench201Supernet
 from nas_lightning.spaces.sampling import sample_path
@@ -38,7 +37,7 @@ def arch_strings() -> tuple[str, ...]:
     return tuple(cells[place] for place in _numbering())
 
 
-class NasBench201Space:
+class NasBench201Space(FixedEdges):
     """One kind of cell, repeated through the whole network.
 
     Args:
@@ -46,37 +45,16 @@ class NasBench201Space:
 
     Attributes:
         choices: One choice, `cell`, of kind `op`: a row an edge; a genotype may hold `none`.
-        partial_channels: Divisor K of the channels that go through the operations of the supernet; see `variant`.
-        edge_weights: False: the edges of a cell are fixed, there is nothing to weigh.
     """
 
-    edge_weights = False
+    no_edge_weights = "a node keeps all its edges, so they cannot be weighed against each other"
 
     def __init__(self, name: str = NASBENCH201) -> None:
         self.name = name
-        self.partial_channels = 1
         nodes, sources = zip(*EDGES, strict=True)
         self.choices: dict[str, Choice] = {
             CELL: Choice(CELL, "op", (OPERATIONS,) * len(EDGES), sources, nodes, keep=None, none_selectable=True)
         }
-
-    def variant(self, **changes: Any) -> Self:
-        """Return a copy with another `partial_channels`: another supernet, the same genotypes.
-
-        Raises:
-            ConfigError: Edge weights are asked for.
-        """
-        other = copy(self)
-        for name, value in changes.items():
-            assert name in ("partial_channels", "edge_weights"), name
-            if name == "partial_channels":
-                other.partial_channels = value
-            elif value:
-                raise ConfigError(
-                    f"space={self.name}: a node keeps all its edges, so they cannot be weighed against each other;"
-                    " leave the edge weights out, ~regularizer.edge_normalisation, or use another space"
-                )
-        return other
 
     def check_image_size(self, image_size: int, layers: int, stem: str) -> None:
         """Refuse image sizes that the two residual blocks cannot halve evenly.
