@@ -72,6 +72,7 @@ class Tabular(Evaluator):
         draws: Number of architectures of the random search whose expected accuracy is given for comparison;
             `Table.random_search` describes it.
         random_baseline: 0; of evaluations that train, the number of random genotypes trained for comparison.
+        layers: Of evaluations that train, which a space may set for a data set; those of a table are its own.
 
     Raises:
         ConfigError: `draws` is less than 1, or `random_baseline` is not 0.
@@ -87,6 +88,7 @@ class Tabular(Evaluator):
         key: str | None = None,
         draws: int = 10,
         random_baseline: int = 0,
+        layers: int | None = None,
     ) -> None:
         if random_baseline != 0:
             raise ConfigError(
