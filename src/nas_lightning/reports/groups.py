@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from nas_lightning.core.objective import ACCURACY, Goal
-from nas_lightning.reports.goals import UNIT
+from nas_lightning.reports.goals import UNIT, is_tested
 from nas_lightning.reports.runs import HASH, LABELS, SIZE
 
 _KEYS = [*LABELS, *SIZE, *UNIT, *HASH]
@@ -48,8 +48,7 @@ def repeated(frame: pd.DataFrame) -> list[tuple[str, str]]:
     """
     found: list[tuple[str, str]] = []
     seen: dict[tuple[Any, ...], str] = {}
-    tested = frame[["test_accuracy", "test_metric"]].notna().any(axis=1)
-    judged = frame[tested & frame["seed"].notna()]
+    judged = frame[is_tested(frame) & frame["seed"].notna()]
     for run, row in zip(judged["run"], judged[[*_KEYS, "seed"]].to_numpy(), strict=True):
         first = seen.setdefault(_key(row), str(run))
         if first != run:

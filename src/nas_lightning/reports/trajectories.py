@@ -15,10 +15,10 @@ from matplotlib.ticker import MaxNLocator
 
 from nas_lightning.reports.groups import count_text
 from nas_lightning.reports.style import INK, LONGEST, TITLE, Style, label, legend_columns, tidy
+from nas_lightning.reports.trends import LOG_RANGE, mean_over_runs
 
 MAX_NAMES = 8
 """Methods of a figure, those with the least regret at the end."""
-_LOG_RANGE = 30
 
 
 def mean_and_error(rows: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -31,9 +31,8 @@ def mean_and_error(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     Returns:
         `mean` and `error` (the standard deviation of a sample over √n; nan for one run) by epoch.
     """
-    table = rows.groupby("epoch")[column].agg(["mean", "std", "count"])
-    table = table[table["count"] == rows["run"].nunique()]
-    return pd.DataFrame({"mean": table["mean"], "error": table["std"] / np.sqrt(table["count"])})
+    table = mean_over_runs(rows, column)
+    return pd.DataFrame({"mean": table["mean"], "error": table["std"] / rows["run"].nunique() ** 0.5})
 
 
 def draw_trajectories(regret: pd.DataFrame, curvature: pd.DataFrame, style: Style, title: str) -> Figure | None:
@@ -75,7 +74,7 @@ def draw_trajectories(regret: pd.DataFrame, curvature: pd.DataFrame, style: Styl
             axes.plot(x, y, linestyle=line, color=colour, linewidth=1.8 if axes is left else 1.1)
             axes.fill_between(x, y - error, y + error, color=colour, alpha=0.18, linewidth=0)
     eigenvalues = np.concatenate([means["dominant_eigenvalue"][method]["mean"].to_numpy(float) for method in names])
-    if len(eigenvalues) and eigenvalues.min() > 0 and eigenvalues.max() > _LOG_RANGE * np.median(eigenvalues):
+    if len(eigenvalues) and eigenvalues.min() > 0 and eigenvalues.max() > LOG_RANGE * np.median(eigenvalues):
         right.set_yscale("log")
     left.set_xlabel("epochs of the search", size=9)
     left.set_ylabel("regret (% accuracy)", size=9)

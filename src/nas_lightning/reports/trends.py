@@ -22,7 +22,8 @@ MAX_METHODS = 24
 """Panels of a figure; further methods, in alphabetical order, are left out."""
 MAX_LINES = 12
 """Runs of a panel that are drawn with a line and marks of their own; means are over all."""
-_LOG_RANGE = 30  # where the largest value is so many times the median, the axis is logarithmic
+LOG_RANGE = 30
+"""Where the largest value is so many times the median, the axis is logarithmic."""
 _EVENTS = {"stopped": ("X", "stopped"), "rolled back": ("v", "rolled back")}
 
 
@@ -112,7 +113,7 @@ def _draw(
     counts = [f"{count}, at the end" if m in level else count for m, count in zip(methods, counts, strict=True)]
     title_panels(axes, [f"{method} ({count})" for method, count in zip(methods, counts, strict=True)])
     values = rows[column]
-    if values.min() > 0 and values.max() > _LOG_RANGE * values.median():
+    if values.min() > 0 and values.max() > LOG_RANGE * values.median():
         axes[0].set_yscale("log")
     for panel in axes[-4 if len(methods) > 4 else -2 :]:  # the last of each column
         panel.set_xlabel(axis[0], size=9)
