@@ -58,7 +58,7 @@ class RecurrentSupernet(Regularized):
         columns = inputs.tokens.shape[1]
         if columns == 1 and self.training:
             raise ConfigError(
-                "search.batch_size=1: the cell normalises over the columns of the text; write search.batch_size=2 or more"
+                "search.batch_size=1: the cell normalises over the columns of the text; write search.batch_size=2"
             )
         masks = self.words.masks(columns) if masks is None else masks
         products, start = self.cell.begin(self.words.embed(inputs.tokens, masks), masks)

@@ -132,7 +132,7 @@ class Words(nn.Module):
         return masked(read, masks.inputs)
 
     def continued(self, hidden: Sequence[Tensor], masks: Masks) -> Continued:
-        """Return the scores of the next words for outputs of the cell, T times [B, H], and what a loss needs besides."""
+        """Return the scores of the next words, and what losses need besides, for T outputs of the cell, each [B, H]."""
         outputs = torch.stack(list(hidden))
         dropped = masked(outputs, masks.outputs)
         return Continued(F.linear(dropped, self.weight, self.bias), hidden[-1], outputs, dropped)
