@@ -143,12 +143,12 @@ class Term:
 
     Args:
         activation: f.
-        weights: Mixing weights of the edges with this option, [m, 1].
+        weights: Mixing weights of the edges with this option, step by step, each [m, 1].
         places: Which of the n edges these are, [m]; None is all of them.
     """
 
     activation: Callable[[Tensor], Tensor]
-    weights: Tensor
+    weights: tuple[Tensor, ...]
     places: Tensor | None
 
 
@@ -159,32 +159,31 @@ class Leaving:
     Args:
         number: n.
         joined: Weights W_i of the nodes that they enter, side by side, [H, n·2H].
-        total: Sum of the mixing weights of each edge, [n, 1].
+        total: Sum of the mixing weights of each edge, step by step, each [n, 1].
         terms: Their activations.
         places: Which of the later nodes they enter, [n]; None is all of them.
     """
 
     number: int
     joined: Tensor
-    total: Tensor
+    total: tuple[Tensor, ...]
     terms: tuple[Term, ...]
     places: Tensor | None
 
-    def values(self, node: Tensor, mask: Tensor | None) -> Tensor:
-        """Return the mixture of each edge, [B, n, H], for the node [B, H]."""
+    def values(self, step: int, node: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the mixture of each edge in a step, [B, n, H], for the node [B, H]."""
         both = (masked(node, mask) @ self.joined).to(node.dtype)
         gates, u = both.view(len(node), self.number, -1).chunk(2, dim=-1)
         mixed: Tensor | None = None
         for term in self.terms:
+            y = term.activation(u if term.places is None else u.index_select(1, term.places)) * term.weights[step]
             if term.places is not None:
-                y = term.activation(u.index_select(1, term.places)) * term.weights
                 mixed = (torch.zeros_like(u) if mixed is None else mixed).index_add(1, term.places, y)
-            elif mixed is None:
-                mixed = term.activation(u) * term.weights
             else:
-                mixed = torch.addcmul(mixed, term.activation(u), term.weights)
+                mixed = y if mixed is None else mixed + y
         assert mixed is not None
-        return torch.lerp(self.total * node[:, None], mixed, gates.sigmoid())
+        passed = self.total[step] * node[:, None]
+        return passed + gates.sigmoid() * (mixed - passed)
 
 
 @dataclass(frozen=True)
@@ -199,16 +198,16 @@ class Prepared:
     leaving: tuple[Leaving | None, ...]
     offsets: Tensor | None
 
-    def entering(self, source: int, node: Tensor, mask: Tensor | None, sums: Tensor | None) -> Tensor:
+    def entering(self, step: int, source: int, node: Tensor, mask: Tensor | None, sums: Tensor | None) -> Tensor:
         """Return the sums [B, m, H] of the m nodes after a source, with the edges that leave it; None are zeros."""
         leaving, later = self.leaving[source], len(self.leaving) - source
         if leaving is not None and sums is None and leaving.places is None:
-            return leaving.values(node, mask)
+            return leaving.values(step, node, mask)
         if sums is None:
             sums = node.new_zeros(len(node), later, node.shape[1])
         if leaving is None:
             return sums
-        values = leaving.values(node, mask)
+        values = leaving.values(step, node, mask)
         return sums + values if leaving.places is None else sums.index_add(1, leaving.places, values)
 
 
@@ -229,8 +228,13 @@ class MixedRecurrentCell(RecurrentCell):
         self.options = choice.options[0]
         self.norm = nn.BatchNorm1d(hidden, affine=False)
 
-    def prepare(self, mix: Mix) -> Prepared:
+    def prepare(self, mix: Mix, steps: int) -> Prepared:
         """Sort mixing weights by source and join the weights of nodes, once a sequence; hooks are not called."""
+
+        def every_step(shares: Tensor) -> tuple[Tensor, ...]:
+            # Views, so that the gradients of all steps are summed at once.
+            return shares.expand(steps, *shares.shape).unbind()
+
         columns = mix.weights.unbind(1)
         ops = {op: column for column, op in enumerate(self.options) if op != NONE}
         weights = torch.stack([columns[column] for column in ops.values()], dim=1)
@@ -253,10 +257,11 @@ class MixedRecurrentCell(RecurrentCell):
                     places = _index(computed, len(kept), shares.device)
                     share = shares[:, column, None]
                     share = share if places is None else share.index_select(0, places)
-                    terms.append(Term(ACTIVATIONS[op], share, places))
+                    terms.append(Term(ACTIVATIONS[op], every_step(share), places))
             joined = torch.cat([self.weights[source + place] for place in kept], dim=1)
             places = _index(kept, len(rows), shares.device)
-            leaving.append(Leaving(len(kept), joined, shares.sum(1, keepdim=True), tuple(terms), places))
+            total = every_step(shares.sum(1, keepdim=True))
+            leaving.append(Leaving(len(kept), joined, total, tuple(terms), places))
         return Prepared(tuple(leaving), self._offsets(mix))
 
     def _offsets(self, mix: Mix) -> Tensor | None:
@@ -290,7 +295,7 @@ class MixedRecurrentCell(RecurrentCell):
         else:
             sums = None if mixed.offsets is None else mixed.offsets.expand(len(state), -1, self.hidden)
             for source in range(len(self.nodes)):
-                sums = mixed.entering(source, nodes[-1], start.mask, sums)
+                sums = mixed.entering(step, source, nodes[-1], start.mask, sums)
                 total, sums = sums.split([1, sums.shape[1] - 1], dim=1)
                 nodes.append(self.norm(total.squeeze(1)))
         return torch.stack(nodes[1:]).mean(0)

@@ -62,7 +62,7 @@ class RecurrentSupernet(Regularized):
             )
         masks = self.words.masks(columns) if masks is None else masks
         products, start = self.cell.begin(self.words.embed(inputs.tokens, masks), masks)
-        mixed = self._mixed(mixing, active)
+        mixed = self._mixed(mixing, active, len(products))
         state = self.words.begin(columns, inputs.state)
         hidden: list[Tensor] = []
         for step, product in enumerate(products):
@@ -70,10 +70,10 @@ class RecurrentSupernet(Regularized):
             hidden.append(state)
         return self.words.continued(hidden, masks)
 
-    def _mixed(self, mixing: Mixing, active: Active | None) -> Mix | Prepared:
+    def _mixed(self, mixing: Mixing, active: Active | None, steps: int) -> Mix | Prepared:
         """Return weights, options and hooks of the edges, prepared where nothing looks at single edges."""
         choice = self.cell.choice
         flags = (choice.mask if active is None else active[choice.name]).tolist()
         mix = Mix(mixing[choice.name], flags, self.regularizers, mixing.get(offset_key(choice.name)))
         seen = any(part.acts_on_edges() or any(map(part.acts_on, self.cell.options)) for part in self.regularizers)
-        return mix if self.plain or seen else self.cell.prepare(mix)
+        return mix if self.plain or seen else self.cell.prepare(mix, steps)
