@@ -5,8 +5,8 @@ import re
 
 from nas_lightning.core.arch_strings import is_cell
 from nas_lightning.core.errors import GenotypeError
-from nas_lightning.core.genotype_texts import is_text_of_genotype
-from nas_lightning.core.genotypes import DARTS, Edge, Genotype
+from nas_lightning.core.genotype_texts import RECURRENT_CELL, is_text_of_genotype
+from nas_lightning.core.genotypes import DARTS, RECURRENT, Edge, Genotype
 from nas_lightning.core.paths import exists, path_of, shown
 
 _SHORT = {"sep3": "sep_conv_3x3", "sep5": "sep_conv_5x5", "dil3": "dil_conv_3x3", "dil5": "dil_conv_5x5"}
@@ -33,7 +33,7 @@ def _recurrent(text: str) -> Genotype:
     """Parse 'relu 0, tanh 1, …': activation and source of node 1, then of node 2, and so on."""
     pairs = [pair.split() for pair in text.split(",")]
     edges = tuple((node, op, int(source)) for node, (op, source) in enumerate(pairs, start=1))
-    return Genotype("recurrent", {"cell": edges}, {"cell": tuple(node for node, _, _ in edges)})
+    return Genotype(RECURRENT, {RECURRENT_CELL: edges}, {RECURRENT_CELL: tuple(node for node, _, _ in edges)})
 
 
 PUBLISHED: dict[str, Genotype] = {
