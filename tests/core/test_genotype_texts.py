@@ -50,6 +50,25 @@ SPELLINGS = {
 }
 
 
+RECURRENT = "Genotype(recurrent=%s, concat=range(1, 9))"
+RECURRENT_PAIRS = pairs("darts_v2_rnn", "cell")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        RECURRENT % RECURRENT_PAIRS,
+        RECURRENT % [pair[::-1] for pair in RECURRENT_PAIRS],
+        f"Genotype(recurrent={RECURRENT_PAIRS})",
+        f"DARTS_V2 = {RECURRENT % RECURRENT_PAIRS}",
+        json.dumps({"recurrent": RECURRENT_PAIRS, "concat": list(range(1, 9))}),
+    ],
+)
+def test_recurrent_cells_are_read_and_their_space_is_known(text):
+    assert Genotype.from_text(text) == PUBLISHED["darts_v2_rnn"]
+    assert Genotype.from_text(text, "recurrent_reduced").space == "recurrent_reduced"
+
+
 @pytest.mark.parametrize("text", SPELLINGS.values(), ids=SPELLINGS.keys())
 def test_every_spelling_gives_the_same_genotype(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -117,7 +136,10 @@ MISTAKES = {
     "lacks reduce": ("Genotype(normal=[('skip_connect', 0), ('skip_connect', 1)])", "it lacks reduce"),
     "odd": ("Genotype(normal=[('skip_connect', 0)], reduce=[])", "normal has 1 pairs .* list of pairs for each node"),
     "other field": (PRINTED[:-1] + ", bottleneck='x')", "it has bottleneck"),
-    "recurrent": ("Genotype(recurrent=[('relu', 0)], concat=range(1, 9))", "recurrent cell"),
+    "recurrent with another field": ("Genotype(recurrent=[('relu', 0)], normal=[('relu', 0)])", "it has normal"),
+    "recurrent in groups": ("Genotype(recurrent=[[('relu', 0)]])", "recurrent has .* no pair"),
+    "recurrent without pairs": ("Genotype(recurrent=[])", "recurrent must be a list of pairs"),
+    "recurrent concat": ("Genotype(recurrent=[('relu', 0)], concat=8)", "concat=8 must be a list of nodes"),
     "a number for an operation": ("Genotype(normal=[(3, 0), (3, 1)], reduce=[])", "normal has .*neither a pair"),
     "concat": (PRINTED.replace("range(2, 6)", "7"), r"normal_concat=7 must be a list of nodes"),
     "words": ("Genotype of the year", "not a genotype"),

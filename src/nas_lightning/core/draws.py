@@ -12,7 +12,7 @@ makes it anew before each replay.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -153,11 +153,23 @@ def symmetric_like(x: Tensor, *key: Key) -> Tensor:
 
 def keep_mask(x: Tensor, keep: float, *key: Key) -> Tensor:
     """Return a Bernoulli(keep) mask of shape [B, 1, 1, 1] for the images of `x` [B, C, H, W]."""
-    images, dtype, device = x.shape[0], x.dtype, x.device
+    return bernoulli((x.shape[0], 1, 1, 1), keep, x, *key)
+
+
+def bernoulli(shape: Sequence[int], keep: float, like: Tensor, *key: Key, per_sample: bool = True) -> Tensor:
+    """Return zeros and ones, each 1 with probability `keep`.
+
+    Args:
+        shape: Their shape.
+        keep: Probability of a one.
+        like: Tensor whose type and device they have.
+        key: Name of the draw.
+        per_sample: True where each image or column of a text has its own, which must then differ between ranks.
+    """
+    dtype, device = like.dtype, like.device
 
     def make() -> Tensor:
-        rng = generator(*key, device=device, per_sample=True)
-        uniform = torch.rand((images, 1, 1, 1), dtype=dtype, device=device, generator=rng)
-        return (uniform < keep).to(dtype)
+        rng = generator(*key, device=device, per_sample=per_sample)
+        return (torch.rand(*shape, dtype=dtype, device=device, generator=rng) < keep).to(dtype)
 
     return outside(make)

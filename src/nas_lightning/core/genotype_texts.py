@@ -3,7 +3,8 @@
 Every code that descends from DARTS prints
 `Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=range(2, 6), reduce=[…], reduce_concat=range(2, 6))`: two pairs
 (operation, source) a node. Read as well are the fields alone (a dictionary, JSON, the list that JSON makes of a named
-tuple), pairs in a list for each node (pt.darts) and triples (operation, node, source) (FairDARTS).
+tuple), pairs in a list for each node (pt.darts) and triples (operation, node, source) (FairDARTS). Recurrent cells are
+`Genotype(recurrent=[('relu', 0), …], concat=range(1, 9))`, one pair a node from node 1 on.
 Sources: the released codes of DARTS (Liu et al., ICLR 2019), pt.darts and FairDARTS (Chu et al., ECCV 2020).
 """
 
@@ -22,6 +23,10 @@ Plain = tuple[dict[str, tuple[Edge, ...]], dict[str, tuple[int, ...]]]
 
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 """Fields of the named tuple of the DARTS code, in its order."""
+RECURRENT_FIELDS = ("recurrent", "concat")
+"""Fields of the named tuple of the DARTS code for recurrent cells."""
+RECURRENT_CELL = "cell"
+"""Name of a recurrent cell among the cells of a genotype."""
 EXAMPLE = "Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=range(2, 6), reduce=[…], reduce_concat=range(2, 6))"
 INPUTS = 2
 """Nodes 0 and 1 of a cell are its inputs."""
@@ -148,23 +153,26 @@ def cells_of(plain: Any, where: str) -> Plain:
         plain = dict(zip(fields, plain, strict=True))
     if not isinstance(plain, Mapping):
         raise GenotypeError(f"{where}: not a genotype; expected {EXAMPLE}")
+    fields, cell_of = FIELDS, {name: name for name in FIELDS[::2]}
     if "recurrent" in plain:
-        raise GenotypeError(f"{where}: not a genotype of cells: it is a recurrent cell, which no space here builds")
-    extra = [name for name, value in plain.items() if name not in FIELDS and value not in ("", None, [], {})]
-    missing = [name for name in FIELDS[::2] if name not in plain]
+        fields, cell_of = RECURRENT_FIELDS, {"recurrent": RECURRENT_CELL}
+    extra = [name for name, value in plain.items() if name not in fields and value not in ("", None, [], {})]
+    missing = [name for name in cell_of if name not in plain]
     if extra or missing:
         problem = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(extra)}, which no space here builds"
         raise GenotypeError(f"{where}: not a genotype: it {problem}; expected {EXAMPLE}")
-    cells = {name: _edges(plain[name], f"{where}: not a genotype: {name}") for name in FIELDS[::2]}
-    concat = {}
-    for name, edges in cells.items():
-        nodes = plain.get(f"{name}_concat")
+    cells, concat = {}, {}
+    for name, cell in cell_of.items():
+        read_edges = _edges if fields is FIELDS else _recurrent_edges
+        edges = read_edges(plain[name], f"{where}: not a genotype: {name}")
+        field = fields[fields.index(name) + 1]
+        nodes = plain.get(field)
         nodes = sorted({node for node, _, _ in edges}) if nodes is None else nodes
         if not isinstance(nodes, Sequence) or isinstance(nodes, str) or not all(map(_is_number, nodes)):
             raise GenotypeError(
-                f"{where}: not a genotype: {name}_concat={nodes} must be a list of nodes, such as range(2, 6)"
+                f"{where}: not a genotype: {field}={nodes} must be a list of nodes, such as range(2, 6)"
             )
-        concat[name] = tuple(nodes)
+        cells[cell], concat[cell] = edges, tuple(nodes)
     return cells, concat
 
 
@@ -189,6 +197,20 @@ def _edges(entries: Any, where: str) -> tuple[Edge, ...]:
         return tuple((node, *_pair(entry)) for node, group in enumerate(entries, INPUTS) for entry in group)
     wrong = next((entry for entry in entries if not _is_edge(entry, 1)), entries[0])
     raise GenotypeError(f"{where} has {wrong!r}, neither a pair (operation, source) nor a list of pairs for a node")
+
+
+def _recurrent_edges(entries: Any, where: str) -> tuple[Edge, ...]:
+    """Return the edges of a recurrent cell: one pair a node, from node 1 on.
+
+    Raises:
+        GenotypeError: It has another form.
+    """
+    if not isinstance(entries, Sequence) or isinstance(entries, str) or not entries:
+        raise GenotypeError(f"{where} must be a list of pairs (operation, source)")
+    wrong = next((entry for entry in entries if not _is_edge(entry, 1)), None)
+    if wrong is not None:
+        raise GenotypeError(f"{where} has {wrong!r}, which is no pair (operation, source)")
+    return tuple((node, *_pair(entry)) for node, entry in enumerate(entries, start=1))
 
 
 def _is_number(value: Any) -> bool:

@@ -18,6 +18,8 @@ NASBENCH201 = "nasbench201"
 """Default name of the space that a string form belongs to."""
 DARTS = "darts"
 """Default name of the space of cells that other programs print, which do not name it."""
+RECURRENT = "recurrent"
+"""Default name of the space of recurrent cells that they print."""
 Edge = tuple[int, str, int]
 """(node, operation, source): the operation's output is added to `node`, its input is `source`."""
 
@@ -110,7 +112,9 @@ class Genotype:
         cell = arch_strings.from_groups(plain)
         if cell is not None:
             return cls.from_arch_str(cell, where=where)
-        return cls(space, *genotype_texts.cells_of(plain, where))
+        cells, concat = genotype_texts.cells_of(plain, where)
+        recurrent = genotype_texts.RECURRENT_CELL in cells
+        return cls(RECURRENT if recurrent and space == DARTS else space, cells, concat)
 
     @classmethod
     def load(cls, path: str | Path, space: str = DARTS) -> "Genotype":

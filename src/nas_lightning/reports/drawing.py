@@ -26,9 +26,9 @@ Edge = tuple[int, str, int]  # node, operation, source
 # Families of operations and their colours (Okabe and Ito, 2008: colour-blind readers tell them apart). The
 # first mark found in an operation's name decides.
 _FAMILIES = (
-    (("sep",), "#0072B2"),
-    (("dil",), "#D55E00"),
-    (("pool",), "#009E73"),
+    (("sep", "tanh"), "#0072B2"),
+    (("dil", "relu"), "#D55E00"),
+    (("pool", "sigmoid"), "#009E73"),
     (("skip", "identity"), "#CC79A7"),
     (("none", "zero", "noise"), "#7F7F7F"),
 )

@@ -7,6 +7,7 @@ from nas_lightning.spaces.cell_space import CellSpace
 from nas_lightning.spaces.nasbench1shot1 import NasBench1Shot1Space
 from nas_lightning.spaces.nasbench201 import NasBench201Space
 from nas_lightning.spaces.published import PUBLISHED, genotype
+from nas_lightning.spaces.recurrent import RecurrentSpace
 
 __all__ = [
     "PUBLISHED",
@@ -17,6 +18,7 @@ __all__ = [
     "Mixing",
     "NasBench1Shot1Space",
     "NasBench201Space",
+    "RecurrentSpace",
     "SearchSpace",
     "genotype",
 ]

@@ -5,8 +5,8 @@ import re
 
 from nas_lightning.core.arch_strings import is_cell
 from nas_lightning.core.errors import GenotypeError
-from nas_lightning.core.genotype_texts import is_text_of_genotype
-from nas_lightning.core.genotypes import DARTS, Edge, Genotype
+from nas_lightning.core.genotype_texts import RECURRENT_CELL, is_text_of_genotype
+from nas_lightning.core.genotypes import DARTS, RECURRENT, Edge, Genotype
 from nas_lightning.core.paths import exists, path_of, shown
 
 _SHORT = {"sep3": "sep_conv_3x3", "sep5": "sep_conv_5x5", "dil3": "dil_conv_3x3", "dil5": "dil_conv_5x5"}
@@ -27,6 +27,13 @@ def _darts(normal: str, reduce: str) -> Genotype:
     concat = (2, 3, 4, 5)
     cells = {"normal": _cell(normal), "reduce": _cell(reduce)}
     return Genotype("darts", cells, {"normal": concat, "reduce": concat})
+
+
+def _recurrent(text: str) -> Genotype:
+    """Parse 'relu 0, tanh 1, …': activation and source of node 1, then of node 2, and so on."""
+    pairs = [pair.split() for pair in text.split(",")]
+    edges = tuple((node, op, int(source)) for node, (op, source) in enumerate(pairs, start=1))
+    return Genotype(RECURRENT, {RECURRENT_CELL: edges}, {RECURRENT_CELL: tuple(node for node, _, _ in edges)})
 
 
 PUBLISHED: dict[str, Genotype] = {
@@ -112,6 +119,12 @@ PUBLISHED: dict[str, Genotype] = {
     "nasbench201_drnas": Genotype.from_arch_str(
         "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
     ),
+    # Liu et al., DARTS (ICLR 2019), released code: recurrent cells, first order (v1) and second order (v2).
+    "darts_v1_rnn": _recurrent("relu 0, relu 1, tanh 2, relu 3, relu 4, identity 1, relu 5, relu 1"),
+    "darts_v2_rnn": _recurrent("sigmoid 0, relu 1, relu 1, identity 1, tanh 2, sigmoid 5, tanh 3, relu 5"),
+    # Chen & Hsieh, SDARTS (ICML 2020), released code: random smoothing and adversarial, recurrent cells.
+    "sdarts_rs_rnn": _recurrent("sigmoid 0, sigmoid 1, identity 2, sigmoid 1, tanh 2, tanh 2, sigmoid 0, sigmoid 3"),
+    "sdarts_adv_rnn": _recurrent("relu 0, relu 1, tanh 2, relu 3, identity 2, relu 1, tanh 2, relu 7"),
 }
 
 

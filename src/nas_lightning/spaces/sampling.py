@@ -2,7 +2,7 @@
 
 Source: Li & Talwalkar, Random search and reproducibility for NAS (UAI 2019), section 3 and released code: of each node
 `keep` distinct incoming edges, of each of these an operation. The cells of a space are drawn independently.
-Left out: the recurrent cell, which is the same rule with keep = 1. Ours: rows that take k options draw k distinct ones.
+A recurrent cell is the same rule with keep = 1. Ours: rows that take k options draw k distinct ones.
 Shapes: R rows and O options of a choice.
 """
 
