@@ -186,8 +186,8 @@ class Grammar(TextData):
         text_seed: Annotated[int, Field(ge=0)] = 0,
         bptt: Length = 15,
         chunks: Chunks = "random",
-        val_columns: Columns = 10,
-        test_columns: Columns = 10,
+        val_columns: Columns = 100,
+        test_columns: Columns = 100,
     ) -> None:
         super().__init__(bptt, chunks, val_columns, test_columns)
         self.lengths: dict[TextPart, int] = {"train": train_tokens, "valid": valid_tokens, "test": test_tokens}
