@@ -70,19 +70,28 @@ def recipe_of(**changes):
     return LanguageTraining(**values | changes)
 
 
-def trained(recipe, network=None, epochs=None, checkpoint=None, save=None):
+class Saved(L.Callback):
+    """Saves the state after a batch and ends the training."""
+
+    def __init__(self, path, epoch, batch):
+        self.path, self.place = path, (epoch, batch)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == self.place:
+            trainer.save_checkpoint(self.path)
+            raise KeyboardInterrupt
+
+
+def trained(recipe, network=None, checkpoint=None, callbacks=()):
     """Train and test; return the module and what the test measured."""
     objective = LanguageModel(temporal=0.05)
     module = LanguageModule(network or Tiny(), objective, recipe, 3)
     data = TextEvaluationData(Rhyme(), recipe.batch_size, 3)
     trainer = L.Trainer(
-        max_epochs=epochs or recipe.epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        max_epochs=recipe.epochs, callbacks=list(callbacks), logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, reload_dataloaders_every_n_epochs=1, accelerator="cpu", num_sanity_val_steps=0,
     )  # fmt: skip
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-    if save:
-        trainer.save_checkpoint(save)
-        return module, None
     (result,) = trainer.test(module, datamodule=data, verbose=False)
     return module, result["test_metric"]
 
@@ -168,11 +177,13 @@ def plain_loop_without_clip(recipe):
     return plain_loop(recipe_of(epochs=recipe.epochs, lr=recipe.lr, clip=1e9, nonmono=recipe.nonmono))
 
 
-@pytest.mark.parametrize("cut_at", [2, 7])
-def test_a_resumed_training_ends_like_a_whole_one(tmp_path, cut_at):
-    recipe = recipe_of()
+@pytest.mark.parametrize("place", [(1, 4), (6, 9), (5, 0)])
+def test_a_training_resumed_between_two_batches_ends_like_a_whole_one(tmp_path, place):
+    """Before and after weights are averaged: states of the stream, averages, best weights and losses go on."""
+    recipe = recipe_of(epochs=8)
     whole, result = trained(recipe)
-    trained(recipe, epochs=cut_at, save=tmp_path / "cut.ckpt")
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        trained(recipe, callbacks=[Saved(tmp_path / "cut.ckpt", *place)])
     resumed, again = trained(recipe, checkpoint=tmp_path / "cut.ckpt")
     assert again == result
     assert (resumed.best, resumed.validated) == (whole.best, whole.validated)
