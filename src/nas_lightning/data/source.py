@@ -1,14 +1,13 @@
 """Base class of all data sources: what they hold, and the batches that networks are measured by."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from nas_lightning.core.batches import Batch
-
-Kind = Literal["images", "text", "stereo"]
+from nas_lightning.core.space import Kind
 
 
 class DataSource:
@@ -59,6 +58,10 @@ class DataSource:
     def sizes(self) -> tuple[int, ...]:
         """Return the sizes that the time of a step depends on, besides those of networks and batches."""
         raise NotImplementedError
+
+    def fill(self) -> dict[str, Any]:
+        """Return the values of the data for arguments of regularizers that a configuration leaves open."""
+        return {}
 
     def example(self, batch_size: int, device: torch.device | str = "cpu") -> Batch:
         """Return inputs and targets of the shapes of a training batch, with arbitrary content."""
