@@ -15,6 +15,8 @@ REAL_TABLE = Path(__file__).resolve().parents[2] / "shared" / "data" / "nasbench
 """The accuracies of NAS-Bench-201, where they lie beside the checkout; tests that need them skip where they do not."""
 SAMPLE_101 = REAL_TABLE.with_name("nasbench101_valid_sample.csv.gz")
 """A sample of NAS-Bench-101, matrices and validation accuracies, likewise."""
+REAL_TEXT = tuple(REAL_TABLE.with_name(f"wt2_{part}.txt.gz") for part in ("valid", "test"))
+"""The validation and test text of WikiText-2, likewise."""
 SPACES = ("darts", "darts_nonone", "s1", "s2", "s3", "s4", "s5")
 """Every cell space under conf/space."""
 BLOCK_SPACES = ("nasbench1shot1_1", "nasbench1shot1_2", "nasbench1shot1_3")

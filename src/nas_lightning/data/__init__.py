@@ -1,14 +1,16 @@
-"""Labelled images, their splits, and randomness that is a pure function of keys."""
+"""Labelled images and texts, their splits, and randomness that is a pure function of keys."""
 
 from nas_lightning.data.arrays import Arrays
 from nas_lightning.data.base import ImageData
 from nas_lightning.data.benchmark_split import benchmark_split
 from nas_lightning.data.digits import Digits
 from nas_lightning.data.folders import ImageFolder, ImageNet
+from nas_lightning.data.grammar import Grammar
 from nas_lightning.data.imagenet16 import ImageNet16
 from nas_lightning.data.keyed import KeyedDataset, order
 from nas_lightning.data.mnist5k import Mnist5k
 from nas_lightning.data.splits import SearchSplit, search_split
+from nas_lightning.data.text import Text, TextData
 from nas_lightning.data.textures import Textures
 from nas_lightning.data.torchvision_sets import Cifar10, Cifar100, Svhn
 from nas_lightning.data.transforms import Cutout
@@ -19,6 +21,7 @@ __all__ = [
     "Cifar100",
     "Cutout",
     "Digits",
+    "Grammar",
     "ImageData",
     "ImageFolder",
     "ImageNet",
@@ -27,6 +30,8 @@ __all__ = [
     "Mnist5k",
     "SearchSplit",
     "Svhn",
+    "Text",
+    "TextData",
     "Textures",
     "benchmark_split",
     "order",

@@ -2,6 +2,7 @@
 
 from nas_lightning.core.objective import Objective
 from nas_lightning.objectives.classification import BalancedAccuracy, Classification
+from nas_lightning.objectives.language_model import LanguageModel, Perplexity
 from nas_lightning.objectives.regression import Regression
 
-__all__ = ["BalancedAccuracy", "Classification", "Objective", "Regression"]
+__all__ = ["BalancedAccuracy", "Classification", "LanguageModel", "Objective", "Perplexity", "Regression"]

@@ -1,0 +1,315 @@
+"""The Lightning data modules of a search and of a training on text: columns in chunks, without memory.
+
+Which rows a batch holds is a pure function of (seed, pass, step), so that nothing has to be counted, saved or restored.
+The hidden state that a network carries from a chunk to the next is the training module's: a chunk comes without one.
+
+Shapes: R rows and B columns of a text, T rows of a chunk.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from pydantic import Field
+from torch import Tensor
+
+from nas_lightning.core.batches import Chunk
+from nas_lightning.core.draws import hashed_seed
+from nas_lightning.core.errors import DataError
+from nas_lightning.data.text import TextData, columns
+
+Positive = Annotated[int, Field(gt=0)]
+Split = Literal["published", "halves_by_order"]
+TextBatch = tuple[Chunk, Tensor]
+
+WHOLE = 0.95
+"""Probability of a chunk about the nominal length; others are about half of it."""
+DEVIATION, LONGER, SHORTEST = 5.0, 20, 5
+"""Of lengths in trainings: their standard deviation, how far they may exceed the nominal one, and the least."""
+
+
+class Piece(NamedTuple):
+    """Which rows a batch holds: the first of them, how many, and the factor on the rate of a step on it."""
+
+    row: int
+    length: int
+    rate: float = 1.0
+
+
+class ChunkLoader:
+    """Read chunks of columns one after another; Lightning can save and restore its place between two batches.
+
+    Args:
+        rows: A text in columns, int64 [R, B].
+        pieces: Rows of each batch, in order.
+        where: What the pieces are a function of, for messages.
+        pinned: Whether batches lie in memory from which a GPU copies without waiting.
+    """
+
+    def __init__(self, rows: Tensor, pieces: Sequence[Piece], where: str, pinned: bool = False) -> None:
+        self.rows = rows
+        self.pieces = pieces
+        self.where = where
+        self.pinned = pinned
+        self.first = 0
+        """Batches that iterations skip, since they were consumed before a resume."""
+        self.given = 0
+        """Batches that the current iteration has yielded, with those that it skipped."""
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __iter__(self) -> Iterator[TextBatch]:
+        self.given = self.first
+        for piece in self.pieces[self.given :]:
+            self.given += 1
+            yield self._batch(piece)
+
+    def _batch(self, piece: Piece) -> TextBatch:
+        rows = self.rows[piece.row : piece.row + piece.length + 1]
+        rows = rows.pin_memory() if self.pinned else rows
+        return Chunk(rows[:-1], None, piece.rate), rows[1:]
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the number of batches yielded; Lightning saves it, and restores it only within an epoch."""
+        return {"given": self.given}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Start iterations after the batches that were yielded."""
+        self.first = state_dict["given"]
+
+    def key_of(self, batch: int) -> str:
+        """Return what a batch is a function of, for messages."""
+        piece = self.pieces[batch]
+        return f"{self.where}, rows={piece.row}..{piece.row + piece.length}"
+
+
+def in_order(rows: int, bptt: int) -> list[Piece]:
+    """Cut columns of R rows into chunks of one length, the last shorter: each token but the first is a target once."""
+    return [Piece(row, min(bptt, rows - 1 - row)) for row in range(0, rows - 1, bptt)]
+
+
+def at_random(rows: int, bptt: int, seed: int, pass_number: int, spread: bool) -> list[Piece]:
+    """Cut columns of R rows into chunks of random lengths, as the released code does.
+
+    A length is nominal with probability 0.95 and else half of that, rounded down. A pass ends where a single target is
+    left, whose chunk would have no two states to compare.
+
+    Args:
+        rows: Rows R.
+        bptt: Nominal length.
+        seed: Of the run.
+        pass_number: Passes made before.
+        spread: Whether lengths vary about that, normally, by 5 tokens: in trainings, not in searches.
+    """
+    # As many draws as there could be steps: those of a step are then the same whatever came before.
+    whole = np.random.default_rng(hashed_seed(seed, "chunks", pass_number)).random(rows) < WHOLE
+    normal = np.random.default_rng(hashed_seed(seed, "spread", pass_number)).standard_normal(rows)
+    pieces: list[Piece] = []
+    row = 0
+    while rows - 1 - row >= 2:
+        step = len(pieces)
+        length = bptt if whole[step] else bptt / 2
+        if spread:
+            length = min(max(SHORTEST, int(length + DEVIATION * normal[step])), bptt + LONGER)
+        length = min(int(length), rows - 1 - row)
+        pieces.append(Piece(row, length, length / bptt))
+        row += length
+    return pieces
+
+
+class TextModule(LightningDataModule):
+    """Base of the data modules of search and training on text: the columns of each process, and their chunks.
+
+    With several processes each one reads its own columns, and `batch_size` is those of each process.
+
+    Args:
+        data: Where the text comes from.
+        batch_size: Columns B of a step, in each process.
+        seed: Of the run; decides the lengths of chunks.
+        split: `published`: the weights of a search are trained on the training text, architectures on the validation
+            text, on which they are validated, too. `halves_by_order`: weights are trained on the first half of the
+            training text, architectures on the second, so that the validation text is new to both.
+    """
+
+    expected_processes = 1
+    """Number of processes where no trainer is attached: that of the run whose text is checked."""
+    first_pass = 0
+    """Passes made before this fit: a later stage of a search continues from them."""
+
+    def __init__(self, data: TextData, batch_size: Positive, seed: int, split: Split = "published") -> None:
+        super().__init__()
+        self.data = data
+        self.batch_size = batch_size
+        self.seed = seed
+        self.split_method: Split = split
+
+    @property
+    def pass_number(self) -> int:
+        """Passes made through the training text before; `first_pass` without a trainer."""
+        return self.first_pass + (self.trainer.current_epoch if self.trainer else 0)
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that share each pass."""
+        return self.trainer.world_size if self.trainer else self.expected_processes
+
+    def prepare_data(self) -> None:
+        """Read the text, in one process."""
+        self.data.prepare()
+
+    def _halves(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the texts of a search: that of the weights, and that of architectures."""
+        train = self.data.parts["train"]
+        if self.split_method == "published":
+            return train, self.data.parts["valid"]
+        return train[: len(train) // 2], train[len(train) // 2 :]
+
+    def _columns(self, tokens: np.ndarray, count: int, key: str) -> Tensor:
+        """Return the columns of this process, int64 [R, B], of those that all processes read together."""
+        total = max(count, self.processes)  # a process without a column would wait for the others in vain
+        rank = self.trainer.global_rank if self.trainer else 0
+        return columns(tokens, total, key)[:, rank :: self.processes].contiguous()
+
+    def _training_columns(self, tokens: np.ndarray, key: str) -> Tensor:
+        if self.processes == 1:
+            return columns(tokens, self.batch_size, key)
+        try:
+            return self._columns(tokens, self.batch_size * self.processes, key)
+        except DataError as error:
+            raise DataError(
+                f"{error}; {key}={self.batch_size} is that of each of {self.processes} processes"
+            ) from error
+
+    def _training(self, rows: Tensor, spread: bool) -> list[Piece]:
+        bptt = self.data.bptt
+        if self.data.chunks == "fixed":
+            return [piece for piece in in_order(len(rows), bptt) if piece.length > 1]
+        return at_random(len(rows), bptt, self.seed, self.pass_number, spread)
+
+    def _loader(self, rows: Tensor, stream: str, pieces: Sequence[Piece] | None = None) -> ChunkLoader:
+        pieces = in_order(len(rows), self.data.bptt) if pieces is None else pieces
+        where = f"seed={self.seed}, stream={stream}, pass={self.pass_number}"
+        return ChunkLoader(rows, pieces, where, self._on_cuda)
+
+    @property
+    def _on_cuda(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+
+class TextSearchData(TextModule):
+    """The text of a search: two streams to train on, `train` and `arch`, and `val` to validate on.
+
+    A training batch is `{"train": (chunk, targets), "arch": (chunk, targets)}`. An epoch passes through the train text
+    once. The arch text is shorter: the arch chunk of a step begins at the row of its train chunk, counted anew where
+    the arch text ends, so that its chunks overlap, and it has the nominal length, as in the released code.
+    """
+
+    val_is_augmented = False
+
+    def setup(self, stage: str) -> None:
+        """Cut the texts into columns.
+
+        Raises:
+            DataError: A text is too short for its columns.
+        """
+        self.data.prepare()
+        train, arch = self._halves()
+        self.train_rows = self._training_columns(train, "search.batch_size")
+        self.arch_rows = self._training_columns(arch, "search.batch_size")
+        self.val_rows = self._columns(self.data.parts["valid"], self.data.val_columns, "data.val_columns")
+        if len(self.train_rows) < 3:
+            raise _too_short(self.train_rows, "search.batch_size", self.batch_size)
+
+    def train_dataloader(self) -> dict[str, ChunkLoader]:
+        """Return both streams, with equally many batches."""
+        pieces = self._training(self.train_rows, spread=False)
+        last = len(self.arch_rows) - 1
+        starts = [piece.row % last for piece in pieces]
+        arch = [Piece(row, min(self.data.bptt, last - row)) for row in starts]
+        return {
+            "train": self._loader(self.train_rows, "train", pieces),
+            "arch": self._loader(self.arch_rows, "arch", arch),
+        }
+
+    def val_dataloader(self) -> ChunkLoader:
+        """Return the validation text in order."""
+        return self._loader(self.val_rows, "val")
+
+    def selection_dataloader(self, batch_size: int | None = None, shuffle: str | None = None) -> ChunkLoader:
+        """Return the validation text in columns of another number, and beginning elsewhere if asked.
+
+        Args:
+            batch_size: Columns; None: those of the search.
+            shuffle: Key of the token that the text begins at, as if its ends met; None: the first.
+        """
+        tokens = self.data.parts["valid"]
+        stream = "selection" if shuffle is None else f"selection {shuffle}"
+        if shuffle is not None:
+            tokens = np.roll(tokens, -(hashed_seed(self.seed, stream) % len(tokens)))
+        count = (batch_size or self.batch_size) * self.processes
+        return self._loader(self._columns(tokens, min(count, len(tokens) // 2), "search.batch_size"), stream)
+
+    def fixed_arch_batch(self) -> TextBatch:
+        """Return the first chunk of the arch text, the one batch for which a state of zeros is the true one."""
+        return next(iter(ChunkLoader(self.arch_rows, in_order(len(self.arch_rows), self.data.bptt), "")))
+
+
+class TextEvaluationData(TextModule):
+    """The text on which a found network is trained from scratch.
+
+    Args:
+        data: Where the text comes from.
+        batch_size: Columns of a step, in each process.
+        seed: Of the run; decides the lengths of chunks.
+        images: `full` trains on the training text, validates on the validation text and tests on the test text.
+            `search_halves`, for choosing among candidates, trains on the text of the weights of the search and tests on
+            the validation text: the test text is not touched.
+        split: As for the search, used by `search_halves`.
+    """
+
+    def __init__(
+        self,
+        data: TextData,
+        batch_size: Positive,
+        seed: int,
+        images: Literal["full", "search_halves"] = "full",
+        split: Split = "published",
+    ) -> None:
+        super().__init__(data, batch_size, seed, split)
+        self.images = images
+
+    def setup(self, stage: str) -> None:
+        """Cut the texts into columns.
+
+        Raises:
+            DataError: A text is too short for its columns.
+        """
+        self.data.prepare()
+        train = self.data.parts["train"] if self.images == "full" else self._halves()[0]
+        self.train_rows = self._training_columns(train, "evaluation.batch_size")
+        self.val_rows = self._columns(self.data.parts["valid"], self.data.val_columns, "data.val_columns")
+        self.test_rows = self.val_rows
+        if self.images == "full":
+            self.test_rows = self._columns(self.data.parts["test"], self.data.test_columns, "data.test_columns")
+        if len(self.train_rows) < 3:
+            raise _too_short(self.train_rows, "evaluation.batch_size", self.batch_size)
+
+    def train_dataloader(self) -> ChunkLoader:
+        """Return the training text in chunks of lengths that vary from pass to pass."""
+        return self._loader(self.train_rows, "train", self._training(self.train_rows, spread=True))
+
+    def val_dataloader(self) -> ChunkLoader:
+        """Return the validation text, to validate on after each epoch."""
+        return self._loader(self.val_rows, "val")
+
+    def test_dataloader(self) -> ChunkLoader:
+        """Return the text for the final figures: the test text, or the validation text."""
+        return self._loader(self.test_rows, "test")
+
+
+def _too_short(rows: Tensor, key: str, value: int) -> DataError:
+    return DataError(
+        f"{key}={value}: leaves {len(rows)} rows of text, and a training chunk needs three; use a smaller {key}"
+    )
