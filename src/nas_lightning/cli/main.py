@@ -188,7 +188,7 @@ def _resume(word: str, overrides: Sequence[str]) -> None:
 
 def _run_hydra(arguments: Arguments) -> None:
     """Validate the command, then let Hydra make the folders and run the job or the sweep."""
-    overrides = composing.rewrite(arguments.overrides)
+    overrides = composing.rewrite(arguments.overrides, arguments.config_dir)
     composing.check_overrides_of_another_run(arguments.overrides)
     folder_given = any(word.lstrip("+").startswith("hydra.run.dir=") for word in overrides)
     if ranks.ranks_are_given() and not arguments.multirun and not folder_given:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas_lightning.config.further import with_methods
+from nas_lightning.config.kinds import with_data
 from nas_lightning.config.option_files import files, header
 from nas_lightning.config.schema import PART_LISTS, RootConfig, validate
 from nas_lightning.config.secrets import refuse_secrets
@@ -38,13 +39,14 @@ PLUGINS = {
 """Options of Hydra's plugins, and the extra of this package that installs each."""
 
 
-def rewrite(overrides: Sequence[str]) -> list[str]:
+def rewrite(overrides: Sequence[str], config_dir: str | Path | None = None) -> list[str]:
     """Translate our shorthands into overrides that plain Hydra understands.
 
     `trainer.X=…` passes every Trainer argument, also those that YAML does not list, and `sweep_limit.KEY=…` any key;
     `+callbacks=mine` adds a named part to a list (`callbacks`, `regularizer`, `control`, `logger`) without dropping the
     others; a value needs no quotes beyond the shell's (`as_typed`); a plugin of Hydra comes with our values for it (a
-    file of ours by the plugin's own name would not do: Hydra takes the plugin's for its schema, and warns or refuses).
+    file of ours by the plugin's own name would not do: Hydra takes the plugin's for its schema, and warns or refuses);
+    a space that reads no images comes with built-in data of its kind (`kinds.with_data`).
 
     >>> rewrite(["trainer.max_steps=3", "+callbacks=mine", "seed=1"])
     ['++trainer.max_steps=3', '+callbacks@callbacks.mine=mine', 'seed=1']
@@ -69,7 +71,8 @@ def rewrite(overrides: Sequence[str]) -> list[str]:
         group, _, name = override.partition("=")
         if name in PLUGINS.get(group, {}):
             rewritten.append(f"{group}/values@{group.replace('/', '.')}={name}")
-    return rewritten
+    own = [] if config_dir is None else [path_of(config_dir)]
+    return with_data(rewritten, (*own, *folders_of(rewritten), conf_dir()))
 
 
 KEYS_OF_TASKS = {
@@ -130,7 +133,7 @@ def checked(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     Raises:
         ConfigError: As `compose`.
     """
-    overrides = rewrite(overrides)
+    overrides = rewrite(overrides, config_dir)
     if config_dir is not None:
         overrides = [*overrides, search_path(config_dir)]
     try:

@@ -1,0 +1,43 @@
+"""A space that reads no images comes with built-in data, unless a command chooses data."""
+
+import pytest
+
+from nas_lightning.config.compose import checked, conf_dir, rewrite
+from nas_lightning.config.kinds import BUILT_IN, kind_of
+from nas_lightning.config.option_files import files
+
+
+@pytest.mark.parametrize(
+    ("words", "added"),
+    [
+        (["space=recurrent"], ["data=grammar"]),
+        (["space=recurrent,recurrent_reduced", "seed=1"], ["data=grammar"]),
+        (["space=recurrent", "data=text"], []),
+        (["space=recurrent,s3"], []),
+        (["space=s3"], []),
+        (["method=gdas"], []),
+        (["space=unknown"], []),
+        (["space=recurrent", "experiment=example"], []),
+    ],
+)
+def test_built_in_data_are_added_to_a_space_alone(words, added):
+    assert rewrite(words) == [*words, *added]
+
+
+def test_the_protocol_and_the_objective_follow_the_data():
+    config = checked(["space=recurrent"])
+    assert config.data["_target_"] == "nas_lightning.data.Grammar"
+    assert config.objective["_target_"] == "nas_lightning.objectives.LanguageModel"
+    assert (config.search.hidden, config.search.init_channels) == (48, None)
+
+
+def test_a_space_of_ones_own_is_read_from_its_folder(tmp_path):
+    (tmp_path / "space").mkdir()
+    file = conf_dir() / "space" / "recurrent.yaml"
+    (tmp_path / "space" / "mine.yaml").write_text(file.read_text())
+    assert rewrite(["space=mine"], tmp_path) == ["space=mine", "data=grammar"]
+    assert kind_of("mine", (tmp_path,)) == "text"
+
+
+def test_the_built_in_data_exist():
+    assert set(BUILT_IN.values()) <= set(files("data", (conf_dir(),)))
