@@ -58,6 +58,8 @@ class Choice:
             the search only (DARTS).
         take: For each row, how many of its options an architecture takes; None takes one of each.
         open: For each row, O flags of the open options; None opens all that the row has. See `restricted`.
+        none_drawn: False where random paths leave the option `none` out, whatever else is asked for (recurrent cells,
+            whose nodes have a single edge).
     """
 
     name: str
@@ -69,6 +71,7 @@ class Choice:
     none_selectable: bool = False
     take: tuple[int, ...] | None = None
     open: tuple[tuple[bool, ...], ...] | None = None
+    none_drawn: bool = True
 
     def __post_init__(self) -> None:
         assert len(self.options) == len(self.sources) == len(self.nodes)

@@ -67,7 +67,7 @@ class RecurrentSpace(FixedEdges):
         sources, nodes = zip(*pairs, strict=True)
         self.concat = {CELL: tuple(range(1, num_nodes + 1))}
         self.choices: dict[str, Choice] = {
-            CELL: Choice(CELL, "op", (tuple(given),) * len(pairs), sources, nodes, keep=1)
+            CELL: Choice(CELL, "op", (tuple(given),) * len(pairs), sources, nodes, keep=1, none_drawn=False)
         }
 
     def variant(self, **changes: Any) -> Self:
@@ -176,7 +176,7 @@ class RecurrentSpace(FixedEdges):
             generator: The generator to draw from; None is torch's global one.
             none: Without effect: `none` is never drawn.
         """
-        return sample_path(self.choices, generator, none=False)
+        return sample_path(self.choices, generator, none)
 
     def genotype_of(self, path: Mixing) -> Genotype:
         """Return the genotype with exactly the edges of a path.
@@ -221,8 +221,7 @@ class RecurrentSpace(FixedEdges):
         if nothing is not None:
             activations = [op for op in self.choices[CELL].options[0] if op != NONE]
             raise GenotypeError(
-                f"{where}: node {nothing[0]} has the operation {NONE}; allowed: {', '.join(activations)} (where paths"
-                " are drawn, relaxation.none=false)"
+                f"{where}: node {nothing[0]} has the operation {NONE}; allowed: {', '.join(activations)}"
             )
 
     def numbering(self) -> None:

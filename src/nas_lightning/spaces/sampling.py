@@ -22,13 +22,15 @@ def sample_rows(
     Args:
         choice: The table to draw from; a row's options are its own, however long the other rows are.
         generator: The generator to draw from, on any device; None is torch's global one.
-        none: Whether to draw the option `none` like any other. Without it, rows that have no other are not drawn.
+        none: Whether to draw the option `none` like any other, where the choice has it drawn at all. Without it, rows
+            that have no other are not drawn.
         kept: Boolean [R, O] on the CPU: the options that can be drawn; None is all of them. Rows without any are not
             drawn.
 
     Returns:
         Zeros and ones [R, O] on the CPU. A node with fewer than `keep` rows to draw from has a one in each of these.
     """
+    none = none and choice.none_drawn
     open_options = (choice.mask if kept is None else kept).tolist()
     allowed = [
         [i for i, op in enumerate(row) if open_options[r][i] and (none or op != "none")]
