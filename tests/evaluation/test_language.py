@@ -2,6 +2,7 @@
 
 import copy
 import math
+from types import SimpleNamespace
 
 import lightning as L
 import numpy as np
@@ -85,10 +86,11 @@ class Saved(L.Callback):
 def trained(recipe, network=None, checkpoint=None, callbacks=()):
     """Train and test; return the module and what the test measured."""
     objective = LanguageModel(temporal=0.05)
-    module = LanguageModule(network or Tiny(), objective, recipe, 3)
+    module = LanguageModule(network or Tiny(), objective, recipe, 3, None, recipe.nonmono, recipe.recoveries)
     data = TextEvaluationData(Rhyme(), recipe.batch_size, 3)
     trainer = L.Trainer(
-        max_epochs=recipe.epochs, callbacks=list(callbacks), logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        max_epochs=recipe.epochs, callbacks=list(callbacks), logger=False, enable_checkpointing=False,
+        enable_progress_bar=False,
         enable_model_summary=False, reload_dataloaders_every_n_epochs=1, accelerator="cpu", num_sanity_val_steps=0,
     )  # fmt: skip
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
@@ -251,7 +253,19 @@ def test_it_stops_before_any_best_weights_or_after_too_many_recoveries(broken, r
         trained(recipe_of(recoveries=recoveries), Tiny(broken))
 
 
-def test_a_recipe_takes_dropouts_as_the_configuration_gives_them():
+class Listening:
+    """A space that notes what its networks are built of."""
+
+    def build_network(self, *arguments):
+        self.given = arguments
+
+
+def test_the_space_gets_the_sizes_of_the_recipe():
+    bench = SimpleNamespace(space=Listening(), data=Rhyme(), objective=LanguageModel(), config=SimpleNamespace(seed=0))
+    bench.data.prepare()
     recipe = recipe_of(dropout={"words": 0.1, "hidden": 0.25})
-    assert (recipe.dropout.words, recipe.dropout.hidden, recipe.dropout.outputs) == (0.1, 0.25, 0.0)
+    recipe.network("genotype", bench)
+    genotype, data, outputs, sizes = bench.space.given
+    assert (genotype, data, outputs, sizes.hidden) == ("genotype", bench.data, WORDS, HIDDEN)
+    assert (sizes.dropout.words, sizes.dropout.hidden, sizes.dropout.outputs) == (0.1, 0.25, 0.0)
     assert recipe.sizes() == {"hidden": HIDDEN}

@@ -197,7 +197,7 @@ class LoaderConfig(Section):
     augment_on: Literal["auto", "loader", "device"] = Field(
         default="auto", description="place where images in memory are augmented, with equal results; auto: on a GPU"
     )
-    split: Literal["halves_by_order", "stratified", "benchmark"] = Field(
+    split: Literal["halves_by_order", "stratified", "benchmark", "published"] = Field(
         default="stratified", description="method of cutting the search halves"
     )
     split_file: str | None = Field(default=None, description="JSON file with the images of each half, for benchmark")

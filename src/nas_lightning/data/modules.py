@@ -5,10 +5,11 @@ from typing import Any
 
 from nas_lightning.data.module import EvaluationData, SearchData
 from nas_lightning.data.source import DataSource
+from nas_lightning.data.text_modules import TextEvaluationData, TextSearchData
 
-SEARCH: dict[str, Callable[..., Any]] = {"images": SearchData}
+SEARCH: dict[str, Callable[..., Any]] = {"images": SearchData, "text": TextSearchData}
 """Data modules of searches, by kind of data; they are `data.streams.SearchStreams`."""
-EVALUATION: dict[str, Callable[..., Any]] = {"images": EvaluationData}
+EVALUATION: dict[str, Callable[..., Any]] = {"images": EvaluationData, "text": TextEvaluationData}
 """Data modules of retrainings, by kind of data."""
 
 

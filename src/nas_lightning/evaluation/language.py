@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+import lightning as L
 import torch
 from pydantic import Field
 from torch import nn
@@ -16,6 +17,13 @@ from nas_lightning.evaluation.language_module import LanguageModule
 from nas_lightning.evaluation.module import EvaluationModule
 from nas_lightning.evaluation.training import Training
 from nas_lightning.training.workbench import Workbench
+
+
+class Sizes(NamedTuple):
+    """What a recurrent space asks of a recipe."""
+
+    hidden: int
+    dropout: DropoutConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +46,11 @@ class LanguageTraining(Training):
     inputs: ClassVar[Kind] = "text"
 
     hidden: Annotated[int, Field(ge=1)]
-    dropout: DropoutConfig
+    dropout: dict[Literal["words", "inputs", "x", "hidden", "outputs"], Annotated[float, Field(ge=0, lt=1)]]
     optimizer: Literal["adam", "sgd_asgd"] = "adam"
     nonmono: Annotated[int, Field(ge=0)] = 5
     compat: Compat = "none"
     recoveries: Annotated[int, Field(ge=0)] = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if isinstance(self.dropout, Mapping):  # as the configuration gives it, checked already
-            object.__setattr__(self, "dropout", DropoutConfig(**self.dropout))
 
     def build_optimizer(self, weights: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
         """Build the optimizer of all weights."""
@@ -55,10 +58,20 @@ class LanguageTraining(Training):
             return torch.optim.Adam(weights, lr=self.lr, weight_decay=self.weight_decay)
         return AveragedSgd(weights, lr=self.lr, weight_decay=self.weight_decay, compat=self.compat)
 
+    def network(self, genotype: Genotype, bench: Workbench) -> nn.Module:
+        """Build the network, its weights drawn from the run's seed."""
+        L.seed_everything(bench.config.seed, workers=True, verbose=False)
+        outputs = bench.objective.outputs(bench.data.num_classes)
+        return bench.space.build_network(
+            genotype, bench.data, outputs, Sizes(self.hidden, DropoutConfig(**self.dropout))
+        )
+
     def module(self, network: nn.Module, bench: Workbench, genotype: Genotype | None = None) -> LanguageModule:
         """Build the module that trains a network."""
         built_from = None if genotype is None else genotype.to_dict()
-        return LanguageModule(network, bench.objective, self, bench.config.seed, built_from)
+        return LanguageModule(
+            network, bench.objective, self, bench.config.seed, built_from, self.nonmono, self.recoveries
+        )
 
     def sizes(self) -> dict[str, Any]:
         """Return the number of hidden units."""

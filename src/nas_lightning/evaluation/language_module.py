@@ -1,19 +1,18 @@
 """The Lightning module that trains a language model: rates that follow chunks, averaged weights, the best epoch."""
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nas_lightning.core.batches import Batch, rate_of
 from nas_lightning.core.errors import NonFiniteError
+from nas_lightning.core.objective import Objective
 from nas_lightning.evaluation.averaging import AveragedSgd, stalled
 from nas_lightning.evaluation.module import EvaluationModule
+from nas_lightning.evaluation.recipe import BaseRecipe
 from nas_lightning.training.metrics import restore_metrics
-
-if TYPE_CHECKING:
-    from nas_lightning.evaluation.language import LanguageTraining
 
 log = logging.getLogger(__name__)
 
@@ -24,20 +23,39 @@ class LanguageModule(EvaluationModule):
     Source: released code of DARTS for recurrent cells, after that of Merity et al. for LSTMs. Deviations: after a loss
     that is not finite, training goes on from the best weights a limited number of times, with the optimizer as it is.
 
+    Args:
+        network: The language model.
+        objective: Loss and metric.
+        recipe: Epochs, rates and clipping.
+        seed: Keys the draws of dropouts.
+        genotype: Genotype of the network as a dictionary; kept in the checkpoint.
+        nonmono: See `LanguageTraining`.
+        recoveries: Likewise.
+
     Attributes:
         validated: Mean loss on the validation text after each epoch, until weights are averaged.
         best_weights: State of the network at its best epoch, on the CPU; None before the first.
         recovered: How often training went on from them after a loss that was not finite.
     """
 
-    recipe: "LanguageTraining"
     best_weights: dict[str, Tensor] | None = None
     recovered: int = 0
     _base_lr: float = 0.0
     _measured_before: dict[str, dict[str, Tensor]]
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        objective: Objective,
+        recipe: BaseRecipe,
+        seed: int,
+        genotype: dict[str, Any] | None = None,
+        nonmono: int = 5,
+        recoveries: int = 0,
+    ) -> None:
+        super().__init__(network, objective, recipe, seed, genotype)
+        self.nonmono = nonmono
+        self.recoveries = recoveries
         self.validated: list[float] = []
         self._keyed_val = self.goal.key("val")
 
@@ -71,13 +89,13 @@ class LanguageModule(EvaluationModule):
         try:
             super().on_before_optimizer_step(optimizer)
         except NonFiniteError as error:  # raised in all processes at once
-            if self.best_weights is None or self.recovered >= self.recipe.recoveries:
+            if self.best_weights is None or self.recovered >= self.recoveries:
                 raise
             self.recovered += 1
             self.num_steps += 1
             log.warning(
                 "%s; going on from the best weights, %d of evaluation.recoveries=%d times",
-                *(str(error).partition(";")[0], self.recovered, self.recipe.recoveries),
+                *(str(error).partition(";")[0], self.recovered, self.recoveries),
             )
             self._go_back()
 
@@ -107,7 +125,7 @@ class LanguageModule(EvaluationModule):
         self._exchange()
         optimizer = self._averaging()
         if optimizer is not None and not optimizer.averaging:
-            if stalled(self.validated, float(value), self.recipe.nonmono):
+            if stalled(self.validated, float(value), self.nonmono):
                 log.info("epoch %d: weights are averaged from now on", self.current_epoch)
                 optimizer.begin_averaging()
             self.validated.append(float(value))

@@ -69,7 +69,7 @@ class BaseRecipe(Evaluator):
         """Return the split on which the metric is measured: `test` or `val`."""
         return "test" if self.images == "full" else "val"
 
-    def optimizer(self, weights: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def build_optimizer(self, weights: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """Build the optimizer of all weights."""
         raise NotImplementedError
 
@@ -117,7 +117,7 @@ class Recipe(BaseRecipe):
     compile: bool = False
     graph: Literal["auto", "off", "required"] = "off"
 
-    def optimizer(self, weights: Sequence[torch.nn.Parameter]) -> torch.optim.SGD:
+    def build_optimizer(self, weights: Sequence[torch.nn.Parameter]) -> torch.optim.SGD:
         """Build SGD on all weights, fused if their device supports it."""
         return torch.optim.SGD(
             weights,

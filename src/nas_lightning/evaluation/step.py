@@ -62,7 +62,7 @@ class TrainingStep:
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Build the recipe's optimizer on all weights."""
-        return self.recipe.optimizer(list(self.network.parameters()))
+        return self.recipe.build_optimizer(list(self.network.parameters()))
 
     def outputs(self, images: Inputs) -> Any:
         """Return the network's outputs for images [B, C, H, W] or other inputs of `core.batches`.
