@@ -152,8 +152,8 @@ def settings(frame: pd.DataFrame, columns: Sequence[str], limit: int) -> list[tu
 
 def _title(row: pd.Series[Any], columns: Sequence[str]) -> str:
     texts = [str(row[name]) for name in columns if name in ("space", "data", "recipe") and pd.notna(row[name])]
-    sizes = [row[name] for name in ("init_channels", "layers", "epochs") if name in columns]
-    if sizes and all(pd.notna(size) for size in sizes):
+    sizes = [row[name] for name in ("init_channels", "layers", "epochs") if name in columns and pd.notna(row[name])]
+    if sizes:
         texts.append("/".join(f"{size:.0f}" for size in sizes))
     if "metric" in columns and pd.notna(row["metric"]) and row["metric"] != "accuracy":
         unit = row.get("unit")
