@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from nas_lightning.core.batches import Batch
+from nas_lightning.core.batches import Batch, Inputs
 from nas_lightning.core.space import Kind
 
 
@@ -66,6 +66,10 @@ class DataSource:
     def example(self, batch_size: int, device: torch.device | str = "cpu") -> Batch:
         """Return inputs and targets of the shapes of a training batch, with arbitrary content."""
         raise NotImplementedError
+
+    def unit(self, device: torch.device | str = "cpu") -> Inputs:
+        """Return what multiply-accumulates are counted for: an image, a pair, a token."""
+        return self.example(1, device)[0]
 
     def fingerprint(self) -> dict[str, Any]:
         """Return a fingerprint of prepared data, as JSON can hold it.

@@ -105,6 +105,10 @@ class TextData(DataSource):
         tokens = tokens.to(device)
         return Chunk(tokens), tokens
 
+    def unit(self, device: torch.device | str = "cpu") -> Chunk:
+        """Return a chunk of one token."""
+        return Chunk(torch.zeros(1, 1, dtype=torch.long, device=device))
+
     def fingerprint(self) -> dict[str, Any]:
         """Return the number of words and, by part, that of tokens with a hash of them."""
         found: dict[str, Any] = {"words": self.num_classes}

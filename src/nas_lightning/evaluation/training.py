@@ -152,7 +152,7 @@ class Training(BaseRecipe):
             **self._measured(module, result),
             "params": count_parameters(network),
             "params_auxiliary": count_parameters(network, auxiliary=True) - count_parameters(network),
-            "macs": macs_of(network, data.example(1, next(network.parameters()).device)[0]),
+            "macs": macs_of(network, data.unit(next(network.parameters()).device)),
             "epochs": epochs,
             **self.sizes(),
             **({} if self.graph == "off" else {"graph": module.step.policy.summary}),
