@@ -10,6 +10,7 @@ import torch
 import nas_lightning as nl
 from lightning_parts import CrashOnce
 from nas_lightning.callbacks import Cost, cost, hardware
+from nas_lightning.core.batches import Chunk
 from nas_lightning.runs.folder import RunFolder
 
 TRAINER = SimpleNamespace(world_size=1)
@@ -45,6 +46,13 @@ def module(phase="search", device="cpu"):
 
 def part(number):
     return torch.zeros(number, 1, 2, 2), torch.zeros(number)
+
+
+def test_tokens_of_a_text_count_as_images_do(clock, memory):
+    chunk = Chunk(torch.zeros(5, 3).long()), torch.zeros(5, 3)
+    counter = Cost()
+    epoch(counter, clock, module(), [{"train": chunk, "arch": chunk}, {"train": chunk, "arch": chunk}])
+    assert counter.images == 60
 
 
 def epoch(counter, clock, searched, batches, step=1.0, validation=0.0):

@@ -13,6 +13,8 @@ from nas_lightning.sweeps.grammar import sweep_members
 from nas_lightning.training.workbench import Workbench
 
 TABLES = sorted(f"when/{path.name}" for path in (CONF / "when").iterdir())
+OF_TEXT = {"grammar", "ptb", "wikitext2"}
+"""Evaluations of language models, which no space of images has."""
 YAMLS = sorted((group, name) for group in [*groups(), *TABLES] for name in options(group))
 
 

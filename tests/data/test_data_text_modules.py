@@ -243,6 +243,11 @@ def test_the_fixed_arch_batch_is_the_first_of_the_arch_text():
     assert torch.equal(targets, chunk.tokens + 1)
 
 
+def test_splits_of_images_are_refused():
+    with pytest.raises(DataError, match=r"data.split=stratified: allowed for a text: published, halves_by_order"):
+        search(split="stratified")
+
+
 def test_texts_that_are_too_short_are_refused():
     with pytest.raises(DataError, match=r"search.batch_size=90: a text of 157 tokens .*at most search.batch_size=78"):
         search(batch_size=90)

@@ -9,6 +9,8 @@ from typing import Any
 import lightning as L
 import torch
 
+from nas_lightning.core.batches import count_of
+
 
 class Cost(L.Callback):
     """Counts seconds of training epochs (validation within them included) and images, across resumes.
@@ -44,11 +46,11 @@ class Cost(L.Callback):
             self._started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Count the images of all streams in all processes."""
+        """Count the images, or the tokens of a text, of all streams in all processes."""
         if not self._counts(pl_module):
             return
         streams = batch.values() if isinstance(batch, dict) else [batch]
-        self.images += trainer.world_size * sum(len(images) for images, *_ in streams)
+        self.images += trainer.world_size * sum(count_of(inputs) for inputs, *_ in streams)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Start the clock of the validation within an epoch."""
@@ -102,8 +104,9 @@ class Cost(L.Callback):
 
         Returns:
             `seconds` of training epochs, validation included; `images_per_second` of all streams (a step of a search
-            reads a train batch and an arch batch) during training, validation excluded; `peak_memory_mib` allocated on
-            the GPU in this phase, or resident in the process without a GPU; null if nothing was trained.
+            reads a train batch and an arch batch), or tokens of a text, during training, validation excluded;
+            `peak_memory_mib` allocated on the GPU in this phase, or resident in the process without a GPU; null if
+            nothing was trained.
         """
         training = self.seconds - self.validating
         return {

@@ -96,6 +96,11 @@ def rate_of(inputs: Inputs) -> float:
     return inputs.rate if isinstance(inputs, Chunk) else 1.0
 
 
+def count_of(inputs: Inputs) -> int:
+    """Return how many images, pairs or tokens inputs hold."""
+    return len(inputs) if isinstance(inputs, Tensor) else inputs.tokens.numel()
+
+
 def nbytes_of(inputs: Inputs) -> int:
     """Return the size of inputs in bytes."""
     return inputs.nbytes if isinstance(inputs, Tensor) else inputs.tokens.nbytes

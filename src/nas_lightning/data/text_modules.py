@@ -7,7 +7,7 @@ Shapes: R rows and B columns of a text, T rows of a chunk.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
@@ -21,6 +21,7 @@ from nas_lightning.data.text import TextData, columns
 
 Positive = Annotated[int, Field(gt=0)]
 Split = Literal["published", "halves_by_order"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 TextBatch = tuple[Chunk, Tensor]
 
 WHOLE = 0.95
@@ -131,6 +132,9 @@ class TextModule(LightningDataModule):
         split: `published`: the weights of a search are trained on the training text, architectures on the validation
             text, on which they are validated, too. `halves_by_order`: weights are trained on the first half of the
             training text, architectures on the second, so that the validation text is new to both.
+
+    Raises:
+        DataError: Another split.
     """
 
     expected_processes = 1
@@ -140,6 +144,8 @@ class TextModule(LightningDataModule):
 
     def __init__(self, data: TextData, batch_size: Positive, seed: int, split: Split = "published") -> None:
         super().__init__()
+        if split not in SPLITS:
+            raise DataError(f"data.split={split}: allowed for a text: {', '.join(SPLITS)}; use data.split=published")
         self.data = data
         self.batch_size = batch_size
         self.seed = seed

@@ -33,6 +33,10 @@ def show_outcome(summary: Mapping[str, Any], folder: str, show: bool = True) -> 
     log.info("outcome\n%s", text.file.getvalue().rstrip())  # type: ignore[attr-defined] # a StringIO
 
 
+SIZES = {"init_channels": "channels", "layers": "layers", "hidden": "hidden units", "epochs": "epochs"}
+"""Sizes of an evaluation, of which each recipe knows some."""
+
+
 def _judged(section: Mapping[str, Any], goal: Goal) -> Iterator[tuple[str, str]]:
     """Yield the rows on the evaluation; a table of accuracies also gives rank, regret and random search."""
     if (tested := goal.value(section, "test")) is not None:
@@ -54,15 +58,13 @@ def _judged(section: Mapping[str, Any], goal: Goal) -> Iterator[tuple[str, str]]
         yield f"random search, best of {section['random_search_draws']}", expected
     if (on_val := goal.value(section, "val")) is not None:
         yield f"{goal.name} on val", goal.shown(on_val)
-    sizes = [f"{section[key]} {words}" for key, words in SIZES.items() if section.get(key) is not None]
+    sizes = [f"{section[key]} {word}" for key, word in SIZES.items() if section.get(key) is not None]
     yield f"recipe {section['recipe']}", ", ".join(sizes)
     yield "parameters", f"{section['params'] / 1e6:.3f} M"
     yield "multiply-accumulates", f"{section['macs'] / 1e6:.1f} M"
     yield "evaluation: time", f"{section['seconds']:.0f} s"
 
 
-SIZES = {"init_channels": "channels", "layers": "layers", "hidden": "hidden units", "epochs": "epochs"}
-"""Sizes of networks and trainings, in words; a network has some of them."""
 HARDLY_DECIDED = 99.0
 """Entropy in percent of its maximum above which the mixing weights say hardly anything about the genotype."""
 

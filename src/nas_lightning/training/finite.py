@@ -10,6 +10,7 @@ from nas_lightning.callbacks.phase_module import PhaseModule
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import NonFiniteError
 from nas_lightning.data.loading import PassLoader
+from nas_lightning.data.text_modules import ChunkLoader
 from nas_lightning.runs.folder import RunFolder
 
 
@@ -71,7 +72,10 @@ class FiniteLoss:
 def _message(module: PhaseModule, trainer: L.Trainer, name: str, loss: float, stream: str, batch_idx: int) -> str:
     loaders: Any = trainer.train_dataloader
     loader = loaders[stream] if isinstance(loaders, dict) else loaders
-    batch = f"; its images: {loader.key_of(batch_idx)}" if isinstance(loader, PassLoader) else ""
+    keyed = isinstance(loader, PassLoader | ChunkLoader)
+    batch = (
+        f"; its {'images' if isinstance(loader, PassLoader) else 'text'}: {loader.key_of(batch_idx)}" if keyed else ""
+    )
     epoch = module.search_epoch
     lr, resumed = module.lr_keys, RunFolder(trainer.default_root_dir).command()
     return (
