@@ -2,6 +2,7 @@
 
 from nas_lightning.core.objective import Objective
 from nas_lightning.objectives.classification import BalancedAccuracy, Classification
+from nas_lightning.objectives.disparity import Disparity, DisparityErrors
 from nas_lightning.objectives.regression import Regression
 
-__all__ = ["BalancedAccuracy", "Classification", "Objective", "Regression"]
+__all__ = ["BalancedAccuracy", "Classification", "Disparity", "DisparityErrors", "Objective", "Regression"]
