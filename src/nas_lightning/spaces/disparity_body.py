@@ -5,7 +5,7 @@ either image; the correlation of their features and the features themselves ente
 halves the resolution and doubles the width; each cell of the decoder doubles the resolution, reads the left features of
 its size and the prediction so far, and predicts anew.
 Deviations: disparities are positive, and divided by a unit within the network; their bias begins at their mean, so that
-no prediction begins dead; with `both_directions` off the correlation has the displacements of rectified pairs only.
+no prediction begins dead; cells begin with a gain below one, as nothing is normalised; with `both_directions` off the correlation has the displacements of rectified pairs only.
 Shapes: B pairs, C' channels of an image, H rows, W columns; level l has 1 / 2^l of the rows and columns.
 """
 
@@ -25,6 +25,11 @@ from nas_lightning.spaces.disparity_operations import conv_block, initialised, u
 
 NODES = 3
 """Nodes of a cell, all of which are joined into its output."""
+GAIN = 0.25
+"""Factor of what a cell makes of its inputs at first. A node sums its edges and nothing is normalised, so without it
+activations grow fivefold a cell, and the first predictions are thousands of pixels."""
+PREDICTION_GAIN = 0.1
+"""The same of predictions, which so begin close to the mean."""
 NORMAL, REDUCE, UP = "normal", "reduce", "up"
 """Kinds of cells, the names of their choices."""
 
@@ -101,8 +106,8 @@ class EncoderCell(nn.Module):
 
     def __init__(self, nodes: nn.Module, before: int, last: int, channels: int, reduced: bool) -> None:
         super().__init__()
-        self.before = conv_block(before, channels, 3, 2) if reduced else conv_block(before, channels, 1)
-        self.last = conv_block(last, channels, 1)
+        self.before = conv_block(before, channels, *((3, 2) if reduced else (1, 1)), GAIN)
+        self.last = conv_block(last, channels, 1, 1, GAIN)
         self.nodes = nodes
 
     def forward(self, before: Tensor, last: Tensor, *context: object) -> Tensor:
@@ -124,11 +129,11 @@ class DecoderCell(nn.Module):
 
     def __init__(self, nodes: nn.Module, before: int, last: int, feature: int, channels: int, doubled: bool) -> None:
         super().__init__()
-        fit = up_block(before, channels) if doubled else conv_block(before, channels, 1)
+        fit = up_block(before, channels, GAIN) if doubled else conv_block(before, channels, 1, 1, GAIN)
         self.before = nn.Sequential(fit, up_block(channels, channels))
-        self.last = nn.Sequential(conv_block(last, channels, 1), up_block(channels, channels))
-        self.prediction = conv_block(1, channels, 1)
-        self.feature = conv_block(feature, channels, 1)
+        self.last = nn.Sequential(conv_block(last, channels, 1, 1, GAIN), up_block(channels, channels))
+        self.prediction = conv_block(1, channels, 1, 1, GAIN)
+        self.feature = conv_block(feature, channels, 1, 1, GAIN)
         self.nodes = nodes
 
     def forward(self, before: Tensor, last: Tensor, predicted: Tensor, feature: Tensor, *context: object) -> Tensor:
@@ -149,7 +154,7 @@ class Prediction(nn.Module):
     def __init__(self, channels: int, positive: str, mean: float) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(channels, 1, 3, padding=1)
-        initialised(self.convolution, channels * 9)
+        initialised(self.convolution, channels * 9, PREDICTION_GAIN)
         self.positive = F.relu if positive == "relu" else F.softplus
         start = mean if positive == "relu" else math.log(math.expm1(max(mean, 1e-3)))
         assert self.convolution.bias is not None

@@ -18,29 +18,31 @@ SLOPE = 0.1
 """Of the LeakyReLU where its input is negative."""
 
 
-def initialised(convolution: nn.Conv2d | nn.ConvTranspose2d, inputs: int) -> nn.Module:
-    """Draw the kernel from a normal distribution of variance 2 / inputs (He et al.), and set the bias to zero.
+def initialised(convolution: nn.Conv2d | nn.ConvTranspose2d, inputs: int, gain: float = 1.0) -> nn.Module:
+    """Draw the kernel from a normal distribution of variance 2·gain² / inputs (He et al.), and set the bias to zero.
 
     Args:
         convolution: The convolution.
         inputs: Numbers that each of its outputs is a sum of.
+        gain: Factor of the outputs.
     """
-    nn.init.normal_(convolution.weight, std=(2 / inputs) ** 0.5)
+    nn.init.normal_(convolution.weight, std=gain * (2 / inputs) ** 0.5)
     if convolution.bias is not None:
         nn.init.zeros_(convolution.bias)
     return convolution
 
 
-def conv_block(in_channels: int, out_channels: int, size: int, stride: int = 1) -> nn.Sequential:
+def conv_block(in_channels: int, out_channels: int, size: int, stride: int = 1, gain: float = 1.0) -> nn.Sequential:
     """Build a convolution of an odd size and a LeakyReLU: [B, Ci, H, W] to [B, Co, H / stride, W / stride]."""
     convolution = nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2)
-    return nn.Sequential(initialised(convolution, in_channels * size * size), nn.LeakyReLU(SLOPE))
+    return nn.Sequential(initialised(convolution, in_channels * size * size, gain), nn.LeakyReLU(SLOPE))
 
 
-def up_block(in_channels: int, out_channels: int) -> nn.Sequential:
+def up_block(in_channels: int, out_channels: int, gain: float = 1.0) -> nn.Sequential:
     """Build a transposed 4×4 convolution and a LeakyReLU: [B, Ci, H, W] to [B, Co, 2·H, 2·W]."""
     convolution = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1)
-    return nn.Sequential(initialised(convolution, in_channels * 16), nn.LeakyReLU(SLOPE))
+    # A stride of 2 leaves 2 × 2 of the 4 × 4 weights for an output.
+    return nn.Sequential(initialised(convolution, in_channels * 4, gain), nn.LeakyReLU(SLOPE))
 
 
 def _separable_unit(channels: int, size: int, stride: int, dilation: int) -> list[nn.Module]:
