@@ -36,8 +36,10 @@ def errors(left, right, disparity, sign=1):
     for y in range(left.shape[1]):
         target = columns - sign * disparity[0, y].numpy()
         good = (target >= 0) & (target <= columns[-1])  # NaN: False
-        for channel in range(len(left)):
-            found.append(np.abs(np.interp(target, columns, right[channel, y]) - left[channel, y].numpy())[good])
+        found += [
+            np.abs(np.interp(target, columns, other[y]) - one[y].numpy())[good]
+            for one, other in zip(left, right, strict=True)
+        ]
     return np.concatenate(found)
 
 

@@ -159,7 +159,7 @@ def test_faults_are_said_in_one_line(tmp_path, name, message):
 
 
 def test_missing_folders_and_windows_that_are_too_large(tmp_path):
-    with pytest.raises(DataError, match=r"^data\.path=nowhere: there is no folder nowhere; .*data\.path=FOLDER$"):
+    with pytest.raises(DataError, match=r"^data\.path=nowhere: no folder nowhere; .*data\.path=FOLDER$"):
         StereoFolder("nowhere").prepare()
     write(tmp_path, ".npy")
     with pytest.raises(DataError, match=r"16x24 pixels are fewer than .*; use at most data\.height=16 data\.width=24$"):
@@ -183,7 +183,9 @@ def test_kitti_as_torchvision_reads_it(tmp_path):
         (folder / kind).mkdir(parents=True)
     for number in range(4):
         for kind in ("image_2", "image_3"):
-            Image.fromarray(rng.integers(0, 256, (16, 24, 3), dtype=np.uint8)).save(folder / kind / f"{number:06}_10.png")
+            Image.fromarray(rng.integers(0, 256, (16, 24, 3), dtype=np.uint8)).save(
+                folder / kind / f"{number:06}_10.png"
+            )
         values = rng.integers(256, 2560, (16, 24)).astype(np.uint16)
         values[:8] = 0
         for kind in ("disp_occ_0", "disp_occ_1"):

@@ -15,7 +15,9 @@ def test_points_are_further_left_in_the_right_image():
     left, right, disparity = motorcycle(reach=64.0, multiple=1)
     assert disparity.shape == (1, 500, 741)
     assert int(torch.isnan(disparity).sum()) == 27_226
-    assert (float(disparity.nan_to_num(99).min()), float(disparity.nan_to_num(0).max())) == pytest.approx((7.19, 59.91), abs=0.01)
+    assert (float(disparity.nan_to_num(99).min()), float(disparity.nan_to_num(0).max())) == pytest.approx(
+        (7.19, 59.91), abs=0.01
+    )
     columns, errors = np.arange(741.0), {}
     for sign in (0, 1, -1):
         found = []

@@ -35,9 +35,11 @@ def test_points_that_both_views_show_have_equal_colours(index):
 def test_images_match_after_warping(index):
     """By the rendered images alone, with linear interpolation between columns."""
     pair = render(PLAIN, 3, index)
-    x, y = grid(PLAIN)
+    x, _ = grid(PLAIN)
     target = x - pair.disparity
-    warped = np.stack([[np.interp(t, x[0], row) for t, row in zip(target, channel, strict=True)] for channel in pair.right])
+    warped = np.stack(
+        [[np.interp(t, x[0], row) for t, row in zip(target, channel, strict=True)] for channel in pair.right]
+    )
     error, before = np.abs(warped - pair.left).mean(axis=0), np.abs(pair.right - pair.left).mean(axis=0)
     visible = ~pair.occluded
     assert error[visible].mean() < 0.03

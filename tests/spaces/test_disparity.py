@@ -18,7 +18,10 @@ def space(**changes):
 
 
 def scores(choices, seed=0):
-    return {name: torch.rand(choice.num_rows, choice.num_options, generator=seeded(seed)) for name, choice in choices.items()}
+    return {
+        name: torch.rand(choice.num_rows, choice.num_options, generator=seeded(seed))
+        for name, choice in choices.items()
+    }
 
 
 def test_there_are_99_architecture_parameters():
@@ -86,13 +89,21 @@ def test_foreign_genotypes_are_refused():
         ((60, 128), r"^data\.height=60: networks of space=disparity halve it 3 times; .*data\.height=64$"),
         ((64, 129), r"^data\.width=129: .* multiple of 8, e\.g\. data\.width=128$"),
         ((64, 16), r"^space\.max_displacement=4: .* of 16 columns have 4; use at most space\.max_displacement=3$"),
-        ((64, 128, 17), r"^space\.max_displacement=4: reaches disparities of 16 px, .* 17 px; .*max_displacement=5$"),
     ],
 )
 def test_pairs_that_do_not_fit_are_refused(sizes, message):
     with pytest.raises(ConfigError, match=message):
-        space().check_sizes(*sizes)
-    space().check_sizes(64, 128, 16)
+        space().check_pairs(*sizes)
+    space().check_pairs(64, 128)
+
+
+def test_disparities_out_of_reach_are_refused_with_their_share():
+    with pytest.raises(
+        ConfigError,
+        match=r"^space\.max_displacement=4: .* 16 px, and 12\.5 % .*, up to 21\.5 px; use space\.max_displacement=6$",
+    ):
+        space().check_reach(0.125, 21.5)
+    space().check_reach(0.01, 21.5)
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,9 @@ def test_second_derivatives_exist():
     loss = sum(s.square().mean() for s in supernet(x, dict(zip(space.choices, tables, strict=True))).scales)
     gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, tables, create_graph=True)])
     picked = range(0, 99, 11)
-    rows = [torch.cat([g.flatten() for g in torch.autograd.grad(gradient[i], tables, retain_graph=True)]) for i in picked]
+    rows = [
+        torch.cat([g.flatten() for g in torch.autograd.grad(gradient[i], tables, retain_graph=True)]) for i in picked
+    ]
     hessian = torch.stack(rows)[:, list(picked)]
     torch.testing.assert_close(hessian, hessian.T)
     assert hessian.abs().max() > 0

@@ -5,10 +5,11 @@ from typing import Any
 
 from nas_lightning.data.module import EvaluationData, SearchData
 from nas_lightning.data.source import DataSource
+from nas_lightning.data.stereo_modules import StereoEvaluationData, StereoSearchData
 
-SEARCH: dict[str, Callable[..., Any]] = {"images": SearchData}
+SEARCH: dict[str, Callable[..., Any]] = {"images": SearchData, "stereo": StereoSearchData}
 """Data modules of searches, by kind of data; they are `data.streams.SearchStreams`."""
-EVALUATION: dict[str, Callable[..., Any]] = {"images": EvaluationData}
+EVALUATION: dict[str, Callable[..., Any]] = {"images": EvaluationData, "stereo": StereoEvaluationData}
 """Data modules of retrainings, by kind of data."""
 
 

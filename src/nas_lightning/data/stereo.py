@@ -3,8 +3,8 @@
 Shapes: B pairs, C channels of an image, H = `height` rows and W = `width` columns that networks see.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nas_lightning.core.errors import DataError
+from nas_lightning.core.space import Kind
 from nas_lightning.data.base import Part
-from nas_lightning.data.preprocessing import Preprocessing
+from nas_lightning.data.source import DataSource
 from nas_lightning.data.stereo_augmentation import StereoAugmentation
 from nas_lightning.data.stereo_scenes import SceneSettings, render
 
@@ -23,13 +24,18 @@ Stereo = tuple[Tensor, Tensor, Tensor]
 LOOKED_AT = 64
 """Training pairs whose colours and disparities describe a set; all, if there are no more."""
 TRIES = 5
+SAMPLE = 16
+"""Pairs of either part in a fingerprint, evenly spaced."""
+TOLERANCE = 0.01
+"""How far two levels of one image, or two mean disparities, may be apart."""
+PARTS: tuple[Part, Part] = ("train", "test")
 
 
-class StereoData:
+class StereoData(DataSource):
     """Pairs of rectified images in a training and a test part; one subclass a source.
 
-    Constructors only keep their arguments. A subclass writes `_load`, which sets every attribute below but the last four,
-    and `pair`.
+    Constructors only keep their arguments. A subclass writes `_load`, which sets every attribute below but the last
+    four, and `pair`.
 
     Args:
         augmentation: Factor of the variances of the augmentation of training pairs; 0: none.
@@ -48,16 +54,14 @@ class StereoData:
         max_disparity: in pixels; of the training pairs that were looked at, where the source does not say.
     """
 
-    kind: ClassVar[str] = "stereo"
-    missing: ClassVar[dict[str, str]] = {}
+    kind: ClassVar[Kind] = "stereo"
+    loader_keys = ("num_workers", "prefetch_factor", "split", "val_fraction", "augment_val")
 
-    name: str
     in_channels = 3
     height: int
     width: int
     num_classes = 1
     class_names = ("disparity",)
-    train_labels: np.ndarray
     test_labels: np.ndarray
     notes: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
@@ -66,8 +70,6 @@ class StereoData:
     max_disparity: float = 0.0
     augmentation: float = 1.0
 
-    _prepared = False
-
     def prepare(self) -> None:
         """Read or render the pairs, once.
 
@@ -75,9 +77,8 @@ class StereoData:
             DataError: They are missing or cannot be used.
         """
         if not self._prepared:
-            self._load()
+            super().prepare()
             self._look()
-            self._prepared = True
 
     def found(self) -> str:
         """Return one line about the pairs: their number and size, and their disparities."""
@@ -125,17 +126,51 @@ class StereoData:
         self.prepare()
         return float((self._disparities > reach).mean())
 
-    def example(self, batch_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    def example(self, batch_size: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Return a batch of the shapes of training: [B, 2·C, H, W], and disparities of their mean, [B, 1, H, W]."""
         pairs = torch.randn(batch_size, 2 * self.in_channels, self.height, self.width, device=device)
         return pairs, torch.full((batch_size, 1, self.height, self.width), self.mean_disparity, device=device)
 
-    def preprocessing(self) -> Preprocessing | None:
-        """Return None: files hold one image, not a pair."""
-        return None
+    def sizes(self) -> tuple[int, ...]:
+        """Return channels, rows and columns."""
+        return self.in_channels, self.height, self.width
 
-    def _load(self) -> None:
-        raise NotImplementedError
+    def fingerprint(self) -> dict[str, Any]:
+        """Return sizes, numbers of pairs, and mean levels and disparities of a sample of either part.
+
+        Raises:
+            DataError: A pair of the sample cannot be read.
+        """
+        return {
+            "size": [int(self.height), int(self.width)],
+            **{part: self._sampled(part, number) for part, number in self._numbers().items()},
+        }
+
+    def difference(self, kept: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+        """Return in which way pairs differ from those of a kept fingerprint; "" if they are the same."""
+        if kept.get("size", found.get("size")) != found.get("size"):
+            return "pairs of {}x{} pixels, not {}x{}".format(*found["size"], *kept["size"])
+        for part in PARTS:
+            old, new = kept.get(part), found.get(part)
+            if old is None or new is None:
+                continue
+            if old["pairs"] != new["pairs"]:
+                return f"{new['pairs']} {part} pairs, not {old['pairs']}"
+            apart = [abs(a - b) > TOLERANCE for a, b in zip(old["levels"], new["levels"], strict=False)]
+            if any(apart):
+                return f"other {part} pairs: {sum(apart)} of {len(apart)} numbers that were compared differ"
+        return ""
+
+    def _numbers(self) -> dict[Part, int]:
+        return {"train": len(self.train_labels), "test": len(self.test_labels)}
+
+    def _sampled(self, part: Part, number: int) -> dict[str, Any]:
+        """Return the number of pairs of a part, and of some the mean level of the left image and the mean disparity."""
+        levels = []
+        for index in np.unique(np.linspace(0, number - 1, min(number, SAMPLE)).astype(int)):
+            left, _, disparity = self.pair(part, int(index))
+            levels += [round(float(left.mean()), 4), round(float(disparity.nanmean()), 4)]
+        return {"pairs": number, "levels": levels}
 
     def _look(self) -> None:
         """Take colours and disparities of some training pairs, spread over all of them."""
@@ -190,8 +225,8 @@ class StereoPairs(Dataset[tuple[Tensor, Tensor]]):
 class StereoScenes(StereoData):
     """Rendered pairs with exact disparities, built in: nothing to download.
 
-    Scenes are planes in front of a plane; see `stereo_scenes`. The pairs of a part are the same for every seed of a run,
-    and the first of them the same whatever their number.
+    Scenes are planes in front of a plane; see `stereo_scenes`. The pairs of a part are the same for every seed of a
+    run, and the first of them the same whatever their number.
 
     Args:
         height: Rows of an image.

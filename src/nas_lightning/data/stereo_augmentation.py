@@ -1,8 +1,8 @@
 """Augment pairs of images together with their disparities.
 
-Source: Zela et al., RobustDARTS (ICLR 2020), section 5.1 (S6): a factor multiplies the variance of every distribution of
-the augmentation. The distributions themselves are not published; these are ours, of the kind that AutoDispNet and FlowNet
-train with. A point of the output lies in the left image at
+Source: Zela et al., RobustDARTS (ICLR 2020), section 5.1 (S6): a factor multiplies the variance of every distribution
+of the augmentation. The distributions themselves are not published; these are ours, of the kind that AutoDispNet and
+FlowNet train with. A point of the output lies in the left image at
 
     x' − m = z·((x − m) + k·(y − n)) + t,    y' − n = z·(y − n) + u        (m, n: the middle of the images)
 
@@ -75,8 +75,8 @@ class StereoAugmentation:
     Args:
         height: Rows h of the output, at most those of the images.
         width: Columns w of the output, likewise.
-        factor: Factor of all variances, so deviations and ranges grow with its root; 0: the middle of the images as they
-            are.
+        factor: Factor of all variances, so deviations and ranges grow with its root; 0: the middle of the images as
+            they are.
     """
 
     height: int
@@ -148,8 +148,8 @@ def crop(
 def warp(left: Tensor, right: Tensor, disparity: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, Tensor]:
     """Move the points of both images and of the truth.
 
-    Images are read linearly, and repeat their edges outside. The truth is that of the nearest pixel, because a mean over
-    an edge is the disparity of neither side; outside the left image it is not known.
+    Images are read linearly, and repeat their edges outside. The truth is that of the nearest pixel, because a mean
+    over an edge is the disparity of neither side; outside the left image it is not known.
     """
     height, width = disparity.shape[1:]
     middle_x, middle_y = (width - 1) / 2, (height - 1) / 2

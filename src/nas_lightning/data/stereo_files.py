@@ -1,7 +1,7 @@
 """Read pairs of images and their disparities from files.
 
-Disparities are read from `.npy` and `.pfm` files, in pixels, and from 16-bit `.png` files, whose numbers are divided by a
-factor and where 0 says that the truth is not known (as in KITTI). Infinite values and NaN are not known either.
+Disparities are read from `.npy` and `.pfm` files, in pixels, and from 16-bit `.png` files, whose numbers are divided
+by a factor and where 0 says that the truth is not known (as in KITTI). Infinite values and NaN are not known either.
 Shapes: H rows, W columns.
 """
 
@@ -130,5 +130,7 @@ def save_disparity_png(disparity: Tensor, path: Path, factor: float = 256.0) -> 
     """
     values = (factor * disparity[0].double()).nan_to_num(0).round()
     if values.max() > 65535:
-        raise DataError(f"{path}: {values.max() / factor:g} px times {factor:g} does not fit 16 bits; use a smaller factor")
+        raise DataError(
+            f"{path}: {values.max() / factor:g} px times {factor:g} does not fit 16 bits; use a smaller factor"
+        )
     Image.fromarray(values.numpy().astype(np.uint16)).save(path)

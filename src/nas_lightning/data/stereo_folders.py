@@ -16,13 +16,12 @@ from torchvision.transforms.v2 import functional
 from nas_lightning.core.errors import DataError
 from nas_lightning.core.paths import is_directory, path_of
 from nas_lightning.data.base import Part
-from nas_lightning.data.stereo import Stereo, StereoData
+from nas_lightning.data.stereo import PARTS, Stereo, StereoData
 from nas_lightning.data.stereo_files import SUFFIXES, known, read_disparity, read_image, read_mask
 
 Side = Annotated[int, Field(ge=8)]
 Factor = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-PARTS: tuple[Part, Part] = ("train", "test")
 
 
 class _Listed(StereoData):
@@ -67,9 +66,9 @@ class _Listed(StereoData):
 class StereoFolder(_Listed):
     """Your own pairs: FOLDER/left, FOLDER/right and FOLDER/disparity with files of equal names, optionally FOLDER/mask.
 
-    Or the same in FOLDER/train and FOLDER/test. Disparities are `.npy` or `.pfm` files in pixels, or 16-bit `.png` files;
-    a mask is black where the truth is not to be used. Training pairs are windows of the size that is given, at random;
-    test pairs are the middle.
+    Or the same in FOLDER/train and FOLDER/test. Disparities are `.npy` or `.pfm` files in pixels, or 16-bit `.png`
+    files; a mask is black where the truth is not to be used. Training pairs are windows of the size that is given, at
+    random; test pairs are the middle.
 
     Args:
         path: FOLDER.
@@ -83,7 +82,7 @@ class StereoFolder(_Listed):
 
     name = "stereo_folder"
     missing: ClassVar[dict[str, str]] = {
-        "path": "data.path={given}: there is no folder {path}; give one with left/, right/ and disparity/, data.path=FOLDER"
+        "path": "data.path={given}: no folder {path}; give one with left/, right/ and disparity/, data.path=FOLDER"
     }
 
     def __init__(
@@ -148,8 +147,8 @@ def listed(folder: Path) -> list[dict[str, Path]]:
         alone = sorted(set(files["left"]) ^ set(by_name))
         if alone:
             raise DataError(
-                f"data.path: {folder}: {alone[0]} is in only one of left and {kind} ({len(alone)} such names); files of a"
-                f" pair have equal names, disparities end in {', '.join(SUFFIXES)}"
+                f"data.path: {folder}: {alone[0]} is in only one of left and {kind} ({len(alone)} such names); files"
+                f" of a pair have equal names, disparities end in {', '.join(SUFFIXES)}"
             )
     return [{kind: by_name[name] for kind, by_name in files.items()} for name in sorted(files["left"])]
 
@@ -163,7 +162,7 @@ def divided(pairs: list[Any], test_fraction: float, path: str) -> dict[Part, lis
         DataError: There are fewer than three.
     """
     if len(pairs) < 3:
-        raise DataError(f"data.path={path}: {len(pairs)} pairs; at least 3 are needed, two to train on and one to test on")
+        raise DataError(f"data.path={path}: {len(pairs)} pairs; at least 3 are needed, 2 to train on and 1 to test on")
     test = min(len(pairs) - 2, max(1, round(test_fraction * len(pairs))))
     return {"train": pairs[:-test], "test": pairs[-test:]}
 
@@ -187,8 +186,8 @@ class StereoTorchvision(_Listed):
     """A published set by torchvision, from files that are there already.
 
     Args:
-        set: Which: flyingthings3d, sintel, kitti2012, kitti2015, middlebury2014, eth3d, carla, crestereo, falling_things or
-            instereo2k.
+        set: Which: flyingthings3d, sintel, kitti2012, kitti2015, middlebury2014, eth3d, carla, crestereo,
+            falling_things or instereo2k.
         root: Folder that holds the set as torchvision expects it.
         height: Rows that networks see; None: all of the first pair.
         width: Columns, likewise.
@@ -220,8 +219,8 @@ class StereoTorchvision(_Listed):
             number = len(self._source)
         except (OSError, RuntimeError, ValueError) as error:
             raise DataError(
-                f"{self.name} is missing or damaged in data.root={self.root} ({' '.join(str(error).split())}); unpack it"
-                " there as torchvision expects it, or give its folder with data.root=FOLDER"
+                f"{self.name} is missing or damaged in data.root={self.root} ({' '.join(str(error).split())}); unpack"
+                " it there as torchvision expects it, or give its folder with data.root=FOLDER"
             ) from error
         self._pairs = divided(list(range(number)), self.test_fraction, self.root)
         self._describe()

@@ -1,7 +1,7 @@
 """Rendered pairs of images with exact disparities: planes in front of a plane, textured by continuous functions.
 
-A scene is a background and a few shapes (ellipses, boxes, rhombi). Each is a plane of disparity d = a + b·x + c·y in the
-pixels of the left image, painted with a sum of waves. Both views are sampled from the same function, without
+A scene is a background and a few shapes (ellipses, boxes, rhombi). Each is a plane of disparity d = a + b·x + c·y in
+the pixels of the left image, painted with a sum of waves. Both views are sampled from the same function, without
 interpolation: a point that the right view shows at x' lies in the left one at x with x − d(x, y) = x', that is
 x = (x' + a + c·y) / (1 − b). The shape with the largest disparity is the nearest and hides the others.
 Everything is a pure function of (seed, index). Ours; no data set is rendered this way.

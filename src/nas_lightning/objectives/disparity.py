@@ -1,13 +1,14 @@
 """Disparity: the end-point error over several scales, and shares of wrong pixels.
 
-The disparity of rectified pairs has one dimension, so its end-point error is an absolute difference in pixels of the full
-image, whatever the scale of the prediction. Source of the measures: Mayer et al. (CVPR 2016) for the end-point error,
-KITTI 2015 for D1. The weights of the scales in AutoDispNet's loss are not published; here all are 1 unless given.
+The disparity of rectified pairs has one dimension, so its end-point error is an absolute difference in pixels of the
+full image, whatever the scale of the prediction. Source of the measures: Mayer et al. (CVPR 2016) for the end-point
+error, KITTI 2015 for D1. The weights of the scales in AutoDispNet's loss are not published; here all are 1 unless
+given.
 Shapes: B pairs, H rows, W columns; scales of h rows and w columns, whole fractions of H and W.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -18,6 +19,7 @@ from torchmetrics import Metric
 from nas_lightning.core.batches import Maps
 from nas_lightning.core.errors import ConfigError, DataError
 from nas_lightning.core.objective import Direction, Objective
+from nas_lightning.core.space import Kind
 
 WRONG, WRONG_SHARE = 3.0, 0.05
 """Pixels, and share of the true disparity, from which on an error counts as wrong."""
@@ -27,12 +29,12 @@ class Disparity(Objective):
     """Minimise the mean absolute error of disparities where the truth is known; report it, or a share of wrong pixels.
 
     Args:
-        metric: `epe`: mean error in pixels. `bad_3`: share of pixels that are off by more than 3 px. `d1`: share of those
-            that are also off by more than 5 % of the truth.
+        metric: `epe`: mean error in pixels. `bad_3`: share of pixels that are off by more than 3 px. `d1`: share of
+            those that are also off by more than 5 % of the truth.
         weights: Weight of the error at each scale, coarse to fine, the full size last; None weights all equally.
     """
 
-    inputs: ClassVar[str] = "stereo"
+    inputs: Kind = "stereo"
     direction: Direction = "min"
     has_classes = False
 
@@ -54,7 +56,7 @@ class Disparity(Objective):
         """Return 1."""
         return 1
 
-    def loss(self, outputs: Maps, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:  # type: ignore[override]
+    def loss(self, outputs: Maps, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the weighted sum of the end-point errors of all scales, in pixels.
 
         Args:

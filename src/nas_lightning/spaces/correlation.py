@@ -23,5 +23,7 @@ def correlation(left: Tensor, right: Tensor, max_displacement: int, both_directi
     """
     beyond = max_displacement if both_directions else 0
     padded = F.pad(right, (max_displacement, beyond))
-    windows = padded.unfold(3, max_displacement + beyond + 1, 1)  # a view; the last of a window has displacement −beyond
+    windows = padded.unfold(
+        3, max_displacement + beyond + 1, 1
+    )  # a view; the last of a window has displacement −beyond
     return torch.einsum("bkyx,bkyxd->bdyx", left, windows).flip(1) / left.shape[1]

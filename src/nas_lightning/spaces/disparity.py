@@ -1,12 +1,13 @@
 """Spaces of networks that estimate disparities, in the spirit of S6 of RobustDARTS.
 
-Source: Zela et al., RobustDARTS (ICLR 2020), section 4 (S6); Saikia et al., AutoDispNet (ICCV 2019), and its released code,
-which builds found networks. No search code is public, so order of the options and sizes in the search are ours.
-Cells are of three kinds. Those of the encoder, `normal` and `reduce`, have two inputs and three nodes of which each keeps
-its two best edges. Those of the decoder, `up`, have four inputs; the first node keeps an edge from each of them, the
-others keep two. Shapes: E edges and O options of a choice: 9 + 9 + 15 edges.
+Source: Zela et al., RobustDARTS (ICLR 2020), section 4 (S6); Saikia et al., AutoDispNet (ICCV 2019), and its released
+code, which builds found networks. No search code is public, so order of the options and sizes in the search are ours.
+Cells are of three kinds. Those of the encoder, `normal` and `reduce`, have two inputs and three nodes of which each
+keeps its two best edges. Those of the decoder, `up`, have four inputs; the first node keeps an edge from each of them,
+the others keep two. Shapes: E edges and O options of a choice: 9 + 9 + 15 edges.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -17,6 +18,7 @@ from torch import Generator, Tensor
 from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.space import Kind, SearchSpace
 from nas_lightning.spaces.cell_genotypes import (
     check_genotype,
     count_genotypes,
@@ -33,11 +35,13 @@ from nas_lightning.spaces.sampling import sample_path
 INPUTS = {NORMAL: 2, REDUCE: 2, UP: 4}
 """Inputs of a cell, by its kind."""
 KEEP = 2
+BEYOND = 0.01
+"""Share of the pixels whose disparity may be larger than what the correlation reaches."""
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class DisparitySpace:
+class DisparitySpace(SearchSpace):
     """Cells of an encoder and a decoder that read a pair of images.
 
     Args:
@@ -62,7 +66,7 @@ class DisparitySpace:
         ConfigError: An unknown operation, or cells that do not fit each other.
     """
 
-    inputs: ClassVar[str] = "stereo"
+    inputs: ClassVar[Kind] = "stereo"
     sizes: ClassVar[tuple[str, ...]] = ("init_channels",)
     partial_channels = 1
     edge_weights = False
@@ -107,8 +111,8 @@ class DisparitySpace:
             assert name in ("partial_channels", "edge_weights"), name
             if name == "partial_channels" and value != 1:
                 raise ConfigError(
-                    f"space={self.name}: strided skip connections and predictions read all channels, so partial channels"
-                    " are not offered; leave them out, ~regularizer.partial_channels, or use another space"
+                    f"space={self.name}: strided skip connections and predictions read all channels, so partial"
+                    " channels are not offered; leave them out, ~regularizer.partial_channels, or use another space"
                 )
             if name == "edge_weights" and value:
                 raise ConfigError(
@@ -117,17 +121,15 @@ class DisparitySpace:
                 )
         return copy(self)
 
-    def check_sizes(self, height: int, width: int, max_disparity: float | None = None) -> None:
+    def check_pairs(self, height: int, width: int) -> None:
         """Refuse pairs that networks of this space cannot take.
 
         Args:
             height: Rows of an image.
             width: Columns of an image.
-            max_disparity: Largest disparity of the pairs, in pixels; None where it is not known.
 
         Raises:
-            ConfigError: A side is no multiple of the total stride, or the correlation is wider than its features or
-                reaches less far than the disparities.
+            ConfigError: A side is no multiple of the total stride, or the correlation is wider than its features.
         """
         structure = self.structure
         for name, side in (("height", height), ("width", width)):
@@ -137,20 +139,42 @@ class DisparitySpace:
                     f"data.{name}={side}: networks of space={self.name} halve it {structure.levels} times; use a"
                     f" multiple of {structure.multiple}, e.g. data.{name}={nearest}"
                 )
-        scale = structure.reach // max(1, structure.max_displacement) if structure.max_displacement else 1
-        if structure.max_displacement and structure.max_displacement >= width // scale:
+        columns = width // structure.scale
+        if structure.max_displacement >= columns:
             raise ConfigError(
                 f"space.max_displacement={structure.max_displacement}: the features of images of {width} columns have"
-                f" {width // scale}; use at most space.max_displacement={width // scale - 1}"
-            )
-        if max_disparity is not None and max_disparity > structure.reach:
-            needed = -(-int(max_disparity) // scale)
-            raise ConfigError(
-                f"space.max_displacement={structure.max_displacement}: reaches disparities of {structure.reach} px, the"
-                f" data have up to {max_disparity:g} px; use space.max_displacement={needed}"
+                f" {columns}; use at most space.max_displacement={columns - 1}"
             )
 
-    def supernet(
+    def check_reach(self, share: float, max_disparity: float) -> None:
+        """Refuse disparities that the correlation does not see, if they are more than a few.
+
+        Args:
+            share: Share of the pixels with such a disparity.
+            max_disparity: Largest disparity, in pixels.
+
+        Raises:
+            ConfigError: They are more than `BEYOND`.
+        """
+        structure = self.structure
+        if share > BEYOND:
+            needed = math.ceil(max_disparity / structure.scale)
+            raise ConfigError(
+                f"space.max_displacement={structure.max_displacement}: reaches disparities of {structure.reach} px, and"
+                f" {100 * share:.1f} % of the pixels have larger ones, up to {max_disparity:.4g} px; use"
+                f" space.max_displacement={needed}"
+            )
+
+    def check_data(self, data: Any) -> None:
+        """Refuse pairs by their size and their disparities; see `check_pairs` and `check_reach`.
+
+        Raises:
+            ConfigError: Either.
+        """
+        self.check_pairs(data.height, data.width)
+        self.check_reach(data.share_beyond(self.structure.reach), data.max_disparity)
+
+    def supernet(  # type: ignore[override] # of pairs, not of images with classes
         self, in_channels: int = 3, init_channels: int = 6, engine: str = "auto", mean: float = 8.0
     ) -> DisparitySupernet:
         """Build the supernet of this space; see `DisparitySupernet`.
@@ -160,7 +184,7 @@ class DisparitySpace:
         """
         return DisparitySupernet(self.choices, self.structure, in_channels, init_channels, engine, mean)
 
-    def network(
+    def network(  # type: ignore[override] # likewise
         self,
         genotype: Genotype,
         in_channels: int = 3,
@@ -182,7 +206,7 @@ class DisparitySpace:
             )
         return DisparityNetwork(genotype, self.structure, in_channels, init_channels, mean)
 
-    def build_supernet(self, data: Any, outputs: int, settings: Any, engine: str) -> DisparitySupernet:
+    def build_supernet(self, data: Any, outputs: int, settings: Any, engine: str = "auto") -> DisparitySupernet:
         """Build the supernet for pairs.
 
         Args:
@@ -194,11 +218,12 @@ class DisparitySpace:
         Raises:
             ConfigError: The pairs do not fit.
         """
-        self.check_sizes(data.height, data.width, data.max_disparity)
+        self.check_sizes(settings)
+        self.check_data(data)
         return self.supernet(data.in_channels, settings.init_channels, engine, data.mean_disparity)
 
     def build_network(
-        self, genotype: Genotype, data: Any, outputs: int, recipe: Any, auxiliary: bool
+        self, genotype: Genotype, data: Any, outputs: int, recipe: Any, auxiliary: bool = False
     ) -> DisparityNetwork:
         """Build the network of a genotype for pairs; arguments as for `build_supernet`, with the evaluator's recipe.
 
@@ -206,7 +231,7 @@ class DisparitySpace:
             GenotypeError: The genotype does not belong to this space.
             ConfigError: The pairs do not fit, or an auxiliary head is asked for.
         """
-        self.check_sizes(data.height, data.width, data.max_disparity)
+        self.check_data(data)
         return self.network(genotype, data.in_channels, recipe.init_channels, data.mean_disparity, auxiliary)
 
     def genotype(self, scores: Mapping[str, Tensor], keep: int | None = None) -> Genotype:
@@ -269,8 +294,8 @@ class DisparitySpace:
         for kind, nodes in self.concat.items():
             if tuple(sorted(genotype.concat[kind])) != nodes:
                 raise GenotypeError(
-                    f"genotype of space '{genotype.space}' does not belong to space '{self.name}': the {kind} cell joins"
-                    f" nodes {list(genotype.concat[kind])}; allowed: {list(nodes)}"
+                    f"genotype of space '{genotype.space}' does not belong to space '{self.name}': the {kind} cell"
+                    f" joins nodes {list(genotype.concat[kind])}; allowed: {list(nodes)}"
                 )
 
     def numbering(self) -> None:

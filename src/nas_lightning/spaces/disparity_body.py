@@ -5,7 +5,8 @@ either image; the correlation of their features and the features themselves ente
 halves the resolution and doubles the width; each cell of the decoder doubles the resolution, reads the left features of
 its size and the prediction so far, and predicts anew.
 Deviations: disparities are positive, and divided by a unit within the network; their bias begins at their mean, so that
-no prediction begins dead; cells begin with a gain below one, as nothing is normalised; with `both_directions` off the correlation has the displacements of rectified pairs only.
+no prediction begins dead; cells begin with a gain below one, as nothing is normalised; with `both_directions` off the
+correlation has the displacements of rectified pairs only.
 Shapes: B pairs, C' channels of an image, H rows, W columns; level l has 1 / 2^l of the rows and columns.
 """
 
@@ -85,7 +86,12 @@ class Structure:
     @property
     def reach(self) -> int:
         """Largest disparity that the correlation sees, in pixels of the images."""
-        return int(self.max_displacement * 2 ** (len(self.stems) + self.features))
+        return self.max_displacement * self.scale
+
+    @property
+    def scale(self) -> int:
+        """Pixels of an image that a pixel of the correlated features stands for."""
+        return int(2 ** (len(self.stems) + self.features))
 
     @property
     def displacements(self) -> int:

@@ -1,9 +1,11 @@
 """Building blocks of networks that estimate disparities: convolutions, and the candidate operations of an edge.
 
-Source: Saikia et al., AutoDispNet (ICCV 2019), and its released code: a convolution has a bias, a LeakyReLU follows, and
-nothing is normalised; a strided skip connection is a full 3×3 convolution, the most expensive operation of the space.
-Deviations: strided convolutions pad both sides alike, where TensorFlow pads the far side only; the slope of the LeakyReLU
-is that of the library of the release as we recall it; a depthwise kernel is initialised by its own number of inputs.
+Source: Saikia et al., AutoDispNet (ICCV 2019), and its released code: a convolution has a bias, a LeakyReLU follows,
+and nothing is normalised; a strided skip connection is a full 3×3 convolution, the most expensive operation of the
+space.
+Deviations: strided convolutions pad both sides alike, where TensorFlow pads the far side only; the slope of the
+LeakyReLU is that of the library of the release as we recall it; a depthwise kernel is initialised by its own number of
+inputs.
 Shapes: every operation maps [B, C, H, W] to [B, C, H / stride, W / stride].
 """
 
