@@ -57,6 +57,21 @@ def test_pairs_are_normalised_by_the_training_pairs(data):
     assert torch.equal(disparities[0], data.pair("test", 2)[2])
 
 
+def test_a_fingerprint_knows_pairs_again(data):
+    kept = data.fingerprint()
+    again = StereoScenes(**SIZES)
+    again.prepare()
+    assert data.difference(kept, again.fingerprint()) == ""
+    for changes, words in (
+        ({"seed": 1}, "other train pairs: "),
+        ({"train_pairs": 19}, "19 train pairs, not 20"),
+        ({"width": 40}, "pairs of 16x40 pixels, not 16x32"),
+    ):
+        other = StereoScenes(**{**SIZES, **changes})
+        other.prepare()
+        assert data.difference(kept, other.fingerprint()).startswith(words)
+
+
 def test_a_line_about_the_pairs(data):
     assert data.found().startswith("26 pairs of 16x32 pixels (20 to train on, 6 to test on) · disparities of ")
     images, truth = data.example(3, torch.device("cpu"))

@@ -12,6 +12,7 @@ from nas_lightning.spaces.disparity_operations import (
     DISPARITY_OPERATIONS,
     build_disparity_operation,
 )
+from nas_lightning.spaces.disparity_supernet import DisparitySupernet
 from nas_lightning.spaces.enumeration import random_genotype
 
 S6 = ("sep_conv_3x3", "max_pool_3x3", "skip_connect")
@@ -85,7 +86,9 @@ def pairs(height=16, width=24, number=2, seed=0):
 
 def supernet_of(space, channels=3, seed=0):
     torch.manual_seed(seed)
-    return space.supernet(init_channels=channels, engine="reference").double()
+    supernet = space.supernet(init_channels=channels, engine="reference")
+    assert isinstance(supernet, DisparitySupernet)
+    return supernet.double()
 
 
 def mixing_of(space, seed=0):

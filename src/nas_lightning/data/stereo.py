@@ -241,7 +241,7 @@ class StereoScenes(StereoData):
         augmentation: Factor of the variances of the augmentation of training pairs; 0: none.
     """
 
-    name = "stereo_scenes"
+    name = "scenes"
 
     def __init__(
         self,

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas_lightning.core.errors import DataError
 from nas_lightning.data.stereo import Stereo
 from nas_lightning.data.stereo_files import known, read_image, reduced
 
@@ -27,10 +26,7 @@ def motorcycle(reach: float, multiple: int) -> Stereo | None:
 
     Returns:
         Left and right image in [0, 1], [3, H, W] each, and disparities [1, H, W], NaN where they are not known; None
-        where scikit-image is not installed or ships without it.
-
-    Raises:
-        DataError: A network that reaches so few pixels leaves nothing of it.
+        where scikit-image is not installed or ships without it, or the reduced pair is smaller than `multiple`.
     """
     # Read as files: `skimage.data` may download what it lacks.
     spec: Any = find_spec("skimage")
@@ -47,5 +43,5 @@ def motorcycle(reach: float, multiple: int) -> Stereo | None:
     left, right, disparity = reduced(read_image(paths[0]), read_image(paths[1]), disparity, factor)
     height, width = (side // multiple * multiple for side in disparity.shape[1:])
     if min(height, width) == 0:
-        raise DataError(f"the motorcycle, reduced {factor} times, is smaller than {multiple}x{multiple} pixels")
+        return None
     return left[:, :height, :width], right[:, :height, :width], disparity[:, :height, :width]

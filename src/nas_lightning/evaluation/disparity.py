@@ -18,12 +18,15 @@ from nas_lightning.evaluation.module import EvaluationModule
 from nas_lightning.evaluation.recipe import FAST_DEVICES
 from nas_lightning.evaluation.training import Training
 from nas_lightning.objectives import DisparityErrors
+from nas_lightning.spaces.disparity_network import DisparityNetwork
 from nas_lightning.training.workbench import Workbench
 
 BATCH = 8
 """Pairs that are measured at once."""
 PAIRS = 128
 """Test pairs that are compared at most: block matching is slow on large ones."""
+REFERENCES = {"block_matching": "block matching", "constant": "the mean disparity of training"}
+"""What needs no training, and its words."""
 METRICS = ("epe", "bad_3", "d1")
 
 
@@ -37,7 +40,6 @@ class StereoTraining(Training):
         init_channels: Width C of the network.
         drop_path: Largest probability of dropping a path; in epoch e of E it is e/E of this.
         betas: Decay of Adam's averages of the gradient and of its square.
-        multiple: What rows and columns of the further test pair are a multiple of.
     """
 
     inputs: ClassVar[Kind] = "stereo"
@@ -45,7 +47,6 @@ class StereoTraining(Training):
     init_channels: Annotated[int, Field(ge=1)]
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
-    multiple: Annotated[int, Field(ge=1)] = 64
 
     def optimizer(self, weights: Sequence[nn.Parameter]) -> torch.optim.Adam:
         """Build Adam on all weights, fused if their device supports it."""
@@ -68,8 +69,12 @@ class StereoTraining(Training):
         found = super()._results(module, result, bench, epochs)
         data = bench.data
         if self.measured_on == "test" and isinstance(data, StereoData):
-            found["baselines"] = compared(module.network, data)
-            found["motorcycle"] = on_motorcycle(module.network, data, data.max_disparity, self.multiple)
+            compare = compared(module.network, data)
+            values = {name: compare[key][bench.objective.metric] for key, name in REFERENCES.items()}
+            found |= {"references": values, "compared": compare}
+            if isinstance(module.network, DisparityNetwork):
+                structure = module.network.body.structure
+                found["motorcycle"] = on_motorcycle(module.network, data, structure.reach, structure.multiple)
         return found
 
 
@@ -149,7 +154,7 @@ def on_motorcycle(network: nn.Module, data: StereoData, reach: float, multiple: 
         multiple: What rows and columns must be a multiple of.
 
     Returns:
-        As `compared`; nothing where scikit-image is not installed.
+        As `compared`; nothing where scikit-image is not installed, or the network reaches too few pixels for the pair.
     """
     pair = motorcycle(reach, multiple)
     if pair is None:
