@@ -12,7 +12,7 @@ from nas_lightning.config.compose import as_dict
 from nas_lightning.config.sections import LoaderConfig
 
 PATHS = sorted((CONF / "data").glob("*.yaml"))
-COMMON = {"num_workers", "prefetch_factor", "augment_on", "split", "val_fraction", "augment_val"}
+COMMON = {"num_workers", "prefetch_factor", "augment_on", "split", "val_fraction", "augment_val"}  # of images
 SOME = {"split_file"}  # of the data sets that NAS-Bench-201 has splits for
 
 
@@ -21,14 +21,14 @@ def test_config(path):
     config = as_dict(nl.compose([f"data={path.stem}"]))["data"]
     module, _, name = config.pop("_target_").rpartition(".")
     source = getattr(importlib.import_module(module), name)
-    assert config.keys() >= COMMON
-    own = {key: value for key, value in config.items() if key not in COMMON | SOME}
+    common = COMMON & set(source.loader_keys)
+    assert (common == COMMON) == (source.kind == "images")
+    assert config.keys() >= common
+    own = {key: value for key, value in config.items() if key not in common | SOME}
     assert list(own) == list(inspect.signature(source).parameters)  # all of them, no other
-    assert source(**own).name == path.stem
-    assert (config["prefetch_factor"], config["augment_on"]) == (
-        LoaderConfig().prefetch_factor,
-        LoaderConfig().augment_on,
-    )
+    assert source(**own).name == own.get("set", path.stem)
+    for key in common & {"prefetch_factor", "augment_on"}:
+        assert config[key] == LoaderConfig.model_fields[key].default
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -50,6 +50,6 @@ def test_there_is_a_config_for_every_source():
     assert [path.stem for path in PATHS] == sorted(
         [
             *("arrays", "cifar10", "cifar100", "digits", "image_folder", "imagenet", "imagenet16_120"),
-            *("mnist5k", "svhn", "textures"),
+            *("mnist5k", "scenes", "stereo_folder", "stereo_torchvision", "svhn", "textures"),
         ]
     )

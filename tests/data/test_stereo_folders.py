@@ -161,6 +161,8 @@ def test_faults_are_said_in_one_line(tmp_path, name, message):
 def test_missing_folders_and_windows_that_are_too_large(tmp_path):
     with pytest.raises(DataError, match=r"^data\.path=nowhere: no folder nowhere; .*data\.path=FOLDER$"):
         StereoFolder("nowhere").prepare()
+    with pytest.raises(DataError, match=r"^data\.path: give the folder .*data\.path=FOLDER$"):
+        StereoFolder().prepare()
     write(tmp_path, ".npy")
     with pytest.raises(DataError, match=r"16x24 pixels are fewer than .*; use at most data\.height=16 data\.width=24$"):
         StereoFolder(str(tmp_path), height=32).prepare()

@@ -49,7 +49,7 @@ def data():
 
 
 def test_networks_and_baselines_are_measured_on_the_same_pairs(data):
-    pairs, truth = stacked(data, "test", range(11))
+    _, truth = stacked(data, "test", range(11))
     found = compared(Shifted(truth, 2.5), data)
     assert found["network"] == {"epe": 2.5, "bad_3": 0.0, "d1": 0.0, "epe_visible": 2.5}
     assert compared(Shifted(truth, -4.0), data)["network"] == {"epe": 4.0, "bad_3": 100, "d1": 100, "epe_visible": 4.0}

@@ -71,7 +71,7 @@ class StereoFolder(_Listed):
     random; test pairs are the middle.
 
     Args:
-        path: FOLDER.
+        path: FOLDER; it must be given.
         height: Rows that networks see; None: all of the first pair.
         width: Columns, likewise.
         test_fraction: Share of the pairs, the last by name, kept for the test part where there is no test folder.
@@ -87,7 +87,7 @@ class StereoFolder(_Listed):
 
     def __init__(
         self,
-        path: str,
+        path: str | None = None,
         height: Side | None = None,
         width: Side | None = None,
         test_fraction: Share = 0.2,
@@ -101,6 +101,8 @@ class StereoFolder(_Listed):
         self.disparity_factor, self.disparity_sign = disparity_factor, disparity_sign
 
     def _load(self) -> None:
+        if self.path is None:
+            raise DataError("data.path: give the folder with left/, right/ and disparity/, data.path=FOLDER")
         folder = path_of(self.path)
         if not is_directory(folder):
             raise DataError(self.missing["path"].format(given=self.path, path=folder))
