@@ -12,10 +12,8 @@ from nas_lightning.config.compose import as_dict
 from nas_lightning.config.sections import LoaderConfig
 
 PATHS = sorted((CONF / "data").glob("*.yaml"))
-COMMON = {"num_workers", "prefetch_factor", "augment_on", "split", "val_fraction", "augment_val"}
+COMMON = {"num_workers", "prefetch_factor", "augment_on", "split", "val_fraction", "augment_val"}  # of images
 SOME = {"split_file"}  # of the data sets that NAS-Bench-201 has splits for
-TEXTS = ("grammar", "text")
-"""Data without images: a text is read by columns, which need no workers and no augmentation."""
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -23,13 +21,14 @@ def test_config(path):
     config = as_dict(nl.compose([f"data={path.stem}"]))["data"]
     module, _, name = config.pop("_target_").rpartition(".")
     source = getattr(importlib.import_module(module), name)
-    common = {"split"} if path.stem in TEXTS else COMMON
+    common = COMMON & set(source.loader_keys)
+    assert (common == COMMON) == (source.kind == "images")
     assert config.keys() >= common
-    own = {key: value for key, value in config.items() if key not in COMMON | SOME}
+    own = {key: value for key, value in config.items() if key not in common | SOME}
     assert list(own) == list(inspect.signature(source).parameters)  # all of them, no other
-    assert source(**own).name == path.stem
+    assert source(**own).name == own.get("set", path.stem)
     for key in common & {"prefetch_factor", "augment_on"}:
-        assert config[key] == getattr(LoaderConfig(), key)
+        assert config[key] == LoaderConfig.model_fields[key].default
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -51,6 +50,6 @@ def test_there_is_a_config_for_every_source():
     assert [path.stem for path in PATHS] == sorted(
         [
             *("arrays", "cifar10", "cifar100", "digits", "grammar", "image_folder", "imagenet", "imagenet16_120"),
-            *("mnist5k", "svhn", "text", "textures"),
+            *("mnist5k", "scenes", "stereo_folder", "stereo_torchvision", "svhn", "text", "textures"),
         ]
     )

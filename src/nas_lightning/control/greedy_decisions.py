@@ -151,7 +151,7 @@ class GreedyDecisions(Control, L.Callback):
         # A genotype keeps so many edges of a node: once these are decided, the others can no longer be in it.
         rows = choice.rows_of_node[choice.nodes[row]]
         settled = [r for r in rows if decisions.decided[name][r] and decisions.kept[name][r].any()]
-        if choice.keep is not None and len(settled) == choice.keep:
+        if len(settled) == choice.kept_at(choice.nodes[row]):
             for other in rows:
                 if not decisions.decided[name][other]:
                     decisions.prune(name, other, epoch=epoch, measured="")
@@ -174,4 +174,4 @@ class GreedyDecisions(Control, L.Callback):
 
 def _num_edges(choice: Choice) -> int:
     """Return the number of edges of a genotype's cell, each of which is decided once."""
-    return sum(min(choice.keep or len(rows), len(rows)) for rows in choice.rows_of_node.values())
+    return sum(min(choice.kept_at(node) or len(rows), len(rows)) for node, rows in choice.rows_of_node.items())

@@ -60,6 +60,7 @@ class Choice:
         open: For each row, O flags of the open options; None opens all that the row has. See `restricted`.
         none_drawn: False where random paths leave the option `none` out, whatever else is asked for (recurrent cells,
             whose nodes have a single edge).
+        keep_all: Nodes that keep all their rows, whatever `keep` says.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Choice:
     take: tuple[int, ...] | None = None
     open: tuple[tuple[bool, ...], ...] | None = None
     none_drawn: bool = True
+    keep_all: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         assert len(self.options) == len(self.sources) == len(self.nodes)
@@ -126,6 +128,15 @@ class Choice:
         for row, node in enumerate(self.nodes):
             rows.setdefault(node, []).append(row)
         return rows
+
+    def kept_at(self, node: int, keep: int | None = None) -> int | None:
+        """Return how many rows a node keeps, None for all; `keep` replaces the number of the choice.
+
+        >>> choice = Choice("up", "op", (("a", "b"),) * 3, (0, 1, 1), (2, 2, 3), keep=1, keep_all=(2,))
+        >>> choice.kept_at(2), choice.kept_at(3)
+        (None, 1)
+        """
+        return None if node in self.keep_all else keep or self.keep
 
     def uniform(self, kept: Tensor | None = None) -> Tensor:
         """Return equal weights over the (kept) options of each row, [R, O]; zeros where none is kept."""

@@ -10,6 +10,8 @@ from nas_lightning.data.imagenet16 import ImageNet16
 from nas_lightning.data.keyed import KeyedDataset, order
 from nas_lightning.data.mnist5k import Mnist5k
 from nas_lightning.data.splits import SearchSplit, search_split
+from nas_lightning.data.stereo import StereoData, StereoPairs, StereoScenes
+from nas_lightning.data.stereo_folders import StereoFolder, StereoTorchvision
 from nas_lightning.data.text import Text, TextData
 from nas_lightning.data.textures import Textures
 from nas_lightning.data.torchvision_sets import Cifar10, Cifar100, Svhn
@@ -29,6 +31,11 @@ __all__ = [
     "KeyedDataset",
     "Mnist5k",
     "SearchSplit",
+    "StereoData",
+    "StereoFolder",
+    "StereoPairs",
+    "StereoScenes",
+    "StereoTorchvision",
     "Svhn",
     "Text",
     "TextData",

@@ -5,11 +5,20 @@ from typing import Any
 
 from nas_lightning.data.module import EvaluationData, SearchData
 from nas_lightning.data.source import DataSource
+from nas_lightning.data.stereo_modules import StereoEvaluationData, StereoSearchData
 from nas_lightning.data.text_modules import TextEvaluationData, TextSearchData
 
-SEARCH: dict[str, Callable[..., Any]] = {"images": SearchData, "text": TextSearchData}
+SEARCH: dict[str, Callable[..., Any]] = {
+    "images": SearchData,
+    "text": TextSearchData,
+    "stereo": StereoSearchData,
+}
 """Data modules of searches, by kind of data; they are `data.streams.SearchStreams`."""
-EVALUATION: dict[str, Callable[..., Any]] = {"images": EvaluationData, "text": TextEvaluationData}
+EVALUATION: dict[str, Callable[..., Any]] = {
+    "images": EvaluationData,
+    "text": TextEvaluationData,
+    "stereo": StereoEvaluationData,
+}
 """Data modules of retrainings, by kind of data."""
 
 

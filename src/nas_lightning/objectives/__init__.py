@@ -2,7 +2,17 @@
 
 from nas_lightning.core.objective import Objective
 from nas_lightning.objectives.classification import BalancedAccuracy, Classification
+from nas_lightning.objectives.disparity import Disparity, DisparityErrors
 from nas_lightning.objectives.language_model import LanguageModel, Perplexity
 from nas_lightning.objectives.regression import Regression
 
-__all__ = ["BalancedAccuracy", "Classification", "LanguageModel", "Objective", "Perplexity", "Regression"]
+__all__ = [
+    "BalancedAccuracy",
+    "Classification",
+    "Disparity",
+    "DisparityErrors",
+    "LanguageModel",
+    "Objective",
+    "Perplexity",
+    "Regression",
+]

@@ -39,5 +39,6 @@ class EdgeNormalisation(Regularizer):
 
 def _chooses_edges(choice: Choice) -> bool:
     """Return True if a genotype has fewer edges than the choice offers."""
-    keep = choice.keep
-    return choice.kind == "op" and keep is not None and any(len(rows) > keep for rows in choice.rows_of_node.values())
+    return choice.kind == "op" and any(
+        len(rows) > (choice.kept_at(node) or len(rows)) for node, rows in choice.rows_of_node.items()
+    )

@@ -58,6 +58,8 @@ def _judged(section: Mapping[str, Any], goal: Goal) -> Iterator[tuple[str, str]]
         yield f"random search, best of {section['random_search_draws']}", expected
     if (on_val := goal.value(section, "val")) is not None:
         yield f"{goal.name} on val", goal.shown(on_val)
+    for name, value in section.get("references", {}).items():
+        yield f"for comparison, {name}", goal.shown(value)
     sizes = [f"{section[key]} {word}" for key, word in SIZES.items() if section.get(key) is not None]
     yield f"recipe {section['recipe']}", ", ".join(sizes)
     yield "parameters", f"{section['params'] / 1e6:.3f} M"
@@ -65,6 +67,8 @@ def _judged(section: Mapping[str, Any], goal: Goal) -> Iterator[tuple[str, str]]
     yield "evaluation: time", f"{section['seconds']:.0f} s"
 
 
+SIZES = {"init_channels": "channels", "layers": "layers", "hidden": "hidden units"}
+"""Sizes of networks in the section `evaluation`, and their words; a network has some of them."""
 HARDLY_DECIDED = 99.0
 """Entropy in percent of its maximum above which the mixing weights say hardly anything about the genotype."""
 

@@ -80,9 +80,9 @@ def likeliest_edges(
         options = [(math.log(p), o) for o, p in enumerate(probabilities) if p > 0 and allowed[row][o]]
         ranked[row] = sorted(options, key=lambda option: -option[0])  # stable: the first of equals stays first
     groups: list[list[tuple[float, Edges]]] = []
-    for rows in choice.rows_of_node.values():
+    for node, rows in choice.rows_of_node.items():
         eligible = [row for row in rows if ranked[row]]
-        keep = len(eligible) if choice.keep is None else min(choice.keep, len(eligible))
+        keep = min(choice.kept_at(node) or len(eligible), len(eligible))
         if keep == len(eligible):
             groups += [[(p, ((row, option),)) for p, option in ranked[row][:limit]] for row in eligible]
         else:

@@ -113,7 +113,7 @@ class Perturbation(Selector):
             masks += sum(len(selectable_options(decisions, name, row, self.none)) for row in range(choice.num_rows))
             for node in _crowded(decisions, name):
                 rows = len(decisions.present(name, node))
-                least = rows if self.topology == "one_shot" else (choice.keep or rows) + 1
+                least = rows if self.topology == "one_shot" else (choice.kept_at(node) or rows) + 1
                 masks += sum(range(least, rows + 1))
         return masks * min(self.batches or number, number)
 
@@ -190,10 +190,11 @@ class Perturbation(Selector):
         decisions = one_shot.decisions
         assert decisions is not None
         choice = decisions.choices[name]
-        while len(rows := decisions.present(name, node)) > (choice.keep or len(rows)):
+        keep = choice.kept_at(node)
+        while len(rows := decisions.present(name, node)) > (keep or len(rows)):
             scores = self._importance(one_shot, name, [(row, None) for row in rows])
             ranked = sorted(range(len(rows)), key=lambda i: -scores[i])  # stable: the lower source wins among equals
-            dropped = ranked[choice.keep :] if self.topology == "one_shot" else ranked[-1:]
+            dropped = ranked[keep:] if self.topology == "one_shot" else ranked[-1:]
             measured = self._measurements(one_shot, [str(choice.sources[row]) for row in rows], scores)
             for index in sorted(dropped):
                 decisions.prune(name, rows[index], **context, measured=measured)
@@ -305,9 +306,8 @@ def edge_strengths(choice: Choice, weights: Tensor | None) -> list[float]:
 def _crowded(decisions: Decisions, name: str) -> list[int]:
     """Return the nodes of a choice with more edges than a genotype keeps."""
     choice = decisions.choices[name]
-    if choice.keep is None:
-        return []
-    return [node for node in choice.rows_of_node if len(decisions.present(name, node)) > choice.keep]
+    present = {node: len(decisions.present(name, node)) for node in choice.rows_of_node}
+    return [node for node, rows in present.items() if rows > (choice.kept_at(node) or rows)]
 
 
 def _next_round(decisions: Decisions) -> int:

@@ -51,7 +51,7 @@ def strongest_edges(choices: Mapping[str, Choice], scores: Mapping[str, Tensor],
                     strength *= 1.0 if weights is None else weights[node_row][place]
                     ranked.append((strength, op, choice.sources[row]))
             ranked.sort(key=lambda edge: -edge[0])  # stable: the lower source stays first among equals
-            edges += [(node, op, source) for _, op, source in ranked[: keep or choice.keep]]
+            edges += [(node, op, source) for _, op, source in ranked[: choice.kept_at(node, keep)]]
         cells[name] = tuple(edges)
     return cells
 
@@ -134,10 +134,10 @@ def count_genotypes(choices: Mapping[str, Choice]) -> int:
     """Count the genotypes that `strongest_edges` can return."""
     total = 1
     for choice in choices.values():
-        for rows in choice.rows_of_node.values():
+        for node, rows in choice.rows_of_node.items():
             sizes = [sum(op != "none" for op in choice.options[row]) for row in rows]
             sizes = [size for size in sizes if size]  # an edge without operations is never kept
-            keep = min(choice.keep or len(rows), len(sizes))
+            keep = min(choice.kept_at(node) or len(rows), len(sizes))
             total *= sum(prod(subset) for subset in combinations(sizes, keep))
     return total
 

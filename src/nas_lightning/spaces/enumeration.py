@@ -26,11 +26,11 @@ Feeding = tuple[tuple[int, int], ...]
 """A way to feed a node: (row, option) of each edge that is kept, in the order of the rows."""
 
 
-def _feedings(choice: Choice, rows: list[int]) -> list[Feeding]:
+def _feedings(choice: Choice, node: int, rows: list[int]) -> list[Feeding]:
     """Return the positions of the wheel of a node."""
     options = {row: choice.selectable[row].nonzero().flatten().tolist() for row in rows}
     offering = [row for row in rows if options[row]]  # an edge without operations is never kept
-    keep = min(choice.keep or len(offering), len(offering))
+    keep = min(choice.kept_at(node) or len(offering), len(offering))
     return [
         tuple(zip(kept, taken, strict=True))
         for kept in combinations(offering, keep)
@@ -58,7 +58,9 @@ def _wheels(space: SearchSpace) -> list[_Wheel]:
     wheels: list[_Wheel] = []
     for choice in space.choices.values():
         if choice.kind == "op":
-            wheels += [_Wheel(choice, rows, _feedings(choice, rows)) for rows in choice.rows_of_node.values()]
+            wheels += [
+                _Wheel(choice, rows, _feedings(choice, node, rows)) for node, rows in choice.rows_of_node.items()
+            ]
         elif choice.kind != "edge":
             wheels += [_Wheel(choice, [row], _subsets(choice, row)) for row in range(choice.num_rows)]
     return wheels

@@ -40,9 +40,9 @@ def sample_rows(
     # One draw a row and purpose, whatever is kept: single precision, because not every device has double.
     order, pick = torch.rand((2, choice.num_rows), generator=generator, device=device).tolist()
     path = torch.zeros(choice.num_rows, choice.num_options)
-    for rows in choice.rows_of_node.values():
+    for node, rows in choice.rows_of_node.items():
         eligible = sorted((row for row in rows if allowed[row]), key=order.__getitem__)
-        for row in eligible[: choice.keep]:
+        for row in eligible[: choice.kept_at(node)]:
             path[row, allowed[row][int(pick[row] * len(allowed[row]))]] = 1.0
     return path
 
