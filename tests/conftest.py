@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from files_read_once import read_files_once
+from composed_once import compose_choices_once
 
 torch.set_num_threads(1)  # tiny kernels: threads cost more than they give, above all when tests run side by side
 
@@ -17,7 +17,7 @@ def pytest_configure(config):
     """No GPU unless its tests are asked for: bits are compared, here and in subprocesses, that a CPU makes."""
     if "gpu" not in config.getoption("markexpr").replace("not gpu", ""):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    read_files_once()
+    compose_choices_once()
 
 
 def pytest_collection_finish():
