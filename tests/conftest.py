@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from composed_once import compose_choices_once
+from sketched import Sketching, sketch_pictures
 
 torch.set_num_threads(1)  # tiny kernels: threads cost more than they give, above all when tests run side by side
 
@@ -18,6 +19,7 @@ def pytest_configure(config):
     if "gpu" not in config.getoption("markexpr").replace("not gpu", ""):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     compose_choices_once()
+    sketch_pictures()
 
 
 def pytest_collection_finish():
@@ -56,6 +58,12 @@ def write_images(path, train=40, test=20, classes=4, size=8):
 
     (x_train, y_train), (x_test, y_test) = part(train), part(test)
     np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+
+
+@pytest.fixture(autouse=True)
+def sketched(request, monkeypatch):
+    """Of what every run draws, render one picture of each kind; render all in the tests of pictures."""
+    monkeypatch.setattr(Sketching, "on", request.path.parent.name != "reports")
 
 
 @pytest.fixture(scope="session")
