@@ -110,7 +110,7 @@ def regressed(images_file, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("regressed") / "run"
     data = ["data=arrays", f"data.path={images_file}", "space=s3", "trainer=cpu", "~callbacks.curvature"]
-    config = nl.compose([*data, *TINY_SIZES, "objective=regression", "evaluation.epochs=4"])
+    config = nl.compose([*data, *TINY_SIZES, "space.num_nodes=2", "objective=regression", "evaluation.epochs=4"])
     run_task(as_dict(config), RunFolder(folder))
     return folder
 
