@@ -1,5 +1,6 @@
 """Every YAML composes, binds and can be built; every mistake is one line that names value, choice and override."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,18 @@ def test_only_what_users_choose_from_is_offered():
         assert "_data" not in str(caught.value)
 
 
+@cache
+def kinds_of_evaluations():
+    """One evaluation of each set of keys, which is what another may have that the values are not for."""
+    found = {name: nl.compose([f"evaluation={name}"]).evaluation for name in options("evaluation")}
+    return sorted({frozenset({*map(str, keys), keys["_target_"]}): name for name, keys in found.items()}.values())
+
+
 @pytest.mark.parametrize("name", options("when/space_data"))
 def test_values_for_a_space_on_a_data_set_leave_every_evaluation_possible(name):
     """Another evaluation has other keys: a table has no layers."""
     space, _, data = name.rpartition("_")
-    for evaluation in options("evaluation"):
+    for evaluation in kinds_of_evaluations():
         config = nl.compose([f"space={space}", f"data={data}", f"evaluation={evaluation}"])
         assert Workbench(as_dict(config), RunFolder("unused")).part("evaluation") is not None
 
