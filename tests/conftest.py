@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from files_read_once import read_files_once
+from composed_once import compose_choices_once
+from sketched import Sketching, sketch_pictures
 
 torch.set_num_threads(1)  # tiny kernels: threads cost more than they give, above all when tests run side by side
 
@@ -17,7 +18,8 @@ def pytest_configure(config):
     """No GPU unless its tests are asked for: bits are compared, here and in subprocesses, that a CPU makes."""
     if "gpu" not in config.getoption("markexpr").replace("not gpu", ""):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    read_files_once()
+    compose_choices_once()
+    sketch_pictures()
 
 
 def pytest_collection_finish():
@@ -56,6 +58,12 @@ def write_images(path, train=40, test=20, classes=4, size=8):
 
     (x_train, y_train), (x_test, y_test) = part(train), part(test)
     np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+
+
+@pytest.fixture(autouse=True)
+def sketched(request, monkeypatch):
+    """Of what every run draws, render one picture of each kind; render all in the tests of pictures."""
+    monkeypatch.setattr(Sketching, "on", request.path.parent.name != "reports")
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +110,7 @@ def regressed(images_file, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("regressed") / "run"
     data = ["data=arrays", f"data.path={images_file}", "space=s3", "trainer=cpu", "~callbacks.curvature"]
-    config = nl.compose([*data, *TINY_SIZES, "objective=regression", "evaluation.epochs=4"])
+    config = nl.compose([*data, *TINY_SIZES, "space.num_nodes=2", "objective=regression", "evaluation.epochs=4"])
     run_task(as_dict(config), RunFolder(folder))
     return folder
 

@@ -17,6 +17,7 @@ from nas_lightning.searches.run import run_search
 from nas_lightning.spaces import CellSpace
 from nas_lightning.training.processes import SearchDDP
 from nas_lightning.training.workbench import Workbench
+from sketched import Sketching, sketch_pictures
 
 
 class Record(L.Callback):
@@ -89,6 +90,8 @@ def case(overrides, images, folder, batch, space=None, trainer="cpu"):
 def search_all(config, folder):
     """Search by every configuration of `cases`; the folders are those of the cases."""
     torch.set_num_threads(1)
+    sketch_pictures()
+    Sketching.on = True
     for name, case in config["cases"].items():
         torch.set_default_dtype(torch.float64 if "double" in name else torch.float32)
         home = Path(folder) / name

@@ -22,8 +22,8 @@ def run(overrides, folder, config_dir=None):
 def test_a_users_data_module_trains_and_tests(tmp_path):
     (tmp_path / "conf/data").mkdir(parents=True)
     (tmp_path / "conf/data/mine.yaml").write_text("# Mine.\n_target_: lightning_parts.Blobs\nnumber: 40\n")
-    words = ["data=mine", "protocol=arrays", "trusted=[lightning_parts]", "space=s2", *TINY_SIZES]
-    summary = run([*words, "data.number=32"], tmp_path / "run", tmp_path / "conf")
+    words = ["data=mine", "protocol=arrays", "trusted=[lightning_parts]", "space=s2", "space.num_nodes=2"]
+    summary = run([*words, *TINY_SIZES, "data.number=32"], tmp_path / "run", tmp_path / "conf")
     assert summary["data"] == "Blobs"
     assert summary["evaluation"]["test_accuracy"] is not None
 
@@ -49,7 +49,7 @@ def photos(folder, sizes, classes=("cat", "dog", "owl")):
 
 def test_photos_of_any_size_and_of_unequal_classes(tmp_path):
     path = photos(tmp_path / "photos", (30, 20, 10))
-    words = ["data=image_folder", f"data.path={path}", "space=s3", *TINY_SIZES]
+    words = ["data=image_folder", f"data.path={path}", "space=s3", "space.num_nodes=2", *TINY_SIZES]
     summary = run(words, tmp_path / "run")
     assert summary["objective"]["metric"] == "balanced_accuracy"
     assert (summary["space"], summary["data"]) == ("s3", "image_folder")
@@ -86,7 +86,15 @@ def test_search_on_an_imagenet_folder(tmp_path):
     words = ["data=imagenet", f"data.root={tmp_path / 'imagenet'}", "data.num_workers=0", "data.image_size=64"]
     sizes = ["search.epochs=2", "search.batch_size=4", "search.init_channels=4", "search.layers=3"]
     summary = run(
-        [*words, *sizes, "task=search", "space=s2", "search.arch.warmup_epochs=1", "search.weights.warmup_epochs=1"],
+        [
+            *words,
+            *sizes,
+            "task=search",
+            "space=s2",
+            "space.num_nodes=2",
+            "search.arch.warmup_epochs=1",
+            "search.weights.warmup_epochs=1",
+        ],
         tmp_path / "run",
     )
     assert summary["search"]["epochs"] == 2

@@ -6,6 +6,12 @@ import nas_lightning as nl
 from lightning_parts import CrashOnce
 
 
+@pytest.fixture
+def tiny(tiny):
+    """Cells of two nodes: 5 edges each in place of 14."""
+    return [*tiny, "space.num_nodes=2"]
+
+
 def test_a_resumed_run_says_after_which_epoch(tiny, tmp_path, capsys):
     crash = ["trusted=[lightning_parts]", "+callbacks.crash._target_=lightning_parts.CrashOnce"]
     crash += ["+callbacks.crash.phase=search", "+callbacks.crash.epoch=1"]

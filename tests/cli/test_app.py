@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,11 @@ import pytest
 
 import nas_lightning as nl
 from commands import _logging_as_found, run  # noqa: F401 - a fixture
+from conftest import TINY_SIZES
 from followed import advised
+from nas_lightning.config.compose import as_dict
+from nas_lightning.runs.folder import RunFolder
+from nas_lightning.tasks.run import run_task
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,6 +28,15 @@ ROOT = Path(__file__).parents[2]
 def tiny(tiny):
     """Cells of two nodes: 5 edges each in place of 14."""
     return [*tiny, "space.num_nodes=2"]
+
+
+@pytest.fixture(scope="module")
+def finished(images_file, tmp_path_factory):
+    """Run folder of a search and its evaluation."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    words = ["data=arrays", f"data.path={images_file}", "space=s3", "space.num_nodes=2", "trainer=cpu"]
+    run_task(as_dict(nl.compose([*words, "~callbacks.curvature", *TINY_SIZES])), RunFolder(folder))
+    return folder
 
 
 def only_run(folder=Path()):
@@ -391,8 +405,9 @@ def test_kill_and_resume_end_like_an_undisturbed_run(tiny, tmp_path, num_workers
         ("config.yaml", "there is no run"),
     ],
 )
-def test_damaged_folders_are_reported(tiny, capsys, name, words):
-    assert run([*tiny, "hydra.run.dir=mine"], capsys)[0] == 0
+def test_damaged_folders_are_reported(finished, tmp_path, monkeypatch, capsys, name, words):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished, "mine")
     summary = json.loads(Path("mine/summary.json").read_text())
     phase = "evaluation" if "evaluation" in name else "search"
     Path("mine/summary.json").write_text(json.dumps({**summary, phase: None, "evaluation": None}))

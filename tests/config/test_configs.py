@@ -1,5 +1,6 @@
 """Every YAML composes, binds and can be built; every mistake is one line that names value, choice and override."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -7,14 +8,13 @@ import pytest
 import nas_lightning as nl
 from cases import CONF
 from nas_lightning.config.compose import as_dict, checked, compose, groups, options, rewrite
+from nas_lightning.config.declarations import constant
 from nas_lightning.config.schema import PART_LISTS, PARTS, REFUSED_TRAINER_KEYS, check_read
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.sweeps.grammar import sweep_members
 from nas_lightning.training.workbench import Workbench
 
 TABLES = sorted(f"when/{path.name}" for path in (CONF / "when").iterdir())
-OF_TEXT = {"grammar", "ptb", "wikitext2"}
-"""Evaluations of language models, which no space of images has."""
 YAMLS = sorted((group, name) for group in [*groups(), *TABLES] for name in options(group))
 
 
@@ -33,11 +33,19 @@ def test_only_what_users_choose_from_is_offered():
         assert "_data" not in str(caught.value)
 
 
+@cache
+def kinds_of_evaluations():
+    """One evaluation on images of each set of keys, which is what another may have that the values are not for."""
+    found = {name: nl.compose([f"evaluation={name}"]).evaluation for name in options("evaluation")}
+    found = {name: keys for name, keys in found.items() if not constant(keys["_target_"], "inputs")}
+    return sorted({frozenset({*map(str, keys), keys["_target_"]}): name for name, keys in found.items()}.values())
+
+
 @pytest.mark.parametrize("name", options("when/space_data"))
 def test_values_for_a_space_on_a_data_set_leave_every_evaluation_possible(name):
     """Another evaluation has other keys: a table has no layers."""
     space, _, data = name.rpartition("_")
-    for evaluation in sorted(set(options("evaluation")) - OF_TEXT):
+    for evaluation in kinds_of_evaluations():
         config = nl.compose([f"space={space}", f"data={data}", f"evaluation={evaluation}"])
         assert Workbench(as_dict(config), RunFolder("unused")).part("evaluation") is not None
 

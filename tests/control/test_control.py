@@ -103,7 +103,7 @@ def test_published_series_stop_at_22_and_return_10(tracked, tmp_path):
 
 
 def test_a_stopped_search_is_not_continued(tracked, tmp_path):
-    overrides = [*tracked, "method=darts_es", "space=s3", FIRST, "search.epochs=6",
+    overrides = [*tracked, "method=darts_es", "space=s5", FIRST, "search.epochs=6",
                  *injected([1, 1, 2, 1, 1, 1]), *rule("curvature_stopping")]  # fmt: skip
     first = search(overrides, tmp_path / "run")
     (tmp_path / "run" / "summary.json").write_text("{}")  # as if it had been killed right after the search
@@ -135,8 +135,8 @@ ADA = ["method=darts_ada", "space=s3", "search.epochs=6", *injected(GROWING), *r
 
 @pytest.fixture(scope="module")
 def small(images_file):
-    """As `tracked`, with two nodes in a cell: what is controlled is not the network."""
-    return ["data=arrays", f"data.path={images_file}", "trainer=cpu", *TINY_SIZES, *ADA, "space.num_nodes=2"]
+    """As `tracked`, with one node in a cell: what is controlled is not the network."""
+    return ["data=arrays", f"data.path={images_file}", "trainer=cpu", *TINY_SIZES, *ADA, "space=s5"]
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_what_cannot_work_is_refused_before_anything_is_written(tracked, tmp_pat
 def test_a_second_rollback_may_go_back_further_and_no_more_is_kept_than_it_needs(tracked, tmp_path):
     """Attempt 0 goes from 8 to 6, attempt 1 at once from 7 to 5, whose checkpoint attempt 0 left."""
     growing = [[1] * 8 + [2] * 4, [1] * 7 + [2] * 5, [1] * 12]
-    overrides = [*tracked, "method=darts_ada", "space=s3", "space.num_nodes=2", FIRST, "search.epochs=12",
+    overrides = [*tracked, "method=darts_ada", "space=s5", FIRST, "search.epochs=12",
                  *injected(growing), *rule("adaptive_rollback"), "control.adaptive_rollback.offset=2"]  # fmt: skip
     seen = []
     folder = tmp_path / "run"

@@ -19,6 +19,7 @@ from nas_lightning.evaluation.step import TrainingStep
 from nas_lightning.objectives import Classification
 from nas_lightning.runs.folder import RunFolder
 
+SMALL = ["space.num_nodes=2"]
 LONGER = ["evaluation.drop_path=0.3", "evaluation.epochs=3"]
 
 
@@ -33,7 +34,7 @@ def outcome(folder):
     return rows, RunFolder(folder).checkpoint("evaluation/last.ckpt")["state_dict"], summary
 
 
-@pytest.mark.parametrize("words", [[], ["space=nasbench201", "evaluation.init_channels=4"]], ids=["s3", "nasbench201"])
+@pytest.mark.parametrize("words", [SMALL, ["space=nasbench201", "evaluation.layers=1"]], ids=["s3", "nasbench201"])
 def test_a_whole_fit_is_that_of_eager_code(tiny, tmp_path, words, caplog):
     """Batches of 16, 16 and 8 images, validation, the test; drop-path from the second epoch on."""
     caplog.set_level(logging.INFO, "nas_lightning")
@@ -56,7 +57,7 @@ def test_a_whole_fit_is_that_of_eager_code(tiny, tmp_path, words, caplog):
 def test_on_a_cpu_it_says_once_why_not(tiny, tmp_path, caplog):
     caplog.set_level(logging.INFO, "nas_lightning")
     for setting in ("off", "auto"):
-        cfg = nl.compose([*tiny, f"evaluation.graph={setting}"])
+        cfg = nl.compose([*tiny, *SMALL, f"evaluation.graph={setting}"])
         nl.evaluate(cfg, "random", run_dir=tmp_path / setting)
     (rows, weights, _), (found, eager, summary) = outcome(tmp_path / "off"), outcome(tmp_path / "auto")
     assert found == rows
@@ -82,7 +83,7 @@ def test_required_in_several_processes_is_refused(tiny, tmp_path):
 def test_the_setting_does_not_keep_runs_apart(tiny, tmp_path):
     hashes = set()
     for setting in ("off", "auto"):
-        cfg = nl.compose([*tiny, "evaluation.epochs=1", f"evaluation.graph={setting}"])
+        cfg = nl.compose([*tiny, *SMALL, "evaluation.epochs=1", f"evaluation.graph={setting}"])
         nl.evaluate(cfg, "random", run_dir=tmp_path / setting)
         hashes.add(json.loads((tmp_path / setting / "summary.json").read_text())["config_hash"])
     assert len(hashes) == 1

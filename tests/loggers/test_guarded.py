@@ -11,6 +11,12 @@ from nas_lightning.loggers import Guarded, RunInfo, RunLoggers
 from nas_lightning.runs.folder import RunFolder
 
 
+@pytest.fixture
+def tiny(tiny):
+    """Cells of two nodes: 5 edges each in place of 14."""
+    return [*tiny, "space.num_nodes=2"]
+
+
 class FullDisk(Logger):
     """Writes to a device without space left, from a chosen method on."""
 

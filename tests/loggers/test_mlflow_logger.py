@@ -9,6 +9,12 @@ from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks.run import run_task
 
 
+@pytest.fixture
+def tiny(tiny):
+    """Cells of two nodes: 5 edges each in place of 14."""
+    return [*tiny, "space.num_nodes=2"]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 def test_a_resumed_run_is_one_run_of_mlflow(tiny, tmp_path, monkeypatch):

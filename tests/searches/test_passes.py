@@ -101,7 +101,7 @@ def test_a_rollback_copies_into_what_the_graphs_read(tiny, tmp_path, caplog):
     # Curvature that a control finds growing, whatever the network.
     words = [
         *[word for word in tiny if word != "~callbacks.curvature"],
-        *("method=darts_ada", "search.epochs=4", "space.num_nodes=2"),
+        *("method=darts_ada", "search.epochs=4", "space=s5", "space.num_nodes=1"),
         *("trusted=[lightning_parts]", "callbacks.curvature._target_=lightning_parts.InjectedCurvature"),
         *("+callbacks.curvature.series=[1,1,9,9,9,9,9,9]", "callbacks.curvature.interval=1"),
         *(f"control.adaptive_rollback.{value}" for value in ("window=1", "delta=1", "offset=1", "start_epoch=0")),

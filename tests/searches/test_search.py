@@ -2,6 +2,7 @@
 
 import copy
 import json
+from itertools import product
 
 import lightning as L
 import pytest
@@ -136,9 +137,16 @@ def plain_loop(net, arch, batches, epochs, *, unrolled, order, moving, lr=0.025,
     return trajectory
 
 
-@pytest.mark.parametrize("batch_norm", ["frozen", "moving"])
-@pytest.mark.parametrize("order", ["arch_first", "weights_first"])
-@pytest.mark.parametrize("hypergradient", ["first_order", "unrolled"])
+@pytest.mark.parametrize(
+    ("hypergradient", "order", "batch_norm"),
+    [
+        *product(["first_order"], ["arch_first", "weights_first"], ["frozen", "moving"]),
+        ("unrolled", "arch_first", "moving"),
+        ("unrolled", "weights_first", "frozen"),
+        pytest.param("unrolled", "arch_first", "frozen", marks=pytest.mark.slow),
+        pytest.param("unrolled", "weights_first", "moving", marks=pytest.mark.slow),
+    ],
+)
 def test_trajectory_is_that_of_a_plain_loop(tiny, tmp_path, order, hypergradient, batch_norm):
     overrides = [*tiny, f"search.order={order}", f"hypergradient={hypergradient}", "search.arch.lr=3e-4"]
     overrides += [f"search.arch.batch_norm={batch_norm}"]
@@ -230,8 +238,15 @@ def test_clipping_is_over_the_weights_alone(tiny, tmp_path):
     assert norms == pytest.approx([0.01] * 4, rel=1e-3)
 
 
-@pytest.mark.parametrize("hypergradient", ["first_order", "unrolled", "unrolled_exact"])
-@pytest.mark.parametrize("space", ["s3", "s4"])
+@pytest.mark.parametrize(
+    ("space", "hypergradient"),
+    [
+        *product(["s3"], ["first_order", "unrolled", "unrolled_exact"]),
+        ("s4", "first_order"),
+        ("s4", "unrolled_exact"),
+        pytest.param("s4", "unrolled", marks=pytest.mark.slow),
+    ],
+)
 def test_search_repeats_bit_for_bit(tiny, tmp_path, hypergradient, space):
     """Two epochs from the same seed, also with the noise of S4; another seed differs, which needs one hypergradient."""
     outcomes = []

@@ -21,7 +21,7 @@ SMALL = ["data=cifar10", "search.layers=3", "search.init_channels=4", "trainer=c
 
 
 def bench_of(*words):
-    named = [] if any(word.startswith("space=") for word in words) else ["space=s3", "space.num_nodes=2"]
+    named = [] if any(word.startswith("space=") for word in words) else ["space=s5"]
     bench = Workbench(as_dict(nl.compose([*SMALL, *named, *words])), RunFolder("unused"))
     bench.data = without_reading(bench.source)
     search_data(bench).setup("fit")
@@ -59,7 +59,7 @@ def test_what_does_not_fit_is_refused_with_what_does(monkeypatch):
 
 
 def test_what_fits_with_recomputed_cells_is_told_so(monkeypatch):
-    words = ["search.layers=8", "search.batch_size=16", "~callbacks.curvature"]
+    words = ["search.layers=6", "search.batch_size=16", "~callbacks.curvature"]
     bench = bench_of(*words)
     needed = peaks(*words)["search step"]
     monkeypatch.setattr(memory, "free_for", lambda bench: int(0.9 * needed))
@@ -129,7 +129,7 @@ def test_peaks_are_those_of_a_fresh_process(space):
 
 
 STEPS = {
-    "darts": ["space=darts", "search.layers=3", "space.num_nodes=3"],
+    "darts": ["space=darts", "search.layers=3", "space.num_nodes=2"],
     "darts_2nd": ["method=darts_2nd"],
     "sdarts_adv": ["method=sdarts_adv", "perturbation.steps=1"],
     "gdas": ["method=gdas", "space=nasbench201", "search.layers=1"],

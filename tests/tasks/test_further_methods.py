@@ -19,6 +19,12 @@ from nas_lightning.training.workbench import Workbench
 RS = "methods=[sdarts_rs]"
 
 
+@pytest.fixture
+def tiny(tiny):
+    """Cells of two nodes: 5 edges each in place of 14."""
+    return [*tiny, "space.num_nodes=2"]
+
+
 def run(overrides, folder):
     return run_task(as_dict(nl.compose(overrides)), RunFolder(folder))
 

@@ -22,11 +22,16 @@ from nas_lightning.tasks.resume import is_finished, resume
 from nas_lightning.tasks.run import run_task
 
 TWO = [
-    "space.num_nodes=2",
     "+selector@readings.same=magnitude",
     "+selector@readings.lost=perturbation",
     "+readings.lost.epochs=0",
 ]
+
+
+@pytest.fixture
+def tiny(tiny):
+    """Cells of two nodes: 5 edges each in place of 14."""
+    return [*tiny, "space.num_nodes=2"]
 
 
 def run(overrides, folder):
@@ -49,7 +54,7 @@ def test_readings_are_those_of_a_selection_by_hand(tiny, tmp_path):
     assert dict(frame) == {"darts": summary["evaluation"]["test_accuracy"]} | {
         name: part["evaluation"]["test_accuracy"] for name, part in summary["readings"].items()
     }
-    plain = run([*tiny, "space.num_nodes=2"], tmp_path / "plain")
+    plain = run(tiny, tmp_path / "plain")
     assert plain["readings"] is None
     for key in ("genotype", "config_hash"):  # what was read afterwards changes nothing of the run
         assert plain[key] == summary[key]
@@ -161,7 +166,7 @@ def gone(self, bench):
 def test_the_experiment_draws_what_its_table_says(tiny, tmp_path, capsys, monkeypatch, caplog):
     """At a size of seconds: the accuracies of the final table are those of the benchmark."""
     sizes = ["search.epochs=2", "search.batch_size=64", "search.init_channels=2", "trainer=cpu"]
-    sizes.append("data.test_fraction=0.85")
+    sizes += ["data.test_fraction=0.85", "~callbacks.curvature", "+readings.darts_pt.epochs=0"]
     summary = run(["experiment=rethinking", *sizes], tmp_path / "run")
     assert (tmp_path / "run/plots/readings.svg").exists()
     shown = capsys.readouterr().out
@@ -174,11 +179,11 @@ def test_the_experiment_draws_what_its_table_says(tiny, tmp_path, capsys, monkey
     assert f"{summary['methods']['sdarts_rs']['evaluation']['test_accuracy']:.2f} %" in shown
     kept = json.loads((tmp_path / "run/summary.json").read_text())
     assert kept["readings"]["darts_pt"]["genotype"]["arch_str"].startswith("|")
-    words = ["task=select", f"run={tmp_path / 'run'}", "selector=perturbation"]
+    words = ["task=select", f"run={tmp_path / 'run'}", "selector.epochs=0", "selector=perturbation"]
     by_hand = run(words, tmp_path / "hand")  # looked up at once, since that costs nothing
     assert by_hand["evaluation"]["test_accuracy"] == kept["readings"]["darts_pt"]["evaluation"]["test_accuracy"]
     monkeypatch.setattr(Tabular, "check", gone)
-    words[-1] = "selector=magnitude"
+    words[-2:] = ["selector=magnitude"]
     assert run(words, tmp_path / "without")["evaluation"] is None
     assert "the genotype is not looked up: gone" in caplog.text
     assert "train its genotype: the command of the search with task=evaluate" in capsys.readouterr().out

@@ -17,8 +17,7 @@ pytestmark = pytest.mark.xdist_group("processes")  # in one worker, which makes 
 TWO = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn"}
 QUICK = {
     "first order": ["method=darts"],
-    # The curvature is measured in the first case and, through a relaxation that draws, in the third.
-    "unrolled exactly": ["method=darts", "hypergradient=unrolled_exact", "~callbacks.curvature"],
+    # The curvature is measured in the first case and, through a relaxation that draws, in the second.
     "gumbel": ["method=gdas"],
     "adversarial": ["method=sdarts_adv", "~callbacks.curvature"],
     "perturbation selector": ["method=darts_pt", "selector.epochs=1", "~callbacks.curvature"],
@@ -29,6 +28,7 @@ SLOW = {
     for name in ("darts_2nd", "drnas", "snas", "sdarts_rs", "noisy_darts", "sgas", "rs_ws", "rdarts_dp")
 } | {
     "pc_darts": ["method=pc_darts", "regularizer.partial_channels.divisor=2"],
+    "unrolled exactly": ["method=darts", "hypergradient=unrolled_exact", "~callbacks.curvature"],
     "rollback": ["method=darts_ada", *FOUR],
     "fixed batch": ["method=darts", "callbacks.curvature.batch=fixed"],
     "progressive": [
@@ -37,7 +37,7 @@ SLOW = {
         " {control.progressive_shrinking.options: 2, regularizer.partial_channels.divisor: 1}}]",
     ],
 }
-DOUBLE = ["method=darts", "~callbacks.curvature", "search.epochs=5"]
+DOUBLE = ["method=darts", "~callbacks.curvature", "search.epochs=3"]
 DOUBLES = {f"double {h}": [*DOUBLE, f"hypergradient={h}"] for h in ("first_order", "unrolled", "unrolled_exact")}
 
 
@@ -74,7 +74,7 @@ def agree(folder):
         assert not differences(first, second, file.name)
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [*QUICK, *DOUBLES])
 def test_processes_agree(quick, name):
     """Weights, buffers, moments, architecture parameters, decisions, metrics and genotype."""
     agree(quick / name)
@@ -101,7 +101,7 @@ def test_two_processes_take_the_steps_of_one(quick, name, tmp_path):
     alone, together = (
         torch.load(folder / name / "search.rank0.pt", weights_only=True)["trajectory"] for folder in (tmp_path, quick)
     )
-    assert len(alone) == len(together) >= 10
+    assert len(alone) == len(together) >= 6
     for one, two in zip(alone, together, strict=True):
         for choice in one:
             torch.testing.assert_close(two[choice], one[choice], rtol=0, atol=1e-5)
