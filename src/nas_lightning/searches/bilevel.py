@@ -196,7 +196,7 @@ class BilevelModule(PhaseModule):
         Args:
             batch: Images and targets.
             pass_name: Keys its draws, as for `mixing`.
-            penalty: Add the relaxation's penalty on the architecture parameters, if it has one.
+            penalty: Add the terms of the relaxation and of the regularizers, where they have any.
             frozen: Leave running statistics as they are, so that the function is pure.
         """
         images, targets = batch
@@ -207,10 +207,17 @@ class BilevelModule(PhaseModule):
             with statistics, draws.keyed(self.seed, self.num_steps, pass_name, self.global_rank):
                 outputs = self.passes(images, mixing, active, weights)
             value = self.objective.loss(outputs, targets)
-            extra = self.relaxation.penalty(arch) if penalty else None
-            return value if extra is None else value + extra
+            for extra in self._penalties(arch, mixing) if penalty else ():
+                value = value + extra
+            return value
 
         return loss
+
+    def _penalties(self, arch: Tensors, mixing: Mixing) -> list[Tensor]:
+        """Return the terms that parts add to the architecture loss, scalars."""
+        kept = self.decisions.restriction if self.regularizers else {}
+        own = [part.penalty(arch, mixing, kept) for part in self.regularizers.values()]
+        return [term for term in (self.relaxation.penalty(arch), *own) if term is not None]
 
     def reduce(self, tensors: list[Tensor]) -> list[Tensor]:
         """Average over the processes of a distributed run."""
