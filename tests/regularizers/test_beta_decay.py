@@ -1,6 +1,7 @@
 """Beta-Decay against sums of exponentials, its gradient against the softmax, and what it leaves alone."""
 
 import math
+from typing import ClassVar
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ ALL = torch.ones(2, 3, dtype=torch.bool)
 class OneCell:
     """The part of a space that Beta-Decay reads: a choice of operations, and one of edges that it leaves alone."""
 
-    choices = {
+    choices: ClassVar = {
         "cell": Choice("cell", "op", (("a", "b", "c"),) * 2, (0, 1), (2, 2)),
         "cell_edge": Choice("cell_edge", "edge", (("0", "1"),), (0,), (2,)),
     }
@@ -120,7 +121,7 @@ def test_in_the_first_epoch_the_search_is_that_of_darts(tiny, tmp_path):
     [
         (
             ["relaxation=dirichlet"],
-            "Dirichlet are no softmax of its parameters; use relaxation=softmax or ~regularizer",
+            "no softmax of its parameters; use relaxation=softmax or ~regularizer",
         ),
         (["relaxation=uniform", "hypergradient=none", "selector=random_search"], "learns no architecture"),
     ],

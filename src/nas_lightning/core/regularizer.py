@@ -41,6 +41,14 @@ class Regularizer(Part):
             ConfigError: The other parts of the search leave it nothing to act on.
         """
 
+    def build_edge(self, edge: EdgeInfo, channels: int) -> None:
+        """Build what the part keeps for an edge, such as a branch; called for every edge of a supernet that is built.
+
+        Args:
+            edge: Its place.
+            channels: Channels of the nodes that it joins; with partial channels the operations see fewer.
+        """
+
     def on_op(self, y: Tensor, op: str, edge: EdgeInfo) -> Tensor:
         """Change the output [B, C, H, W] of one candidate operation, never in place."""
         return y
