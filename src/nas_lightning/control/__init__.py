@@ -4,6 +4,7 @@ from nas_lightning.control.adaptive_rollback import AdaptiveRollback
 from nas_lightning.control.curvature_stopping import CurvatureStopping
 from nas_lightning.control.greedy_decisions import GreedyDecisions
 from nas_lightning.control.progressive_shrinking import ProgressiveShrinking
+from nas_lightning.control.skip_stopping import SkipStopping
 from nas_lightning.core.control import Control
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "CurvatureStopping",
     "GreedyDecisions",
     "ProgressiveShrinking",
+    "SkipStopping",
 ]
