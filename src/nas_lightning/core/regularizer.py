@@ -73,6 +73,10 @@ class Regularizer(Part):
         """Change the normalised, augmented images [B, C, H, W] of a batch, once, before any step uses them."""
         return images
 
+    def alters_images(self) -> bool:
+        """Return whether `on_images` does anything: then the data must be images."""
+        return type(self).on_images is not Regularizer.on_images
+
     def penalty(self, arch: Tensors, mixing: Mixing, kept: Mapping[str, Tensor]) -> Tensor | None:
         """Return a term that is added to the architecture loss, a scalar, or None; the terms of all parts add up.
 

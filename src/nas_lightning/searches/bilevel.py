@@ -14,6 +14,7 @@ from nas_lightning.callbacks.phase_module import PhaseModule
 from nas_lightning.capture.policy import Setting
 from nas_lightning.config.sections import SearchConfig
 from nas_lightning.core import draws, ranks
+from nas_lightning.core.batches import Batch, Streams, detached
 from nas_lightning.core.bilevel import Bilevel, Hypergradient, Loss, Tensors
 from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.decisions import Decisions, held_entries
@@ -31,8 +32,6 @@ from nas_lightning.searches.passes import SupernetPasses
 from nas_lightning.searches.progress import Progress
 from nas_lightning.training.finite import FiniteLoss
 from nas_lightning.training.metrics import MeanLoss
-
-Batch = tuple[Tensor, Tensor]
 
 
 class BilevelModule(PhaseModule):
@@ -58,6 +57,7 @@ class BilevelModule(PhaseModule):
         passes: Computes the forward passes of the supernet.
         progress: Position in the search.
         values: Values of the configuration that a control may change.
+        streams: States that the networks carry from one batch to the next; those of images carry none.
         optimizer_states: States to start the two optimizers from; set by `transfer`.
     """
 
@@ -94,6 +94,7 @@ class BilevelModule(PhaseModule):
         if settings.recompute:
             self.passes.policy.refuse("search.recompute=true calls cells in backward passes")
         self.progress = Progress(last_epoch=settings.epochs)
+        self.streams = Streams()
         self.values = AdjustableValues(settings.weights.weight_decay, self.regularizers)
         self.optimizer_states: list[dict[str, Any]] | None = None
         self.train_metric = objective.new_metric()
@@ -190,22 +191,28 @@ class BilevelModule(PhaseModule):
     def _decided(self, mixing: Mixing) -> tuple[Mixing, Active | None]:
         return self.decisions.fixed(mixing), self.decisions.active(self.relaxation.active(mixing))
 
-    def loss_of(self, batch: Batch, pass_name: str, penalty: bool = False, frozen: bool = True) -> Loss:
+    def loss_of(
+        self, batch: Batch, pass_name: str, penalty: bool = False, frozen: bool = True, stream: str | None = None
+    ) -> Loss:
         """Return the loss of a batch as a function of weights and architecture parameters.
 
         Args:
-            batch: Images and targets.
+            batch: Inputs and targets.
             pass_name: Keys its draws, as for `mixing`.
             penalty: Add the terms of the relaxation and of the regularizers, where they have any.
             frozen: Leave running statistics as they are, so that the function is pure.
+            stream: The stream that continues after this batch, from the state that its last call ends with; None keeps
+                no state.
         """
-        images, targets = batch
+        inputs, targets = batch
 
         def loss(weights: Tensors, arch: Tensors) -> Tensor:
             mixing, active = self.mixing(arch, pass_name)
             statistics = frozen_batch_stats(self.supernet) if frozen else nullcontext()
             with statistics, draws.keyed(self.seed, self.num_steps, pass_name, self.global_rank):
-                outputs = self.passes(images, mixing, active, weights)
+                outputs = self.passes(inputs, mixing, active, weights)
+            if stream is not None:
+                self.streams.after(stream, outputs)
             value = self.objective.loss(outputs, targets)
             for extra in self._penalties(arch, mixing) if penalty else ():
                 value = value + extra
@@ -232,7 +239,7 @@ class BilevelModule(PhaseModule):
         frozen = self.settings.arch.batch_norm == "frozen"
         return Bilevel(
             self.loss_of(train_batch, "inner", frozen=frozen),
-            self.loss_of(arch_batch, "outer", penalty=True, frozen=frozen or self.hypergradient.second_order),
+            self.loss_of(arch_batch, "outer", True, frozen or self.hypergradient.second_order, stream="arch"),
             dict(self.supernet.named_parameters()),
             self.arch,
             inner_step,
@@ -270,23 +277,25 @@ class BilevelModule(PhaseModule):
         with held_entries(plain, {self.arch[name]: held for name, held in self.decisions.held.items()}):
             optimizer.step()
         optimizer.zero_grad()
-        self.arch_loss.update(loss.detach(), len(arch_batch[0]))
-        self.log("arch_loss", self.arch_loss, on_step=False, on_epoch=True, batch_size=len(arch_batch[0]))
+        weight = self.objective.weight(arch_batch[1])
+        self.arch_loss.update(loss.detach(), weight)
+        self.log("arch_loss", self.arch_loss, on_step=False, on_epoch=True, batch_size=weight)
 
     def weight_step(self, batch: Batch, batch_idx: int) -> None:
         """Take one SGD step on the weights under fixed, possibly perturbed mixing weights.
 
         Args:
-            batch: Images and targets.
+            batch: Inputs and targets.
             batch_idx: Index of the batch in the epoch.
 
         Raises:
             NonFiniteError: The loss is NaN or infinite; no weight has changed.
         """
         optimizer, _ = self._stepping_optimizers()
-        images, targets = batch
+        targets = batch[1]
         outputs = self.weight_outputs(batch)
-        loss = self.objective.loss(outputs, targets)
+        self.streams.after("train", outputs)
+        loss = self.objective.training_loss(outputs, targets)
         self._finite.watch(loss)  # before the backward pass, which runs on the GPU while the flag is copied
         with without_autocast(self.device.type):
             self.manual_backward(loss)
@@ -298,13 +307,14 @@ class BilevelModule(PhaseModule):
         self._finite.check(self, "train", "train", batch_idx)
         optimizer.step()
         optimizer.zero_grad()  # now, to free the gradients of the weights before the architecture step
-        self.train_metric.update(outputs.detach(), targets)
-        self.train_loss.update(loss.detach(), len(images))
-        self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(images))
+        self.train_metric.update(detached(outputs), targets)
+        count = self.objective.weight(targets)
+        self.train_loss.update(loss.detach(), count)
+        self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=count)
 
-    def weight_outputs(self, batch: Batch) -> Tensor:
-        """Return the logits [B, classes] of the weight step, under fixed, possibly perturbed mixing weights."""
-        images, targets = batch
+    def weight_outputs(self, batch: Batch) -> Any:
+        """Return the outputs of the weight step, under fixed, possibly perturbed mixing weights."""
+        inputs, targets = batch
         mixing, active = self.mixing({name: a.detach() for name, a in self.arch.items()}, "weights")
 
         def loss_of_mixing(candidate: Mixing) -> Tensor:
@@ -313,7 +323,7 @@ class BilevelModule(PhaseModule):
             mode = evaluating if self.perturbation.bn_mode == "eval" else frozen_batch_stats
             with scope, mode(self.supernet):
                 # The perturbation differentiates with respect to the mixing weights alone.
-                outputs = self.passes(images, candidate, active, frozen=True)
+                outputs = self.passes(inputs, candidate, active, frozen=True)
             return self.objective.loss(outputs, targets)
 
         rng = draws.seeded_generator(self.seed, self.num_steps, "perturbation")  # the same on all devices
@@ -322,8 +332,7 @@ class BilevelModule(PhaseModule):
         mixing = self.decisions.fixed(perturbed)  # a perturbation must not move decided rows
 
         with draws.keyed(self.seed, self.num_steps, "weights", self.global_rank):
-            outputs: Tensor = self.passes(images, mixing, active)
-        return outputs
+            return self.passes(inputs, mixing, active)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip after any unscaling, by optimizer: the norm of the weights' gradients is over the weights alone."""

@@ -14,36 +14,44 @@ from nas_lightning.hypergradients import SGDStep
 def build_optimizers(
     supernet: torch.nn.Module, arch: Tensors, settings: SearchConfig, states: Sequence[dict[str, Any]] | None = None
 ) -> list[torch.optim.Optimizer]:
-    """Build SGD for the weights and Adam (coupled L2, as published) for the architecture parameters.
+    """Build the optimizer of the weights, and Adam (coupled L2, as published) for the architecture parameters.
 
     Args:
         supernet: Owns the weights.
         arch: Architecture parameters by choice, each [R, O].
         settings: The `search` section of the configuration.
-        states: States to start from, that of SGD first; None starts without moments.
+        states: States to start from, that of the weights first; None starts without moments.
     """
     weights = settings.weights
-    sgd = torch.optim.SGD(
-        supernet.parameters(),
-        lr=weights.lr,
-        momentum=weights.momentum,
-        weight_decay=weights.weight_decay,
-        nesterov=weights.nesterov,
-    )
+    descent: torch.optim.Optimizer
+    if weights.optimizer == "adam":
+        descent = torch.optim.Adam(supernet.parameters(), lr=weights.lr, weight_decay=weights.weight_decay)
+    else:
+        descent = torch.optim.SGD(
+            supernet.parameters(),
+            lr=weights.lr,
+            momentum=weights.momentum,
+            weight_decay=weights.weight_decay,
+            nesterov=weights.nesterov,
+        )
     rates = settings.arch
     adam = torch.optim.Adam(list(arch.values()), lr=rates.lr, betas=rates.betas, weight_decay=rates.weight_decay)
     if states is not None:
-        for optimizer, state in zip((sgd, adam), states, strict=True):
+        for optimizer, state in zip((descent, adam), states, strict=True):
             # Moments carry over from the stage before; rates and decay are this stage's own.
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
-    return [sgd, adam]
+    return [descent, adam]
 
 
-def inner_step_of(sgd: torch.optim.Optimizer) -> SGDStep:
-    """Return the step that the weight optimizer is about to take, without clipping."""
-    group = sgd.param_groups[0]
-    buffers = [sgd.state.get(weight, {}).get("momentum_buffer") for weight in group["params"]]
-    return SGDStep(group["lr"], group["momentum"], group["weight_decay"], buffers, group["nesterov"])
+def inner_step_of(weights: torch.optim.Optimizer) -> SGDStep:
+    """Return the step that the weight optimizer is about to take, without clipping.
+
+    Of Adam it is a plain step at its rate, which no gradient of second order may unroll; see `searches.check`.
+    """
+    group = weights.param_groups[0]
+    buffers = [weights.state.get(weight, {}).get("momentum_buffer") for weight in group["params"]]
+    momentum, nesterov = group.get("momentum", 0.0), group.get("nesterov", False)
+    return SGDStep(group["lr"], momentum, group["weight_decay"], buffers, nesterov)
 
 
 def weights_learning_rate(settings: SearchConfig, epoch: int, first_epoch: int) -> float:
