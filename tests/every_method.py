@@ -9,6 +9,7 @@ METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 WITHOUT_SKIP = ("s4", *BLOCK_SPACES)
 REFUSED = {
     **{(method, space): "noisy_darts_nfa" for method in ("noisy_darts", "noisy_darts_pt") for space in WITHOUT_SKIP},
+    **{("darts_plus", space): "have at most 0 skip connections" for space in WITHOUT_SKIP},
     **{("darts_pt_fixed_alpha", space): "by learned weights" for space in BLOCK_SPACES},
 }
 """Words of the message, by method and space."""

@@ -3,7 +3,9 @@
 from nas_lightning.control.adaptive_rollback import AdaptiveRollback
 from nas_lightning.control.curvature_stopping import CurvatureStopping
 from nas_lightning.control.greedy_decisions import GreedyDecisions
+from nas_lightning.control.operation_stopping import OperationStopping
 from nas_lightning.control.progressive_shrinking import ProgressiveShrinking
+from nas_lightning.control.skip_stopping import SkipStopping
 from nas_lightning.core.control import Control
 
 __all__ = [
@@ -11,5 +13,7 @@ __all__ = [
     "Control",
     "CurvatureStopping",
     "GreedyDecisions",
+    "OperationStopping",
     "ProgressiveShrinking",
+    "SkipStopping",
 ]

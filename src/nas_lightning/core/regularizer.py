@@ -1,10 +1,12 @@
 """The contract of regularizers: hooks inside the supernet, neutral by default, so that a part overrides only some."""
 
-from collections.abc import Hashable, Iterator
-from typing import ClassVar
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from nas_lightning.core.bilevel import Tensors
+from nas_lightning.core.choices import Mixing
 from nas_lightning.core.part import Part
 from nas_lightning.core.space import EdgeInfo, SearchSpace
 
@@ -28,6 +30,24 @@ class Regularizer(Part):
     def build(self, space: SearchSpace) -> SearchSpace:
         """Return the space as this part changes it (further choices, other widths), before the supernet is built."""
         return space
+
+    def check(self, module: Any) -> None:
+        """Refuse a search that the part cannot act in, before anything is trained.
+
+        Args:
+            module: The search module of a stage of the search.
+
+        Raises:
+            ConfigError: The other parts of the search leave it nothing to act on.
+        """
+
+    def build_edge(self, edge: EdgeInfo, channels: int) -> None:
+        """Build what the part keeps for an edge, such as a branch; called for every edge of a supernet that is built.
+
+        Args:
+            edge: Its place.
+            channels: Channels of the nodes that it joins; with partial channels the operations see fewer.
+        """
 
     def on_op(self, y: Tensor, op: str, edge: EdgeInfo) -> Tensor:
         """Change the output [B, C, H, W] of one candidate operation, never in place."""
@@ -56,6 +76,16 @@ class Regularizer(Part):
     def alters_images(self) -> bool:
         """Return whether `on_images` does anything: then the data must be images."""
         return type(self).on_images is not Regularizer.on_images
+
+    def penalty(self, arch: Tensors, mixing: Mixing, kept: Mapping[str, Tensor]) -> Tensor | None:
+        """Return a term that is added to the architecture loss, a scalar, or None; the terms of all parts add up.
+
+        Args:
+            arch: Architecture parameters by choice, each [R, O].
+            mixing: The mixing weights that were made of them for this pass, each [R, O].
+            kept: Options that still take part, boolean [R, O] by choice, on the CPU; a removed row has none.
+        """
+        return None
 
     def at_epoch(self, search_epoch: int) -> None:
         """Follow schedules from the absolute search epoch; called before each epoch, also after a rollback."""

@@ -24,6 +24,7 @@ class Relaxation(Part):
         simplex: The mixing weights of each row of operations sum to 1. Parts that renormalise rows, such as SDARTS'
             perturbations, are refused where they do not.
         none: Drawn paths may hold the operation `none`.
+        logits: The mean is the softmax of the architecture parameters over the options that take part.
         choices: The choices that `init` was given.
         kept: Boolean [R, O] by choice, on the CPU: the options that take part.
     """
@@ -31,6 +32,7 @@ class Relaxation(Part):
     key = "relaxation"
     simplex: bool = True
     none: bool = True
+    logits: bool = False
 
     def __init__(self) -> None:
         self.choices: dict[str, Choice] = {}

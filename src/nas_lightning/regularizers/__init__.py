@@ -1,6 +1,8 @@
 """Regularizers act inside the supernet by hooks. One idea a file."""
 
 from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.regularizers.auxiliary_skip import AuxiliarySkip
+from nas_lightning.regularizers.beta_decay import BetaDecay
 from nas_lightning.regularizers.cutout import Cutout
 from nas_lightning.regularizers.drop_path import DropPath
 from nas_lightning.regularizers.edge_normalisation import EdgeNormalisation
@@ -9,6 +11,8 @@ from nas_lightning.regularizers.partial_channels import PartialChannels
 from nas_lightning.regularizers.skip_drop_path import SkipDropPath
 
 __all__ = [
+    "AuxiliarySkip",
+    "BetaDecay",
     "Cutout",
     "DropPath",
     "EdgeNormalisation",

@@ -47,6 +47,8 @@ class Gumbel(Logits):
         init_std: Standard deviation of the initial logits.
     """
 
+    logits = True
+
     def __init__(
         self,
         hard: bool = True,

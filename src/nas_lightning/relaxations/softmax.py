@@ -19,6 +19,8 @@ class Softmax(Logits):
         init_std: Standard deviation of the initial logits.
     """
 
+    logits = True
+
     def __init__(self, init_std: Annotated[float, Field(ge=0)] = 1e-3) -> None:
         super().__init__(init_std)
 

@@ -57,6 +57,7 @@ class BilevelModule(PhaseModule):
         passes: Computes the forward passes of the supernet.
         progress: Position in the search.
         values: Values of the configuration that a control may change.
+        held: Weights of the supernet that no step moves any more, by name; see `hold`.
         streams: States that the networks carry from one batch to the next; those of images carry none.
         optimizer_states: States to start the two optimizers from; set by `transfer`.
     """
@@ -95,6 +96,7 @@ class BilevelModule(PhaseModule):
             self.passes.policy.refuse("search.recompute=true calls cells in backward passes")
         self.progress = Progress(last_epoch=settings.epochs)
         self.streams = Streams()
+        self.held: dict[str, torch.nn.Parameter] = {}
         self.values = AdjustableValues(settings.weights.weight_decay, self.regularizers)
         self.optimizer_states: list[dict[str, Any]] | None = None
         self.train_metric = objective.new_metric()
@@ -167,6 +169,18 @@ class BilevelModule(PhaseModule):
             self.decisions.load_state_dict(decisions)
         self.relaxation.restrict(self.decisions.restriction)
 
+    def hold(self, weights: Mapping[str, torch.nn.Parameter]) -> None:
+        """Leave weights of the supernet, by name, as they are from now on: no gradient, no momentum, no decay.
+
+        The virtual step of a second-order gradient leaves them, too. Nothing is saved: who holds them does so again.
+        """
+        self.held.update(weights)
+        self._release_held()
+
+    def _release_held(self) -> None:
+        for weight in self.held.values():
+            weight.grad = None  # an optimizer leaves such a weight alone
+
     def mixing(self, arch: Tensors, pass_name: str) -> tuple[Mixing, Active | None]:
         """Return mixing weights and active options of one forward pass.
 
@@ -199,7 +213,7 @@ class BilevelModule(PhaseModule):
         Args:
             batch: Inputs and targets.
             pass_name: Keys its draws, as for `mixing`.
-            penalty: Add the relaxation's penalty on the architecture parameters, if it has one.
+            penalty: Add the terms of the relaxation and of the regularizers, where they have any.
             frozen: Leave running statistics as they are, so that the function is pure.
             stream: The stream that continues after this batch, from the state that its last call ends with; None keeps
                 no state.
@@ -208,16 +222,24 @@ class BilevelModule(PhaseModule):
 
         def loss(weights: Tensors, arch: Tensors) -> Tensor:
             mixing, active = self.mixing(arch, pass_name)
+            weights = {name: weight.detach() for name, weight in self.held.items()} | weights
             statistics = frozen_batch_stats(self.supernet) if frozen else nullcontext()
             with statistics, draws.keyed(self.seed, self.num_steps, pass_name, self.global_rank):
                 outputs = self.passes(inputs, mixing, active, weights)
             if stream is not None:
                 self.streams.after(stream, outputs)
             value = self.objective.loss(outputs, targets)
-            extra = self.relaxation.penalty(arch) if penalty else None
-            return value if extra is None else value + extra
+            for extra in self._penalties(arch, mixing) if penalty else ():
+                value = value + extra
+            return value
 
         return loss
+
+    def _penalties(self, arch: Tensors, mixing: Mixing) -> list[Tensor]:
+        """Return the terms that parts add to the architecture loss, scalars."""
+        kept = self.decisions.restriction if self.regularizers else {}
+        own = [part.penalty(arch, mixing, kept) for part in self.regularizers.values()]
+        return [term for term in (self.relaxation.penalty(arch), *own) if term is not None]
 
     def reduce(self, tensors: list[Tensor]) -> list[Tensor]:
         """Average over the processes of a distributed run."""
@@ -225,7 +247,7 @@ class BilevelModule(PhaseModule):
 
     def inner_step(self) -> SGDStep:
         """Return the step that the weight optimizer is about to take, without clipping."""
-        return inner_step_of(self.plain_optimizers()[0])
+        return inner_step_of(self.plain_optimizers()[0], self.held.values())
 
     def problem_of(self, train_batch: Batch, arch_batch: Batch, inner_step: SGDStep) -> Bilevel:
         """Return the bilevel problem of two batches."""
@@ -233,7 +255,7 @@ class BilevelModule(PhaseModule):
         return Bilevel(
             self.loss_of(train_batch, "inner", frozen=frozen),
             self.loss_of(arch_batch, "outer", True, frozen or self.hypergradient.second_order, stream="arch"),
-            dict(self.supernet.named_parameters()),
+            {name: weight for name, weight in self.supernet.named_parameters() if name not in self.held},
             self.arch,
             inner_step,
             self.reduce,
@@ -293,6 +315,7 @@ class BilevelModule(PhaseModule):
         with without_autocast(self.device.type):
             self.manual_backward(loss)
         self.passes.release()
+        self._release_held()
         # Processes draw the same paths, so the same weights have gradients in each: the averages pair up.
         trained = [weight for weight in self.supernet.parameters() if weight.grad is not None]
         for weight, grad in zip(trained, self.reduce([weight.grad for weight in trained]), strict=True):  # type: ignore[misc]

@@ -60,6 +60,8 @@ def _check_stage(bench: Workbench, stage: Stage, processes: int) -> SearchModule
         module.passes.policy.refuse_any(reasons)
     _check_learning(module)
     if stage.phase == "search":
+        for part in module.regularizers.values():
+            part.check(module)
         _check_controls(stage_bench, module)
         warmup, progress = module.settings.arch.warmup_epochs, module.progress
         length = progress.last_epoch - progress.first_epoch

@@ -1,9 +1,10 @@
 """The two optimizers of a search, the learning rate of the weights, and the virtual step of an unrolled gradient."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nas_lightning.config.sections import SearchConfig
 from nas_lightning.core.bilevel import Tensors
@@ -43,13 +44,19 @@ def build_optimizers(
     return [descent, adam]
 
 
-def inner_step_of(weights: torch.optim.Optimizer) -> SGDStep:
+def inner_step_of(weights: torch.optim.Optimizer, held: Iterable[Tensor] = ()) -> SGDStep:
     """Return the step that the weight optimizer is about to take, without clipping.
 
     Of Adam it is a plain step at its rate, which no gradient of second order may unroll; see `searches.check`.
+
+    Args:
+        weights: The optimizer of the weights.
+        held: Weights that it leaves as they are; the step is one of the others.
     """
     group = weights.param_groups[0]
-    buffers = [weights.state.get(weight, {}).get("momentum_buffer") for weight in group["params"]]
+    left = set(map(id, held))
+    stepping = [weight for weight in group["params"] if id(weight) not in left]
+    buffers = [weights.state.get(weight, {}).get("momentum_buffer") for weight in stepping]
     momentum, nesterov = group.get("momentum", 0.0), group.get("nesterov", False)
     return SGDStep(group["lr"], momentum, group["weight_decay"], buffers, nesterov)
 

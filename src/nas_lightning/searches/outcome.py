@@ -40,12 +40,13 @@ def _metric(row: Mapping[str, str] | None, goal: Goal) -> dict[str, float | None
     return {"val_metric": value}
 
 
-def outcome_of_tables(folder: RunFolder, last: int) -> dict[str, Any]:
+def outcome_of_tables(folder: RunFolder, last: int, epochs: int | None = None) -> dict[str, Any]:
     """Return the fields of the summary's section `search` that are read from metrics.csv and curvature.csv.
 
     Args:
         folder: The run folder.
         last: The last search epoch of the final supernet; a control may have rolled back to it.
+        epochs: Search epochs as planned; None where the folder is that of another run, which may have gone further.
     """
     rows = [row for row in folder.read_metrics() if row["phase"] == "search"]
     attempts = [row for row in rows if int(row["search_epoch"]) == last]  # one row per attempt; the last is valid
@@ -55,6 +56,12 @@ def outcome_of_tables(folder: RunFolder, last: int) -> dict[str, Any]:
 
     events = [row for row in curvature if row["event"]]
     stopped = [int(row["search_epoch"]) for row in events if row["event"] == "stopped"]
+    back = [int(row["to_epoch"]) for row in events]
+    # A control that stops without a measurement leaves no event, but the rows end beyond that epoch, or too early.
+    if rows and epochs is not None and not events:
+        end = int(rows[-1]["search_epoch"])
+        stopped = [end] if end > last or end < epochs - 1 else []
+        back = [last] if end > last else []
     return {
         "val_accuracy": _number(final, "val_accuracy", 4),
         **_metric(final, Goal.of(folder.summary())),
@@ -63,7 +70,7 @@ def outcome_of_tables(folder: RunFolder, last: int) -> dict[str, Any]:
         "open_edges": None if open_edges is None else int(open_edges),
         "curvature_seconds": round(sum(float(row["seconds"]) for row in curvature), 3) if curvature else None,
         "stopped_at": stopped[-1] if stopped else None,
-        "rolled_back_to": int(events[-1]["to_epoch"]) if events else None,
+        "rolled_back_to": back[-1] if back else None,
         # The latest up to that epoch: a control can roll back to an epoch without a measurement.
         "dominant_eigenvalue": eigenvalue_at(curvature, last),
     }

@@ -67,7 +67,9 @@ def run_search(bench: Workbench) -> Searched:
         **hardware(bench.config.trainer),
         "engine": engine_named(bench.config.engine),
         **_graph_of(trained.module),
-        **outcome_of_tables(start.origin or folder, trained.epochs - 1),
+        **outcome_of_tables(
+            start.origin or folder, trained.epochs - 1, bench.config.search.epochs if start.origin is None else None
+        ),
     }
     return Searched(genotype, search, selection)
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.recompute import recomputed
 from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.spaces.mixed import MixedOperation
 
 
 class Regularized(nn.Module):
@@ -27,7 +28,10 @@ class Regularized(nn.Module):
         Raises:
             ConfigError: A part has parameters but is no nn.Module, so that it could not be saved or substituted.
         """
+        edges = [module for module in self.modules() if isinstance(module, MixedOperation)]
         for part in regularizers:
+            for edge in edges:
+                part.build_edge(edge.edge, edge.edge.channels * edge.partial_channels)
             if not isinstance(part, nn.Module) and any(True for _ in part.parameters()):
                 raise ConfigError(f"regularizer {type(part).__name__} has parameters: it must be an nn.Module as well")
         self.regularizers = regularizers
