@@ -37,6 +37,7 @@ LATER_KEYS: dict[str, Any] = {
     "relaxation.anchor_over": "kept",
     "relaxation.end_reached": "in_last",
     "search.arch.batch_norm": "frozen",
+    "search.arch.interval": 1,
     "search.recompute": False,
     "selector.batch_size": None,
     "selector.reshuffle": False,

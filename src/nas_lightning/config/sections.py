@@ -48,6 +48,7 @@ class ArchConfig(Section):
     weight_decay: NonNegative = Field(description="L2 coefficient of the architecture parameters")
     warmup_epochs: CountOrZero = Field(description="first epochs of each stage in which only the weights train")
     clip: Positive | None = Field(description="largest L2 norm of the architecture gradient; null: no clipping")
+    interval: Count = Field(default=1, description="weight steps to each architecture step")
     batch_norm: Literal["frozen", "moving"] = Field(
         default="frozen",
         description="running statistics in the architecture step; moving: updated, as released code does",

@@ -156,6 +156,12 @@ class BilevelModule(PhaseModule):
         warm = self.progress.search_epoch - self.progress.first_epoch >= self.settings.arch.warmup_epochs
         return self.hypergradient.learns and warm
 
+    @property
+    def steps_arch(self) -> bool:
+        """True when this step has an architecture step: in each `search.arch.interval` steps it is the last."""
+        interval = self.settings.arch.interval
+        return self.learns_arch and self.num_steps % interval == interval - 1
+
     def settle(self, decisions: Mapping[str, Any] | None = None) -> None:
         """Restrict the relaxation to what is still undecided, after every change of the decisions.
 

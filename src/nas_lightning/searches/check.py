@@ -68,6 +68,14 @@ def _check_stage(bench: Workbench, stage: Stage, processes: int) -> SearchModule
                 f"search.arch.warmup_epochs={warmup}: the warm-up is that of every stage, and {stage.name} has only"
                 f" {length} epochs, so its architecture would never be trained; use fewer, or a longer stage"
             )
+        interval = module.settings.arch.interval
+        if interval > 1 and module.hypergradient.learns:
+            steps = (length - warmup) * len(images.train_dataloader()["train"])
+            if interval > steps:
+                raise ConfigError(
+                    f"search.arch.interval={interval}: {stage.name} has only {steps} steps after the warm-up, so its"
+                    f" architecture might never be trained; use search.arch.interval={steps} or less"
+                )
     return module
 
 

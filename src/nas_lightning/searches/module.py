@@ -79,10 +79,11 @@ class SearchModule(BilevelModule):
         """Take an architecture step and a weight step, in the order of `search.order`."""
         batch = {stream: self.seen(images, stream) for stream, images in batch.items()}
         self.arch_batch = batch["arch"]
-        if self.learns_arch and self.settings.order == "arch_first":
+        arch = self.steps_arch
+        if arch and self.settings.order == "arch_first":
             self.arch_step(batch["train"], batch["arch"], batch_idx)
         self.weight_step(batch["train"], batch_idx)
-        if self.learns_arch and self.settings.order == "weights_first":
+        if arch and self.settings.order == "weights_first":
             self.arch_step(batch["train"], batch["arch"], batch_idx)
         self.progress.num_steps += 1  # after both: they share the keys of their draws
         if self.trainer.is_last_batch:
