@@ -28,7 +28,10 @@ QUICK = {
         "search.arch.warmup_epochs=0",
     ],
 }
-QUICK |= {m: ["regularizer.partial_channels.divisor=2"] for m in ("pc_darts", "pc_sdarts_rs", "pc_sdarts_adv")}
+QUICK |= {
+    m: ["regularizer.partial_channels.divisor=2"]
+    for m in ("pc_darts", "pc_sdarts_rs", "pc_sdarts_adv", "gaea_pc_darts")
+}
 QUICK["pc_sdarts_adv"].append("perturbation.steps=2")
 QUICK |= {
     m: ["selector.tune_epochs=1", "selector.epochs=1", "selector.batches=1"]

@@ -1,6 +1,7 @@
 """The search module against a plain loop of the published algorithm, and what each step may touch."""
 
 import copy
+import itertools
 import json
 
 import lightning as L
@@ -191,7 +192,7 @@ def test_the_architecture_steps_at_the_end_of_each_interval(tiny, tmp_path, orde
     tables = [{name: a.clone() for name, a in module.arch.items()}]
     fit(bench, module, watch, epochs=4)
     tables += watch.arch
-    pairs = zip(tables, tables[1:], strict=False)
+    pairs = itertools.pairwise(tables)
     assert [not torch.equal(a["normal"], b["normal"]) for a, b in pairs] == [False, False, True] * 2 + [False] * 2
     assert module.num_steps == 8
 

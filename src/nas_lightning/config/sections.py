@@ -41,7 +41,16 @@ class WeightsConfig(Section):
 
 
 class ArchConfig(Section):
-    """Architecture optimizer: Adam with coupled L2."""
+    """Architecture optimizer: Adam with coupled L2, or exponentiated gradients for parameters on the simplex."""
+
+    optimizer: Literal["adam", "exponentiated_gradient"] = Field(
+        default="adam",
+        description="exponentiated_gradient: multiplicative steps on the simplex, for relaxation=simplex",
+    )
+    images: Literal["val", "train"] = Field(
+        default="val",
+        description="val: the arch half (two levels); train: the batch of the weights, one backward pass (one level)",
+    )
 
     lr: Positive = Field(description="learning rate, constant")
     betas: tuple[Fraction, Fraction] = Field(description="decay rates of the two moments of Adam")
@@ -183,7 +192,7 @@ class LoaderConfig(Section):
     augment_on: Literal["auto", "loader", "device"] = Field(
         default="auto", description="place where images in memory are augmented, with equal results; auto: on a GPU"
     )
-    split: Literal["halves_by_order", "stratified", "benchmark"] = Field(
+    split: Literal["halves_by_order", "stratified", "benchmark", "whole"] = Field(
         default="stratified", description="method of cutting the search halves"
     )
     split_file: str | None = Field(default=None, description="JSON file with the images of each half, for benchmark")

@@ -1,6 +1,7 @@
 """Controls of a search: callbacks that act on what the others measured, and run after them. One idea a file."""
 
 from nas_lightning.control.adaptive_rollback import AdaptiveRollback
+from nas_lightning.control.best_epoch import BestEpoch
 from nas_lightning.control.curvature_stopping import CurvatureStopping
 from nas_lightning.control.greedy_decisions import GreedyDecisions
 from nas_lightning.control.progressive_shrinking import ProgressiveShrinking
@@ -8,6 +9,7 @@ from nas_lightning.core.control import Control
 
 __all__ = [
     "AdaptiveRollback",
+    "BestEpoch",
     "Control",
     "CurvatureStopping",
     "GreedyDecisions",

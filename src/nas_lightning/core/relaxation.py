@@ -23,6 +23,8 @@ class Relaxation(Part):
     Attributes:
         simplex: The mixing weights of each row of operations sum to 1. Parts that renormalise rows, such as SDARTS'
             perturbations, are refused where they do not.
+        on_simplex: The architecture parameters themselves are weights on the simplex, and 0 where a row has no option.
+            Only exponentiated gradients keep them there.
         none: Drawn paths may hold the operation `none`.
         choices: The choices that `init` was given.
         kept: Boolean [R, O] by choice, on the CPU: the options that take part.
@@ -30,6 +32,7 @@ class Relaxation(Part):
 
     key = "relaxation"
     simplex: bool = True
+    on_simplex: bool = False
     none: bool = True
 
     def __init__(self) -> None:

@@ -34,8 +34,8 @@ def implicit(
     """Return the implicit hypergradient.
 
     Args:
-        problem: The bilevel problem. Its weights do not change; `reduce` is applied to v, to each Hessian product and to
-            the result. Of the inner step only its size ξ is used.
+        problem: The bilevel problem. Its weights do not change; `reduce` is applied to v, to each Hessian product and
+            to the result. Of the inner step only its size ξ is used.
         terms: K, the last power of the series; 0 leaves ξ·v.
         hessian: `exact` for Hessian-vector products by double backward, `diagonal` for h in the place of H.
         exact: Compute the last product by double backward, too, instead of the finite difference.

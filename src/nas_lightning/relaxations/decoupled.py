@@ -29,6 +29,7 @@ class Decoupled(Relaxation):
         self.arch = arch
         self.none = weights.none
         self.simplex = weights.simplex and arch.simplex
+        self.on_simplex = arch.on_simplex
 
     def init(self, choices: Mapping[str, Choice], generator: Generator | None = None) -> Tensors:
         """Return the architecture parameters of `arch`, each [R, O]."""

@@ -98,4 +98,10 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
 def search_data(bench: Workbench) -> SearchData:
     """Build the images of a search, not set up yet."""
     settings = bench.config.search
-    return SearchData(bench.data, settings.batch_size, bench.config.seed, **bench.loaders.model_dump())
+    return SearchData(
+        bench.data,
+        settings.batch_size,
+        bench.config.seed,
+        **bench.loaders.model_dump(),
+        arch_stream=settings.arch.images == "val",
+    )

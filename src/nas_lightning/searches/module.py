@@ -76,13 +76,14 @@ class SearchModule(BilevelModule):
         self.log("lr", lr, sync_dist=True)
 
     def training_step(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
-        """Take an architecture step and a weight step, in the order of `search.order`."""
+        """Take an architecture step and a weight step, in the order of `search.order`, or both at once."""
         batch = {stream: self.seen(images, stream) for stream, images in batch.items()}
-        self.arch_batch = batch["arch"]
-        arch = self.steps_arch
+        one_level = self.settings.arch.images == "train"  # then the other half is not loaded
+        self.arch_batch = batch["train" if one_level else "arch"]
+        arch = self.steps_arch and not one_level
         if arch and self.settings.order == "arch_first":
             self.arch_step(batch["train"], batch["arch"], batch_idx)
-        self.weight_step(batch["train"], batch_idx)
+        self.weight_step(batch["train"], batch_idx, joint=one_level and self.steps_arch)
         if arch and self.settings.order == "weights_first":
             self.arch_step(batch["train"], batch["arch"], batch_idx)
         self.progress.num_steps += 1  # after both: they share the keys of their draws
