@@ -73,8 +73,8 @@ class Enumerated:
 class Defaulted:
     names: list[str] = field(default_factory=list)
 
-@dataclass(kw_only=True)
-class Keywords:
+@dataclass(init=False)
+class WithoutInit:
     rate: float
 
 class New:
@@ -159,7 +159,7 @@ def declare(tmp_path, monkeypatch):
     "name",
     [
         *("Decorated", "Elsewhere", "Forward", "Unknown", "Checking", "Branch", "Fits", "Enumerated", "Defaulted"),
-        *("Keywords", "New", "Meta", "Twice", "function", "Both", "Absent"),
+        *("WithoutInit", "New", "Meta", "Twice", "function", "Both", "Absent"),
     ],
 )
 def test_doubt_is_no_answer(declare, name):

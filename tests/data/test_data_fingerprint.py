@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 from PIL import Image
 
-from nas_lightning.data.fingerprint import difference, fingerprint
+from nas_lightning.data.fingerprint import difference
 from nas_lightning.data.folders import ImageFolder
 
 
@@ -24,7 +24,7 @@ def photos(folder, quality, seed=0):
 def of(folder):
     images = ImageFolder(str(folder), image_size=16)
     images.prepare()
-    return fingerprint(images)
+    return images.fingerprint()
 
 
 def test_the_same_photos_elsewhere_are_known_again(tmp_path):

@@ -14,11 +14,12 @@ from torch.nn.functional import cross_entropy
 import nas_lightning as nl
 from lightning_parts import CrashOnce
 from nas_lightning.config.compose import as_dict
+from nas_lightning.core.functional import count_macs
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.data.module import EvaluationData
 from nas_lightning.evaluation import retraining
 from nas_lightning.evaluation.module import EvaluationModule
-from nas_lightning.evaluation.retraining import Retraining, count_macs
+from nas_lightning.evaluation.retraining import Retraining
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces.enumeration import random_genotype
 from nas_lightning.training.workbench import Workbench
@@ -40,7 +41,19 @@ def bench_of(overrides, folder):
 def test_training_is_that_of_a_plain_loop(tiny, tmp_path):
     """Images of side 32, so that the auxiliary head is on; smoothing, clipping, cosine to zero; drop-path grows."""
     bench = bench_of([*tiny, "data.image_size=32"], tmp_path)
-    recipe = Retraining("test", 2, 10, 4, 3, 0.1, auxiliary=0.4, drop_path=0.0, cutout=4, label_smoothing=0.1, clip=0.5)
+    recipe = Retraining(
+        name="test",
+        epochs=2,
+        batch_size=10,
+        init_channels=4,
+        layers=3,
+        lr=0.1,
+        auxiliary=0.4,
+        drop_path=0.0,
+        cutout=4,
+        label_smoothing=0.1,
+        clip=0.5,
+    )
     torch.manual_seed(0)
     genotype = random_genotype(bench.space, 0)
     network = bench.space.network(genotype, 4, 1, 4, 3, auxiliary=True)

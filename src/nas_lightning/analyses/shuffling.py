@@ -177,17 +177,17 @@ class Shuffling:
 
     def _network(self, bench: Workbench, name: str) -> dict[str, list[float]]:
         """Train a reference network and measure it: values by the kind of swap."""
-        data, seed, size = bench.data, bench.config.seed, self.networks[name]  # type: ignore[index]
+        data, seed, size = bench.images, bench.config.seed, self.networks[name]  # type: ignore[index]
         L.seed_everything(seed, workers=True, verbose=False)
         outputs = bench.objective.outputs(data.num_classes)
         network = NETWORKS[name](outputs, data.in_channels, data.image_size, size["channels"], size["depth"])
         recipe = Recipe(
-            name,
-            self.epochs,
-            self.batch_size,
-            size["channels"],
-            size["depth"],
-            self.lr,
+            name=name,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            init_channels=size["channels"],
+            layers=size["depth"],
+            lr=self.lr,
             nesterov=True,
             weight_decay=self.weight_decay,
             clip=None,
@@ -239,7 +239,7 @@ class Shuffling:
 
     def _data(self, bench: Workbench, images: Literal["full", "search_halves"]) -> EvaluationData:
         loaders = bench.loaders.model_dump(exclude={"augment_val"})
-        return EvaluationData(bench.data, self.batch_size, bench.config.seed, images=images, **loaders)
+        return EvaluationData(bench.images, self.batch_size, bench.config.seed, images=images, **loaders)
 
     def _test_images(self, bench: Workbench) -> DataLoader[Any]:
         """Return the batches of the test images, in index order."""

@@ -25,7 +25,7 @@ from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.objective import Goal
 from nas_lightning.core.selector import tuning_overrides
-from nas_lightning.data.module import SearchData
+from nas_lightning.data.streams import SearchStreams
 from nas_lightning.searches.build import search_data
 from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.one_shot import OneShotModel, print_line, track_progress
@@ -164,7 +164,7 @@ class Strength:
         order = torch.randperm(len(undecided), generator=draws.seeded_generator(seed, "rows to analyse", name))
         return name, sorted(undecided[index] for index in order[:count].tolist())
 
-    def _converge(self, origin: Origin, name: str, row: int, option: int, images: SearchData) -> tuple[float, int]:
+    def _converge(self, origin: Origin, name: str, row: int, option: int, images: SearchStreams) -> tuple[float, int]:
         """Train with a row fixed to an option; return the best value in its unit, and the epochs trained."""
         bench, module = origin.module(self.epochs, self._overrides(), momentum=False)
         module.decisions.decide(name, row, option)
@@ -233,7 +233,7 @@ class StopAtConvergence(L.Callback):
         images: The images of every measurement, already set up.
     """
 
-    def __init__(self, patience: Patience, images: SearchData) -> None:
+    def __init__(self, patience: Patience, images: SearchStreams) -> None:
         self.patience = patience
         self.images = images
 

@@ -12,12 +12,11 @@ from torch.func import functional_call
 
 from nas_lightning.callbacks.stopping import Computation
 from nas_lightning.core import draws, ranks
+from nas_lightning.core.batches import Batch, first_of, placed_inputs
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.functional import evaluating
 from nas_lightning.curvature import measure
 from nas_lightning.curvature.products import LossOfArch
-
-Batch = tuple[Tensor, Tensor]
 
 
 @dataclass
@@ -50,15 +49,15 @@ def loss_of_arch(module: Any, batch: Batch) -> LossOfArch:
 
     Args:
         module: The search module; its weights enter as constants.
-        batch: Images and targets, on the device of the module.
+        batch: Inputs and targets, on the device of the module.
     """
-    images, targets = batch
+    inputs, targets = batch
     frozen = {name: weight.detach() for name, weight in module.supernet.named_parameters()}
 
     def loss(arch: Tensors) -> Tensor:
         mixing, active = module.at_mean(arch)
         with draws.keyed(module.seed, module.num_steps, "curvature", module.global_rank):
-            outputs = functional_call(module.supernet, frozen, (images, mixing, active))
+            outputs = functional_call(module.supernet, frozen, (inputs, mixing, active))
         return module.objective.loss(outputs, targets)
 
     return loss
@@ -142,7 +141,8 @@ class CurvatureTracking(L.Callback):
 
     def _batch(self, trainer: L.Trainer, module: Any) -> Batch:
         if self.batch == "last":
-            images, targets = module.arch_batch
+            batch: Batch = module.arch_batch
         else:
-            images, targets = trainer.datamodule.fixed_arch_batch()  # type: ignore[attr-defined]
-        return images[: self.images].to(module.device), targets[: self.images].to(module.device)
+            batch = trainer.datamodule.fixed_arch_batch()  # type: ignore[attr-defined]
+        inputs, targets = first_of(batch, self.images)
+        return placed_inputs(inputs, module.device), targets.to(module.device)

@@ -168,15 +168,22 @@ def _bases(module: str, node: ast.ClassDef) -> list[tuple[str, ast.ClassDef]]:
 
 
 def _fields(module: str, node: ast.ClassDef) -> Fields:
-    """Return the fields of a dataclass, those of its base first; of a class without a decorator, those of its base."""
-    bases = _bases(module, node)
-    if len(bases) > 1 or len(node.decorator_list) > 1:
+    """Return the fields of a dataclass, those of its bases first; of a class without a decorator, those of its bases.
+
+    Of several bases each has the fields of its own bases, too, and the first of them wins, as in `dataclasses`.
+    """
+    if len(node.decorator_list) > 1:
         raise _DoubtError
-    found = _fields(*bases[0]) if bases else {}
+    found: Fields = {}
+    for base in reversed(_bases(module, node)):
+        found |= _fields(*base)
     for decorator in node.decorator_list:
         call = decorator if isinstance(decorator, ast.Call) else ast.Call(decorator, [], [])
         name = call.func.id if isinstance(call.func, ast.Name) else ""
-        if _imported(module, name) != "dataclasses.dataclass" or {word.arg for word in call.keywords} - {"frozen"}:
+        if _imported(module, name) != "dataclasses.dataclass" or {word.arg for word in call.keywords} - {
+            "frozen",
+            "kw_only",
+        }:
             raise _DoubtError
         for part in node.body:
             if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):

@@ -27,8 +27,11 @@ class Section(BaseModel):
 
 
 class WeightsConfig(Section):
-    """Weight optimizer of the search: SGD, scheduled by the search epoch."""
+    """Weight optimizer of the search, scheduled by the search epoch."""
 
+    optimizer: Literal["sgd", "adam"] = Field(
+        default="sgd", description="sgd, as published, or adam, which suits short searches on text"
+    )
     lr: Positive = Field(description="learning rate of the first epoch")
     lr_min: NonNegative = Field(description="learning rate that the cosine ends at")
     schedule: Schedule
@@ -64,6 +67,16 @@ class ArchConfig(Section):
     )
 
 
+class DropoutConfig(Section):
+    """Dropout of networks that read text, each mask drawn once a chunk."""
+
+    words: Fraction = Field(default=0.0, description="rows of the embedding that are dropped")
+    inputs: Fraction = Field(default=0.0, description="embedded words")
+    x: Fraction = Field(default=0.0, description="inputs of the cell")
+    hidden: Fraction = Field(default=0.0, description="states inside the cell")
+    outputs: Fraction = Field(default=0.0, description="outputs of the cell")
+
+
 class StageConfig(Section):
     """One stage of a search: its own fit, with values that differ from the rest of the configuration."""
 
@@ -77,9 +90,11 @@ class SearchConfig(Section):
 
     epochs: Count = Field(description="search epochs over all stages")
     batch_size: Count = Field(description="images a step")
-    init_channels: EvenCount = Field(description="channels of the first cells")
-    layers: Count = Field(description="cells")
-    stem: Literal["cifar", "imagenet"]
+    init_channels: EvenCount | None = Field(description="channels of the first cells; null: the space has none")
+    layers: Count | None = Field(description="cells; null: the space fixes them")
+    stem: Literal["cifar", "imagenet"] | None = Field(description="null: the space has its own")
+    hidden: Count | None = Field(default=None, description="hidden units of recurrent cells; null: the space has none")
+    dropout: DropoutConfig | None = Field(default=None, description="of recurrent cells; null: the space has none")
     order: Literal["arch_first", "weights_first"]
     snapshots: Count | None = Field(description="keep the supernet every so many epochs; null: only the last")
     checkpoint_minutes: Positive | None = Field(

@@ -1,9 +1,10 @@
 """The contract of evaluators, which measure the quality of a genotype."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.part import Part
+from nas_lightning.core.space import Kind
 
 
 class Evaluator(Part):
@@ -13,11 +14,13 @@ class Evaluator(Part):
         trains_briefly: Its arguments `images` and `epochs` can be set, so that members of `candidates` are compared by
             brief retraining on the search halves.
         looks_up: It trains nothing: a selection from a finished search is evaluated at once.
+        inputs: Kind of data that it measures networks on.
     """
 
     key = "evaluation"
     trains_briefly: bool = False
     looks_up: bool = False
+    inputs: ClassVar[Kind] = "images"
 
     def check(self, bench: Any) -> None:
         """Refuse an evaluation that is not possible, before anything is written.

@@ -140,9 +140,20 @@ def count_parameters(module: nn.Module, auxiliary: bool = False) -> int:
 def count_macs(network: nn.Module, in_channels: int, image_size: int) -> int:
     """Count the multiply-accumulates of one image in convolutions and linear layers, in evaluation mode."""
     device = next(network.parameters()).device
+    return macs_of(network, torch.zeros(1, in_channels, image_size, image_size, device=device))
+
+
+@torch.no_grad()
+def macs_of(network: nn.Module, inputs: Any) -> int:
+    """Count the multiply-accumulates of inputs in convolutions and linear layers, in evaluation mode.
+
+    Args:
+        network: The network.
+        inputs: Inputs of a single image, column or pair, on the device of the network.
+    """
     mode = network.training
     network.eval()
     with FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, in_channels, image_size, image_size, device=device))
+        network(inputs)
     network.train(mode)
     return counter.get_total_flops() // 2

@@ -13,6 +13,8 @@ from nas_lightning.core.part import Part
 if TYPE_CHECKING:  # the command line reads goals, and must not wait for torch
     from torch import Tensor
 
+    from nas_lightning.core.space import Kind
+
 Direction = Literal["max", "min"]
 
 
@@ -174,9 +176,11 @@ class Objective(Part):
         unit: Unit of the reported values; a metric that is a fraction is reported in %.
         direction: Direction in which the metric improves.
         has_classes: Whether the outputs are logits of classes, so that labels can be smoothed.
+        inputs: Kind of data that it is for.
     """
 
     key = "objective"
+    inputs: "Kind" = "images"
     metric: str
     unit: str = "%"
     direction: Direction = "max"
@@ -203,9 +207,20 @@ class Objective(Part):
         """Return K, the number of outputs of the networks, for images of so many classes."""
         return num_classes
 
-    def loss(self, outputs: "Tensor", targets: "Tensor", label_smoothing: float = 0.0) -> "Tensor":
-        """Return the scalar loss of `outputs` [B, K] for `targets` [B]."""
+    def loss(self, outputs: Any, targets: "Tensor", label_smoothing: float = 0.0) -> "Tensor":
+        """Return the scalar loss of `outputs` for `targets`: of images [B, K] and [B], else see `core.batches`."""
         raise NotImplementedError
+
+    def training_loss(self, outputs: Any, targets: "Tensor", label_smoothing: float = 0.0) -> "Tensor":
+        """Return the scalar loss that steps on the weights descend: `loss`, and what only regularises training.
+
+        Architecture steps, validation, curvature and virtual steps take `loss`.
+        """
+        return self.loss(outputs, targets, label_smoothing)
+
+    def weight(self, targets: "Tensor") -> int:
+        """Return what a batch counts in a mean of losses: the number of its images, or of what else is predicted."""
+        return len(targets)
 
     def new_metric(self) -> Any:
         """Return a fresh torchmetrics metric; its value times 100 is reported where the unit is %."""

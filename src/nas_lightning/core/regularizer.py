@@ -53,6 +53,10 @@ class Regularizer(Part):
         """Change the normalised, augmented images [B, C, H, W] of a batch, once, before any step uses them."""
         return images
 
+    def alters_images(self) -> bool:
+        """Return whether `on_images` does anything: then the data must be images."""
+        return type(self).on_images is not Regularizer.on_images
+
     def at_epoch(self, search_epoch: int) -> None:
         """Follow schedules from the absolute search epoch; called before each epoch, also after a rollback."""
 

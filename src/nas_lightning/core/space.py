@@ -1,16 +1,24 @@
 """The contract of search spaces.
 
+A space of images writes `supernet`, `network` and `check_image_size`; a space of another kind of data writes
+`build_supernet` and `build_network`, with the sizes that it knows.
 Shapes: R rows and O options of a choice.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal
 
 from torch import Generator, Tensor, nn
 
 from nas_lightning.core.choices import Choice, Mixing
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
+
+Kind = Literal["images", "text", "stereo"]
+"""Kinds of data: labelled images, columns of text, stereo pairs with their disparity."""
+SIZES = ("init_channels", "layers", "stem", "hidden", "dropout")
+"""Keys of `search` that size a supernet; each space knows some of them, and the others are null."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +44,77 @@ class EdgeInfo:
     channels: int
 
 
-class SearchSpace(Protocol):
-    """A search space: its choices, its supernet and its discrete networks."""
+class SearchSpace:
+    """A search space: its choices, its supernet and its discrete networks.
+
+    Attributes:
+        name: Its name.
+        choices: Its choices by name.
+        inputs: Kind of data that its networks read.
+        sizes: Keys of `search` that size its supernet.
+    """
 
     name: str
     choices: dict[str, Choice]
+    inputs: ClassVar[Kind] = "images"
+    sizes: ClassVar[tuple[str, ...]] = ("init_channels", "layers", "stem")
+
+    def build_supernet(self, data: Any, outputs: int, settings: Any, engine: str = "auto") -> nn.Module:
+        """Build the supernet of a search: `supernet(inputs, mixing, active=None)` → outputs.
+
+        Args:
+            data: The data source, which knows the sizes of its inputs.
+            outputs: Number of outputs.
+            settings: The section `search`.
+            engine: How nodes are computed; see `supernet`.
+
+        Raises:
+            ConfigError: Sizes do not fit the space or the data.
+        """
+        self.check_sizes(settings)
+        self.check_image_size(data.image_size, settings.layers, settings.stem)
+        return self.supernet(
+            outputs, data.in_channels, settings.init_channels, settings.layers, settings.stem, engine=engine
+        )
+
+    def build_network(
+        self, genotype: Genotype, data: Any, outputs: int, recipe: Any, auxiliary: bool = False
+    ) -> nn.Module:
+        """Build the discrete network of a retraining: `network(inputs)` → outputs.
+
+        Args:
+            genotype: The genotype.
+            data: The data source, which knows the sizes of its inputs.
+            outputs: Number of outputs.
+            recipe: The recipe, which sizes the network.
+            auxiliary: Whether to build the auxiliary head.
+
+        Raises:
+            GenotypeError: The genotype does not belong to this space.
+            ConfigError: Sizes do not fit the space or the data.
+        """
+        return self.network(
+            genotype, outputs, data.in_channels, recipe.init_channels, recipe.layers, auxiliary, recipe.stem
+        )
+
+    def check_sizes(self, settings: Any) -> None:
+        """Refuse sizes of a supernet that the space does not know, and missing ones that it needs.
+
+        Args:
+            settings: The section `search`.
+
+        Raises:
+            ConfigError: Such a size.
+        """
+        for key in SIZES:
+            value = getattr(settings, key)
+            if value is not None and key not in self.sizes:
+                raise ConfigError(
+                    f"search.{key}={value}: space={self.name} has no such size; its sizes are"
+                    f" {', '.join(f'search.{known}' for known in self.sizes)}; use search.{key}=null"
+                )
+            if value is None and key in self.sizes:
+                raise ConfigError(f"search.{key}=null: space={self.name} needs it; give search.{key}=VALUE")
 
     def supernet(
         self,
@@ -52,7 +126,7 @@ class SearchSpace(Protocol):
         engine: str = "auto",
     ) -> nn.Module:
         """Build the supernet: `supernet(inputs, mixing, active=None)` → outputs."""
-        ...
+        raise NotImplementedError
 
     def network(
         self,
@@ -65,19 +139,19 @@ class SearchSpace(Protocol):
         stem: str = "cifar",
     ) -> nn.Module:
         """Build the discrete network of a genotype."""
-        ...
+        raise NotImplementedError
 
     def genotype(self, scores: Mapping[str, Tensor], keep: int | None = None) -> Genotype:
         """Discretise option strengths, each [R, O]; `keep` edges a node replace the number of the space."""
-        ...
+        raise NotImplementedError
 
     def sample(self, generator: Generator | None = None, none: bool = True) -> Mixing:
         """Draw a path uniformly: zeros and ones by choice, each [R, O]; `none=False` leaves that operation out."""
-        ...
+        raise NotImplementedError
 
     def genotype_of(self, path: Mixing) -> Genotype:
         """Return the genotype of a drawn path, edge by edge as it was drawn."""
-        ...
+        raise NotImplementedError
 
     def path_of(self, genotype: Genotype) -> Mixing:
         """Return the path of a genotype, its inverse: zeros and ones by choice, each [R, O].
@@ -85,20 +159,20 @@ class SearchSpace(Protocol):
         Raises:
             GenotypeError: The genotype cannot be built in this space.
         """
-        ...
+        raise NotImplementedError
 
     def validate(self, genotype: Genotype) -> None:
         """Raise GenotypeError where the genotype cannot be built in this space."""
-        ...
+        raise NotImplementedError
 
     def numbering(self) -> Sequence[int] | None:
         """Return the places, in the order of `enumeration`, of a benchmark's architectures 0, 1, …; None: the same."""
-        ...
+        raise NotImplementedError
 
     def check_image_size(self, image_size: int, layers: int, stem: str) -> None:
         """Raise ConfigError where networks of this space cannot take images of that side."""
-        ...
+        raise NotImplementedError
 
     def variant(self, **changes: Any) -> "SearchSpace":
         """Return a copy with other attributes: `partial_channels`, `edge_weights`."""
-        ...
+        raise NotImplementedError

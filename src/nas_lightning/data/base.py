@@ -3,8 +3,9 @@
 Shapes: N images, C channels, H = W = `image_size` pixels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,7 +16,9 @@ from torchvision.transforms import v2
 
 from nas_lightning.core.errors import DataError
 from nas_lightning.data.batched import BatchedImages
+from nas_lightning.data.fingerprint import difference, sampled
 from nas_lightning.data.preprocessing import Preprocessing
+from nas_lightning.data.source import DataSource
 from nas_lightning.data.splits import stratified_cut
 from nas_lightning.data.transforms import BatchTransform, Cutout, Standardise
 
@@ -57,19 +60,15 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
         return self.transform(self.images[index]), int(self.labels[index])
 
 
-class ImageData:
+class ImageData(DataSource):
     """Labelled images in a training and a test part; one subclass a source.
 
-    Constructors only keep their arguments. `prepare` reads (or fetches) the images and fills the attributes.
     A subclass writes `_load`, which sets every attribute below, and may add geometry in `_augmentation` and
     `_framing`.
 
     Attributes:
-        name: of the set, in tables and file names.
         in_channels: 1 for grey images, 3 for colour.
         image_size: side, in pixels, of the squares that the network sees.
-        num_classes: labels are 0 .. num_classes - 1.
-        class_names: one a class.
         train_labels: [N] int64, in index order.
         test_labels: likewise, of the test part.
         mean: of the training images, one a channel, on a scale where 1.0 is white; None where a user's own transforms
@@ -77,37 +76,19 @@ class ImageData:
         std: likewise, the standard deviation.
         notes: what else to tell of what was found, such as the number of files that are not read.
         shape: of a published set, known before it is read; None where it has to be read.
-        missing: by constructor argument that is a path, the line of the DataError where nothing is there: `{path}` in
-            it is the path, `{given}` what was given. The command line reads it from the source, before it imports
-            anything, so it must be a literal.
     """
 
     shape: ClassVar[Shape | None] = None
-    missing: ClassVar[dict[str, str]] = {}
+    loader_keys = ("num_workers", "prefetch_factor", "augment_on", "split", "split_file", "val_fraction", "augment_val")
 
-    name: str
     in_channels: int
     image_size: int
-    num_classes: int
-    class_names: tuple[str, ...]
-    train_labels: np.ndarray
     test_labels: np.ndarray
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
 
     _images: dict[Part, Sequence[Any] | Tensor]
-    _prepared = False
-
-    def prepare(self) -> None:
-        """Read the images, once.
-
-        Raises:
-            DataError: They are missing or cannot be used.
-        """
-        if not self._prepared:
-            self._load()
-            self._prepared = True
 
     def found(self) -> str:
         """Return one line about the images: their classes, their number, and what was left out."""
@@ -155,8 +136,36 @@ class ImageData:
         """Return the steps that turn an image file into pixels like those of the test images; None if unknown."""
         return Preprocessing(self.in_channels, self.image_size, self.image_size)
 
-    def _load(self) -> None:
-        raise NotImplementedError
+    def sizes(self) -> tuple[int, ...]:
+        """Return channels, side and number of classes."""
+        return self.in_channels, self.image_size, self.num_classes
+
+    def fill(self) -> dict[str, Any]:
+        """Return the side of the images."""
+        return {"image_size": self.image_size}
+
+    def example(self, batch_size: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Return images [B, C, H, W] and labels [B] with arbitrary content."""
+        images = torch.empty(batch_size, self.in_channels, self.image_size, self.image_size, device=device)
+        return images, torch.empty(batch_size, dtype=torch.long, device=device)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return classes, sizes, labels, and the mean level of a sample of the images; see `data.fingerprint`.
+
+        Raises:
+            DataError: An image of the sample cannot be read.
+        """
+        labels: tuple[tuple[Part, np.ndarray], ...] = (("train", self.train_labels), ("test", self.test_labels))
+        return {
+            "classes": list(map(str, self.class_names)),
+            "channels": int(self.in_channels),
+            "image_size": int(self.image_size),
+            **{part: sampled(found, partial(self.levels, part)) for part, found in labels},
+        }
+
+    def difference(self, kept: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+        """Return in which way images differ from those of a kept fingerprint; "" if they are the same."""
+        return difference(kept, found)
 
     def _split(self, images: Tensor, labels: np.ndarray, test_fraction: float) -> None:
         """Take images uint8 [N, C, S, S] with their labels [N], a share of each class for the test part."""

@@ -5,12 +5,10 @@ compared with a tolerance: decoders and resizing differ by a grey level between 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-
-from nas_lightning.data.base import ImageData, Part
 
 SAMPLE = 64
 """Images of either part whose mean level is kept, evenly spaced."""
@@ -18,27 +16,23 @@ TOLERANCE = 0.03
 """How far two mean levels of one image may be apart, in standard deviations of the training images."""
 
 
-def fingerprint(data: ImageData) -> dict[str, Any]:
-    """Return the fingerprint of prepared images, as JSON can hold it.
+def sampled(labels: np.ndarray, levels: Callable[[list[int]], list[float]]) -> dict[str, Any]:
+    """Return the fingerprint of a part: its labels [N], and the levels of a sample of its images.
+
+    Args:
+        labels: In index order.
+        levels: Returns the mean level of each of some images, by their indices.
 
     Raises:
         DataError: An image of the sample cannot be read.
     """
-    found: dict[str, Any] = {
-        "classes": list(map(str, data.class_names)),
-        "channels": int(data.in_channels),
-        "image_size": int(data.image_size),
+    content = np.ascontiguousarray(labels, dtype="<i8").tobytes()
+    chosen = np.unique(np.linspace(0, len(labels) - 1, SAMPLE).astype(int)) if len(labels) else np.empty(0, int)
+    return {
+        "images": len(labels),
+        "labels": hashlib.blake2b(content, digest_size=8).hexdigest(),
+        "levels": [round(level, 4) for level in levels(chosen.tolist())],
     }
-    parts: tuple[tuple[Part, np.ndarray], ...] = (("train", data.train_labels), ("test", data.test_labels))
-    for part, labels in parts:
-        content = np.ascontiguousarray(labels, dtype="<i8").tobytes()
-        chosen = np.unique(np.linspace(0, len(labels) - 1, SAMPLE).astype(int)) if len(labels) else np.empty(0, int)
-        found[part] = {
-            "images": len(labels),
-            "labels": hashlib.blake2b(content, digest_size=8).hexdigest(),
-            "levels": [round(level, 4) for level in data.levels(part, chosen.tolist())],
-        }
-    return found
 
 
 def difference(kept: Mapping[str, Any], found: Mapping[str, Any]) -> str:

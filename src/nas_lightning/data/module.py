@@ -41,7 +41,6 @@ class SearchData(KeyedDataModule):
         augment_on: where images that lie in memory are augmented: in the `loader`, or on the `device` that they are
             trained on, after the transfer of a batch as it is stored; `auto` is a GPU, if there is one. The images
             are the same.
-        arch_stream: whether there is a stream `arch`; False where the architecture learns from that of the weights.
     """
 
     def __init__(
@@ -57,13 +56,11 @@ class SearchData(KeyedDataModule):
         split_file: str | None = None,
         prefetch_factor: Positive = 4,
         augment_on: AugmentOn = "auto",
-        arch_stream: bool = True,
     ) -> None:
         super().__init__(
             data, batch_size, seed, num_workers, split, val_fraction, cutout, split_file, prefetch_factor, augment_on
         )
         self.augment_val = augment_val
-        self.arch_stream = arch_stream
 
     def setup(self, stage: str) -> None:
         """Split the images and make the datasets.

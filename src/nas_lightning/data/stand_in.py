@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from nas_lightning.data.base import ImageData, Shape, Transform
+from nas_lightning.data.source import DataSource
 from nas_lightning.data.transforms import BatchTransform
 
 
@@ -40,9 +41,9 @@ class StandIn(ImageData):
         return [step for step in self.source._augmentation() if isinstance(step, BatchTransform)]
 
 
-def without_reading(source: ImageData) -> ImageData:
+def without_reading(source: DataSource) -> DataSource:
     """Return a stand-in for a published set, which need not be on this machine; prepare and return other sources."""
-    if source.shape is None:
+    if not isinstance(source, ImageData) or source.shape is None:
         source.prepare()
         return source
     data = StandIn(source, source.shape)

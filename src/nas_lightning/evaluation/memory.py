@@ -40,7 +40,7 @@ def check_memory(recipe: Recipe, build: Callable[[], nn.Module], bench: Workbenc
     Raises:
         ConfigError: It does not fit.
     """
-    free, side = free_for(bench), bench.data.image_size
+    free, side = free_for(bench), bench.images.image_size
     if free is None:
         return
     if bound(recipe, side, MAPS) < SHARE * free:
@@ -64,7 +64,7 @@ def demand_of_training(recipe: Recipe, network: nn.Module, bench: Workbench, fou
         bench: Images, objective and device.
         found: Whether it is the network to train; otherwise it has a random genotype.
     """
-    data, device = bench.data, bench.probe.strategy.root_device
+    data, device = bench.images, bench.probe.strategy.root_device
     shape = (data.in_channels, data.image_size, data.image_size)
     try:
         peak = peak_of_step(recipe, network, bench.objective, shape, device)

@@ -8,14 +8,13 @@ from torch import Tensor
 from nas_lightning.callbacks.phase_module import PhaseModule
 from nas_lightning.capture.policy import reason_of_processes
 from nas_lightning.core import draws, ranks
+from nas_lightning.core.batches import Batch, Streams, detached
 from nas_lightning.core.objective import Objective
 from nas_lightning.core.schedules import drop_path_in_evaluation, learning_rate
-from nas_lightning.evaluation.recipe import Recipe
+from nas_lightning.evaluation.recipe import BaseRecipe
 from nas_lightning.evaluation.step import TrainingStep, lay_out_like_weights
 from nas_lightning.training.finite import FiniteLoss
 from nas_lightning.training.metrics import MeanLoss, restore_metrics, state_of_metrics
-
-Batch = tuple[Tensor, Tensor]
 
 
 class EvaluationModule(PhaseModule):
@@ -40,7 +39,7 @@ class EvaluationModule(PhaseModule):
         self,
         network: torch.nn.Module,
         objective: Objective,
-        recipe: Recipe,
+        recipe: BaseRecipe,
         seed: int,
         genotype: dict[str, Any] | None = None,
     ) -> None:
@@ -59,6 +58,7 @@ class EvaluationModule(PhaseModule):
         self.test_metric = objective.new_metric()
         self.train_loss = MeanLoss()  # a checkpoint lacks Lightning's own sums
         self.in_epoch = False
+        self.streams = Streams()
         self._finite = FiniteLoss()
         self._batch_idx = 0
 
@@ -74,7 +74,7 @@ class EvaluationModule(PhaseModule):
         self.step.policy.refuse_any([reason_of_processes(self.trainer.world_size)])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Build SGD with momentum on all weights."""
+        """Build the recipe's optimizer on all weights."""
         return self.step.optimizer()
 
     def on_train_start(self) -> None:
@@ -100,6 +100,7 @@ class EvaluationModule(PhaseModule):
     def on_train_epoch_start(self) -> None:
         """Set learning rate and drop-path for the epoch."""
         self.in_epoch = True
+        self.streams.begin("train")
         self._follow_schedules()
 
     def on_train_epoch_end(self) -> None:
@@ -116,21 +117,24 @@ class EvaluationModule(PhaseModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of the main head plus the weighted loss of the auxiliary head."""
-        images, targets = batch
+        inputs, targets = batch
         with draws.keyed(self.seed, self.num_steps, "evaluation", self.global_rank):
-            loss, logits = self.step.loss(images, targets)
+            loss, outputs = self.step.loss(self.streams.before("train", inputs), targets)
+        self.streams.after("train", outputs)
         self._finite.watch(loss)
         self._batch_idx = batch_idx
-        self.train_metric.update(logits.detach(), targets)
-        self.train_loss.update(loss.detach(), len(images))
-        self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(images))
+        self.train_metric.update(detached(outputs), targets)
+        weight = self.objective.weight(targets)
+        self.train_loss.update(loss.detach(), weight)
+        self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=weight)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Update the metric with a batch of held-out images."""
-        images, targets = batch
+        """Update the metric with a held-out batch."""
+        inputs, targets = batch
         with draws.keyed(self.seed, self.num_steps, f"test {batch_idx}", self.global_rank):
-            outputs = self.step.outputs(images)
+            outputs = self.step.outputs(self.streams.before("test", inputs))
+        self.streams.after("test", outputs)
         self.test_metric.update(outputs, targets)
 
     def on_validation_epoch_end(self) -> None:
@@ -144,6 +148,10 @@ class EvaluationModule(PhaseModule):
         """Update the final metric with a batch."""
         self.validation_step(batch, batch_idx)
 
+    def on_test_epoch_start(self) -> None:
+        """Begin the held-out text with a state of zeros, where there is one."""
+        self.streams.begin("test")
+
     def on_test_epoch_end(self) -> None:
         """Log the final metric."""
         self.log(self.metric_name, self.goal.in_unit(self.test_metric.compute()), sync_dist=True)
@@ -151,6 +159,7 @@ class EvaluationModule(PhaseModule):
 
     def on_validation_epoch_start(self) -> None:
         """Broadcast the running statistics of rank 0, which DDP does only at the start of a training step."""
+        self.streams.begin("test")
         ranks.take_over(list(self.network.buffers()))
 
     def epoch_metrics(self) -> dict[str, float]:
@@ -168,6 +177,7 @@ class EvaluationModule(PhaseModule):
             "num_steps": self.num_steps,
             "genotype": self.built_from,
             "running": state_of_metrics(self.running) if self.in_epoch else {},
+            "streams": self.streams.state_dict() if self.in_epoch else {},
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -176,4 +186,5 @@ class EvaluationModule(PhaseModule):
         self.best = saved["best"]
         self.num_steps = saved["num_steps"]
         restore_metrics(self.running, saved["running"])
+        self.streams.load_state_dict(saved.get("streams", {}))
         self.in_epoch = bool(saved["running"])

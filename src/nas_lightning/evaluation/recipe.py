@@ -1,51 +1,42 @@
 """The settings with which a genotype is trained from scratch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.evaluator import Evaluator
 
+FAST_DEVICES = ("cpu", "cuda")
+"""Device types on which channels_last and the fused optimizer are known to work and to be faster."""
 
-@dataclass(frozen=True)
-class Recipe(Evaluator):
-    """Settings of retraining; the published values are in conf/evaluation.
+
+@dataclass(frozen=True, kw_only=True)
+class BaseRecipe(Evaluator):
+    """Settings that all trainings from scratch share, whatever their networks read.
+
+    Settings that only some recipes have are neutral here and no arguments: `drop_path`, `label_smoothing`, …
 
     Args:
         name: Name of the recipe, as reports show it.
         epochs: Training epochs; the last one is the result.
-        batch_size: Images per step.
-        init_channels: Channels C of the first cells; even.
-        layers: Number of cells.
-        stem: `cifar` or `imagenet`.
+        batch_size: Images, columns or pairs per step.
         lr: Learning rate of the first epoch (after warm-up).
         lr_min: Learning rate at the end of the schedule.
-        schedule: `cosine`, `exponential` (×0.97 per epoch) or `linear`.
+        schedule: `cosine`, `exponential` (×0.97 per epoch), `linear` or `constant`.
         warmup_epochs: Epochs of linear learning-rate warm-up.
-        momentum: Momentum of SGD.
-        nesterov: Nesterov momentum.
         weight_decay: L2 coefficient.
         clip: Largest global L2 norm of the gradient; None for no clipping.
-        auxiliary: Weight of the auxiliary head's loss; 0 builds no head.
-        drop_path: Largest probability of dropping a path; in epoch e of E it is e/E of this.
-        cutout: Side of the square that cutout blanks, in pixels; 0 for none.
-        label_smoothing: Label smoothing of the training loss.
-        images: `full` trains on all training images and measures on the test images. `search_halves` selects among
-            candidates: it trains on the train half of the search, measures on `val` and never reads the test images.
-        channels_last: Whether images and weights use the memory format channels_last; None is yes on the CPU and on
-            CUDA, unless the network has convolutions with wrong gradients in that format. Results are the same up to
-            rounding.
+        images: `full` trains on all training data and measures on the test part. `search_halves` selects among
+            candidates: it trains on the train half of the search, measures on `val` and never reads the test part.
         checkpoint_minutes: Save between two batches if the last save is older than this; None saves after epochs only.
-        compile: Whether to compile training steps with `torch.compile`, which takes minutes and pays off in long
-            trainings on a GPU. Results are the same up to rounding.
         random_baseline: Number of random genotypes of the space that are trained by the same recipe after the run's own
             network, to compare its accuracy with.
         random_folder: Folder, relative to the working folder, where their accuracies are kept for other runs with the
             same evaluation; None keeps none.
-        graph: Whether whole batches are computed by CUDA graphs: `off`, `auto` where nothing stands against it, or
-            `required`, which makes a reason against it an error. Never run on a GPU yet, hence off.
 
     Raises:
         ConfigError: Values that contradict each other.
@@ -54,36 +45,90 @@ class Recipe(Evaluator):
     name: str
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
-    init_channels: Annotated[int, Field(ge=2, multiple_of=2)]
-    layers: Annotated[int, Field(ge=1)]
     lr: Annotated[float, Field(gt=0)]
-    stem: Literal["cifar", "imagenet"] = "cifar"
     lr_min: Annotated[float, Field(ge=0)] = 0.0
-    schedule: Literal["cosine", "exponential", "linear"] = "cosine"
+    schedule: Literal["cosine", "exponential", "linear", "constant"] = "cosine"
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0)] = 3e-4
     clip: Annotated[float, Field(gt=0)] | None = 5.0
+    images: Literal["full", "search_halves"] = "full"
+    checkpoint_minutes: Annotated[float, Field(gt=0)] | None = None
+    random_baseline: Annotated[int, Field(ge=0)] = 0
+    random_folder: str | None = "outputs/random_baseline"
+
+    # No annotations, which would make them arguments.
+    auxiliary = 0.0
+    drop_path = 0.0
+    label_smoothing = 0.0
+    compile = False
+    channels_last = False  # type: bool | None
+    graph = "off"  # type: Literal["auto", "off", "required"]
+
+    @property
+    def measured_on(self) -> str:
+        """Return the split on which the metric is measured: `test` or `val`."""
+        return "test" if self.images == "full" else "val"
+
+    def optimizer(self, weights: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """Build the optimizer of all weights."""
+        raise NotImplementedError
+
+    def __post_init__(self) -> None:
+        if self.lr_min > self.lr:
+            raise ConfigError(f"evaluation.lr_min={self.lr_min}: must be at most evaluation.lr={self.lr}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(BaseRecipe):
+    """Settings of retraining on images; the published values are in conf/evaluation.
+
+    Args:
+        init_channels: Channels C of the first cells; even.
+        layers: Number of cells.
+        stem: `cifar` or `imagenet`.
+        momentum: Momentum of SGD.
+        nesterov: Nesterov momentum.
+        auxiliary: Weight of the auxiliary head's loss; 0 builds no head.
+        drop_path: Largest probability of dropping a path; in epoch e of E it is e/E of this.
+        cutout: Side of the square that cutout blanks, in pixels; 0 for none.
+        label_smoothing: Label smoothing of the training loss.
+        channels_last: Whether images and weights use the memory format channels_last; None is yes on the CPU and on
+            CUDA, unless the network has convolutions with wrong gradients in that format. Results are the same up to
+            rounding.
+        compile: Whether to compile training steps with `torch.compile`, which takes minutes and pays off in long
+            trainings on a GPU. Results are the same up to rounding.
+        graph: Whether whole batches are computed by CUDA graphs: `off`, `auto` where nothing stands against it, or
+            `required`, which makes a reason against it an error. Never run on a GPU yet, hence off.
+
+    Raises:
+        ConfigError: Values that contradict each other.
+    """
+
+    init_channels: Annotated[int, Field(ge=2, multiple_of=2)]
+    layers: Annotated[int, Field(ge=1)]
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
     auxiliary: Annotated[float, Field(ge=0)] = 0.4
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.2
     cutout: Annotated[int, Field(ge=0)] = 16
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    images: Literal["full", "search_halves"] = "full"
     channels_last: bool | None = None
     compile: bool = False
-    checkpoint_minutes: Annotated[float, Field(gt=0)] | None = None
     graph: Literal["auto", "off", "required"] = "off"
-    random_baseline: Annotated[int, Field(ge=0)] = 0
-    random_folder: str | None = "outputs/random_baseline"
 
-    @property
-    def measured_on(self) -> str:
-        """Return the split on which accuracies are measured: `test` or `val`."""
-        return "test" if self.images == "full" else "val"
+    def optimizer(self, weights: Sequence[torch.nn.Parameter]) -> torch.optim.SGD:
+        """Build SGD on all weights, fused if their device supports it."""
+        return torch.optim.SGD(
+            weights,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
+            fused=True if weights and all(w.device.type in FAST_DEVICES for w in weights) else None,
+        )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.nesterov and self.momentum == 0:
             raise ConfigError("evaluation.nesterov=true: needs momentum; use evaluation.momentum=0.9")
-        if self.lr_min > self.lr:
-            raise ConfigError(f"evaluation.lr_min={self.lr_min}: must be at most evaluation.lr={self.lr}")

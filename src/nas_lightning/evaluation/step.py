@@ -9,13 +9,11 @@ from torch.func import functional_call
 from torch.nn.utils import clip_grad_norm_
 
 from nas_lightning.capture import Graphed, Policy
+from nas_lightning.core.batches import Inputs
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.objective import Objective
-from nas_lightning.evaluation.recipe import Recipe
+from nas_lightning.evaluation.recipe import FAST_DEVICES, BaseRecipe
 from nas_lightning.spaces.operations import Pointwise
-
-FAST_DEVICES = ("cpu", "cuda")
-"""Device types on which channels_last and the fused optimizer are known to work and to be faster."""
 
 
 class TrainingStep:
@@ -32,7 +30,7 @@ class TrainingStep:
         policy: Whether passes are captured as CUDA graphs, and why not.
     """
 
-    def __init__(self, network: nn.Module, objective: Objective, recipe: Recipe) -> None:
+    def __init__(self, network: nn.Module, objective: Objective, recipe: BaseRecipe) -> None:
         self.network = network
         self.objective = objective
         self.recipe = recipe
@@ -62,24 +60,18 @@ class TrainingStep:
         if self.recipe.compile:
             self.network.compile(dynamic=False)
 
-    def optimizer(self) -> torch.optim.SGD:
-        """Build SGD on all weights, fused if their device supports it."""
-        recipe, weights = self.recipe, list(self.network.parameters())
-        return torch.optim.SGD(
-            weights,
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
-            fused=True if weights and all(w.device.type in FAST_DEVICES for w in weights) else None,
-        )
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Build the recipe's optimizer on all weights."""
+        return self.recipe.optimizer(list(self.network.parameters()))
 
-    def outputs(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Return the network's outputs for images [B, C, H, W].
+    def outputs(self, images: Inputs) -> Any:
+        """Return the network's outputs for images [B, C, H, W] or other inputs of `core.batches`.
 
         Only whole batches in train mode are compiled: every other shape would need a compilation of its own. Graphs
         hold whole batches, too, and those of evaluation.
         """
+        if not isinstance(images, Tensor):
+            return self._passes(images, True)
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         whole = self.network.training and len(images) == self.recipe.batch_size
@@ -93,11 +85,11 @@ class TrainingStep:
     def _compute(self, weights: Any, inputs: Any, options: Any) -> Tensor | tuple[Tensor, ...]:
         return functional_call(self._passes, dict(weights), (inputs["images"], options[0]))
 
-    def loss(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss of the main head plus the weighted one of the auxiliary head, and the logits [B, classes]."""
+    def loss(self, images: Inputs, targets: Tensor) -> tuple[Tensor, Any]:
+        """Return the loss of the main head plus the weighted one of the auxiliary head, and the main outputs."""
         outputs = self.outputs(images)
-        logits, auxiliary = outputs if isinstance(outputs, tuple) else (outputs, None)
-        loss = self.objective.loss(logits, targets, self.recipe.label_smoothing)
+        logits, auxiliary = outputs if type(outputs) is tuple else (outputs, None)  # outputs may be a named tuple
+        loss = self.objective.training_loss(logits, targets, self.recipe.label_smoothing)
         if auxiliary is not None:
             loss = loss + self.recipe.auxiliary * self.objective.loss(auxiliary, targets, self.recipe.label_smoothing)
         return loss, logits
@@ -107,7 +99,7 @@ class TrainingStep:
         if self.recipe.clip is not None:
             clip_grad_norm_(self.network.parameters(), self.recipe.clip)
 
-    def __call__(self, optimizer: torch.optim.Optimizer, images: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, optimizer: torch.optim.Optimizer, images: Inputs, targets: Tensor) -> Tensor:
         """Carry out one step; return the detached loss."""
         optimizer.zero_grad()
         loss, _ = self.loss(images, targets)
@@ -124,8 +116,8 @@ class _Passes(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor, called: bool) -> Any:
-        """Compute the network's outputs for images [B, C, H, W]."""
+    def forward(self, images: Inputs, called: bool) -> Any:
+        """Compute the network's outputs."""
         return self.network(images) if called else self.network.forward(images)
 
 

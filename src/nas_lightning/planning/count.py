@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.evaluation.retraining import Retraining
+from nas_lightning.evaluation.training import Training
 from nas_lightning.searches.build import bench_of, search_data, stages_of
 from nas_lightning.searches.stages import Stage
 from nas_lightning.tasks.candidates import member_benches
@@ -144,7 +144,7 @@ def _count_search(bench: Workbench, work: Work) -> None:
 
 def _count_retraining(bench: Workbench, work: Work, times: int = 1) -> None:
     evaluator = bench.evaluator
-    if not isinstance(evaluator, Retraining):
+    if not isinstance(evaluator, Training):
         work.note(f"evaluation {type(evaluator).__name__}: trains nothing and is not counted")
         return
     images, trainer = evaluator.training_data(bench), bench.config.trainer
@@ -173,7 +173,7 @@ def _remember(work: Work, bench: Workbench, stage: Stage | None) -> str:
     depends = _of_retraining(bench) if stage is None else _of_search(bench, stage)
     data, trainer = bench.data, bench.config.trainer
     depends |= {
-        "images": [data.in_channels, data.image_size, data.num_classes],
+        "images": list(data.sizes()),
         "objective": bench.config.objective,
         "space": bench.config.space,
         "precision": str(trainer.get("precision")),

@@ -8,11 +8,11 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
 
 from nas_lightning.callbacks import CurvatureTracking
+from nas_lightning.core.batches import Inputs
 from nas_lightning.evaluation.module import EvaluationModule
-from nas_lightning.evaluation.retraining import Retraining
+from nas_lightning.evaluation.training import Training
 from nas_lightning.searches.build import build_module, search_data
 from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.stages import Stage
@@ -108,8 +108,8 @@ class Timing(L.Callback):
     def begin(self, module: Any, kind: str) -> None:
         """Bring the module to a state in which its steps are of a kind."""
 
-    def forward_pass(self, module: Any, images: Tensor) -> Any:
-        """Compute the outputs of a batch without gradients; images [B, C, S, S]."""
+    def forward_pass(self, module: Any, inputs: Inputs) -> Any:
+        """Compute the outputs of a batch without gradients."""
         raise NotImplementedError
 
 
@@ -137,10 +137,10 @@ class SearchTiming(Timing):
         if self.interval > 1:
             module.progress.num_steps = self.interval - 1 if searches else 0
 
-    def forward_pass(self, module: SearchModule, images: Tensor) -> Tensor:
-        """Compute the logits of the one-shot model: images [B, C, S, S] → [B, K]."""
+    def forward_pass(self, module: SearchModule, inputs: Inputs) -> Any:
+        """Compute the outputs of the one-shot model."""
         mixing, active = module.at_mean()
-        return module.supernet(images, mixing, active)
+        return module.supernet(inputs, mixing, active)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Time the curvature first, because it is measured in train mode, then the batches without gradients."""
@@ -158,9 +158,9 @@ class RetrainingTiming(Timing):
     def __init__(self, seconds: float) -> None:
         super().__init__(("training step",), seconds, "test batch")
 
-    def forward_pass(self, module: EvaluationModule, images: Tensor) -> Any:
-        """Compute the outputs of the network: images [B, C, S, S]."""
-        return module.step.outputs(images)
+    def forward_pass(self, module: EvaluationModule, inputs: Inputs) -> Any:
+        """Compute the outputs of the network."""
+        return module.step.outputs(inputs)
 
 
 def measure(bench: Workbench, stage: Stage | None, seconds: float) -> dict[str, Seconds]:
@@ -204,10 +204,9 @@ def _search(bench: Workbench, stage: Stage, seconds: float) -> tuple[L.Lightning
 
 def _retraining(bench: Workbench, seconds: float) -> tuple[L.LightningModule, Any, Timing]:
     recipe = bench.evaluator
-    assert isinstance(recipe, Retraining)
+    assert isinstance(recipe, Training)
     network = recipe.network(random_genotype(bench.space, bench.config.seed), bench)
-    module = EvaluationModule(network, bench.objective, recipe, bench.config.seed)
-    return module, recipe.training_data(bench), RetrainingTiming(seconds)
+    return recipe.module(network, bench), recipe.training_data(bench), RetrainingTiming(seconds)
 
 
 def _now(trainer: L.Trainer) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from nas_lightning.config.compose import as_dict, compose, hydra_settings, rewrite
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.memory import Demand
-from nas_lightning.data.base import ImageData
+from nas_lightning.data.source import DataSource
 from nas_lightning.data.stand_in import without_reading
 from nas_lightning.planning.count import Unit, Work, count
 from nas_lightning.planning.measure import Seconds
@@ -91,7 +91,7 @@ def plan_of(words: Sequence[str]) -> Plan:
     if trials is not None:  # an optimiser chooses the values, so the first ones stand for all trials
         fixed += [values[0] for values in swept.values()]
         swept, seeds = {}, ["seed"] * int(trials)
-    images: dict[str, ImageData] = {}
+    images: dict[str, DataSource] = {}
     members = [
         _member(as_dict(compose([*fixed, *overrides])), list(overrides), len(seeds), images)
         for overrides in track_progress(list(product(*swept.values())), "plan: runs")
@@ -112,7 +112,7 @@ def plan_of_config(config: Mapping[str, Any]) -> Plan:
     return Plan({}, [_member(config, [], 1, {})], {})
 
 
-def _member(config: Mapping[str, Any], overrides: list[str], runs: int, images: dict[str, ImageData]) -> Member:
+def _member(config: Mapping[str, Any], overrides: list[str], runs: int, images: dict[str, DataSource]) -> Member:
     bench = Workbench(config, RunFolder("unused"))
     # Runs on the same data share one image object, so that its folders are listed once.
     key = json.dumps(bench.config.data, sort_keys=True)

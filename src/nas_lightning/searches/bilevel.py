@@ -14,6 +14,7 @@ from nas_lightning.callbacks.phase_module import PhaseModule
 from nas_lightning.capture.policy import Setting
 from nas_lightning.config.sections import SearchConfig
 from nas_lightning.core import draws, ranks
+from nas_lightning.core.batches import Batch, Streams, detached
 from nas_lightning.core.bilevel import Bilevel, Hypergradient, Loss, Tensors
 from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.decisions import Decisions, held_entries
@@ -31,8 +32,6 @@ from nas_lightning.searches.passes import SupernetPasses
 from nas_lightning.searches.progress import Progress
 from nas_lightning.training.finite import FiniteLoss
 from nas_lightning.training.metrics import MeanLoss
-
-Batch = tuple[Tensor, Tensor]
 
 
 class BilevelModule(PhaseModule):
@@ -58,6 +57,7 @@ class BilevelModule(PhaseModule):
         passes: Computes the forward passes of the supernet.
         progress: Position in the search.
         values: Values of the configuration that a control may change.
+        streams: States that the networks carry from one batch to the next; those of images carry none.
         optimizer_states: States to start the two optimizers from; set by `transfer`.
     """
 
@@ -94,6 +94,7 @@ class BilevelModule(PhaseModule):
         if settings.recompute:
             self.passes.policy.refuse("search.recompute=true calls cells in backward passes")
         self.progress = Progress(last_epoch=settings.epochs)
+        self.streams = Streams()
         self.values = AdjustableValues(settings.weights.weight_decay, self.regularizers)
         self.optimizer_states: list[dict[str, Any]] | None = None
         self.train_metric = objective.new_metric()
@@ -196,22 +197,28 @@ class BilevelModule(PhaseModule):
     def _decided(self, mixing: Mixing) -> tuple[Mixing, Active | None]:
         return self.decisions.fixed(mixing), self.decisions.active(self.relaxation.active(mixing))
 
-    def loss_of(self, batch: Batch, pass_name: str, penalty: bool = False, frozen: bool = True) -> Loss:
+    def loss_of(
+        self, batch: Batch, pass_name: str, penalty: bool = False, frozen: bool = True, stream: str | None = None
+    ) -> Loss:
         """Return the loss of a batch as a function of weights and architecture parameters.
 
         Args:
-            batch: Images and targets.
+            batch: Inputs and targets.
             pass_name: Keys its draws, as for `mixing`.
             penalty: Add the relaxation's penalty on the architecture parameters, if it has one.
             frozen: Leave running statistics as they are, so that the function is pure.
+            stream: The stream that continues after this batch, from the state that its last call ends with; None keeps
+                no state.
         """
-        images, targets = batch
+        inputs, targets = batch
 
         def loss(weights: Tensors, arch: Tensors) -> Tensor:
             mixing, active = self.mixing(arch, pass_name)
             statistics = frozen_batch_stats(self.supernet) if frozen else nullcontext()
             with statistics, draws.keyed(self.seed, self.num_steps, pass_name, self.global_rank):
-                outputs = self.passes(images, mixing, active, weights)
+                outputs = self.passes(inputs, mixing, active, weights)
+            if stream is not None:
+                self.streams.after(stream, outputs)
             value = self.objective.loss(outputs, targets)
             extra = self.relaxation.penalty(arch) if penalty else None
             return value if extra is None else value + extra
@@ -231,7 +238,7 @@ class BilevelModule(PhaseModule):
         frozen = self.settings.arch.batch_norm == "frozen"
         return Bilevel(
             self.loss_of(train_batch, "inner", frozen=frozen),
-            self.loss_of(arch_batch, "outer", penalty=True, frozen=frozen or self.hypergradient.second_order),
+            self.loss_of(arch_batch, "outer", True, frozen or self.hypergradient.second_order, stream="arch"),
             dict(self.supernet.named_parameters()),
             self.arch,
             inner_step,
@@ -239,7 +246,7 @@ class BilevelModule(PhaseModule):
         )
 
     def arch_step(self, train_batch: Batch, arch_batch: Batch, batch_idx: int) -> None:
-        """Take one Adam step on the architecture parameters; weights stay as they were.
+        """Take one step on the architecture parameters; weights stay as they were.
 
         So do running statistics, unless `search.arch.batch_norm` is `moving`: then each pass at the weights moves them,
         as in released code, where the virtual weights of a second-order step belong to a copy of the network.
@@ -261,10 +268,10 @@ class BilevelModule(PhaseModule):
             found, loss = self.hypergradient(self.problem_of(train_batch, arch_batch, self.inner_step()))
         self._finite.watch(loss)
         self._finite.check(self, "arch", "arch", batch_idx)
-        self._step_arch(found, loss.detach(), len(arch_batch[0]))
+        self._step_arch(found, loss.detach(), self.objective.weight(arch_batch[1]))
 
-    def _step_arch(self, found: Tensors, loss: Tensor, images: int) -> None:
-        """Step the architecture parameters along gradients by choice, each [R, O], and log the loss."""
+    def _step_arch(self, found: Tensors, loss: Tensor, weight: int) -> None:
+        """Step the architecture parameters along gradients by choice, each [R, O], and log the loss with its weight."""
         _, optimizer = self._stepping_optimizers()
         for name, a in self.arch.items():
             a.grad = found[name]
@@ -273,14 +280,14 @@ class BilevelModule(PhaseModule):
         with held_entries(plain, {self.arch[name]: held for name, held in self.decisions.held.items()}):
             optimizer.step()
         optimizer.zero_grad()
-        self.arch_loss.update(loss, images)
-        self.log("arch_loss", self.arch_loss, on_step=False, on_epoch=True, batch_size=images)
+        self.arch_loss.update(loss, weight)
+        self.log("arch_loss", self.arch_loss, on_step=False, on_epoch=True, batch_size=weight)
 
     def weight_step(self, batch: Batch, batch_idx: int, joint: bool = False) -> None:
         """Take one SGD step on the weights under fixed, possibly perturbed mixing weights.
 
         Args:
-            batch: Images and targets.
+            batch: Inputs and targets.
             batch_idx: Index of the batch in the epoch.
             joint: Take a step on the architecture parameters, too, from the same backward pass.
 
@@ -288,9 +295,10 @@ class BilevelModule(PhaseModule):
             NonFiniteError: The loss is NaN or infinite; no weight has changed.
         """
         optimizer, _ = self._stepping_optimizers()
-        images, targets = batch
+        targets = batch[1]
         outputs = self.weight_outputs(batch, joint)
-        loss = self.objective.loss(outputs, targets)
+        self.streams.after("train", outputs)
+        loss = self.objective.training_loss(outputs, targets)
         extra = self.relaxation.penalty(self.arch) if joint else None
         whole = loss if extra is None else loss + extra
         self._finite.watch(whole)  # before the backward pass, which runs on the GPU while the flag is copied
@@ -304,19 +312,20 @@ class BilevelModule(PhaseModule):
         self._finite.check(self, "train", "train", batch_idx)
         optimizer.step()
         optimizer.zero_grad()  # now, to free the gradients of the weights before the architecture step
+        count = self.objective.weight(targets)
         if joint:
             of_arch = [torch.zeros_like(a) if a.grad is None else a.grad for a in self.arch.values()]
-            self._step_arch(dict(zip(self.arch, self.reduce(of_arch), strict=True)), whole.detach(), len(images))
-        self.train_metric.update(outputs.detach(), targets)
-        self.train_loss.update(loss.detach(), len(images))
-        self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(images))
+            self._step_arch(dict(zip(self.arch, self.reduce(of_arch), strict=True)), whole.detach(), count)
+        self.train_metric.update(detached(outputs), targets)
+        self.train_loss.update(loss.detach(), count)
+        self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=count)
 
-    def weight_outputs(self, batch: Batch, joint: bool = False) -> Tensor:
-        """Return the logits [B, classes] of the weight step, under fixed, possibly perturbed mixing weights.
+    def weight_outputs(self, batch: Batch, joint: bool = False) -> Any:
+        """Return the outputs of the weight step, under fixed, possibly perturbed mixing weights.
 
         They depend on the architecture parameters if the step is a joint one.
         """
-        images, targets = batch
+        inputs, targets = batch
         arch = self.arch if joint else {name: a.detach() for name, a in self.arch.items()}
         mixing, active = self.mixing(arch, "weights")
 
@@ -326,7 +335,7 @@ class BilevelModule(PhaseModule):
             mode = evaluating if self.perturbation.bn_mode == "eval" else frozen_batch_stats
             with scope, mode(self.supernet):
                 # The perturbation differentiates with respect to the mixing weights alone.
-                outputs = self.passes(images, candidate, active, frozen=True)
+                outputs = self.passes(inputs, candidate, active, frozen=True)
             return self.objective.loss(outputs, targets)
 
         rng = draws.seeded_generator(self.seed, self.num_steps, "perturbation")  # the same on all devices
@@ -335,8 +344,7 @@ class BilevelModule(PhaseModule):
         mixing = self.decisions.fixed(perturbed)  # a perturbation must not move decided rows
 
         with draws.keyed(self.seed, self.num_steps, "weights", self.global_rank):
-            outputs: Tensor = self.passes(images, mixing, active)
-        return outputs
+            return self.passes(inputs, mixing, active)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip after any unscaling, by optimizer: the norm of the weights' gradients is over the weights alone."""

@@ -1,11 +1,13 @@
 """Build the stages, the module and the images of a search from its configuration."""
 
 from dataclasses import replace
+from typing import Any
 
 import lightning as L
 
 from nas_lightning.core.decisions import Decisions
-from nas_lightning.data.module import SearchData
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.data.modules import search_module
 from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.progress import Progress
 from nas_lightning.searches.stages import SearchState, Stage, plan_stages, selection_stage
@@ -61,18 +63,15 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
     L.seed_everything(config.seed, workers=True, verbose=False)
     space = bench.space
     settings = config.search
-    regularizers = bench.build_named("regularizer", {"epochs": settings.epochs, "image_size": data.image_size})
-    for part in regularizers.values():
+    regularizers = bench.build_named("regularizer", {"epochs": settings.epochs, **data.fill()})
+    for name, part in regularizers.items():
+        if part.alters_images() and data.kind != "images":
+            raise ConfigError(
+                f"regularizer.{name}: alters images, but data={data.name} holds {data.kind}; leave it out,"
+                f" ~regularizer.{name}"
+            )
         space = part.build(space)  # in the order of the configuration: a part may change the space of the next
-    space.check_image_size(data.image_size, settings.layers, settings.stem)
-    supernet = space.supernet(
-        bench.objective.outputs(data.num_classes),
-        data.in_channels,
-        settings.init_channels,
-        settings.layers,
-        settings.stem,
-        engine=config.engine,
-    )
+    supernet = space.build_supernet(data, bench.objective.outputs(data.num_classes), settings, config.engine)
     supernet.attach(tuple(regularizers.values()))  # type: ignore[operator]
     supernet.recomputes = settings.recompute  # type: ignore[assignment]
     module = SearchModule(
@@ -95,13 +94,10 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
     return module
 
 
-def search_data(bench: Workbench) -> SearchData:
-    """Build the images of a search, not set up yet."""
+def search_data(bench: Workbench) -> Any:
+    """Build the data module of a search, not set up yet: `data.streams.SearchStreams`."""
     settings = bench.config.search
-    return SearchData(
-        bench.data,
-        settings.batch_size,
-        bench.config.seed,
-        **bench.loaders.model_dump(),
-        arch_stream=settings.arch.images == "val",
-    )
+    data = search_module(bench.data, settings.batch_size, bench.config.seed, bench.loaders.model_dump())
+    # Data modules that do not know it read the other half, too, and no step uses it.
+    data.arch_stream = settings.arch.images == "val"
+    return data

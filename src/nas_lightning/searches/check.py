@@ -133,6 +133,12 @@ def _check_learning(module: SearchModule) -> None:
             f"selector: {type(module.selector).__name__} derives no genotype; give it a method select, or __call__, or"
             " use selector=magnitude"
         )
+    if module.hypergradient.second_order and module.settings.weights.optimizer != "sgd":
+        raise ConfigError(
+            f"search.weights.optimizer={module.settings.weights.optimizer}: hypergradient"
+            f" {type(module.hypergradient).__name__} unrolls a step of SGD; use search.weights.optimizer=sgd or"
+            " hypergradient=first_order"
+        )
     if module.hypergradient.learns:
         _check_optimizer(module)
         _check_one_level(module)

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,11 +13,13 @@ from torch.func import functional_call
 
 from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core import draws
+from nas_lightning.core.batches import Batch, first_of
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.errors import in_one_line
 from nas_lightning.core.functional import evaluating, frozen_batch_stats, meta_as_cpu, plain_autograd
 from nas_lightning.core.memory import FIXED, GIB, SHARE, Demand, LiveBytes
+from nas_lightning.data import ImageData
 from nas_lightning.searches.build import bench_of, build_module, stages_of
 from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.one_shot import track_progress
@@ -28,7 +30,6 @@ from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
 
-Batch = tuple[Tensor, Tensor]
 MAPS = 400
 """Images of its first cells' size and channels, for each cell and image, that no step of a built-in space exceeds."""
 DOUBLE_BACKWARD = 1.3
@@ -58,7 +59,9 @@ def check_memory(benches: Sequence[Workbench]) -> None:
             return
         for stage in stages_of(bench):
             parts = bench_of(bench, stage)
-            if bound(parts.config.search, parts.data.image_size, MAPS) >= SHARE * free:
+            if not isinstance(parts.data, ImageData):  # no other search has been measured
+                continue
+            if bound(parts.config.search, parts.images.image_size, MAPS) >= SHARE * free:
                 large.setdefault(_sizes(parts, stage), (parts, stage, free))
     stages = list(large.values())
     for parts, stage, free in track_progress(stages, "memory: stages to predict") if stages else ():
@@ -70,7 +73,7 @@ def _check_stage(bench: Workbench, stage: Stage, free: int) -> None:
     if demands:
         log.warning(
             "memory: %s, predicted for %d px, batch %d, %d channels, space %s; %.1f GiB are free",
-            *(", ".join(map(str, demands)), bench.data.image_size, settings.batch_size, settings.init_channels),
+            *(", ".join(map(str, demands)), bench.images.image_size, settings.batch_size, settings.init_channels),
             *(bench.space.name, free / GIB),
         )
     for demand in demands:
@@ -112,7 +115,7 @@ def _sizes(bench: Workbench, stage: Stage) -> Hashable:
     sections = (config.space, config.relaxation, config.hypergradient, config.perturbation)
     parts = [*sections, *config.regularizer.values(), *config.callbacks.values()]
     numbers = (settings.batch_size, settings.init_channels, settings.layers, settings.stem, settings.recompute)
-    return (stage.phase, bench.data.image_size, numbers, json.dumps(parts, sort_keys=True, default=str))
+    return (stage.phase, bench.data.sizes(), numbers, json.dumps(parts, sort_keys=True, default=str))
 
 
 def peaks_of_stage(bench: Workbench, stage: Stage, device: torch.device, recomputes: bool = False) -> dict[str, int]:
@@ -137,18 +140,15 @@ def _predicted(
     module = build_module(bench, stage)
     if recomputes:
         module.supernet.recomputes = True  # type: ignore[assignment]
-    size, data = bench.config.search.batch_size, bench.data
-    shape = (data.in_channels, data.image_size, data.image_size)
+    size = bench.config.search.batch_size
     callbacks = bench.build_named("callbacks").values()
     tracking = [part for part in callbacks if isinstance(part, CurvatureTracking)]
     with meta_as_cpu(device.type == "cpu"):
-        peaks = _peaks(module, size, shape, tracking if stage.phase == "search" else [])
+        peaks = _peaks(module, lambda: bench.data.example(size, "meta"), tracking if stage.phase == "search" else [])
     return peaks, sum(weight.nbytes for weight in module.supernet.parameters())
 
 
-def _peaks(
-    module: SearchModule, size: int, shape: Sequence[int], tracking: Iterable[CurvatureTracking]
-) -> dict[str, int]:
+def _peaks(module: SearchModule, batch: Callable[[], Batch], tracking: Iterable[CurvatureTracking]) -> dict[str, int]:
     _move_to_meta(module)
     learns = module.hypergradient.learns
     sgd, adam = build_optimizers(module.supernet, module.arch, module.settings, module.decisions)
@@ -157,7 +157,7 @@ def _peaks(
     live.hold([*module.supernet.parameters(), *module.supernet.buffers()])
     found = {}
     with live:
-        train, arch = _batch(size, shape), _batch(size, shape)
+        train, arch = batch(), batch()
         if module.settings.weights.momentum:  # as after a first step
             for weight in module.supernet.parameters():
                 sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
@@ -167,7 +167,7 @@ def _peaks(
         found[STEP] = live.peak
         for part in tracking if learns else ():
             live.peak = 0
-            _curvature(module, (arch[0][: part.images], arch[1][: part.images]), part)
+            _curvature(module, first_of(arch, part.images), part)
             found[CURVATURE] = max(found.get(CURVATURE, 0), int(DOUBLE_BACKWARD * live.peak))
     return found
 
@@ -181,7 +181,7 @@ def _arch_step(module: SearchModule, train: Batch, arch: Batch, sgd: Any, adam: 
 
 
 def _weight_step(module: SearchModule, batch: Batch, sgd: Any, joint: bool) -> None:
-    module.objective.loss(module.weight_outputs(batch, joint), batch[1]).backward()
+    module.objective.training_loss(module.weight_outputs(batch, joint), batch[1]).backward()
     if module.settings.weights.clip is not None:
         nn.utils.clip_grad_norm_(module.supernet.parameters(), module.settings.weights.clip)
     sgd.step()
@@ -215,10 +215,6 @@ def _mode(supernet: nn.Module, mode: str) -> Iterator[None]:
             yield
     else:
         yield
-
-
-def _batch(size: int, shape: Sequence[int]) -> Batch:
-    return torch.empty(size, *shape, device="meta"), torch.empty(size, dtype=torch.long, device="meta")
 
 
 def _move_to_meta(module: SearchModule) -> None:

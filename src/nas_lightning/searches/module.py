@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from nas_lightning.core import draws, ranks
+from nas_lightning.core.batches import Batch, rate_of
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.searches.bilevel import Batch, BilevelModule
+from nas_lightning.searches.bilevel import BilevelModule
 from nas_lightning.searches.metrics import metrics_of
 from nas_lightning.searches.optimizers import weights_learning_rate
 from nas_lightning.searches.progress import Progress, Rollback
@@ -36,6 +39,8 @@ class SearchModule(BilevelModule):
     arch_batch: Batch | None = None
     rollback: Rollback | None = None
     in_epoch: bool = False
+    _epoch_lr: float = 0.0
+    _rate: float = 1.0
 
     @property
     def row_epoch(self) -> int:
@@ -60,6 +65,7 @@ class SearchModule(BilevelModule):
     def on_train_epoch_start(self) -> None:
         """Set every schedule from the absolute search epoch."""
         self.in_epoch = True
+        self.streams.begin("train", "arch")
         self._follow_schedules()
 
     def _follow_schedules(self) -> None:
@@ -70,16 +76,26 @@ class SearchModule(BilevelModule):
         for group in sgd.param_groups:
             group["lr"] = lr
             group["weight_decay"] = self.values.weight_decay
+        self._epoch_lr, self._rate = lr, 1.0
         for part in self.regularizers.values():
             part.at_epoch(self.progress.position)
         self.curvature = None
         self.log("lr", lr, sync_dist=True)
 
+    def _follow_rate(self, rate: float) -> None:
+        """Set the learning rate of a step to its share of the epoch's, which only chunks of text have."""
+        if rate != self._rate:
+            weights, _ = self.plain_optimizers()
+            for group in weights.param_groups:
+                group["lr"] = self._epoch_lr * rate
+            self._rate = rate
+
     def training_step(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
         """Take an architecture step and a weight step, in the order of `search.order`, or both at once."""
-        batch = {stream: self.seen(images, stream) for stream, images in batch.items()}
-        one_level = self.settings.arch.images == "train"  # then the other half is not loaded
+        batch = {stream: self.seen(part, stream) for stream, part in batch.items()}
+        one_level = self.settings.arch.images == "train"
         self.arch_batch = batch["train" if one_level else "arch"]
+        self._follow_rate(rate_of(batch["train"][0]))
         arch = self.steps_arch and not one_level
         if arch and self.settings.order == "arch_first":
             self.arch_step(batch["train"], batch["arch"], batch_idx)
@@ -92,12 +108,16 @@ class SearchModule(BilevelModule):
             ranks.average_statistics(self.supernet)
 
     def seen(self, batch: Batch, stream: str) -> Batch:
-        """Return a batch as the regularizers alter it, once, so that every pass of a step sees the same images."""
-        images, targets = batch
-        with draws.keyed(self.seed, self.num_steps, f"images {stream}", self.global_rank):
-            for part in self.regularizers.values():
-                images = part.on_images(images)
-        return images, targets
+        """Return a batch as the regularizers alter it, once, so that every pass of a step sees the same images.
+
+        A chunk of text comes with the state that its stream has reached.
+        """
+        inputs, targets = batch
+        if isinstance(inputs, Tensor):
+            with draws.keyed(self.seed, self.num_steps, f"images {stream}", self.global_rank):
+                for part in self.regularizers.values():
+                    inputs = part.on_images(inputs)
+        return self.streams.before(stream, inputs), targets
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Evaluate the one-shot model on `val`, at the mean mixing weights, with running statistics.
@@ -106,12 +126,18 @@ class SearchModule(BilevelModule):
         """
         if self.trainer.datamodule.val_is_augmented:  # type: ignore[attr-defined]
             batch = self.seen(batch, f"val {batch_idx}")
-        images, targets = batch
+        inputs, targets = batch
         mixing, active = self.at_mean()
         with draws.keyed(self.seed, self.num_steps, f"val {batch_idx}", self.global_rank):
-            outputs = self.passes(images, mixing, active)
+            outputs = self.passes(self.streams.before("val", inputs), mixing, active)
+        self.streams.after("val", outputs)
         self.val_metric.update(outputs, targets)
-        self.log("val_loss", self.objective.loss(outputs, targets), batch_size=len(images), sync_dist=True)
+        loss = self.objective.loss(outputs, targets)
+        self.log("val_loss", loss, batch_size=self.objective.weight(targets), sync_dist=True)
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin `val` with a state of zeros, where there is one."""
+        self.streams.begin("val")
 
     def on_validation_epoch_end(self) -> None:
         """Log the metric of `val` in its unit."""
@@ -157,6 +183,7 @@ class SearchModule(BilevelModule):
             "arch": {name: a.detach().cpu() for name, a in self.arch.items()},
             "decisions": self.decisions.state_dict(),
             "running": state_of_metrics(self.running) if self.in_epoch else {},
+            "streams": self.streams.state_dict() if self.in_epoch else {},
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -180,4 +207,5 @@ class SearchModule(BilevelModule):
         for key, value in state["changed"].items():
             self.change(key, value)
         restore_metrics(self.running, state["running"])
+        self.streams.load_state_dict(state.get("streams", {}))
         self.in_epoch = bool(state["running"])

@@ -11,12 +11,13 @@ from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
 from nas_lightning.core import draws
+from nas_lightning.core.batches import Batch, Streams, all_finite, nbytes_of, placed_inputs
 from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.errors import GenotypeError
 from nas_lightning.core.functional import batch_statistics, evaluating
 from nas_lightning.core.one_shot import BatchNormMode, OneShot
 from nas_lightning.core.terminal import screen
-from nas_lightning.data.module import SearchData
+from nas_lightning.data.streams import SearchStreams
 from nas_lightning.searches.module import SearchModule
 
 KEPT_BYTES = 2**30
@@ -40,7 +41,7 @@ class OneShotModel:
     def __init__(
         self,
         module: SearchModule,
-        data: SearchData,
+        data: SearchStreams,
         trainer: L.Trainer,
         batch_size: int | None = None,
         between: Callable[[], None] = lambda: None,
@@ -52,8 +53,8 @@ class OneShotModel:
         self.device = trainer.strategy.root_device
         self.forward_context = trainer.precision_plugin.forward_context
         self.batches = 0
-        self._kept: list[tuple[Tensor, Tensor]] = []
-        self._rest: Iterator[tuple[Tensor, Tensor]] | None = None
+        self._kept: list[Batch] = []
+        self._rest: Iterator[Batch] | None = None
 
     def accuracy(
         self,
@@ -80,7 +81,7 @@ class OneShotModel:
         """Return the mean loss per image. Arguments: see `core.one_shot.Measure`."""
         mean = MeanMetric().to(self.device)
         for outputs, targets in self._outputs(mixing, active, batches, batch_norm, order):
-            mean.update(self.module.objective.loss(outputs, targets), weight=len(targets))
+            mean.update(self.module.objective.loss(outputs, targets), weight=self.module.objective.weight(targets))
         return float(mean.compute())
 
     def loss_and_accuracy(
@@ -94,7 +95,7 @@ class OneShotModel:
         """Return loss and metric of a single pass over the images."""
         mean, metric = MeanMetric().to(self.device), self.module.objective.new_metric().to(self.device)
         for outputs, targets in self._outputs(mixing, active, batches, batch_norm, order):
-            mean.update(self.module.objective.loss(outputs, targets), weight=len(targets))
+            mean.update(self.module.objective.loss(outputs, targets), weight=self.module.objective.weight(targets))
             metric.update(outputs, targets)
         return float(mean.compute()), self._value(metric)
 
@@ -109,8 +110,10 @@ class OneShotModel:
         batches: int | range | None,
         batch_norm: BatchNormMode,
         order: str | None,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield outputs and labels batch by batch; mode and buffers of the supernet stay as they were.
+    ) -> Iterator[tuple[Any, Tensor]]:
+        """Yield outputs and targets batch by batch; mode and buffers of the supernet stay as they were.
+
+        Text is read on from the batch before; where that is another than the one just evaluated, from a state of zeros.
 
         Raises:
             GenotypeError: Outputs are NaN or infinite.
@@ -118,12 +121,17 @@ class OneShotModel:
         module = self.module.to(self.device)
         mixing = {name: weights.to(self.device) for name, weights in mixing.items()}
         mode = evaluating if batch_norm == "eval" else batch_statistics
-        for index, (images, targets) in self._val(batches) if order is None else self._shuffled(batches, order):
+        streams, before = Streams(), -1
+        for index, (inputs, targets) in self._val(batches) if order is None else self._shuffled(batches, order):
+            if index != before + 1:
+                streams.begin("val")
+            before = index
             # Keyed by the batch alone: all mixing weights are compared under the same noise.
             scope = draws.keyed(module.seed, 0, f"selection {index}")
             with torch.no_grad(), mode(module.supernet), self.forward_context(), scope:
-                outputs = module.passes(images.to(self.device), mixing, active)
-            if not outputs.isfinite().all():
+                outputs = module.passes(streams.before("val", placed_inputs(inputs, self.device)), mixing, active)
+            streams.after("val", outputs)
+            if not all_finite(outputs):
                 raise GenotypeError(
                     "selector: the supernet's outputs are not finite, the search diverged; lower search.weights.lr or"
                     " search.arch.lr, or set search.weights.clip"
@@ -141,7 +149,7 @@ class OneShotModel:
     def _number(self) -> int:
         return len(self.data.selection_dataloader(self.batch_size))
 
-    def _val(self, batches: int | range | None) -> Iterable[tuple[int, tuple[Tensor, Tensor]]]:
+    def _val(self, batches: int | range | None) -> Iterable[tuple[int, Batch]]:
         """Return the batches with their numbers; they stay in memory, unless all are wanted and might not fit."""
         if batches is None:
             if not self._fits():
@@ -152,7 +160,7 @@ class OneShotModel:
         self._keep(max(numbers, default=-1) + 1)
         return [(index, self._kept[index]) for index in numbers]
 
-    def _shuffled(self, batches: int | range | None, order: str) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+    def _shuffled(self, batches: int | range | None, order: str) -> Iterator[tuple[int, Batch]]:
         """Yield the batches of a shuffled order with their numbers; they are loaded anew and not kept."""
         wanted = range(self._number if batches is None else batches) if not isinstance(batches, range) else batches
         numbers = {index % self._number for index in wanted}
@@ -169,9 +177,9 @@ class OneShotModel:
     def _fits(self) -> bool:
         """Return whether all of `val` fits into `KEPT_BYTES`, judged by its first batch."""
         self._keep(1)
-        return self._number * self._kept[0][0].nbytes <= KEPT_BYTES
+        return self._number * nbytes_of(self._kept[0][0]) <= KEPT_BYTES
 
-    def _loaded(self, order: str | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def _loaded(self, order: str | None = None) -> Iterator[Batch]:
         stream = "selection" if order is None else f"selection {order}"
         for index, batch in enumerate(self.data.selection_dataloader(self.batch_size, order)):
             yield self.module.seen(batch, f"{stream} {index}") if self.data.val_is_augmented else batch

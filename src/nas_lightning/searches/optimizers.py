@@ -20,23 +20,27 @@ def build_optimizers(
     decisions: Decisions,
     states: Sequence[dict[str, Any]] | None = None,
 ) -> list[torch.optim.Optimizer]:
-    """Build SGD for the weights and the optimizer of the architecture parameters: by default Adam, coupled L2.
+    """Build the optimizers of the weights and of the architecture parameters: as published SGD, and Adam (coupled L2).
 
     Args:
         supernet: Owns the weights.
         arch: Architecture parameters by choice, each [R, O].
         settings: The `search` section of the configuration.
         decisions: What is decided at each step.
-        states: States to start from, that of SGD first; None starts without moments.
+        states: States to start from, that of the weights first; None starts without moments.
     """
     weights = settings.weights
-    sgd = torch.optim.SGD(
-        supernet.parameters(),
-        lr=weights.lr,
-        momentum=weights.momentum,
-        weight_decay=weights.weight_decay,
-        nesterov=weights.nesterov,
-    )
+    descent: torch.optim.Optimizer
+    if weights.optimizer == "adam":
+        descent = torch.optim.Adam(supernet.parameters(), lr=weights.lr, weight_decay=weights.weight_decay)
+    else:
+        descent = torch.optim.SGD(
+            supernet.parameters(),
+            lr=weights.lr,
+            momentum=weights.momentum,
+            weight_decay=weights.weight_decay,
+            nesterov=weights.nesterov,
+        )
     rates = settings.arch
     of_arch: torch.optim.Optimizer
     if rates.optimizer == "exponentiated_gradient":
@@ -44,17 +48,21 @@ def build_optimizers(
     else:
         of_arch = torch.optim.Adam(list(arch.values()), lr=rates.lr, betas=rates.betas, weight_decay=rates.weight_decay)
     if states is not None:
-        for optimizer, state in zip((sgd, of_arch), states, strict=True):
+        for optimizer, state in zip((descent, of_arch), states, strict=True):
             # Moments carry over from the stage before; rates and decay are this stage's own.
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
-    return [sgd, of_arch]
+    return [descent, of_arch]
 
 
-def inner_step_of(sgd: torch.optim.Optimizer) -> SGDStep:
-    """Return the step that the weight optimizer is about to take, without clipping."""
-    group = sgd.param_groups[0]
-    buffers = [sgd.state.get(weight, {}).get("momentum_buffer") for weight in group["params"]]
-    return SGDStep(group["lr"], group["momentum"], group["weight_decay"], buffers, group["nesterov"])
+def inner_step_of(weights: torch.optim.Optimizer) -> SGDStep:
+    """Return the step that the weight optimizer is about to take, without clipping.
+
+    Of Adam it is a plain step at its rate, which no gradient of second order may unroll; see `searches.check`.
+    """
+    group = weights.param_groups[0]
+    buffers = [weights.state.get(weight, {}).get("momentum_buffer") for weight in group["params"]]
+    momentum, nesterov = group.get("momentum", 0.0), group.get("nesterov", False)
+    return SGDStep(group["lr"], momentum, group["weight_decay"], buffers, nesterov)
 
 
 def weights_learning_rate(settings: SearchConfig, epoch: int, first_epoch: int) -> float:

@@ -24,6 +24,7 @@ from nas_lightning.capture import Graphed, Policy, statements
 from nas_lightning.capture.graphs import Graphs, graphs_on, has_graphs
 from nas_lightning.capture.policy import Setting, reason_of_device, reason_of_processes, reason_of_regularizer
 from nas_lightning.core import ranks
+from nas_lightning.core.batches import Inputs
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.choices import Active, Mixing, offset_key
 from nas_lightning.core.placed import placed
@@ -74,31 +75,33 @@ class SupernetPasses:
 
     def __call__(
         self,
-        images: Tensor,
+        images: Inputs,
         mixing: Mixing,
         active: Active | None = None,
         weights: Tensors | None = None,
         frozen: bool = False,
-    ) -> Tensor:
-        """Compute the logits of the mixture.
+    ) -> Any:
+        """Compute the outputs of the mixture.
 
         Args:
-            images: [B, channels, H, W].
+            images: [B, channels, H, W], or other inputs of `core.batches`, which are never captured.
             mixing: Mixing weights by choice, each [R, O].
             active: Options that are computed, boolean [R, O] by choice; None for all.
             weights: Weights by name that replace those of the supernet.
             frozen: Take no gradients of the weights.
 
         Returns:
-            Logits [B, classes].
+            Logits [B, classes], or other outputs of `core.batches`.
 
         Raises:
             ConfigError: A graph is required, and something stands against it.
         """
-        if self.policy.reason is None:
+        if self.policy.reason is None and not isinstance(images, Tensor):
+            self.policy.refuse("inputs that are not images")
+        if self.policy.reason is None and isinstance(images, Tensor):
             self.policy.refuse_any([reason_of_device(images.device), reason_of_processes(ranks.count())])
         self._released = []
-        if self.policy.reason is not None:
+        if self.policy.reason is not None or not isinstance(images, Tensor):
             return self._eager(images, mixing, active, weights, frozen)
         decided = self._decided()
         opened = None if decided is None else self._flags(decided)
@@ -144,16 +147,14 @@ class SupernetPasses:
         return graphs_on(device) if self.policy.reason is None and has_graphs(device) else None
 
     def _eager(
-        self, images: Tensor, mixing: Mixing, active: Active | None, weights: Tensors | None, frozen: bool
-    ) -> Tensor:
+        self, images: Inputs, mixing: Mixing, active: Active | None, weights: Tensors | None, frozen: bool
+    ) -> Any:
         if frozen:
             everything = {**dict(self.supernet.named_parameters()), **(weights or {})}
             weights = {name: weight.detach() for name, weight in everything.items()}
         if weights is None:
-            outputs: Tensor = self.supernet(images, mixing, active)
-            return outputs
-        found: Tensor = functional_call(self.supernet, weights, (images, mixing, active))
-        return found
+            return self.supernet(images, mixing, active)
+        return functional_call(self.supernet, weights, (images, mixing, active))
 
     def _compute(self, weights: Any, inputs: Any, options: Any) -> Tensor:
         mixing = {name.removeprefix(_PREFIX): value for name, value in inputs.items() if name != IMAGES}

@@ -13,7 +13,7 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.one_shot import BatchNormMode, OneShot
 from nas_lightning.core.selector import Selector
-from nas_lightning.data.module import SearchData
+from nas_lightning.data.streams import SearchStreams
 from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.one_shot import OneShotModel, one_shot_of, track_progress
 from nas_lightning.training.workbench import Workbench
@@ -57,7 +57,7 @@ class SelectionTuning(Control, L.Callback):
 
 
 def select(
-    bench: Workbench, module: SearchModule | None, data: SearchData | None, seconds: float = 0.0, batches: int = 0
+    bench: Workbench, module: SearchModule | None, data: SearchStreams | None, seconds: float = 0.0, batches: int = 0
 ) -> tuple[Genotype, dict[str, Any]]:
     """Derive the final genotype; return it with the `selection` section of the summary.
 

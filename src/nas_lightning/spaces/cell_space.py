@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from nas_lightning.core.choices import Choice, Mixing, edge_key
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.space import SearchSpace
 from nas_lightning.spaces import macro
 from nas_lightning.spaces.cell_genotypes import (
     check_genotype,
@@ -30,7 +31,7 @@ CELL_TYPES = ("normal", "reduce")
 Operations = Sequence[str] | Mapping[str, Sequence[Sequence[str]]]
 
 
-class CellSpace:
+class CellSpace(SearchSpace):
     """Normal and reduction cells with two inputs and `num_nodes` intermediate nodes, every earlier node linked.
 
     Edges are numbered node by node and, within a node, by their source: 2 + 3 + 4 + 5 = 14 with four nodes.

@@ -4,9 +4,10 @@ from copy import copy
 from typing import Any, ClassVar, Self
 
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.space import SearchSpace
 
 
-class FixedEdges:
+class FixedEdges(SearchSpace):
     """A space that has no weights of edges.
 
     Attributes:

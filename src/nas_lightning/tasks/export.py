@@ -72,7 +72,7 @@ def _samples(config: RootConfig, trained: TrainedNetwork) -> LabelledSamples:
             f"run={source}: an export has no images for export.int8=true; give the run that trained the network"
         )
     try:
-        data = Workbench({**source.config(), "trusted": list(config.trusted)}, source).data
+        data = Workbench({**source.config(), "trusted": list(config.trusted)}, source).images
         train, test = (data.dataset(part, augment=False) for part in ("train", "test"))
         number = len(data.train_labels)
         chosen = np.unique(np.linspace(0, number - 1, min(CALIBRATED, number)).astype(int)).tolist()

@@ -9,7 +9,6 @@ from nas_lightning.config.overriding import key_of, value_of
 from nas_lightning.config.sections import MOVABLE, PLACES
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.paths import exists, is_file, path_of
-from nas_lightning.data.fingerprint import difference, fingerprint
 from nas_lightning.training.places import absolute, places_of, recorded
 from nas_lightning.training.workbench import Workbench
 
@@ -28,10 +27,10 @@ def checked_record(bench: Workbench) -> Record:
     """
     kept = recorded(bench.folder, bench.config.run)
     places = places_of(bench.config.to_dict(), bench.places)
-    found = {**fingerprint(bench.data), "files": _files(places)}
+    found = {**bench.data.fingerprint(), "files": _files(places)}
     if not kept:
         return places, found
-    other = difference(kept["fingerprint"], found)
+    other = bench.data.difference(kept["fingerprint"], found)
     key = next((key for key in ("data.path", "data.root", "data.data_dir") if key in places), "data")
     for name, content in kept["fingerprint"].get("files", {}).items():
         if not other and found["files"].get(name, content) != content:

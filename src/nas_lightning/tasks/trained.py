@@ -91,7 +91,8 @@ def _described(config: Mapping[str, Any], folder: RunFolder) -> TrainedNetwork:
     evaluator = bench.evaluator
     if not isinstance(evaluator, Retraining):
         raise ConfigError(
-            f"run={folder}: its evaluator is not ours and wrote no {layout.NETWORK}; train it with one of ours"
+            f"run={folder}: {type(evaluator).__name__} wrote no {layout.NETWORK}, as only Retraining of images does;"
+            " train it with such an evaluation"
         )
     return evaluator.described(folder.genotype(), bench)
 

@@ -37,20 +37,20 @@ class Sizes(Protocol):
         """Images a step."""
 
     @property
-    def init_channels(self) -> int:
-        """Channels of the first cells."""
+    def init_channels(self) -> int | None:
+        """Channels of the first cells; None where the space has none."""
 
     @property
-    def layers(self) -> int:
-        """Cells."""
+    def layers(self) -> int | None:
+        """Cells; None where the space fixes them."""
 
     @property
-    def stem(self) -> str:
-        """`cifar` or `imagenet`."""
+    def stem(self) -> str | None:
+        """`cifar` or `imagenet`; None where the space has its own."""
 
 
 def bound(sizes: Sizes, image_size: int, maps: int) -> float:
-    """Return bytes that a step does not exceed: `maps` images of the first cells for each cell and image.
+    """Return bytes that a step on images does not exceed: `maps` images of the first cells for each cell and image.
 
     Args:
         sizes: Sizes of the network and of a batch.
@@ -58,7 +58,7 @@ def bound(sizes: Sizes, image_size: int, maps: int) -> float:
         maps: Images of the first cells' size and channels, in float32.
     """
     pixels = sizes.batch_size * image_size**2 * (1 if sizes.stem == "cifar" else 1 / 64)
-    return 4 * maps * pixels * sizes.init_channels * sizes.layers
+    return 4 * maps * pixels * (sizes.init_channels or 0) * (sizes.layers or 0)
 
 
 def refuse_excess(bench: Workbench, demand: Demand, free: int) -> None:

@@ -40,10 +40,11 @@ from nas_lightning.core.perturbation import Perturbation
 from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.core.relaxation import Relaxation
 from nas_lightning.core.selector import Selector
-from nas_lightning.core.space import SearchSpace
+from nas_lightning.core.space import Kind, SearchSpace
 from nas_lightning.core.terminal import screen
 from nas_lightning.data import ImageData
 from nas_lightning.data.from_datamodule import from_datamodule
+from nas_lightning.data.source import DataSource
 from nas_lightning.loggers import RunInfo, RunLoggers
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.places import located, recorded
@@ -56,6 +57,7 @@ DEFAULT_THREADS = int(os.environ.setdefault("NAS_LIGHTNING_THREADS", str(torch.g
 
 
 _KINDS: dict[str, dict[str, type]] = {
+    "space": {"nas_lightning.spaces.SearchSpace": SearchSpace},
     "relaxation": {"nas_lightning.relaxations.Relaxation": Relaxation},
     "hypergradient": {"nas_lightning.hypergradients.Hypergradient": Hypergradient},
     "perturbation": {"nas_lightning.perturbations.Perturbation": Perturbation},
@@ -68,6 +70,9 @@ _KINDS: dict[str, dict[str, type]] = {
     "logger": {"lightning.pytorch.loggers.Logger": Logger},
 }
 """Base classes of the parts of each section: callers rely on their neutral members, also in users' parts."""
+
+BUILT_IN: dict[Kind, str] = {"images": "data=digits", "text": "data=grammar", "stereo": "data=scenes"}
+"""Words that choose built-in data of each kind, for refusals."""
 
 Made = TypeVar("Made")
 
@@ -207,7 +212,9 @@ class Workbench:
     @cached_property
     def evaluator(self) -> Evaluator:
         """The evaluator."""
-        return self.build("evaluation", located("evaluation", self.config.evaluation, self.places))
+        evaluator: Evaluator = self.build("evaluation", located("evaluation", self.config.evaluation, self.places))
+        self._check_kind("evaluation", evaluator, evaluator.inputs)
+        return evaluator
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -227,24 +234,40 @@ class Workbench:
         return LoaderConfig(**keys)
 
     @cached_property
-    def source(self) -> ImageData:
-        """The images, not read yet.
+    def source(self) -> DataSource:
+        """The data, not read yet.
 
         Raises:
-            ConfigError: Their section cannot be built.
+            ConfigError: Their section cannot be built, or the space reads another kind of data.
         """
         part = located("data", self.config.data, self.places)
         target = target_of("data", part, tuple(self.config.trusted))
         accepted = inspect.signature(target).parameters
-        for key in LoaderConfig.model_fields:
+        kind = target if inspect.isclass(target) and issubclass(target, DataSource) else ImageData
+        for key in kind.loader_keys:
             if key not in accepted:
                 part.pop(key, None)
-        source = self.build("data", part)
-        return from_datamodule(source) if isinstance(source, L.LightningDataModule) else source
+        built = self.build("data", part)
+        source: DataSource = from_datamodule(built) if isinstance(built, L.LightningDataModule) else built
+        self._check_kind("data", source, source.kind)
+        return source
+
+    def _check_kind(self, section: str, part: object, kind: Kind) -> None:
+        """Refuse a part that is for another kind of data than the space.
+
+        Raises:
+            ConfigError: It is.
+        """
+        if kind != self.space.inputs:
+            wanted = self.space.inputs
+            raise ConfigError(
+                f"{section}: {type(part).__name__} is for {kind}, but space={self.space.name} reads {wanted}; use"
+                f" {BUILT_IN[wanted]} with its own objective and evaluation, or another space"
+            )
 
     @cached_property
-    def data(self) -> ImageData:
-        """The images, read and checked.
+    def data(self) -> DataSource:
+        """The data, read and checked.
 
         Raises:
             DataError: They are missing or cannot be used.
@@ -257,6 +280,19 @@ class Workbench:
             screen().print(line, markup=False, highlight=False, soft_wrap=True)
         return self.source
 
+    @property
+    def images(self) -> ImageData:
+        """The data, where they are images.
+
+        Raises:
+            ConfigError: They are of another kind.
+        """
+        if not isinstance(self.data, ImageData):
+            raise ConfigError(
+                f"data={self.data.name}: holds {self.data.kind}, but this works on images only; use a set of images"
+            )
+        return self.data
+
     @cached_property
     def objective(self) -> Objective:
         """Loss and metric, bound to the classes of the data.
@@ -265,6 +301,7 @@ class Workbench:
             ConfigError: It cannot be built, or the classes do not suit it.
         """
         objective: Objective = self.part("objective")
+        self._check_kind("objective", objective, objective.inputs)
         objective.bind(self.data.class_names, self.data.train_labels)
         return objective
 

@@ -1,0 +1,159 @@
+"""The training of a discrete network from scratch, whatever it reads, and its measurement on the test part."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+from torch import nn
+
+from nas_lightning.callbacks import (
+    Cost,
+    EpochCheckpoint,
+    InterruptAtEpochEnd,
+    Preemption,
+    after_epochs,
+    hardware,
+    out_of_time,
+)
+from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.functional import count_parameters, macs_of
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.data.modules import evaluation_module
+from nas_lightning.evaluation.module import EvaluationModule
+from nas_lightning.evaluation.recipe import BaseRecipe
+from nas_lightning.training.processes import number_of_processes
+from nas_lightning.training.workbench import Workbench, callback_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(BaseRecipe):
+    """Trains by a recipe; the last epoch is the result, the best epoch is logged and never reported as such.
+
+    A subclass names the sizes of its networks, and overrides what its kind of data needs.
+    """
+
+    trains_briefly = True
+
+    def check(self, bench: Workbench) -> None:
+        """Refuse what cannot be trained, before anything is written.
+
+        Raises:
+            ConfigError: The data do not fit the recipe.
+        """
+        data = self.training_data(bench)
+        data.expected_processes = number_of_processes(bench.config.trainer)
+        data.setup("fit")
+
+    def training_data(self, bench: Workbench) -> Any:
+        """Build the data module of the training."""
+        loading = bench.loaders.model_dump(exclude={"augment_val"})
+        return evaluation_module(bench.data, self.batch_size, bench.config.seed, loading, images=self.images)
+
+    def network(self, genotype: Genotype, bench: Workbench) -> nn.Module:
+        """Build the network, its weights drawn from the run's seed."""
+        L.seed_everything(bench.config.seed, workers=True, verbose=False)
+        return bench.space.build_network(genotype, bench.data, bench.objective.outputs(bench.data.num_classes), self)
+
+    def module(self, network: nn.Module, bench: Workbench, genotype: Genotype | None = None) -> EvaluationModule:
+        """Build the module that trains a network."""
+        built_from = None if genotype is None else genotype.to_dict()
+        return EvaluationModule(network, bench.objective, self, bench.config.seed, built_from)
+
+    def sizes(self) -> dict[str, Any]:
+        """Return the sizes of the network, for the section `evaluation` of the summary."""
+        raise NotImplementedError
+
+    def check_memory(self, network: nn.Module, bench: Workbench) -> None:
+        """Refuse the training of a network that does not fit the memory, where that can be predicted.
+
+        Raises:
+            MachineError: It does not fit.
+        """
+
+    def keep_network(self, genotype: Genotype, bench: Workbench) -> None:
+        """Write a description of the trained network into the run folder, where it can be used without the data."""
+
+    def __call__(self, genotype: Genotype, bench: Workbench) -> dict[str, Any]:
+        """Train, or resume from the run folder's checkpoint, and test.
+
+        Args:
+            genotype: The architecture.
+            bench: Space, data, objective and folder of the run.
+
+        Returns:
+            The `evaluation` section of the summary.
+
+        Raises:
+            ConfigError: The genotype, the data and the recipe do not fit each other, or the checkpoint belongs to
+                another genotype.
+            MachineError: The training does not fit the memory; the folder can be resumed.
+            Interrupted: The training was stopped; the folder can be resumed.
+        """
+        network = self.network(genotype, bench)
+        self.check_memory(network, bench)
+        cost = Cost()
+        checkpoints = bench.folder.checkpoints / "evaluation"
+        trainer = bench.trainer(
+            "evaluation",
+            self.epochs,
+            checkpoints,
+            max_epochs=self.epochs,
+            checkpoint=EpochCheckpoint(checkpoints, minutes=self.checkpoint_minutes),
+            extra=[cost],
+        )
+        data = self.training_data(bench)
+        module = self.module(network, bench, genotype)
+        # The networks of two genotypes can have equal shapes, so that loading alone would not notice the mistake.
+        path, saved = bench.folder.resumable("evaluation") or (None, None)
+        if saved is not None and saved["evaluation"]["genotype"] != genotype.to_dict():
+            raise ConfigError(
+                f"resume={bench.folder}: checkpoints/evaluation belongs to another genotype; delete it"
+                " to train this one"
+            )
+        interrupt = callback_of(trainer, InterruptAtEpochEnd)
+        with interrupt.listening(bench.folder), callback_of(trainer, Preemption).listening():
+            trainer.fit(module, datamodule=data, ckpt_path=path)
+            epochs = trainer.current_epoch
+            # Ranks must agree: one that entered the test alone would wait for the others.
+            stopped = trainer.strategy.reduce_boolean_decision(interrupt.requested or out_of_time(trainer), all=False)
+            if not stopped:
+                (result,) = trainer.test(module, datamodule=data, verbose=False) or [{}]
+        if stopped or interrupt.requested:  # Ctrl-C during the test, too
+            done = after_epochs(epochs, self.epochs)
+            raise Interrupted(f"stopped {done}; continue with {bench.folder.command()}")
+        self.keep_network(genotype, bench)
+        return {
+            **self._results(module, result, bench, epochs),
+            **cost.report(),
+            **hardware(bench.config.trainer),
+        }
+
+    def _measured(self, module: EvaluationModule, result: Mapping[str, float]) -> dict[str, float | None]:
+        """Return the values of the metric and, of an accuracy, the error."""
+        goal, value = module.goal, result.get(module.metric_name)
+        value, best = (None if v is None or v == goal.worst else goal.rounded(v) for v in (value, module.best))
+        tested = goal.entries("test", value if self.measured_on == "test" else None)
+        accuracy = tested["test_accuracy"]
+        return {
+            **tested,
+            "test_error": None if accuracy is None else round(100 - accuracy, 4),
+            **(goal.entries("val", value) if self.measured_on == "val" else {}),
+            **goal.entries("best_epoch", best),
+        }
+
+    def _results(
+        self, module: EvaluationModule, result: Mapping[str, float], bench: Workbench, epochs: int
+    ) -> dict[str, Any]:
+        """Return the measured values, sizes and settings, for the section `evaluation` of the summary."""
+        network, data = module.network, bench.data
+        return {
+            "recipe": self.name,
+            **self._measured(module, result),
+            "params": count_parameters(network),
+            "params_auxiliary": count_parameters(network, auxiliary=True) - count_parameters(network),
+            "macs": macs_of(network, data.example(1, next(network.parameters()).device)[0]),
+            "epochs": epochs,
+            **self.sizes(),
+            **({} if self.graph == "off" else {"graph": module.step.policy.summary}),
+        }
