@@ -10,6 +10,7 @@ WITHOUT_SKIP = ("s4", *BLOCK_SPACES)
 REFUSED = {
     **{(method, space): "noisy_darts_nfa" for method in ("noisy_darts", "noisy_darts_pt") for space in WITHOUT_SKIP},
     **{("darts_pt_fixed_alpha", space): "by learned weights" for space in BLOCK_SPACES},
+    **{("fair_darts", space): "use selector=magnitude" for space in BLOCK_SPACES},
 }
 """Words of the message, by method and space."""
 QUICK = {
@@ -18,6 +19,7 @@ QUICK = {
     "random_search": ["candidates.values=2", "candidates.epochs=1"],
     "rs_ws": ["selector.candidates=4", "selector.finalists=2", "selector.batches=1"],
     "sdarts_adv": ["perturbation.steps=2"],
+    "fair_darts": ["selector.threshold=0.49"],
     "rsps": ["selector.candidates=4", "selector.batches=1"],
     "setn": ["selector.candidates=4", "selector.batches=1"],
     "drnas_progressive": [

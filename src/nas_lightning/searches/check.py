@@ -123,6 +123,7 @@ def _check_learning(module: SearchModule) -> None:
     mixing = module.relaxation(arch, 0, draws.seeded_generator(0))
     in_weight_step = module.relaxation.in_weight_step(arch, 0, draws.seeded_generator(0))
     module.perturbation.check(module.space.choices)
+    module.selector.check(module.space)
     drawn = module.relaxation.active(in_weight_step) is not None
     if drawn and _perturbs(module):
         raise ConfigError("perturbation: sampled paths cannot be perturbed; use perturbation=none")
