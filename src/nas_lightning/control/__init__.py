@@ -3,6 +3,7 @@
 from nas_lightning.control.adaptive_rollback import AdaptiveRollback
 from nas_lightning.control.best_epoch import BestEpoch
 from nas_lightning.control.curvature_stopping import CurvatureStopping
+from nas_lightning.control.early_fixing import EarlyFixing
 from nas_lightning.control.greedy_decisions import GreedyDecisions
 from nas_lightning.control.progressive_shrinking import ProgressiveShrinking
 from nas_lightning.core.control import Control
@@ -12,6 +13,7 @@ __all__ = [
     "BestEpoch",
     "Control",
     "CurvatureStopping",
+    "EarlyFixing",
     "GreedyDecisions",
     "ProgressiveShrinking",
 ]

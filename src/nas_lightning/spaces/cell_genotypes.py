@@ -62,8 +62,8 @@ def edges_above(
     """Select of each node the strongest edges by their best option, and of each the options that reach a threshold.
 
     Unlike `strongest_edges`, it may leave an edge without an option, and a node without an edge: edges that leave such
-    a node go with it. Ties go to the lower option and to the lower source, and `none` is never selected. Edges are in the
-    order of node, strength of the edge, strength of the option. Weights of edges are not read.
+    a node go with it. Ties go to the lower option and to the lower source, and `none` is never selected. Edges are in
+    the order of node, strength of the edge, strength of the option. Weights of edges are not read.
 
     Source: Chu et al., FairDARTS (ECCV 2020), released code: `threshold_sparse` (one option, two edges a node) and
     `threshold_edge` (two options, every edge, in the order of the sources).
