@@ -11,6 +11,7 @@ REFUSED = {
     **{(method, space): "noisy_darts_nfa" for method in ("noisy_darts", "noisy_darts_pt") for space in WITHOUT_SKIP},
     **{("darts_plus", space): "have at most 0 skip connections" for space in WITHOUT_SKIP},
     **{("darts_pt_fixed_alpha", space): "by learned weights" for space in BLOCK_SPACES},
+    **{("fair_darts", space): "use selector=magnitude" for space in BLOCK_SPACES},
 }
 """Words of the message, by method and space."""
 QUICK = {
@@ -19,6 +20,7 @@ QUICK = {
     "random_search": ["candidates.values=2", "candidates.epochs=1"],
     "rs_ws": ["selector.candidates=4", "selector.finalists=2", "selector.batches=1"],
     "sdarts_adv": ["perturbation.steps=2"],
+    "fair_darts": ["selector.threshold=0.49"],
     "rsps": ["selector.candidates=4", "selector.batches=1"],
     "setn": ["selector.candidates=4", "selector.batches=1"],
     "drnas_progressive": [
@@ -29,7 +31,10 @@ QUICK = {
         "search.arch.warmup_epochs=0",
     ],
 }
-QUICK |= {m: ["regularizer.partial_channels.divisor=2"] for m in ("pc_darts", "pc_sdarts_rs", "pc_sdarts_adv")}
+QUICK |= {
+    m: ["regularizer.partial_channels.divisor=2"]
+    for m in ("pc_darts", "pc_sdarts_rs", "pc_sdarts_adv", "gaea_pc_darts")
+}
 QUICK["pc_sdarts_adv"].append("perturbation.steps=2")
 QUICK |= {
     m: ["selector.tune_epochs=1", "selector.epochs=1", "selector.batches=1"]

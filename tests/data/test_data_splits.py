@@ -38,6 +38,15 @@ def test_every_image_is_in_exactly_one_part(method, val_fraction, portion):
     assert abs(len(split.train) - rest * portion) <= 1
 
 
+@pytest.mark.parametrize("val_fraction", [0.0, 0.2])
+def test_whole_gives_all_images_to_both_but_those_set_aside(val_fraction):
+    split = search_split(LABELS, "whole", val_fraction=val_fraction)
+    assert np.array_equal(split.train, split.arch)
+    rest = np.setdiff1d(np.arange(1003), split.val) if val_fraction else np.arange(1003)
+    assert np.array_equal(split.train, rest)
+    assert len(split.val) == (1003 if not val_fraction else 200)
+
+
 def test_stratified_parts_hold_the_classes_in_proportion():
     split = search_split(LABELS, "stratified", 0.5, 0.2)
     whole = np.bincount(LABELS)

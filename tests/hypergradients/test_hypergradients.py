@@ -8,10 +8,15 @@ from torch.func import functional_call
 
 from nas_lightning.core import draws
 from nas_lightning.core.functional import frozen_batch_stats
-from nas_lightning.hypergradients import Bilevel, FirstOrder, SGDStep, Unrolled, first_order, unrolled
+from nas_lightning.hypergradients import Bilevel, FirstOrder, Implicit, SGDStep, Unrolled, first_order, unrolled
 from nas_lightning.spaces import CellSpace
 
-ESTIMATORS = {"first order": FirstOrder(), "finite difference": Unrolled(), "exact": Unrolled(exact=True)}
+ESTIMATORS = {
+    "first order": FirstOrder(),
+    "finite difference": Unrolled(),
+    "exact": Unrolled(exact=True),
+    "implicit": Implicit(),
+}
 
 
 def same(tensors):

@@ -56,6 +56,12 @@ def test_runs_of_a_sweep_by_hand():
     assert plan_of(["task=search", "data=svhn"]).members[0].work.total("search step") == 50 * 573
 
 
+def test_steps_between_architecture_steps_are_weight_steps():
+    work = work_of("method=idarts", "data=cifar10", "task=search")  # an interval of four steps, across epochs
+    assert work.total("search step") == 50 * HALF // 4
+    assert work.total("search step", "weight step") == 50 * HALF
+
+
 def test_candidates_count_as_searches_and_brief_retrainings():
     work = work_of("method=rdarts_l2", "space=s1", "data=cifar10")
     assert work.searches == 4

@@ -340,3 +340,37 @@ def test_gradient_through_a_supernet(form):
 
 def test_the_temperature_is_told():
     assert Gumbel(epochs=5, start=10.0, end=2.0).metrics(2) == {"temperature": 6.0}
+
+
+# -------------------------------------------------------------------------------------------------- score function
+def test_the_score_function_of_a_draw():
+    """Rows of the gradient sum to 0, each is c_k·(h − p); closed options and rows have none."""
+    choice = Choice("cell", "op", (("a", "b", "c"), ("a", "b"), ("a", "b", "c")), (0, 1, 2), (3, 3, 3))
+    relaxation = Gumbel(start=1.0, end=1.0, gradient="score")
+    relaxation.init({"cell": choice})
+    relaxation.restrict({"cell": torch.tensor([[True, True, True], [True, True, False], [False, False, False]])})
+    logits = torch.randn(3, 3, generator=seeded(0), dtype=torch.float64).requires_grad_()
+    values = torch.randn(3, 3, generator=seeded(1), dtype=torch.float64)
+    weights = relaxation({"cell": logits}, generator=seeded(2))["cell"]
+    assert weights.sum(dim=1).tolist() == [1.0, 1.0, 0.0]
+    (gradient,) = torch.autograd.grad((values * weights).sum(), logits)
+    p = torch.softmax(logits.detach().masked_fill(~choice.mask, -torch.inf), dim=1)
+    expected = (values * weights.detach()).sum(dim=1, keepdim=True) * (weights.detach() - p)
+    expected[2] = 0
+    torch.testing.assert_close(gradient, expected)
+    torch.testing.assert_close(gradient.sum(dim=1), torch.zeros(3, dtype=torch.float64))
+    active = relaxation.active({"cell": weights})["cell"]
+    assert torch.equal(active, weights.detach() > 0)
+
+
+def test_the_mean_over_draws_is_the_gradient_of_the_expected_loss():
+    choice = Choice("cell", "op", (("a", "b", "c"),) * 2, (0, 1), (3, 3))
+    relaxation, rng = Gumbel(start=1.0, end=1.0, gradient="score"), seeded(0)
+    relaxation.init({"cell": choice})
+    logits = torch.tensor([[0.5, -0.3, 0.1], [0.0, 1.0, -1.0]], dtype=torch.float64, requires_grad=True)
+    values = torch.tensor([[1.0, -2.0, 0.5], [0.3, 0.7, -1.0]], dtype=torch.float64)
+    loss = sum((values * relaxation({"cell": logits}, generator=rng)["cell"]).sum() for _ in range(4000)) / 4000
+    (found,) = torch.autograd.grad(loss, logits)
+    (expected,) = torch.autograd.grad((values * torch.softmax(logits, dim=1)).sum(), logits)
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0)
+    assert expected.abs().max() > 0.2

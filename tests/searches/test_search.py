@@ -1,6 +1,7 @@
 """The search module against a plain loop of the published algorithm, and what each step may touch."""
 
 import copy
+import itertools
 import json
 from itertools import product
 
@@ -189,6 +190,26 @@ def test_architecture_waits_during_warm_up(tiny, tmp_path):
     fit(bench, module, watch, epochs=3)
     moved = [not torch.equal(arch["normal"], start["normal"]) for arch in watch.arch]
     assert moved == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize("order", ["arch_first", "weights_first"])
+def test_the_architecture_steps_at_the_end_of_each_interval(tiny, tmp_path, order):
+    """Across epochs of two steps; as many weight steps as ever."""
+    bench = bench_of([*tiny, "search.epochs=4", "search.arch.interval=3", f"search.order={order}"], tmp_path / "run")
+    module, watch = module_of(bench), Watch()
+    tables = [{name: a.clone() for name, a in module.arch.items()}]
+    fit(bench, module, watch, epochs=4)
+    tables += watch.arch
+    pairs = itertools.pairwise(tables)
+    assert [not torch.equal(a["normal"], b["normal"]) for a, b in pairs] == [False, False, True] * 2 + [False] * 2
+    assert module.num_steps == 8
+
+
+def test_an_interval_that_never_ends_is_refused(tiny, tmp_path):
+    words = [*tiny, "search.epochs=3", "search.arch.warmup_epochs=1", "search.arch.interval=5"]
+    with pytest.raises(nl.ConfigError, match=r"^search\.arch\.interval=5: search has only 4 steps after the warm-up"):
+        nl.search(nl.compose(words), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_each_step_computes_only_its_own_gradients(tiny, tmp_path):

@@ -95,7 +95,7 @@ bench = here.bench_of(*sys.argv[1:])
 module = build_module(bench, stages_of(bench)[0])
 before = status("VmRSS")
 module.arch = {name: a.detach().requires_grad_() for name, a in module.arch.items()}
-sgd, adam = build_optimizers(module.supernet, module.arch, module.settings)
+sgd, adam = build_optimizers(module.supernet, module.arch, module.settings, module.decisions)
 size = bench.config.search.batch_size
 train, arch = ((torch.randn(size, 3, 32, 32), torch.randint(0, 10, (size,))) for _ in range(2))
 for _ in range(2):

@@ -44,13 +44,23 @@ class WeightsConfig(Section):
 
 
 class ArchConfig(Section):
-    """Architecture optimizer: Adam with coupled L2."""
+    """Architecture optimizer: Adam with coupled L2, or exponentiated gradients for parameters on the simplex."""
+
+    optimizer: Literal["adam", "exponentiated_gradient"] = Field(
+        default="adam",
+        description="exponentiated_gradient: multiplicative steps on the simplex, for relaxation=simplex",
+    )
+    images: Literal["val", "train"] = Field(
+        default="val",
+        description="val: the arch half (two levels); train: the batch of the weights, one backward pass (one level)",
+    )
 
     lr: Positive = Field(description="learning rate, constant")
     betas: tuple[Fraction, Fraction] = Field(description="decay rates of the two moments of Adam")
     weight_decay: NonNegative = Field(description="L2 coefficient of the architecture parameters")
     warmup_epochs: CountOrZero = Field(description="first epochs of each stage in which only the weights train")
     clip: Positive | None = Field(description="largest L2 norm of the architecture gradient; null: no clipping")
+    interval: Count = Field(default=1, description="weight steps to each architecture step")
     batch_norm: Literal["frozen", "moving"] = Field(
         default="frozen",
         description="running statistics in the architecture step; moving: updated, as released code does",
@@ -197,7 +207,7 @@ class LoaderConfig(Section):
     augment_on: Literal["auto", "loader", "device"] = Field(
         default="auto", description="place where images in memory are augmented, with equal results; auto: on a GPU"
     )
-    split: Literal["halves_by_order", "stratified", "benchmark", "published"] = Field(
+    split: Literal["halves_by_order", "stratified", "benchmark", "whole", "published"] = Field(
         default="stratified", description="method of cutting the search halves"
     )
     split_file: str | None = Field(default=None, description="JSON file with the images of each half, for benchmark")

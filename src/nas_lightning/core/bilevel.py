@@ -67,11 +67,14 @@ class Hypergradient(Part):
     Attributes:
         second_order: It differentiates through the inner step, and therefore runs in float32.
         learns: False where there is no architecture step at all.
+        direct: It is the plain gradient at constant weights. Where weights and architecture have the same images, one
+            backward pass gives both, and the estimator is not called.
     """
 
     key = "hypergradient"
     second_order: bool = False
     learns: bool = True
+    direct: bool = False
 
     def __call__(self, problem: Bilevel) -> tuple[Tensors, Tensor]:
         """Return gradients by the names of `arch`, and the outer loss; leave weights and buffers as they were.

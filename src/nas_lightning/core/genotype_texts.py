@@ -172,8 +172,25 @@ def cells_of(plain: Any, where: str) -> Plain:
             raise GenotypeError(
                 f"{where}: not a genotype: {field}={nodes} must be a list of nodes, such as range(2, 6)"
             )
-        cells[cell], concat[cell] = edges, tuple(nodes)
+        concat[cell] = tuple(nodes)
+        if fields is FIELDS and all(_is_edge(entry, 2) for entry in plain[name]):
+            edges, concat[cell] = _without_absent(edges, concat[cell])
+        cells[cell] = edges
     return cells, concat
+
+
+def _without_absent(edges: tuple[Edge, ...], concat: tuple[int, ...]) -> tuple[tuple[Edge, ...], tuple[int, ...]]:
+    """Leave out nodes without inputs, and edges from them, as the network of the FairDARTS code does.
+
+    Its edges are triples, which may leave nodes out; it names all nodes as outputs nevertheless.
+    """
+    present = set(range(INPUTS))
+    kept = []
+    for node, op, source in edges:  # in the order of their nodes, so that sources are known
+        if source in present or source >= node:  # an edge backwards is a mistake to be told
+            kept.append((node, op, source))
+            present.add(node)
+    return tuple(kept), tuple(node for node in concat if node in present or node < INPUTS)
 
 
 def _edges(entries: Any, where: str) -> tuple[Edge, ...]:

@@ -168,8 +168,13 @@ class Genotype:
         cells: list[str] = []
         for name, edges in self.cells.items():
             nodes = sorted({node for node, _, _ in edges})
+            # Nodes are told by their places, and by their numbers where some do not exist.
+            gaps = bool(nodes) and (nodes[0] > 2 or nodes != list(range(nodes[0], nodes[0] + len(nodes))))
             inputs = [sorted((source, op) for n, op, source in edges if n == node) for node in nodes]
-            cells.append(f"{name} " + "+".join("|" + "".join(f"{op}~{s}|" for s, op in one) for one in inputs))
+            marks = ["|" + "".join(f"{op}~{s}|" for s, op in one) for one in inputs]
+            if gaps:
+                marks = [f"{node}:{mark}" for node, mark in zip(nodes, marks, strict=True)]
+            cells.append(f"{name} " + "+".join(marks))
         return " ".join(cells) or None
 
     def to_dict(self) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class Relaxation(Part):
     Attributes:
         simplex: The mixing weights of each row of operations sum to 1. Parts that renormalise rows, such as SDARTS'
             perturbations, are refused where they do not.
+        on_simplex: The architecture parameters themselves are weights on the simplex, and 0 where a row has no option.
+            Only exponentiated gradients keep them there.
         none: Drawn paths may hold the operation `none`.
         logits: The mean is the softmax of the architecture parameters over the options that take part.
         choices: The choices that `init` was given.
@@ -31,6 +33,7 @@ class Relaxation(Part):
 
     key = "relaxation"
     simplex: bool = True
+    on_simplex: bool = False
     none: bool = True
     logits: bool = False
 

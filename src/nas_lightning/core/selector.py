@@ -80,6 +80,13 @@ class Selector(Part):
             raise ConfigError(f"{self.key}: {type(self).__name__} derives no genotype; give it a method select")
         return genotype
 
+    def check(self, space: SearchSpace) -> None:
+        """Refuse a space that the selector cannot derive a genotype of, before anything is trained.
+
+        Raises:
+            ConfigError: The space does not fit.
+        """
+
     def tuning(self, space: SearchSpace, search: Any, decisions: Decisions | None = None) -> Tuning | None:
         """Return the stage in which the selector trains, or None.
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from torch import Generator, Tensor, nn
 
 from nas_lightning.core.choices import Choice, Mixing
-from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Genotype
 
 Kind = Literal["images", "text", "stereo"]
@@ -144,6 +144,24 @@ class SearchSpace:
     def genotype(self, scores: Mapping[str, Tensor], keep: int | None = None) -> Genotype:
         """Discretise option strengths, each [R, O]; `keep` edges a node replace the number of the space."""
         raise NotImplementedError
+
+    def sparse_genotype(
+        self, scores: Mapping[str, Tensor], threshold: float, options: int = 1, every: bool = False
+    ) -> Genotype:
+        """Discretise strengths that do not compete: keep what reaches a threshold.
+
+        Args:
+            scores: Strengths of the options by choice, each [R, O].
+            threshold: Least strength of an option that is kept.
+            options: Most options of an edge.
+            every: Consider every edge of a node, not only as many as the space keeps.
+
+        Raises:
+            GenotypeError: A cell is left without an edge, or the space has no such genotypes.
+        """
+        raise GenotypeError(
+            f"space={self.name}: each of its rows takes an option, whatever its strength; use selector=magnitude"
+        )
 
     def sample(self, generator: Generator | None = None, none: bool = True) -> Mixing:
         """Draw a path uniformly: zeros and ones by choice, each [R, O]; `none=False` leaves that operation out."""

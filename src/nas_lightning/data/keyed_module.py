@@ -70,6 +70,8 @@ class KeyedDataModule(LightningDataModule):
 
     expected_processes = 1
     """Number of processes where no trainer is attached: that of the run whose images are checked."""
+    arch_stream = True
+    """Whether a search has a stream `arch`; False where the architecture learns from that of the weights."""
     first_pass = 0
     """Passes made before this fit: a later stage of a search continues from them."""
 

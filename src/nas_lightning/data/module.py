@@ -30,7 +30,7 @@ class SearchData(KeyedDataModule):
         batch_size: images of either stream in a step, in each process.
         seed: of the run; decides the order and the augmentation, not the split.
         num_workers: processes that load images; 0 loads in the training process.
-        split: `stratified` or `halves_by_order`, see `nas_lightning.data.search_split`; `benchmark`, see
+        split: `stratified`, `halves_by_order` or `whole`, see `nas_lightning.data.search_split`; `benchmark`, see
             `nas_lightning.data.benchmark_split`.
         val_fraction: share of the training images set aside for val; 0: val is the arch half.
         augment_val: whether the arch half, when it serves as val, is augmented as in the published searches;
@@ -92,19 +92,19 @@ class SearchData(KeyedDataModule):
         self._check_augment_on(self.augmented)
 
     def train_dataloader(self) -> dict[str, PassLoader]:
-        """Return both streams, with equally many batches."""
+        """Return the streams, with equally many batches."""
         length = even_length(len(self.split.train), self.batch_size, self.processes)
         train = order(self.split.train, self.seed, "train", self.pass_number, length)
 
+        streams = {"train": self._loader(self.augmented, "train", train)}
+        if not self.arch_stream:
+            return streams
         # Steps follow the train half; a small arch half gets a smaller batch, never a partial one.
         steps = -(-length // (self.batch_size * self.processes))
         arch_batch = min(self.batch_size, max(1, len(self.split.arch) // self.processes))
         length = steps * arch_batch * self.processes
         arch = order(self.split.arch, self.seed, "arch", self.pass_number, length)
-        return {
-            "train": self._loader(self.augmented, "train", train),
-            "arch": self._loader(self.augmented, "arch", arch, arch_batch),
-        }
+        return streams | {"arch": self._loader(self.augmented, "arch", arch, arch_batch)}
 
     @property
     def val_is_augmented(self) -> bool:

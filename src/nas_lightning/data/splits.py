@@ -7,7 +7,7 @@ import numpy as np
 
 from nas_lightning.core.errors import DataError
 
-SplitMethod = Literal["halves_by_order", "stratified", "benchmark"]
+SplitMethod = Literal["halves_by_order", "stratified", "benchmark", "whole"]
 
 SPLIT_SEED = 0
 """One constant for all splits: runs with different seeds must differ in their draws, not in their images."""
@@ -43,9 +43,10 @@ def search_split(
     Args:
         labels: [N] the label of each training image.
         method: `halves_by_order` gives the first images to train and the next ones to arch, as the DARTS code
-            does; `stratified` draws each class in proportion. For `benchmark` see `benchmark_split`.
+            does; `stratified` draws each class in proportion; `whole` gives all images to both, for searches on one
+            level. For `benchmark` see `benchmark_split`.
         train_portion: of the images that are not set aside, the share of train; the rest is arch.
-        val_fraction: share of all images set aside for val, from the end or stratified; 0: val is arch.
+        val_fraction: share of all images set aside for val, from the end or else stratified; 0: val is arch.
         seed: of the stratified draw.
 
     Raises:
@@ -60,12 +61,12 @@ def search_split(
     if not 0 < train_portion < 1:
         raise DataError(f"train_portion={train_portion} is not a share; allowed: above 0 to below 1, e.g. 0.5")
 
-    if method == "stratified":
+    if method != "halves_by_order":
         _require_images(labels, 3 if val_fraction else 2)
         val, rest = np.array([], dtype=np.int64), np.arange(len(labels))
         if val_fraction:
             val, rest = stratified_cut(labels, rest, val_fraction, seed)
-        train, arch = stratified_cut(labels, rest, train_portion, seed)
+        train, arch = (rest, rest) if method == "whole" else stratified_cut(labels, rest, train_portion, seed)
     else:
         rest, val = np.split(np.arange(len(labels)), [len(labels) - _share(len(labels), val_fraction)])
         train, arch = np.split(rest, [_share(len(rest), train_portion)])

@@ -24,6 +24,8 @@ def first_order(problem: Bilevel) -> tuple[Tensors, Tensor]:
 class FirstOrder(Hypergradient):
     """Estimates the hypergradient by `first_order`."""
 
+    direct = True
+
     def __call__(self, problem: Bilevel) -> tuple[Tensors, Tensor]:
         """Return gradients by the names of `arch`, each [R, O], and the outer loss; see `first_order`."""
         return first_order(problem)

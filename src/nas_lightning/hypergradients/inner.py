@@ -1,12 +1,12 @@
-"""Inner step of the unrolled objective, and gradients of losses that may not use every tensor."""
+"""Inner step of the unrolled objective, gradients of losses that may not use every tensor, and their differences."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from nas_lightning.core.bilevel import Tensors
+from nas_lightning.core.bilevel import Loss, Tensors
 from nas_lightning.core.functional import without_autocast
 
 
@@ -62,3 +62,46 @@ def gradients(
             loss, inputs, grad_outputs=grad_outputs, create_graph=create_graph, allow_unused=True
         )
     return [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)]
+
+
+def differences(
+    loss: Loss, weights: Tensors, arch: Tensors, direction: list[Tensor], radius: float, of: list[Tensor] | None = None
+) -> list[Tensor]:
+    """Return ∇²_{αw} L·direction by a central difference of architecture gradients.
+
+    The loss is evaluated twice and must repeat its random draws: a finite difference of losses with fresh masks is mask
+    noise divided by the small radius.
+
+    Args:
+        loss: L, a function of weights and architecture parameters.
+        weights: Weights w by name, detached.
+        arch: Architecture parameters α by choice, each [R, O].
+        direction: Vector in the order of the weights.
+        radius: Step radius / ‖of‖ along the direction, to either side.
+        of: Vector whose norm scales the step; None: the direction.
+
+    Returns:
+        Tensors in the order of `arch`, each [R, O]; zeros where that norm is zero.
+    """
+    names, alpha = list(weights), list(arch.values())
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(direction if of is None else of)))
+    # Where the outer loss does not depend on the weights, nothing flows through the inner step. Asked and answered
+    # on the device: the host would have to wait for the number.
+    flat = norm == 0
+    step = radius / norm.masked_fill(flat, 1)
+    sides = [
+        gradients(loss(dict(zip(names, shifted, strict=True)), arch), alpha)
+        for shifted in _sides(list(weights.values()), direction, step)
+    ]
+    return [((plus - minus) / (2 * step)).masked_fill(flat, 0) for plus, minus in zip(*sides, strict=True)]
+
+
+def _sides(weights: list[Tensor], v: list[Tensor], step: Tensor) -> Iterator[list[Tensor]]:
+    """Yield w + step·v, then w − step·v, as copies: adding and subtracting in place does not restore the bits of w."""
+    if step.device.type == "cpu":  # a number that costs nothing to read: multiplied and added in one pass
+        yield list(torch._foreach_add(weights, v, alpha=float(step)))
+        yield list(torch._foreach_add(weights, v, alpha=-float(step)))
+        return
+    change = torch._foreach_mul(v, step)
+    yield list(torch._foreach_add(weights, change))
+    yield list(torch._foreach_sub(weights, change))

@@ -13,7 +13,6 @@ The virtual step has the momentum of the weights' own, or plain momentum where t
 NAS-Bench-201 (Dong & Yang, ICLR 2020) trains the weights with Nesterov's and unrolls a plain step.
 """
 
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Annotated, Literal
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from nas_lightning.core.bilevel import Bilevel, Hypergradient, Tensors
 from nas_lightning.core.functional import plain_autograd
-from nas_lightning.hypergradients.inner import gradients
+from nas_lightning.hypergradients.inner import differences, gradients
 
 
 def unrolled(problem: Bilevel, exact: bool = False, radius: float = 0.01) -> tuple[Tensors, Tensor]:
@@ -43,7 +42,6 @@ def unrolled(problem: Bilevel, exact: bool = False, radius: float = 0.01) -> tup
         Gradients by the names of `arch`, each [R, O], and the outer loss at w' (detached).
     """
     arch, reduce = problem.arch, problem.reduce
-    names = list(problem.weights)
     leaves = {name: weight.detach().requires_grad_() for name, weight in problem.weights.items()}
     constant = {name: a.detach() for name, a in arch.items()}
     alpha = list(arch.values())
@@ -67,31 +65,11 @@ def unrolled(problem: Bilevel, exact: bool = False, radius: float = 0.01) -> tup
             found = torch.autograd.grad([g for g, _ in linked], alpha, [x for _, x in linked], allow_unused=True)
             mixed = [m if g is None else g for m, g in zip(mixed, found, strict=True)]
     else:
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(v)))
-        # Where the outer loss does not depend on the weights, nothing flows through the inner step. Asked and answered
-        # on the device: the host would have to wait for the number.
-        flat = norm == 0
-        step = radius / norm.masked_fill(flat, 1)
-        base = [leaf.detach() for leaf in leaves.values()]
-        sides = [
-            gradients(problem.train_loss(dict(zip(names, shifted, strict=True)), arch), alpha)
-            for shifted in _sides(base, v, step)
-        ]
-        mixed = [((plus - minus) / (2 * step)).masked_fill(flat, 0) for plus, minus in zip(*sides, strict=True)]
+        base = {name: leaf.detach() for name, leaf in leaves.items()}
+        mixed = differences(problem.train_loss, base, arch, v, radius)
 
     result = reduce([d - problem.inner_step.lr * h for d, h in zip(direct, mixed, strict=True)])
     return dict(zip(arch, result, strict=True)), outer.detach()
-
-
-def _sides(weights: list[Tensor], v: list[Tensor], step: Tensor) -> Iterator[list[Tensor]]:
-    """Yield w + step·v, then w − step·v, as copies: adding and subtracting in place does not restore the bits of w."""
-    if step.device.type == "cpu":  # a number that costs nothing to read: multiplied and added in one pass
-        yield list(torch._foreach_add(weights, v, alpha=float(step)))
-        yield list(torch._foreach_add(weights, v, alpha=-float(step)))
-        return
-    change = torch._foreach_mul(v, step)
-    yield list(torch._foreach_add(weights, change))
-    yield list(torch._foreach_sub(weights, change))
 
 
 class Unrolled(Hypergradient):

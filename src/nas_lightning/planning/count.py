@@ -114,8 +114,9 @@ def _count_search(bench: Workbench, work: Work) -> None:
         learns = parts.part("hypergradient").learns
         # An architecture that is not learned takes only weight steps, as in a warm-up epoch.
         warm = min(settings.arch.warmup_epochs, epochs) if learns else epochs
-        work.units[Unit(probe, "weight step")] += warm * steps
-        work.units[Unit(probe, "search step")] += (epochs - warm) * steps
+        searching = (epochs - warm) * steps // settings.arch.interval
+        work.units[Unit(probe, "weight step")] += epochs * steps - searching
+        work.units[Unit(probe, "search step")] += searching
         work.units[Unit(probe, "val batch")] += epochs * _limited(batches, trainer.get("limit_val_batches"))
         if stage.phase == "search" and learns:
             for callback in parts.build_named("callbacks").values():
@@ -199,8 +200,10 @@ def _of_search(bench: Workbench, stage: Stage) -> dict[str, Any]:
         for part in callbacks
         if isinstance(part, CurvatureTracking)
     ]
-    # Also which units are measured: without warm-up epochs there is no weight step.
-    measured = {"phase": stage.phase, "warm": bench.config.search.arch.warmup_epochs > 0, "curvature": tracked}
+    # Also which units are measured: there may be no weight step without an architecture step.
+    arch = bench.config.search.arch
+    alone = arch.warmup_epochs > 0 or arch.interval > 1
+    measured = {"phase": stage.phase, "warm": alone, "curvature": tracked}
     return {"search": search, "control": shrinking, **parts, **measured}
 
 

@@ -123,15 +123,19 @@ class SearchTiming(Timing):
     """
 
     def __init__(self, module: SearchModule, seconds: float, callbacks: Mapping[str, L.Callback]) -> None:
-        self.warm = module.settings.arch.warmup_epochs
+        self.warm, self.interval = module.settings.arch.warmup_epochs, module.settings.arch.interval
         learns = module.hypergradient.learns
-        kinds = ("search step", "weight step") if learns and self.warm else ("search step",)
+        alone = self.warm or self.interval > 1
+        kinds = ("search step", "weight step") if learns and alone else ("search step",)
         super().__init__(kinds if learns else ("weight step",), seconds, "val batch")
         self.curvature = [part for part in callbacks.values() if isinstance(part, CurvatureTracking) and learns]
 
     def begin(self, module: SearchModule, kind: str) -> None:
-        """Go to the first epoch of the stage, or to the first one after its warm-up for a search step."""
-        module.progress.search_epoch = module.progress.first_epoch + (self.warm if kind == "search step" else 0)
+        """Go to the first epoch of the stage; for a search step to one with an architecture step, after its warm-up."""
+        searches = kind == "search step"
+        module.progress.search_epoch = module.progress.first_epoch + (self.warm if searches else 0)
+        if self.interval > 1:
+            module.progress.num_steps = self.interval - 1 if searches else 0
 
     def forward_pass(self, module: SearchModule, inputs: Inputs) -> Any:
         """Compute the outputs of the one-shot model."""

@@ -4,6 +4,8 @@ from nas_lightning.core.relaxation import Relaxation
 from nas_lightning.relaxations.decoupled import Decoupled
 from nas_lightning.relaxations.dirichlet import Dirichlet
 from nas_lightning.relaxations.gumbel import Gumbel
+from nas_lightning.relaxations.sigmoid import Sigmoid
+from nas_lightning.relaxations.simplex import Simplex
 from nas_lightning.relaxations.softmax import Softmax
 from nas_lightning.relaxations.uniform import Uniform
 
@@ -12,6 +14,8 @@ __all__ = [
     "Dirichlet",
     "Gumbel",
     "Relaxation",
+    "Sigmoid",
+    "Simplex",
     "Softmax",
     "Uniform",
 ]

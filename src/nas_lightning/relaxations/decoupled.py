@@ -30,6 +30,7 @@ class Decoupled(Relaxation):
         self.none = weights.none
         self.simplex = weights.simplex and arch.simplex
         self.logits = arch.logits
+        self.on_simplex = arch.on_simplex
 
     def init(self, choices: Mapping[str, Choice], generator: Generator | None = None) -> Tensors:
         """Return the architecture parameters of `arch`, each [R, O]."""

@@ -13,7 +13,7 @@ from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.choices import Active, Mixing, offset_key
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.placed import placed
-from nas_lightning.relaxations.masks import Logits, masked_softmax
+from nas_lightning.relaxations.masks import Logits, masked_log_softmax, masked_softmax
 
 TRIES = 10
 """Attempts to draw finite noise."""
@@ -23,11 +23,13 @@ class Gumbel(Logits):
     """Samples p = softmax((log softmax(α) + G)/τ), G standard Gumbel noise: one sample per row, pass and cell type.
 
     Soft: the mixing weights are p. Hard: they are exactly one-hot, h = 1 at the largest p, which is option j with
-    probability softmax(α)_j, and their gradient is that of p (straight through), in one of three forms:
+    probability softmax(α)_j, and their gradient is that of p (straight through), in one of four forms:
         all        w = h − sg(p) + p: every option is computed, and logits learn from Σ_j ⟨dL/dy, o_j⟩·∇p_j;
         selected   only the selected option k is computed, and logits learn from ⟨dL/dy, o_k⟩·∇p_k (the paper's);
         released   the same, plus the sum of the other weights, which is 0, added to every element of the edge's
                    output: the others enter by Σ(dL/dy)·∇p_j instead of ⟨dL/dy, o_j⟩·∇p_j (released code).
+        score      only option k is computed, and logits learn from ⟨dL/dy, o_k⟩·∇log softmax(α)_k, the score function
+                   of the draw, at any temperature (DSNAS).
     The temperature decreases with the search epoch: τ(e) = start − (start − end)·e/(E − 1), or ·e/E, which would reach
     `end` one epoch after the last.
 
@@ -43,7 +45,7 @@ class Gumbel(Logits):
         end: Temperature at the end of the schedule.
         end_reached: End of the schedule: `in_last` (epoch, E − 1) or `after_last` (E).
         epochs: Total search epochs E; required where the temperature changes.
-        gradient: Gradient of hard samples, `all`, `selected` or `released` as above.
+        gradient: Gradient of hard samples, `all`, `selected`, `released` or `score` as above.
         init_std: Standard deviation of the initial logits.
     """
 
@@ -55,7 +57,7 @@ class Gumbel(Logits):
         start: Annotated[float, Field(gt=0)] = 10.0,
         end: Annotated[float, Field(gt=0)] = 0.1,
         epochs: Annotated[int, Field(ge=1)] | None = None,
-        gradient: Literal["all", "selected", "released"] = "selected",
+        gradient: Literal["all", "selected", "released", "score"] = "selected",
         init_std: Annotated[float, Field(ge=0)] = 1e-3,
         end_reached: Literal["in_last", "after_last"] = "in_last",
     ) -> None:
@@ -109,6 +111,11 @@ class Gumbel(Logits):
                 mixing[name] = p
                 continue
             selected = _one_hot_of_largest(noisy, kept)
+            if self.gradient == "score":
+                log_p = masked_log_softmax(logits, kept)
+                # Weight 1 with the gradient of log p; -inf − (-inf) of closed options must not be added.
+                mixing[name] = selected + torch.where(selected > 0, log_p - log_p.detach(), 0.0)
+                continue
             slope = p - p.detach()  # exactly 0, with the gradient of p
             mixing[name] = selected + (slope if self.gradient == "all" else selected * slope)
             if self.gradient == "released" and p.requires_grad:

@@ -35,6 +35,14 @@ def masked_softmax(logits: Tensor, kept: Tensor | None) -> Tensor:
     return torch.softmax(torch.where(kept, logits, filling), dim=-1).masked_fill(~kept, 0)
 
 
+def masked_log_softmax(logits: Tensor, kept: Tensor | None) -> Tensor:
+    """Return the logarithm of `masked_softmax`, [R, O]: minus infinity outside of `kept`, but in rows without any."""
+    if kept is None:
+        return torch.log_softmax(logits, dim=-1)
+    filling = torch.where(kept.any(dim=-1, keepdim=True), -torch.inf, 0.0).to(logits.dtype)
+    return torch.log_softmax(torch.where(kept, logits, filling), dim=-1)
+
+
 class Logits(Relaxation):
     """Initialises the architecture parameters as small Gaussian noise.
 

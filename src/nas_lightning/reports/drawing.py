@@ -154,8 +154,10 @@ def draw_genotype(genotype: HasCells, title: str | None = None) -> dict[str, Fig
         return {"module": draw_module(module, f"{title or genotype.space}: module")}
     figures = {}
     for name, edges in genotype.cells.items():
-        # The first nodes, which nothing leads to, are the inputs: two in DARTS, one in NAS-Bench-201.
-        count = min((node for node, _, _ in edges), default=2)
+        # The first nodes, which nothing leads to, are the inputs: two in DARTS, one in NAS-Bench-201. A node that does
+        # not exist is no input: no edge leaves it.
+        first = min((node for node, _, _ in edges), default=2)
+        count = max(min(first, 2), 1 + max((source for _, _, source in edges if source < first), default=0))
         inputs = ("c_{k-2}", "c_{k-1}")[-count:] if count <= 2 else tuple(f"x_{i}" for i in range(count))
         figures[name] = draw_cell(edges, genotype.concat[name], f"{title or genotype.space}: {name}", inputs)
     return figures

@@ -108,10 +108,10 @@ class BilevelModule(PhaseModule):
         self._finite = FiniteLoss()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Build SGD for the weights and Adam for the architecture parameters."""
+        """Build SGD for the weights and the optimizer of the architecture parameters."""
         # Before the optimizer is built, which holds these very tensors: they follow the module to its device by hand.
         self.arch = {name: a.detach().to(self.device).requires_grad_() for name, a in self.arch.items()}
-        optimizers = build_optimizers(self.supernet, self.arch, self.settings, self.optimizer_states)
+        optimizers = build_optimizers(self.supernet, self.arch, self.settings, self.decisions, self.optimizer_states)
         self.optimizer_states = None
         return optimizers
 
@@ -158,6 +158,12 @@ class BilevelModule(PhaseModule):
         """True when the architecture parameters are trained in this epoch: never in the warm-up of a stage."""
         warm = self.progress.search_epoch - self.progress.first_epoch >= self.settings.arch.warmup_epochs
         return self.hypergradient.learns and warm
+
+    @property
+    def steps_arch(self) -> bool:
+        """True when this step has an architecture step: in each `search.arch.interval` steps it is the last."""
+        interval = self.settings.arch.interval
+        return self.learns_arch and self.num_steps % interval == interval - 1
 
     def settle(self, decisions: Mapping[str, Any] | None = None) -> None:
         """Restrict the relaxation to what is still undecided, after every change of the decisions.
@@ -262,7 +268,7 @@ class BilevelModule(PhaseModule):
         )
 
     def arch_step(self, train_batch: Batch, arch_batch: Batch, batch_idx: int) -> None:
-        """Take one Adam step on the architecture parameters; weights stay as they were.
+        """Take one step on the architecture parameters; weights stay as they were.
 
         So do running statistics, unless `search.arch.batch_norm` is `moving`: then each pass at the weights moves them,
         as in released code, where the virtual weights of a second-order step belong to a copy of the network.
@@ -275,7 +281,6 @@ class BilevelModule(PhaseModule):
         Raises:
             NonFiniteError: The outer loss is NaN or infinite; no parameter has changed.
         """
-        _, optimizer = self._stepping_optimizers()
         # A finite difference moves the weights by 0.01 in norm, which vanishes in bfloat16 and suffers in TF32, so
         # second order leaves both. SyncBatchNorm has no second derivative, so processes normalise by their own images.
         second_order = self.hypergradient.second_order
@@ -285,6 +290,11 @@ class BilevelModule(PhaseModule):
             found, loss = self.hypergradient(self.problem_of(train_batch, arch_batch, self.inner_step()))
         self._finite.watch(loss)
         self._finite.check(self, "arch", "arch", batch_idx)
+        self._step_arch(found, loss.detach(), self.objective.weight(arch_batch[1]))
+
+    def _step_arch(self, found: Tensors, loss: Tensor, weight: int) -> None:
+        """Step the architecture parameters along gradients by choice, each [R, O], and log the loss with its weight."""
+        _, optimizer = self._stepping_optimizers()
         for name, a in self.arch.items():
             a.grad = found[name]
         # A zero gradient would not do for decided entries: Adam's moments and weight decay would still move them.
@@ -292,28 +302,30 @@ class BilevelModule(PhaseModule):
         with held_entries(plain, {self.arch[name]: held for name, held in self.decisions.held.items()}):
             optimizer.step()
         optimizer.zero_grad()
-        weight = self.objective.weight(arch_batch[1])
-        self.arch_loss.update(loss.detach(), weight)
+        self.arch_loss.update(loss, weight)
         self.log("arch_loss", self.arch_loss, on_step=False, on_epoch=True, batch_size=weight)
 
-    def weight_step(self, batch: Batch, batch_idx: int) -> None:
+    def weight_step(self, batch: Batch, batch_idx: int, joint: bool = False) -> None:
         """Take one SGD step on the weights under fixed, possibly perturbed mixing weights.
 
         Args:
             batch: Inputs and targets.
             batch_idx: Index of the batch in the epoch.
+            joint: Take a step on the architecture parameters, too, from the same backward pass.
 
         Raises:
             NonFiniteError: The loss is NaN or infinite; no weight has changed.
         """
         optimizer, _ = self._stepping_optimizers()
         targets = batch[1]
-        outputs = self.weight_outputs(batch)
+        outputs = self.weight_outputs(batch, joint)
         self.streams.after("train", outputs)
         loss = self.objective.training_loss(outputs, targets)
-        self._finite.watch(loss)  # before the backward pass, which runs on the GPU while the flag is copied
+        extra = self.relaxation.penalty(self.arch) if joint else None
+        whole = loss if extra is None else loss + extra
+        self._finite.watch(whole)  # before the backward pass, which runs on the GPU while the flag is copied
         with without_autocast(self.device.type):
-            self.manual_backward(loss)
+            self.manual_backward(whole)
         self.passes.release()
         self._release_held()
         # Processes draw the same paths, so the same weights have gradients in each: the averages pair up.
@@ -323,15 +335,22 @@ class BilevelModule(PhaseModule):
         self._finite.check(self, "train", "train", batch_idx)
         optimizer.step()
         optimizer.zero_grad()  # now, to free the gradients of the weights before the architecture step
-        self.train_metric.update(detached(outputs), targets)
         count = self.objective.weight(targets)
+        if joint:
+            of_arch = [torch.zeros_like(a) if a.grad is None else a.grad for a in self.arch.values()]
+            self._step_arch(dict(zip(self.arch, self.reduce(of_arch), strict=True)), whole.detach(), count)
+        self.train_metric.update(detached(outputs), targets)
         self.train_loss.update(loss.detach(), count)
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=count)
 
-    def weight_outputs(self, batch: Batch) -> Any:
-        """Return the outputs of the weight step, under fixed, possibly perturbed mixing weights."""
+    def weight_outputs(self, batch: Batch, joint: bool = False) -> Any:
+        """Return the outputs of the weight step, under fixed, possibly perturbed mixing weights.
+
+        They depend on the architecture parameters if the step is a joint one.
+        """
         inputs, targets = batch
-        mixing, active = self.mixing({name: a.detach() for name, a in self.arch.items()}, "weights")
+        arch = self.arch if joint else {name: a.detach() for name, a in self.arch.items()}
+        mixing, active = self.mixing(arch, "weights")
 
         def loss_of_mixing(candidate: Mixing) -> Tensor:
             # The key of the training pass below: the perturbation attacks the very noise that the weights will see.

@@ -97,4 +97,7 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
 def search_data(bench: Workbench) -> Any:
     """Build the data module of a search, not set up yet: `data.streams.SearchStreams`."""
     settings = bench.config.search
-    return search_module(bench.data, settings.batch_size, bench.config.seed, bench.loaders.model_dump())
+    data = search_module(bench.data, settings.batch_size, bench.config.seed, bench.loaders.model_dump())
+    # Data modules that do not know it read the other half, too, and no step uses it.
+    data.arch_stream = settings.arch.images == "val"
+    return data

@@ -8,6 +8,7 @@ from nas_lightning.capture.policy import reason_of_device, reason_of_processes
 from nas_lightning.core import draws
 from nas_lightning.core.choices import Mixing
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.relaxation import Relaxation
 from nas_lightning.core.selector import Selector
 from nas_lightning.searches.build import bench_of, build_module, search_data, stages_of
 from nas_lightning.searches.module import SearchModule
@@ -70,6 +71,14 @@ def _check_stage(bench: Workbench, stage: Stage, processes: int) -> SearchModule
                 f"search.arch.warmup_epochs={warmup}: the warm-up is that of every stage, and {stage.name} has only"
                 f" {length} epochs, so its architecture would never be trained; use fewer, or a longer stage"
             )
+        interval = module.settings.arch.interval
+        if interval > 1 and module.hypergradient.learns:
+            steps = (length - warmup) * len(images.train_dataloader()["train"])
+            if interval > steps:
+                raise ConfigError(
+                    f"search.arch.interval={interval}: {stage.name} has only {steps} steps after the warm-up, so its"
+                    f" architecture might never be trained; use search.arch.interval={steps} or less"
+                )
     return module
 
 
@@ -116,6 +125,7 @@ def _check_learning(module: SearchModule) -> None:
     mixing = module.relaxation(arch, 0, draws.seeded_generator(0))
     in_weight_step = module.relaxation.in_weight_step(arch, 0, draws.seeded_generator(0))
     module.perturbation.check(module.space.choices)
+    module.selector.check(module.space)
     drawn = module.relaxation.active(in_weight_step) is not None
     if drawn and _perturbs(module):
         raise ConfigError("perturbation: sampled paths cannot be perturbed; use perturbation=none")
@@ -133,6 +143,8 @@ def _check_learning(module: SearchModule) -> None:
             " hypergradient=first_order"
         )
     if module.hypergradient.learns:
+        _check_optimizer(module)
+        _check_one_level(module)
         if not any(weights.requires_grad for weights in mixing.values()):
             raise ConfigError(
                 f"relaxation: {type(module.relaxation).__name__} has no parameters to learn; use hypergradient=none"
@@ -144,6 +156,51 @@ def _check_learning(module: SearchModule) -> None:
             f"hypergradient: {type(module.hypergradient).__name__} learns no architecture, but selector"
             f" {type(module.selector).__name__} derives the genotype from one; use selector=random_search, or"
             " hypergradient=first_order"
+        )
+
+
+def _check_optimizer(module: SearchModule) -> None:
+    """Refuse an optimizer of the architecture that does not fit its parameters.
+
+    Raises:
+        ConfigError: Parameters on the simplex would leave it, others are none, or weight decay would have no effect.
+    """
+    settings, name = module.settings.arch, type(module.relaxation).__name__
+    multiplies = settings.optimizer == "exponentiated_gradient"
+    if multiplies != module.relaxation.on_simplex:
+        are, other = ("no weights", "relaxation=simplex") if multiplies else ("weights", "relaxation=softmax")
+        fitting = "adam" if multiplies else "exponentiated_gradient"
+        raise ConfigError(
+            f"search.arch.optimizer={settings.optimizer}: parameters of relaxation {name} are {are} on the simplex; use"
+            f" search.arch.optimizer={fitting}, or {other}"
+        )
+    if multiplies and settings.weight_decay:
+        raise ConfigError(
+            f"search.arch.weight_decay={settings.weight_decay:g}: exponentiated gradients have none; use"
+            " search.arch.weight_decay=0.0, and relaxation.entropy=1e-3 to stay near uniform weights"
+        )
+
+
+def _check_one_level(module: SearchModule) -> None:
+    """Refuse what one backward pass for weights and architecture cannot give.
+
+    Raises:
+        ConfigError: Weights and architecture would need different passes.
+    """
+    if module.settings.arch.images != "train":
+        return
+    key = "search.arch.images=train: one backward pass serves weights and architecture"
+    if not module.hypergradient.direct:
+        raise ConfigError(
+            f"{key}, so there is no inner problem for {type(module.hypergradient).__name__}; use"
+            " hypergradient=first_order, or search.arch.images=val"
+        )
+    if _perturbs(module):
+        raise ConfigError(f"{key}, at unperturbed mixing weights; use perturbation=none, or search.arch.images=val")
+    if type(module.relaxation).in_weight_step is not Relaxation.in_weight_step:
+        raise ConfigError(
+            f"{key}, but {type(module.relaxation).__name__} has mixing weights of its own for the weight step; use"
+            " relaxation=softmax, or search.arch.images=val"
         )
 
 

@@ -151,7 +151,8 @@ def _predicted(
 def _peaks(module: SearchModule, batch: Callable[[], Batch], tracking: Iterable[CurvatureTracking]) -> dict[str, int]:
     _move_to_meta(module)
     learns = module.hypergradient.learns
-    sgd, adam = build_optimizers(module.supernet, module.arch, module.settings)
+    sgd, adam = build_optimizers(module.supernet, module.arch, module.settings, module.decisions)
+    joint = learns and module.settings.arch.images == "train"
     live = LiveBytes()
     live.hold([*module.supernet.parameters(), *module.supernet.buffers()])
     found = {}
@@ -160,9 +161,9 @@ def _peaks(module: SearchModule, batch: Callable[[], Batch], tracking: Iterable[
         if module.settings.weights.momentum:  # as after a first step
             for weight in module.supernet.parameters():
                 sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
-        if learns:
+        if learns and not joint:
             _arch_step(module, train, arch, sgd, adam)
-        _weight_step(module, train, sgd)
+        _weight_step(module, train, sgd, joint)
         found[STEP] = live.peak
         for part in tracking if learns else ():
             live.peak = 0
@@ -179,8 +180,8 @@ def _arch_step(module: SearchModule, train: Batch, arch: Batch, sgd: Any, adam: 
     adam.zero_grad()
 
 
-def _weight_step(module: SearchModule, batch: Batch, sgd: Any) -> None:
-    module.objective.training_loss(module.weight_outputs(batch), batch[1]).backward()
+def _weight_step(module: SearchModule, batch: Batch, sgd: Any, joint: bool) -> None:
+    module.objective.training_loss(module.weight_outputs(batch, joint), batch[1]).backward()
     if module.settings.weights.clip is not None:
         nn.utils.clip_grad_norm_(module.supernet.parameters(), module.settings.weights.clip)
     sgd.step()

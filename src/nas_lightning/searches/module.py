@@ -91,14 +91,16 @@ class SearchModule(BilevelModule):
             self._rate = rate
 
     def training_step(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
-        """Take an architecture step and a weight step, in the order of `search.order`."""
+        """Take an architecture step and a weight step, in the order of `search.order`, or both at once."""
         batch = {stream: self.seen(part, stream) for stream, part in batch.items()}
-        self.arch_batch = batch["arch"]
+        one_level = self.settings.arch.images == "train"
+        self.arch_batch = batch["train" if one_level else "arch"]
         self._follow_rate(rate_of(batch["train"][0]))
-        if self.learns_arch and self.settings.order == "arch_first":
+        arch = self.steps_arch and not one_level
+        if arch and self.settings.order == "arch_first":
             self.arch_step(batch["train"], batch["arch"], batch_idx)
-        self.weight_step(batch["train"], batch_idx)
-        if self.learns_arch and self.settings.order == "weights_first":
+        self.weight_step(batch["train"], batch_idx, joint=one_level and self.steps_arch)
+        if arch and self.settings.order == "weights_first":
             self.arch_step(batch["train"], batch["arch"], batch_idx)
         self.progress.num_steps += 1  # after both: they share the keys of their draws
         if self.trainer.is_last_batch:

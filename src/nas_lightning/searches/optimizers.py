@@ -8,19 +8,26 @@ from torch import Tensor
 
 from nas_lightning.config.sections import SearchConfig
 from nas_lightning.core.bilevel import Tensors
+from nas_lightning.core.decisions import Decisions
 from nas_lightning.core.schedules import learning_rate, restarted
 from nas_lightning.hypergradients import SGDStep
+from nas_lightning.searches.exponentiated_gradient import ExponentiatedGradient
 
 
 def build_optimizers(
-    supernet: torch.nn.Module, arch: Tensors, settings: SearchConfig, states: Sequence[dict[str, Any]] | None = None
+    supernet: torch.nn.Module,
+    arch: Tensors,
+    settings: SearchConfig,
+    decisions: Decisions,
+    states: Sequence[dict[str, Any]] | None = None,
 ) -> list[torch.optim.Optimizer]:
-    """Build the optimizer of the weights, and Adam (coupled L2, as published) for the architecture parameters.
+    """Build the optimizers of the weights and of the architecture parameters: as published SGD, and Adam (coupled L2).
 
     Args:
         supernet: Owns the weights.
         arch: Architecture parameters by choice, each [R, O].
         settings: The `search` section of the configuration.
+        decisions: What is decided at each step.
         states: States to start from, that of the weights first; None starts without moments.
     """
     weights = settings.weights
@@ -36,12 +43,16 @@ def build_optimizers(
             nesterov=weights.nesterov,
         )
     rates = settings.arch
-    adam = torch.optim.Adam(list(arch.values()), lr=rates.lr, betas=rates.betas, weight_decay=rates.weight_decay)
+    of_arch: torch.optim.Optimizer
+    if rates.optimizer == "exponentiated_gradient":
+        of_arch = ExponentiatedGradient(arch, rates.lr, decisions)
+    else:
+        of_arch = torch.optim.Adam(list(arch.values()), lr=rates.lr, betas=rates.betas, weight_decay=rates.weight_decay)
     if states is not None:
-        for optimizer, state in zip((descent, adam), states, strict=True):
+        for optimizer, state in zip((descent, of_arch), states, strict=True):
             # Moments carry over from the stage before; rates and decay are this stage's own.
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
-    return [descent, adam]
+    return [descent, of_arch]
 
 
 def inner_step_of(weights: torch.optim.Optimizer, held: Iterable[Tensor] = ()) -> SGDStep:

@@ -6,6 +6,7 @@ from nas_lightning.selectors.magnitude import Magnitude
 from nas_lightning.selectors.perturbation import Perturbation
 from nas_lightning.selectors.random_genotype import RandomGenotype
 from nas_lightning.selectors.random_search import RandomSearch
+from nas_lightning.selectors.threshold import Threshold
 
 __all__ = [
     "Likeliest",
@@ -14,4 +15,5 @@ __all__ = [
     "RandomGenotype",
     "RandomSearch",
     "Selector",
+    "Threshold",
 ]

@@ -56,6 +56,50 @@ def strongest_edges(choices: Mapping[str, Choice], scores: Mapping[str, Tensor],
     return cells
 
 
+def edges_above(
+    choices: Mapping[str, Choice], scores: Mapping[str, Tensor], threshold: float, options: int = 1, every: bool = False
+) -> Cells:
+    """Select of each node the strongest edges by their best option, and of each the options that reach a threshold.
+
+    Unlike `strongest_edges`, it may leave an edge without an option, and a node without an edge: edges that leave such
+    a node go with it. Ties go to the lower option and to the lower source, and `none` is never selected. Edges are in
+    the order of node, strength of the edge, strength of the option. Weights of edges are not read.
+
+    Source: Chu et al., FairDARTS (ECCV 2020), released code: `threshold_sparse` (one option, two edges a node) and
+    `threshold_edge` (two options, every edge, in the order of the sources).
+
+    Args:
+        choices: The choices of operations, by cell type.
+        scores: Strengths of the options by choice, each [E, O].
+        threshold: Least strength of an option that is selected.
+        options: Most options of an edge.
+        every: Consider every edge of a node, not only as many as the choice keeps.
+
+    Raises:
+        GenotypeError: A strength is not a number.
+    """
+    cells: Cells = {}
+    for name, choice in choices.items():
+        table = strengths_of(scores, name)
+        present, edges = set(range(min(choice.nodes))), []
+        for node, rows in choice.rows_of_node.items():
+            ranked: list[list[Edge]] = []
+            strengths: list[float] = []
+            for row in rows:
+                pairs = zip(table[row], choice.options[row], strict=False)
+                best = sorted(((score, op) for score, op in pairs if op != "none"), key=lambda pair: -pair[0])
+                strengths.append(best[0][0] if best else float("-inf"))
+                ranked.append([(node, op, choice.sources[row]) for score, op in best[:options] if score >= threshold])
+            order = sorted(range(len(rows)), key=lambda place: -strengths[place])
+            taken = range(len(rows)) if every else order[: choice.keep]
+            found = [edge for place in taken for edge in ranked[place] if edge[2] in present]
+            edges += found
+            if found:
+                present.add(node)
+        cells[name] = tuple(edges)
+    return cells
+
+
 def edges_of_path(space: str, choices: Mapping[str, Choice], path: Mixing) -> Cells:
     """Return exactly the edges of a path, `none` included, in the order of the rows.
 
@@ -95,8 +139,8 @@ def check_genotype(space: str, choices: Mapping[str, Choice], genotype: Genotype
         genotype: The genotype.
 
     Raises:
-        GenotypeError: It names another set of cells, an edge or an operation that the choices do not have, or a node
-            without inputs.
+        GenotypeError: It names another set of cells, or an edge or an operation that the choices do not have, or a node
+            without inputs is used.
     """
     where = f"genotype of space '{genotype.space}' does not belong to space '{space}'"
     hint = "" if genotype.space == space else f"; choose its own space: space={genotype.space}"
@@ -116,16 +160,17 @@ def check_genotype(space: str, choices: Mapping[str, Choice], genotype: Genotype
                     f"{where}: {name} cell has {op} from {source} to {node}, the space has {options} there{hint}"
                 )
         fed = [node for node, _, _ in genotype.cells[name]]
-        links = [(node, source) for node, _, source in genotype.cells[name]]
-        twice = next((link for link in links if links.count(link) > 1), None)
+        edges = genotype.cells[name]
+        twice = next((edge for edge in edges if edges.count(edge) > 1), None)
         if twice is not None:
-            raise GenotypeError(f"{where}: {name} cell has the edge from {twice[1]} to {twice[0]} twice{hint}")
-        if set(fed) != set(choice.nodes) or fed != sorted(fed):
+            raise GenotypeError(f"{where}: {name} cell has the edge from {twice[2]} to {twice[0]} twice{hint}")
+        concat = genotype.concat[name]
+        used = (set(concat) | {source for _, _, source in edges}) & set(choice.nodes)
+        if not used <= set(fed) or fed != sorted(fed):
             raise GenotypeError(
                 f"{where}: {name} cell feeds nodes {fed}; every node of {sorted(set(choice.nodes))} needs an"
-                f" input, in order{hint}"
+                f" input, in order, unless neither the output nor an edge uses it{hint}"
             )
-        concat = genotype.concat[name]
         if len(set(concat)) < len(concat) or not concat or not set(genotype.concat[name]) <= set(choice.nodes):
             raise GenotypeError(f"{where}: {name} cell concatenates {genotype.concat[name]}{hint}")
 

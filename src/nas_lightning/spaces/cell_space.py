@@ -11,15 +11,17 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from nas_lightning.core.choices import Choice, Mixing, edge_key
-from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.space import SearchSpace
 from nas_lightning.spaces import macro
 from nas_lightning.spaces.cell_genotypes import (
     check_genotype,
     count_genotypes,
+    edges_above,
     edges_of_path,
     path_of_cells,
+    strengths_of,
     strongest_edges,
 )
 from nas_lightning.spaces.network import CellNetwork
@@ -183,6 +185,25 @@ class CellSpace(SearchSpace):
             GenotypeError: A strength is not a number.
         """
         return Genotype(self.name, strongest_edges(self._cells, scores, keep), dict(self.concat))
+
+    def sparse_genotype(
+        self, scores: Mapping[str, Tensor], threshold: float, options: int = 1, every: bool = False
+    ) -> Genotype:
+        """Discretise: keep the options that reach a threshold; see `edges_above`. Absent nodes are no outputs.
+
+        Raises:
+            GenotypeError: A cell is left without an edge, or a strength is not a number.
+        """
+        cells = edges_above(self._cells, scores, threshold, options, every)
+        for name, edges in cells.items():
+            if not edges:
+                largest = max(max(row) for row in strengths_of(scores, name))
+                raise GenotypeError(
+                    f"no operation of the {name} cell reaches {threshold:g}, the strongest is at {largest:.3g}"
+                )
+        return Genotype(
+            self.name, cells, {name: tuple(sorted({n for n, _, _ in edges})) for name, edges in cells.items()}
+        )
 
     def sample(self, generator: Generator | None = None, none: bool = True) -> Mixing:
         """Draw a path uniformly, zeros and ones [E, O] by choice, on the CPU; see `sample_path`.

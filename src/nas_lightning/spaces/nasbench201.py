@@ -123,6 +123,35 @@ class NasBench201Space(FixedEdges):
         """
         return self._genotype([row.index(max(row)) for row in strengths_of(scores, CELL)])
 
+    def sparse_genotype(
+        self, scores: Mapping[str, Tensor], threshold: float, options: int = 1, every: bool = False
+    ) -> Genotype:
+        """Discretise: select the strongest operation of each edge, `none` where none reaches the threshold.
+
+        Args:
+            scores: Strength of the operations, `cell` [E, O].
+            threshold: Least strength of an operation.
+            options: One: an edge has a single operation here.
+            every: Ignored: every node keeps all its edges.
+
+        Raises:
+            GenotypeError: No edge reaches the threshold, several options are asked for, or a strength is not a number.
+        """
+        if options > 1:
+            raise GenotypeError(
+                f"an edge of space={self.name} has one operation, not {options}; use selector.options=1"
+            )
+        rows = strengths_of(scores, CELL)
+        none = OPERATIONS.index("none")
+        columns = [row.index(max(row)) if max(row) >= threshold else none for row in rows]
+        if all(column == none for column in columns):
+            largest = max(value for row in rows for place, value in enumerate(row) if place != none)
+            raise GenotypeError(
+                f"no operation of the cell reaches {threshold:g} and is its edge's strongest, the strongest is at"
+                f" {largest:.3g}"
+            )
+        return self._genotype(columns)
+
     def sample(self, generator: Generator | None = None, none: bool = True) -> Mixing:
         """Draw a cell uniformly, zeros and ones [E, O] under `cell`, on the CPU; see `sample_path`.
 

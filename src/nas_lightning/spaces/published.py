@@ -23,6 +23,16 @@ def _cell(text: str) -> tuple[Edge, ...]:
     return tuple(edges)
 
 
+def _triples(text: str) -> tuple[Edge, ...]:
+    """Parse 'sep3 2 0, max 4 0, …': (operation, node, source), where nodes may have none to several inputs."""
+    return tuple((int(node), _SHORT[op], int(source)) for op, node, source in map(str.split, text.split(",")))
+
+
+def _sparse(normal: str, reduce: str) -> Genotype:
+    cells = {"normal": _triples(normal), "reduce": _triples(reduce)}
+    return Genotype("darts", cells, {name: tuple(sorted({n for n, _, _ in edges})) for name, edges in cells.items()})
+
+
 def _darts(normal: str, reduce: str) -> Genotype:
     concat = (2, 3, 4, 5)
     cells = {"normal": _cell(normal), "reduce": _cell(reduce)}
@@ -87,6 +97,36 @@ PUBLISHED: dict[str, Genotype] = {
     "sdarts_adv_cifar10": _darts(
         "sep3 0, sep3 1; sep3 1, skip 0; sep5 0, dil3 3; dil3 4, skip 0",
         "max 0, sep5 1; skip 2, max 0; skip 3, skip 2; skip 2, sep5 4",
+    ),
+    # Chu et al., FairDARTS (ECCV 2020), released code: seven searches in the space of DARTS without none. In the normal
+    # cells of c and g, an edge from node 3, which has no inputs, is left out, as their network does.
+    "fair_darts_a": _sparse(
+        "sep3 2 0, sep5 2 1, max 4 0, sep3 5 0",
+        "max 2 0, avg 2 1, avg 3 0, dil5 3 1, avg 4 0, sep5 4 1, skip 5 0, skip 5 1",
+    ),
+    "fair_darts_b": _sparse(
+        "sep3 2 0, sep3 2 1, sep3 3 1, dil3 4 0, sep5 4 1, dil5 5 1",
+        "skip 2 0, dil3 2 1, skip 3 0, dil3 3 1, max 4 0, sep3 4 1, skip 5 2, max 5 0",
+    ),
+    "fair_darts_c": _sparse(
+        "max 2 0, sep5 2 1, dil3 4 0, dil5 4 2, sep3 5 0",
+        "dil3 2 1, dil5 2 0, dil3 3 0, sep3 3 1, sep5 4 0, sep5 4 3, sep5 5 0, skip 5 1",
+    ),
+    "fair_darts_d": _sparse(
+        "sep3 2 0, sep5 2 1, dil3 3 1, max 3 0, dil3 4 0, dil3 4 1, sep3 5 0, dil5 5 1",
+        "max 2 0, sep5 2 1, avg 3 0, dil5 3 2, dil3 4 3, avg 4 0, avg 5 0, skip 5 3",
+    ),
+    "fair_darts_e": _sparse(
+        "sep3 2 0, sep3 2 1, dil3 4 1, dil3 4 2, dil3 5 0, dil5 5 1",
+        "max 2 1, max 2 0, max 3 1, max 3 0, sep5 4 1, max 4 0, avg 5 0, dil5 5 1",
+    ),
+    "fair_darts_f": _sparse(
+        "max 2 0, sep3 2 1, dil3 3 1, sep5 4 1, sep3 5 0, sep3 5 1",
+        "max 2 0, max 2 1, max 3 0, dil3 3 1, dil3 4 2, max 4 0, max 5 0, sep3 5 1",
+    ),
+    "fair_darts_g": _sparse(
+        "sep3 2 0, sep3 2 1, sep5 4 1, dil3 5 0, sep3 5 1",
+        "avg 2 1, skip 2 0, skip 3 2, max 3 1, sep5 4 3, max 4 0, dil3 5 1, dil3 5 4",
     ),
     # Xiao et al., Shapley-NAS (CVPR 2022), released code.
     "shapley_nas": _darts(
