@@ -7,7 +7,7 @@ import re
 import pytest
 
 import nas_lightning as nl
-from every_method import METHODS, QUICK, STEERED
+from every_method import METHODS, QUICK, REFUSED, STEERED
 from nas_lightning.config.compose import as_dict
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks.run import run_task
@@ -17,8 +17,6 @@ PAIRS = [
     "data.test_pairs=3", "space.max_displacement=4", "trainer=cpu", "search.epochs=1", "search.batch_size=2",
     "search.init_channels=2", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1",
 ]  # fmt: skip
-BY_CHANNELS = ("pc_darts", "pc_sdarts_rs", "pc_sdarts_adv", "drnas_progressive")
-"""Methods that search on a part of the channels."""
 
 
 def run(method, folder, *words):
@@ -27,8 +25,8 @@ def run(method, folder, *words):
     config = nl.compose(
         [*PAIRS, f"method={method}", "space=disparity", *QUICK.get(method, []), *brief, *steered, *words]
     )
-    if method in BY_CHANNELS:
-        with pytest.raises(nl.ConfigError, match=r"^space=disparity: .*~regularizer\.partial_channels"):
+    if (method, "disparity") in REFUSED:
+        with pytest.raises(nl.ConfigError, match=f"^space=disparity: .*{REFUSED[method, 'disparity']}"):
             nl.search(config, run_dir=folder)
         return None
     result = nl.search(config, run_dir=folder)
