@@ -14,6 +14,7 @@ REFUSED = {
     **{(method, space): "noisy_darts_nfa" for method in ("noisy_darts", "noisy_darts_pt") for space in WITHOUT_SKIP},
     **{("darts_pt_fixed_alpha", space): "by learned weights" for space in BLOCK_SPACES},
     **{(method, space): r"~regularizer\.partial_channels" for method in BY_CHANNELS for space in DISPARITY},
+    **{("rdarts_dp", space): r"~regularizer\.cutout" for space in DISPARITY},
 }
 """Words of the message, by method and space."""
 QUICK = {
