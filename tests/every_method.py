@@ -7,11 +7,16 @@ from cases import BLOCK_SPACES, CONF
 
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 WITHOUT_SKIP = ("s4", *BLOCK_SPACES)
+DISPARITY = ("disparity", "disparity_full")
+BY_CHANNELS = ("pc_darts", "pc_sdarts_rs", "pc_sdarts_adv", "drnas_progressive")
+"""Methods that search on a part of the channels."""
 REFUSED = {
     **{(method, space): "noisy_darts_nfa" for method in ("noisy_darts", "noisy_darts_pt") for space in WITHOUT_SKIP},
     **{("darts_plus", space): "have at most 0 skip connections" for space in WITHOUT_SKIP},
     **{("darts_pt_fixed_alpha", space): "by learned weights" for space in BLOCK_SPACES},
     **{("fair_darts", space): "use selector=magnitude" for space in BLOCK_SPACES},
+    **{(method, space): r"~regularizer\.partial_channels" for method in BY_CHANNELS for space in DISPARITY},
+    **{("rdarts_dp", space): r"~regularizer\.cutout" for space in DISPARITY},
 }
 """Words of the message, by method and space."""
 QUICK = {

@@ -256,6 +256,21 @@ def test_second_derivatives_exist():
     assert hessian.abs().max() > 0
 
 
+def test_the_sum_of_a_row_is_a_direction_without_curvature():
+    """So an architecture's Hessian has the weight decay as an eigenvalue at least 33 times, once a row."""
+    space = small(decoder=1)
+    supernet, x = supernet_of(space, channels=1), pairs(8, 16, number=1)
+    logits = {name: table.log().requires_grad_() for name, table in mixing_of(space).items()}
+    mixing = {name: table.softmax(dim=1) for name, table in logits.items()}
+    loss = sum(scale.square().mean() for scale in supernet(x, mixing).scales)
+    gradient = torch.autograd.grad(loss, list(logits.values()), create_graph=True)
+    moved = torch.autograd.grad(gradient[2][:, 1].sum(), list(logits.values()), retain_graph=True)
+    assert max(float(part.abs().max()) for part in moved) > 1e-6
+    for choice, row in ((0, 0), (0, 8), (1, 3), (2, 2), (2, 14)):
+        along = torch.autograd.grad(gradient[choice][row].sum(), list(logits.values()), retain_graph=True)
+        assert max(float(part.abs().max()) for part in along) < 1e-9
+
+
 def test_paths_are_dropped_in_training_only():
     network = small().network(random_genotype(small(), 0)).double()
     x = pairs()

@@ -74,7 +74,8 @@ class StereoTraining(Training):
             found |= {"references": values, "compared": compare}
             if isinstance(module.network, DisparityNetwork):
                 structure = module.network.body.structure
-                found["motorcycle"] = on_motorcycle(module.network, data, structure.reach, structure.multiple)
+                reach = min(structure.reach, data.max_disparity)  # larger ones it has never seen
+                found["motorcycle"] = on_motorcycle(module.network, data, reach, structure.multiple)
         return found
 
 
