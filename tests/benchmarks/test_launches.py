@@ -244,6 +244,7 @@ NOT_ON_META = {
 JITTER = {"perturbations/simplex.py"}
 PARTIAL = {"spaces/node_by_node.py", "hypergradients/inner.py"}
 COPIES = {
+    "beta_sdarts_rs": JITTER,
     "pc_darts": PARTIAL,  # the weights of edges are picked by places on the host, and so are their gradients
     "pc_sdarts_adv": PARTIAL | JITTER,
     "pc_sdarts_rs": PARTIAL | JITTER,

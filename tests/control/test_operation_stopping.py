@@ -270,6 +270,18 @@ def test_sums_are_those_of_gradients_by_hand(tiny, tmp_path, statistic):
         assert total == pytest.approx(expected[place], rel=1e-7, abs=1e-9)
 
 
+def test_what_a_drawn_path_leaves_out_is_not_measured(tiny, tmp_path):
+    """Each pass draws its own path: an operation is measured where both passes hold it, and seldom is."""
+    words = ["method=gdas", "+control=operation_stopping", "control.operation_stopping.threshold=-1",
+             "control.operation_stopping.window=100", "search.epochs=4", "search.batch_size=4"]  # fmt: skip
+    run([*tiny, *SMALL, *words], tmp_path / "run")
+    saved = checkpoint(tmp_path / "run")
+    (name,) = (name for name in saved["callbacks"] if "OperationStopping" in name)
+    counts = [count for _, _, count in saved["callbacks"][name]["sums"]]
+    assert counts
+    assert 0 < max(counts) < saved["search"]["num_steps"]
+
+
 def checkpoint(folder, name="last"):
     return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
 

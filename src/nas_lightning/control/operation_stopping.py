@@ -190,6 +190,8 @@ def arch_gradients(module: Any, batch: Batch, names: Sequence[str]) -> list[Tens
     with scope, frozen_batch_stats(module.supernet):
         outputs = functional_call(module.supernet, weights, (batch[0], mixing, active))
     loss = module.objective.loss(outputs, batch[1])
+    if not loss.requires_grad:  # a drawn path that holds none of these weights
+        return [None] * len(leaves)
     with without_autocast(module.device.type):
         found = torch.autograd.grad(loss, leaves, allow_unused=True)
     # Processes draw the same paths, so the same gradients are there in each.
