@@ -12,6 +12,7 @@ CASES = {
     "one level": ["method=gaea_erm", "search.arch.lr=5.0"],
     "best epoch": ["method=gaea", "search.arch.lr=5.0"],
     "gates": ["method=fair_darts", "selector.threshold=0.49"],
+    "early fixing": ["method=dsnas", "search.arch.lr=0.3"],
 }
 
 
