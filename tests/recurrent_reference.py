@@ -10,8 +10,8 @@ from torch import Tensor
 
 from cases import seeded
 from nas_lightning.core.batches import Chunk
-from nas_lightning.spaces import RecurrentSpace
-from nas_lightning.spaces.recurrent_words import Dropouts, Masks
+from nas_lightning.recurrent import RecurrentSpace
+from nas_lightning.recurrent.words import Dropouts, Masks
 
 OPERATIONS = ("none", "tanh", "relu", "sigmoid", "identity")
 DROPOUTS = Dropouts(words=0.3, inputs=0.2, x=0.4, hidden=0.25, outputs=0.5)

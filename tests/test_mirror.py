@@ -90,6 +90,9 @@ ELSEWHERE = {
     "tasks/report": "reports/test_report_page.py",
     "tasks/trained": "deployment/test_deployment.py",
     "training/finite": "runs/test_faults.py",
+    "training/contracts": "training/test_kinds_of_data.py",
+    "data/source": "training/test_kinds_of_data.py",
+    "data/streams": "training/test_kinds_of_data.py",
 }
 """Modules without tests of their own in the folder: the file that tests them, or why none does."""
 

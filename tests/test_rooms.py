@@ -23,6 +23,7 @@ FLOORS = (
     ("training",),
     ("callbacks",),
     ("deployment", "loggers", "perturbations", "regularizers", "relaxations", "reports", "selectors", "sweeps"),
+    ("disparity", "recurrent"),
     ("config", "curvature", "data", "hypergradients", "runs", "spaces"),
     ("capture", "objectives"),
     ("core",),

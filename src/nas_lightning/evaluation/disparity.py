@@ -14,11 +14,11 @@ from nas_lightning.core.space import Kind
 from nas_lightning.data.block_matching import block_matching
 from nas_lightning.data.stereo import StereoData, stacked
 from nas_lightning.data.stereo_motorcycle import motorcycle
+from nas_lightning.disparity.network import DisparityNetwork
 from nas_lightning.evaluation.module import EvaluationModule
 from nas_lightning.evaluation.recipe import FAST_DEVICES
 from nas_lightning.evaluation.training import Training
 from nas_lightning.objectives import DisparityErrors
-from nas_lightning.spaces.disparity_network import DisparityNetwork
 from nas_lightning.training.workbench import Workbench
 
 BATCH = 8

@@ -96,12 +96,8 @@ class SupernetPasses:
         Raises:
             ConfigError: A graph is required, and something stands against it.
         """
-        if self.policy.reason is None and not isinstance(images, Tensor):
-            self.policy.refuse("inputs that are not images")
-        if self.policy.reason is None and isinstance(images, Tensor):
-            self.policy.refuse_any([reason_of_device(images.device), reason_of_processes(ranks.count())])
         self._released = []
-        if self.policy.reason is not None or not isinstance(images, Tensor):
+        if not self._captures(images) or not isinstance(images, Tensor):
             return self._eager(images, mixing, active, weights, frozen)
         decided = self._decided()
         opened = None if decided is None else self._flags(decided)
@@ -134,6 +130,14 @@ class SupernetPasses:
         if buffers:
             torch._foreach_copy_([buffer.data for buffer in buffers], before)
         return outputs
+
+    def _captures(self, images: Inputs) -> bool:
+        """Return whether passes on such inputs are captured, and record why not."""
+        if self.policy.reason is None and not isinstance(images, Tensor):
+            self.policy.refuse("inputs that are not images")
+        elif self.policy.reason is None and isinstance(images, Tensor):
+            self.policy.refuse_any([reason_of_device(images.device), reason_of_processes(ranks.count())])
+        return self.policy.reason is None
 
     def release(self) -> None:
         """Take the gradients of the last pass from the weights of options that were not active in it."""

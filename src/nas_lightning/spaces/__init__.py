@@ -4,23 +4,19 @@ from nas_lightning.core.choices import Active, Choice, Mixing
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.space import SearchSpace
 from nas_lightning.spaces.cell_space import CellSpace
-from nas_lightning.spaces.disparity import DisparitySpace
 from nas_lightning.spaces.nasbench1shot1 import NasBench1Shot1Space
 from nas_lightning.spaces.nasbench201 import NasBench201Space
 from nas_lightning.spaces.published import PUBLISHED, genotype
-from nas_lightning.spaces.recurrent import RecurrentSpace
 
 __all__ = [
     "PUBLISHED",
     "Active",
     "CellSpace",
     "Choice",
-    "DisparitySpace",
     "Genotype",
     "Mixing",
     "NasBench1Shot1Space",
     "NasBench201Space",
-    "RecurrentSpace",
     "SearchSpace",
     "genotype",
 ]

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
 
 from nas_lightning.callbacks import (
@@ -27,26 +26,22 @@ from nas_lightning.callbacks import (
     TimeLimit,
 )
 from nas_lightning.config.parts import target_of
-from nas_lightning.config.schema import PART_LISTS, RootConfig, validate
+from nas_lightning.config.schema import RootConfig, validate
 from nas_lightning.config.sections import LoaderConfig
 from nas_lightning.core import ranks
-from nas_lightning.core.bilevel import Hypergradient
-from nas_lightning.core.control import Control
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.evaluator import Evaluator
 from nas_lightning.core.objective import Objective
 from nas_lightning.core.part import Part, note_built
-from nas_lightning.core.perturbation import Perturbation
-from nas_lightning.core.regularizer import Regularizer
-from nas_lightning.core.relaxation import Relaxation
 from nas_lightning.core.selector import Selector
-from nas_lightning.core.space import Kind, SearchSpace
+from nas_lightning.core.space import SearchSpace
 from nas_lightning.core.terminal import screen
 from nas_lightning.data import ImageData
 from nas_lightning.data.from_datamodule import from_datamodule
 from nas_lightning.data.source import DataSource
 from nas_lightning.loggers import RunInfo, RunLoggers
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.training.contracts import check_hooks, check_kind, kinds_at
 from nas_lightning.training.places import located, recorded
 from nas_lightning.training.processes import accelerator_of, environment_of_cluster, number_of_processes, strategy_of
 
@@ -55,24 +50,6 @@ log = logging.getLogger(__name__)
 DEFAULT_THREADS = int(os.environ.setdefault("NAS_LIGHTNING_THREADS", str(torch.get_num_threads())))
 """Torch's default; a run without `threads` gets it back after one that set a number in the same process."""
 
-
-_KINDS: dict[str, dict[str, type]] = {
-    "space": {"nas_lightning.spaces.SearchSpace": SearchSpace},
-    "relaxation": {"nas_lightning.relaxations.Relaxation": Relaxation},
-    "hypergradient": {"nas_lightning.hypergradients.Hypergradient": Hypergradient},
-    "perturbation": {"nas_lightning.perturbations.Perturbation": Perturbation},
-    "selector": {"nas_lightning.selectors.Selector": Selector},
-    "objective": {"nas_lightning.objectives.Objective": Objective},
-    "evaluation": {"nas_lightning.evaluation.Evaluator": Evaluator},
-    "regularizer": {"nas_lightning.regularizers.Regularizer": Regularizer},
-    "control": {"nas_lightning.control.Control": Control, "lightning.Callback": L.Callback},
-    "callbacks": {"lightning.Callback": L.Callback},
-    "logger": {"lightning.pytorch.loggers.Logger": Logger},
-}
-"""Base classes of the parts of each section: callers rely on their neutral members, also in users' parts."""
-
-BUILT_IN: dict[Kind, str] = {"images": "data=digits", "text": "data=grammar", "stereo": "data=scenes"}
-"""Words that choose built-in data of each kind, for refusals."""
 
 Made = TypeVar("Made")
 
@@ -145,7 +122,7 @@ class Workbench:
             ConfigError: The target is not trusted or does not exist, refuses its arguments, or is of another kind.
         """
         target = target_of(path, part, tuple(self.config.trusted))
-        kinds = _kinds_at(path)
+        kinds = kinds_at(path)
         self._refuse_function(path, part, target, kinds)
         arguments = {key: value for key, value in part.items() if not key.startswith("_")}
         if fill:
@@ -173,7 +150,7 @@ class Workbench:
                     f"{path}._target_={part['_target_']}: {path.partition('.')[0]} consists of {kind.__name__}s, which"
                     f" this is not; derive its class from {name}"
                 )
-            _check_hooks(path, made, kind)
+            check_hooks(path, made, kind)
         return made
 
     def _refuse_function(
@@ -213,7 +190,7 @@ class Workbench:
     def evaluator(self) -> Evaluator:
         """The evaluator."""
         evaluator: Evaluator = self.build("evaluation", located("evaluation", self.config.evaluation, self.places))
-        self._check_kind("evaluation", evaluator, evaluator.inputs)
+        check_kind("evaluation", evaluator, evaluator.inputs, self.space)
         return evaluator
 
     @cached_property
@@ -249,21 +226,8 @@ class Workbench:
                 part.pop(key, None)
         built = self.build("data", part)
         source: DataSource = from_datamodule(built) if isinstance(built, L.LightningDataModule) else built
-        self._check_kind("data", source, source.kind)
+        check_kind("data", source, source.kind, self.space)
         return source
-
-    def _check_kind(self, section: str, part: object, kind: Kind) -> None:
-        """Refuse a part that is for another kind of data than the space.
-
-        Raises:
-            ConfigError: It is.
-        """
-        if kind != self.space.inputs:
-            wanted = self.space.inputs
-            raise ConfigError(
-                f"{section}: {type(part).__name__} is for {kind}, but space={self.space.name} reads {wanted}; use"
-                f" {BUILT_IN[wanted]} with its own objective and evaluation, or another space"
-            )
 
     @cached_property
     def data(self) -> DataSource:
@@ -301,7 +265,7 @@ class Workbench:
             ConfigError: It cannot be built, or the classes do not suit it.
         """
         objective: Objective = self.part("objective")
-        self._check_kind("objective", objective, objective.inputs)
+        check_kind("objective", objective, objective.inputs, self.space)
         objective.bind(self.data.class_names, self.data.train_labels)
         return objective
 
@@ -397,37 +361,6 @@ class Workbench:
         if cluster is not None:
             ours["plugins"].append(cluster)
         return self.build("trainer", {**defaults, **section, **ours})
-
-
-def _check_hooks(path: str, made: Any, kind: type) -> None:
-    """Refuse a part whose hook takes fewer arguments than its base class is called with.
-
-    Raises:
-        ConfigError: Such a hook.
-    """
-    if not issubclass(kind, Part):
-        return
-    for hook, base in vars(kind).items():
-        own = getattr(type(made), hook, None)
-        if (hook.startswith("_") and hook != "__call__") or not inspect.isfunction(base) or own is base:
-            continue
-        positional = [p for p in inspect.signature(base).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-        if not inspect.isfunction(own):
-            continue
-        try:
-            inspect.signature(own).bind(*positional)
-        except TypeError:
-            wanted = ", ".join(p.name for p in positional[1:])
-            raise ConfigError(f"{path}: {type(made).__name__}.{hook} must take ({wanted})") from None
-
-
-def _kinds_at(path: str) -> dict[str, type]:
-    """Return the base classes that a part at a path must have; none for parts that are arguments of parts."""
-    if path == "candidates.evaluation":
-        return _KINDS["evaluation"]
-    group, _, name = path.partition(".")
-    named = group in PART_LISTS and name != "" and "." not in name
-    return _KINDS.get(group, {}) if named or not name else {}
 
 
 def callback_of(trainer: L.Trainer, kind: type[L.Callback]) -> Any:

@@ -19,6 +19,10 @@ from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.space import Kind, SearchSpace
+from nas_lightning.disparity.body import NODES, NORMAL, REDUCE, UP, Structure
+from nas_lightning.disparity.network import DisparityNetwork
+from nas_lightning.disparity.operations import DISPARITY_OPERATIONS
+from nas_lightning.disparity.supernet import DisparitySupernet
 from nas_lightning.spaces.cell_genotypes import (
     check_genotype,
     count_genotypes,
@@ -26,10 +30,6 @@ from nas_lightning.spaces.cell_genotypes import (
     path_of_cells,
     strongest_edges,
 )
-from nas_lightning.spaces.disparity_body import NODES, NORMAL, REDUCE, UP, Structure
-from nas_lightning.spaces.disparity_network import DisparityNetwork
-from nas_lightning.spaces.disparity_operations import DISPARITY_OPERATIONS
-from nas_lightning.spaces.disparity_supernet import DisparitySupernet
 from nas_lightning.spaces.sampling import sample_path
 
 INPUTS = {NORMAL: 2, REDUCE: 2, UP: 4}

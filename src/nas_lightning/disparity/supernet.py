@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from nas_lightning.core.batches import Maps
 from nas_lightning.core.choices import Active, Choice, Mixing, offset_key
 from nas_lightning.core.space import EdgeInfo
-from nas_lightning.spaces.disparity_body import REDUCE, DisparityBody, Structure
-from nas_lightning.spaces.disparity_operations import build_disparity_operation
+from nas_lightning.disparity.body import REDUCE, DisparityBody, Structure
+from nas_lightning.disparity.operations import build_disparity_operation
 from nas_lightning.spaces.engines import layout_of
 from nas_lightning.spaces.mixed import Mix, MixedCell, edge_by_edge
 from nas_lightning.spaces.regularized import Regularized

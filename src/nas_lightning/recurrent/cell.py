@@ -29,8 +29,8 @@ from nas_lightning.core import draws
 from nas_lightning.core.choices import Choice
 from nas_lightning.core.genotypes import Edge
 from nas_lightning.core.space import EdgeInfo
+from nas_lightning.recurrent.words import SPREAD, Masks, masked
 from nas_lightning.spaces.mixed import Mix
-from nas_lightning.spaces.recurrent_words import SPREAD, Masks, masked
 
 NONE = "none"
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {

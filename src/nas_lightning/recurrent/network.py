@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from nas_lightning.core import genotype_texts
 from nas_lightning.core.batches import Chunk, Continued
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.spaces.recurrent_cell import DiscreteRecurrentCell
-from nas_lightning.spaces.recurrent_words import Dropouts, Masks, Words
+from nas_lightning.recurrent.cell import DiscreteRecurrentCell
+from nas_lightning.recurrent.words import Dropouts, Masks, Words
 
 CELL = genotype_texts.RECURRENT_CELL
 """Name of the one choice of recurrent spaces, and of the cell in their genotypes."""

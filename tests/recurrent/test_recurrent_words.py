@@ -7,8 +7,8 @@ from cases import random_mixing
 from nas_lightning.core import draws
 from nas_lightning.core.batches import Chunk
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.recurrent.words import Dropouts, Masks, Words, masked
 from nas_lightning.spaces import PUBLISHED
-from nas_lightning.spaces.recurrent_words import Dropouts, Masks, Words, masked
 from recurrent_reference import DROPOUTS, B, H, V, chunk, grown, recurrent_space, tiny_recurrent_supernet
 
 NAMES = ("words", "inputs", "x", "hidden", "outputs")

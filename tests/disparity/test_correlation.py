@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas_lightning.spaces.correlation import correlation
+from nas_lightning.disparity.correlation import correlation
 
 
 def features(seed=0, shape=(2, 3, 4, 7)):

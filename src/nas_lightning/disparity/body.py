@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from nas_lightning.core.batches import Maps
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.spaces.correlation import correlation
-from nas_lightning.spaces.disparity_operations import conv_block, initialised, up_block
+from nas_lightning.disparity.correlation import correlation
+from nas_lightning.disparity.operations import conv_block, initialised, up_block
 
 NODES = 3
 """Nodes of a cell, all of which are joined into its output."""

@@ -5,14 +5,14 @@ import torch
 
 from cases import seeded
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.regularizers import Regularizer
-from nas_lightning.spaces import DisparitySpace
-from nas_lightning.spaces.disparity_body import DisparityBody, Structure
-from nas_lightning.spaces.disparity_operations import (
+from nas_lightning.disparity import DisparitySpace
+from nas_lightning.disparity.body import DisparityBody, Structure
+from nas_lightning.disparity.operations import (
     DISPARITY_OPERATIONS,
     build_disparity_operation,
 )
-from nas_lightning.spaces.disparity_supernet import DisparitySupernet
+from nas_lightning.disparity.supernet import DisparitySupernet
+from nas_lightning.regularizers import Regularizer
 from nas_lightning.spaces.enumeration import random_genotype
 
 S6 = ("sep_conv_3x3", "max_pool_3x3", "skip_connect")

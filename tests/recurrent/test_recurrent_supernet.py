@@ -9,8 +9,8 @@ from nas_lightning.core import draws
 from nas_lightning.core.batches import Chunk
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.regularizer import Regularizer
+from nas_lightning.recurrent.supernet import RecurrentSupernet
 from nas_lightning.regularizers import DropPath, EdgeNormalisation, Noise, PartialChannels, SkipDropPath
-from nas_lightning.spaces.recurrent_supernet import RecurrentSupernet
 from recurrent_reference import DROPOUTS, OPERATIONS, B, H, T, V, chunk, recurrent_space, tiny_recurrent_supernet
 
 SPACE = recurrent_space()

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from nas_lightning.core.batches import Maps
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.spaces.disparity_body import DisparityBody, Structure
-from nas_lightning.spaces.disparity_operations import build_disparity_operation
-from nas_lightning.spaces.disparity_supernet import stride_of
+from nas_lightning.disparity.body import DisparityBody, Structure
+from nas_lightning.disparity.operations import build_disparity_operation
+from nas_lightning.disparity.supernet import stride_of
 from nas_lightning.spaces.operations import Identity, drop_path
 
 

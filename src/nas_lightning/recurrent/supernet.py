@@ -8,10 +8,10 @@ from torch import Tensor
 from nas_lightning.core.batches import Chunk, Continued
 from nas_lightning.core.choices import Active, Choice, Mixing, offset_key
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.recurrent.cell import MixedRecurrentCell, Prepared
+from nas_lightning.recurrent.words import Dropouts, Masks, Words
 from nas_lightning.spaces.engines import engine_named
 from nas_lightning.spaces.mixed import Mix
-from nas_lightning.spaces.recurrent_cell import MixedRecurrentCell, Prepared
-from nas_lightning.spaces.recurrent_words import Dropouts, Masks, Words
 from nas_lightning.spaces.regularized import Regularized
 
 

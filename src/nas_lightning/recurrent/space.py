@@ -17,6 +17,10 @@ from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.space import Kind
+from nas_lightning.recurrent.cell import ACTIVATIONS, NONE
+from nas_lightning.recurrent.network import CELL, RecurrentNetwork
+from nas_lightning.recurrent.supernet import RecurrentSupernet
+from nas_lightning.recurrent.words import Dropouts
 from nas_lightning.spaces.cell_genotypes import (
     check_genotype,
     count_genotypes,
@@ -25,10 +29,6 @@ from nas_lightning.spaces.cell_genotypes import (
     strongest_edges,
 )
 from nas_lightning.spaces.fixed_edges import FixedEdges
-from nas_lightning.spaces.recurrent_cell import ACTIVATIONS, NONE
-from nas_lightning.spaces.recurrent_network import CELL, RecurrentNetwork
-from nas_lightning.spaces.recurrent_supernet import RecurrentSupernet
-from nas_lightning.spaces.recurrent_words import Dropouts
 from nas_lightning.spaces.sampling import sample_path
 
 

@@ -7,9 +7,9 @@ from torch import nn
 from cases import random_genotype, random_mixing, seeded
 from nas_lightning.core.batches import Continued
 from nas_lightning.core.choices import offset_key
+from nas_lightning.recurrent.cell import ACTIVATIONS
+from nas_lightning.recurrent.words import Masks
 from nas_lightning.spaces import PUBLISHED
-from nas_lightning.spaces.recurrent_cell import ACTIVATIONS
-from nas_lightning.spaces.recurrent_words import Masks
 from recurrent_reference import (
     OPERATIONS,
     B,

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from nas_lightning.core.batches import Chunk, Continued
+from nas_lightning.recurrent.network import RecurrentNetwork
 from nas_lightning.spaces import PUBLISHED
-from nas_lightning.spaces.recurrent_network import RecurrentNetwork
 from recurrent_reference import B, H, V, chunk, grown, recurrent_space
 
 SIZES = {

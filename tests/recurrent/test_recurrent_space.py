@@ -8,10 +8,11 @@ import torch
 
 from cases import random_mixing, seeded, space_config
 from nas_lightning.core.errors import ConfigError, GenotypeError
+from nas_lightning.recurrent import RecurrentSpace
+from nas_lightning.recurrent.words import Dropouts
 from nas_lightning.relaxations import Uniform
-from nas_lightning.spaces import PUBLISHED, Genotype, RecurrentSpace, genotype
+from nas_lightning.spaces import PUBLISHED, Genotype, genotype
 from nas_lightning.spaces.enumeration import architecture, number_of
-from nas_lightning.spaces.recurrent_words import Dropouts
 from recurrent_reference import OPERATIONS, H, V, recurrent_space
 
 SPACE = recurrent_space()

@@ -6,7 +6,7 @@ import torch
 from cases import seeded
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.spaces import DisparitySpace
+from nas_lightning.disparity import DisparitySpace
 from nas_lightning.spaces.enumeration import random_genotype
 
 S6 = ("sep_conv_3x3", "max_pool_3x3", "skip_connect")
