@@ -132,7 +132,7 @@ def changed(edges=None, concat=None, space="recurrent"):
         (changed({2: (2, "tanh", 0)}), "every node of"),
         (changed(concat=()), "concatenates"),
         (changed(concat=(0, 1)), "concatenates"),
-        (Genotype("recurrent", {"cell": changed().cells["cell"][:7]}, {"cell": (1,)}), "every node of"),
+        (Genotype("recurrent", {"cell": changed().cells["cell"][:7]}, {"cell": (1,)}), "node 8 has no source"),
         (PUBLISHED["darts_v1"], "choose its own space: space=darts"),
     ],
 )

@@ -25,10 +25,14 @@ QUICK = {
 FOUR = ("search.epochs=4", "callbacks.curvature.interval=1")
 SLOW = {
     name: [f"method={name}"]
-    for name in ("darts_2nd", "drnas", "snas", "sdarts_rs", "noisy_darts", "sgas", "rs_ws", "rdarts_dp")
+    for name in (
+        *("darts_2nd", "drnas", "snas", "sdarts_rs", "noisy_darts", "sgas", "rs_ws", "rdarts_dp"),
+        *("beta_sdarts_rs", "darts_minus", "darts_plus"),
+    )
 } | {
     "pc_darts": ["method=pc_darts", "regularizer.partial_channels.divisor=2"],
     "unrolled exactly": ["method=darts", "hypergradient=unrolled_exact", "~callbacks.curvature"],
+    "oles": ["method=oles", "control.operation_stopping.window=1"],
     "rollback": ["method=darts_ada", *FOUR],
     "fixed batch": ["method=darts", "callbacks.curvature.batch=fixed"],
     "progressive": [

@@ -217,6 +217,9 @@ class RecurrentSpace(FixedEdges):
         several = next((node for node in nodes if nodes.count(node) > 1), None)
         if several is not None:
             raise GenotypeError(f"{where}: node {several} has {nodes.count(several)} sources; allowed: 1")
+        without = sorted(set(self.choices[CELL].nodes) - set(nodes))
+        if without:
+            raise GenotypeError(f"{where}: node {without[0]} has no source; every node of the cell needs one")
         nothing = next((edge for edge in edges if edge[1] == NONE), None)
         if nothing is not None:
             activations = [op for op in self.choices[CELL].options[0] if op != NONE]
