@@ -147,7 +147,7 @@ def test_recomputed_cells_change_no_result(words, engine):
         bench = bench_of("search.batch_size=4", f"engine={engine}", *words, *more)
         module = build_module(bench, stages_of(bench)[0])
         module.arch = {name: a.detach().requires_grad_() for name, a in module.arch.items()}
-        optimizers = build_optimizers(module.supernet, module.arch, module.settings)
+        optimizers = build_optimizers(module.supernet, module.arch, module.settings, module.decisions)
         rng = torch.Generator().manual_seed(0)
         images = [torch.randn(4, 3, 32, 32, generator=rng) for _ in range(2)]
         train, arch = ((x, torch.arange(4)) for x in images)

@@ -180,7 +180,7 @@ def _arch_step(module: SearchModule, train: Batch, arch: Batch, sgd: Any, adam: 
     adam.zero_grad()
 
 
-def _weight_step(module: SearchModule, batch: Batch, sgd: Any, joint: bool) -> None:
+def _weight_step(module: SearchModule, batch: Batch, sgd: Any, joint: bool = False) -> None:
     module.objective.training_loss(module.weight_outputs(batch, joint), batch[1]).backward()
     if module.settings.weights.clip is not None:
         nn.utils.clip_grad_norm_(module.supernet.parameters(), module.settings.weights.clip)
