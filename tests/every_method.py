@@ -8,15 +8,28 @@ from cases import BLOCK_SPACES, CONF
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 WITHOUT_SKIP = ("s4", *BLOCK_SPACES)
 DISPARITY = ("disparity", "disparity_full")
-BY_CHANNELS = ("pc_darts", "pc_sdarts_rs", "pc_sdarts_adv", "drnas_progressive")
+RECURRENT = ("recurrent", "recurrent_reduced")
+BY_CHANNELS = ("pc_darts", "pc_sdarts_rs", "pc_sdarts_adv", "gaea_pc_darts", "drnas_progressive")
 """Methods that search on a part of the channels."""
+SECOND_ORDER = ("darts_2nd", "darts_es", "darts_ada", "rdarts_l2", "idarts")
+"""Methods that differentiate through a step of SGD."""
 REFUSED = {
-    **{(method, space): "noisy_darts_nfa" for method in ("noisy_darts", "noisy_darts_pt") for space in WITHOUT_SKIP},
-    **{("darts_plus", space): "have at most 0 skip connections" for space in WITHOUT_SKIP},
+    **{
+        (method, space): "noisy_darts_nfa"
+        for method in ("noisy_darts", "noisy_darts_pt")
+        for space in (*WITHOUT_SKIP, *RECURRENT)
+    },
+    **{("darts_plus", space): "have at most 0 skip connections" for space in (*WITHOUT_SKIP, *RECURRENT)},
     **{("darts_pt_fixed_alpha", space): "by learned weights" for space in BLOCK_SPACES},
-    **{("fair_darts", space): "use selector=magnitude" for space in BLOCK_SPACES},
-    **{(method, space): r"~regularizer\.partial_channels" for method in BY_CHANNELS for space in DISPARITY},
-    **{("rdarts_dp", space): r"~regularizer\.cutout" for space in DISPARITY},
+    **{("fair_darts", space): "use selector=magnitude" for space in (*BLOCK_SPACES, *RECURRENT)},
+    **{
+        (method, space): r"~regularizer\.partial_channels"
+        for method in BY_CHANNELS
+        for space in (*DISPARITY, *RECURRENT)
+    },
+    **{("rdarts_dp", space): r"~regularizer\.cutout" for space in (*DISPARITY, *RECURRENT)},
+    **{(method, space): r"search\.weights\.optimizer=adam" for method in SECOND_ORDER for space in RECURRENT},
+    **{("oles", space): "no operation of space=.* has weights" for space in RECURRENT},
 }
 """Words of the message, by method and space."""
 QUICK = {
