@@ -295,7 +295,8 @@ def as_config_error(error: Exception, overrides: Sequence[str]) -> ConfigError:
             name = next((o.partition("=")[2] for o in overrides if o.lstrip("+~").startswith(f"{key}=")), "")
             return _no_such_option(key, name, list(options(key)))
         given = next((o for o in overrides if o.lstrip("+~").startswith(key)), key)
-        near = difflib.get_close_matches(key, _suggestable_keys(key, overrides), n=3, cutoff=0.5)
+        known = [name for name in _suggestable_keys(key, overrides) if name != key]
+        near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "task=list shows the options, --cfg job all keys"
         return ConfigError(f"{given}: there is no such key; {hint}")
     duplicate = re.search(r"\w+@(\w+\.\w+) appears more than once", text)

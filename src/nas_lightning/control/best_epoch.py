@@ -1,5 +1,6 @@
 """Return to the epoch with the best metric on `val` (as released with GAEA, Li et al., ICLR 2021)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,8 +41,14 @@ class BestEpoch(Control, L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Compare with the best so far; after the last epoch go back to it."""
         epoch, goal = pl_module.search_epoch, pl_module.goal
-        value = float(trainer.callback_metrics[goal.key("val")])
-        if self.best is None or goal.sign * value > goal.sign * self.best[1]:
+        found = trainer.callback_metrics.get(goal.key("val"))
+        if found is None:
+            raise ConfigError(
+                f"{self.key}: the search measures no {goal.name} on val; use trainer.limit_val_batches=1.0 or"
+                f" ~{self.key}"
+            )
+        value = float(found)
+        if self.best is None or math.isnan(self.best[1]) or goal.sign * value > goal.sign * self.best[1]:
             self.best = (epoch, value)
         if epoch + 1 == pl_module.settings.epochs and self.best[0] != epoch:
             pl_module.rollback = Rollback(self.best[0], end=True)

@@ -49,11 +49,5 @@ class EarlyFixing(Control, L.Callback):
 
     def _decide(self, module: Any, name: str, row: int, option: int, lead: float) -> None:
         decisions, epoch = module.decisions, module.search_epoch
-        choice = decisions.choices[name]
         decisions.decide(name, row, option, epoch=epoch, measured=f"lead {lead:.6g}")
-        rows = choice.rows_of_node[choice.nodes[row]]
-        settled = [r for r in rows if decisions.decided[name][r] and decisions.kept[name][r].any()]
-        if choice.keep is not None and len(settled) == choice.keep:
-            for other in rows:
-                if not decisions.decided[name][other]:
-                    decisions.prune(name, other, epoch=epoch, measured="")
+        decisions.complete(name, row, epoch=epoch)

@@ -148,13 +148,7 @@ class GreedyDecisions(Control, L.Callback):
         decisions.decide(name, row, best, epoch=epoch, measured=measured)
         edge = f"{choice.sources[row]} → {choice.nodes[row]}"
         one_shot.print_line(f"decided: {name}, {edge} is {choice.options[row][best]} (score {score:.4f}; {measured})")
-        # A genotype keeps so many edges of a node: once these are decided, the others can no longer be in it.
-        rows = choice.rows_of_node[choice.nodes[row]]
-        settled = [r for r in rows if decisions.decided[name][r] and decisions.kept[name][r].any()]
-        if len(settled) == choice.kept_at(choice.nodes[row]):
-            for other in rows:
-                if not decisions.decided[name][other]:
-                    decisions.prune(name, other, epoch=epoch, measured="")
+        decisions.complete(name, row, epoch=epoch)
 
     def _grow(self, trainer: L.Trainer, module: Any) -> None:
         """Set the batch size of the next epoch's loaders: fewer paths need less memory (SGAS, released code)."""

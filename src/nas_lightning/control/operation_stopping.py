@@ -69,11 +69,16 @@ class OperationStopping(Control, L.Callback):
         self._weights: dict[Place, dict[str, nn.Parameter]] = {}
 
     def check(self, module: Any, callbacks: Sequence[Any]) -> None:
-        """Refuse a space without operations that have weights.
+        """Refuse a space without operations that have weights, and a search on one level.
 
         Raises:
-            ConfigError: There is nothing to stop.
+            ConfigError: There is nothing to stop, or nothing to compare.
         """
+        if module.settings.arch.images == "train":
+            raise ConfigError(
+                f"{self.key}: search.arch.images=train has one batch a step, whose gradients it would compare with"
+                f" themselves; use search.arch.images=val or ~{self.key}"
+            )
         if not weighted_operations(module.supernet):
             raise ConfigError(
                 f"{self.key}: no operation of space={module.space.name} has weights, so it would do nothing; use"

@@ -91,7 +91,10 @@ class SkipStopping(Control, L.Callback):
         epoch = pl_module.search_epoch
         if epoch < self.start_epoch or not pl_module.learns_arch:
             return
-        skips = skips_of(pl_module.genotype(), self._name(pl_module))
+        genotype = pl_module.genotype()
+        if genotype is None:  # of a selector that found none in this epoch
+            return
+        skips = skips_of(genotype, self._name(pl_module))
         if skips < self.limit:
             self.last = epoch
         elif self.last is not None:
@@ -135,7 +138,7 @@ def ranking_of(module: Any, name: str) -> list[list[int]]:
 def _most_skips(choice: Choice) -> int:
     """Return how many skip connections a cell can have."""
     found = 0
-    for rows in choice.rows_of_node.values():
+    for node, rows in choice.rows_of_node.items():
         offered = sum(SKIP in choice.options[row] for row in rows)
-        found += offered if choice.keep is None else min(choice.keep, offered)
+        found += min(choice.kept_at(node) or offered, offered)
     return found

@@ -117,7 +117,11 @@ class Streams:
 
     def before(self, stream: str, inputs: Inputs) -> Inputs:
         """Return inputs with the state that the stream has reached; None, zeros, where it begins."""
-        return inputs._replace(state=self._states.get(stream)) if isinstance(inputs, Chunk) else inputs
+        if not isinstance(inputs, Chunk):
+            return inputs
+        state = self._states.get(stream)
+        # A restored state comes from the CPU.
+        return inputs._replace(state=None if state is None else state.to(inputs.tokens.device))
 
     def after(self, stream: str, outputs: Outputs) -> None:
         """Keep the state after a batch, without its history."""
@@ -133,6 +137,6 @@ class Streams:
         """Return the states by stream, on the CPU."""
         return {stream: state.cpu() for stream, state in self._states.items()}
 
-    def load_state_dict(self, states: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
-        """Restore what `state_dict` returned, on a device."""
-        self._states = {stream: state.to(device) for stream, state in states.items()}
+    def load_state_dict(self, states: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned; states follow the inputs to their device."""
+        self._states = dict(states)

@@ -56,6 +56,23 @@ class Decisions:
         self.decided[name][row] = True
         self._note("pruned", name, row, "", details)
 
+    def complete(self, name: str, row: int, epoch: int) -> None:
+        """Remove the other open edges of a node once a genotype can keep no more than it has decided.
+
+        Args:
+            name: Name of the choice.
+            row: A row of the node that has just been decided.
+            epoch: The search epoch, for the columns of `history`.
+        """
+        choice = self.choices[name]
+        node = choice.nodes[row]
+        rows = choice.rows_of_node[node]
+        settled = [r for r in rows if self.decided[name][r] and self.kept[name][r].any()]
+        if len(settled) == choice.kept_at(node):
+            for other in rows:
+                if not self.decided[name][other]:
+                    self.prune(name, other, epoch=epoch, measured="")
+
     def shrink(self, name: str, keep: Tensor) -> None:
         """Drop the options outside `keep`, boolean [R, O], from undecided rows."""
         settled = self.decided[name][:, None]

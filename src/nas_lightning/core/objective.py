@@ -214,7 +214,8 @@ class Objective(Part):
     def training_loss(self, outputs: Any, targets: "Tensor", label_smoothing: float = 0.0) -> "Tensor":
         """Return the scalar loss that steps on the weights descend: `loss`, and what only regularises training.
 
-        Architecture steps, validation, curvature and virtual steps take `loss`.
+        Architecture steps, validation, curvature and virtual steps take `loss`. Where both levels share one backward
+        pass (`search.arch.images=train`), the architecture descends this, too.
         """
         return self.loss(outputs, targets, label_smoothing)
 

@@ -178,8 +178,14 @@ class EvaluationData(KeyedDataModule):
         """Make the datasets.
 
         Raises:
-            ConfigError: The images cannot be used or are too few, or `augment_on` does not fit them.
+            ConfigError: The images cannot be used or are too few, or `augment_on` does not fit them, or a choice among
+                candidates would be made on the images that they are trained on.
         """
+        if self.images == "search_halves" and self.split_method == "whole" and not self.val_fraction:
+            raise DataError(
+                "data.split=whole: candidates would be compared on the images that they are trained on; set some aside,"
+                " data.val_fraction=0.1"
+            )
         self.data.prepare()
         self.augmented = self.data.dataset("train", augment=True, cutout=self.cutout)
         if self.images == "full":

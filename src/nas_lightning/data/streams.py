@@ -14,10 +14,12 @@ class SearchStreams(Protocol):
 
     Attributes:
         first_pass: Passes made before this fit: a later stage of a search continues from them.
+        arch_stream: Whether an arch stream is read; False where weights and architecture share the train stream.
         expected_processes: Number of processes where no trainer is attached: that of the run whose data are checked.
     """
 
     first_pass: int
+    arch_stream: bool
     expected_processes: int
 
     @property

@@ -213,6 +213,8 @@ class TextSearchData(TextModule):
     """
 
     val_is_augmented = False
+    arch_stream = True
+    """Whether an arch stream is read; False where weights and architecture share the train stream."""
 
     def setup(self, stage: str) -> None:
         """Cut the texts into columns.
@@ -223,7 +225,8 @@ class TextSearchData(TextModule):
         self.data.prepare()
         train, arch = self._halves()
         self.train_rows = self._training_columns(train, "search.batch_size")
-        self.arch_rows = self._training_columns(arch, "search.batch_size")
+        if self.arch_stream:
+            self.arch_rows = self._training_columns(arch, "search.batch_size")
         self.val_rows = self._columns(self.data.parts["valid"], self.data.val_columns, "data.val_columns")
         if len(self.train_rows) < 3:
             raise _too_short(self.train_rows, "search.batch_size", self.batch_size)
@@ -231,13 +234,13 @@ class TextSearchData(TextModule):
     def train_dataloader(self) -> dict[str, ChunkLoader]:
         """Return both streams, with equally many batches."""
         pieces = self._training(self.train_rows, spread=False)
+        streams = {"train": self._loader(self.train_rows, "train", pieces)}
+        if not self.arch_stream:
+            return streams
         last = len(self.arch_rows) - 1
         starts = [piece.row % last for piece in pieces]
         arch = [Piece(row, min(self.data.bptt, last - row)) for row in starts]
-        return {
-            "train": self._loader(self.train_rows, "train", pieces),
-            "arch": self._loader(self.arch_rows, "arch", arch),
-        }
+        return streams | {"arch": self._loader(self.arch_rows, "arch", arch)}
 
     def val_dataloader(self) -> ChunkLoader:
         """Return the validation text in order."""
@@ -259,7 +262,8 @@ class TextSearchData(TextModule):
 
     def fixed_arch_batch(self) -> TextBatch:
         """Return the first chunk of the arch text, the one batch for which a state of zeros is the true one."""
-        return next(iter(ChunkLoader(self.arch_rows, in_order(len(self.arch_rows), self.data.bptt), "")))
+        rows = self.arch_rows if self.arch_stream else self.train_rows
+        return next(iter(ChunkLoader(rows, in_order(len(rows), self.data.bptt), "")))
 
 
 class TextEvaluationData(TextModule):

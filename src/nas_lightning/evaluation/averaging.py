@@ -70,6 +70,8 @@ class AveragedSgd(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            if all(weight.grad is None for weight in group["params"]):  # no step, which the averages do not count
+                continue
             rate = self._rate(group)
             group["steps"] += group["averaging"]
             for weight in group["params"]:

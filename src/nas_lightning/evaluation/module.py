@@ -14,7 +14,7 @@ from nas_lightning.core.schedules import drop_path_in_evaluation, learning_rate
 from nas_lightning.evaluation.recipe import BaseRecipe
 from nas_lightning.evaluation.step import TrainingStep, lay_out_like_weights
 from nas_lightning.training.finite import FiniteLoss
-from nas_lightning.training.metrics import MeanLoss, restore_metrics, state_of_metrics
+from nas_lightning.training.metrics import MeanLoss, refuse_several, restore_metrics, state_of_metrics
 
 
 class EvaluationModule(PhaseModule):
@@ -183,6 +183,8 @@ class EvaluationModule(PhaseModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what `on_save_checkpoint` saved, except the genotype."""
         saved = checkpoint["evaluation"]
+        if saved["running"]:
+            refuse_several(self.trainer.world_size)
         self.best = saved["best"]
         self.num_steps = saved["num_steps"]
         restore_metrics(self.running, saved["running"])

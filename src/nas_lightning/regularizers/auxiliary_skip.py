@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from nas_lightning.core import draws
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.core.space import EdgeInfo
 from nas_lightning.regularizers.drop_path import known_epochs
@@ -74,6 +75,18 @@ class AuxiliarySkip(Regularizer, nn.Module):
             convolution = nn.Conv2d(channels, channels, 1, bias=False)
             nn.init.dirac_(convolution.weight)
             self.branches[_name(edge)] = convolution
+
+    def check(self, module: Any) -> None:
+        """Refuse branches with weights where the supernet has no edges that build them.
+
+        Raises:
+            ConfigError: It has none.
+        """
+        if self.branch == "convolution" and not self.branches:
+            raise ConfigError(
+                f"{self.key}.branch=convolution: edges of space={module.space.name} have no channels; use"
+                f" {self.key}.branch=identity"
+            )
 
     def at_epoch(self, search_epoch: int) -> None:
         """Follow the schedule.

@@ -318,11 +318,12 @@ class BilevelModule(PhaseModule):
         """
         optimizer, _ = self._stepping_optimizers()
         targets = batch[1]
-        outputs = self.weight_outputs(batch, joint)
+        outputs, mixing = self.weight_outputs(batch, joint)
         self.streams.after("train", outputs)
         loss = self.objective.training_loss(outputs, targets)
-        extra = self.relaxation.penalty(self.arch) if joint else None
-        whole = loss if extra is None else loss + extra
+        whole = loss
+        for extra in self._penalties(self.arch, mixing) if joint else ():
+            whole = whole + extra
         self._finite.watch(whole)  # before the backward pass, which runs on the GPU while the flag is copied
         with without_autocast(self.device.type):
             self.manual_backward(whole)
@@ -343,8 +344,8 @@ class BilevelModule(PhaseModule):
         self.train_loss.update(loss.detach(), count)
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=count)
 
-    def weight_outputs(self, batch: Batch, joint: bool = False) -> Any:
-        """Return the outputs of the weight step, under fixed, possibly perturbed mixing weights.
+    def weight_outputs(self, batch: Batch, joint: bool = False) -> tuple[Any, Mixing]:
+        """Return outputs and mixing weights of the weight step, which are fixed and may be perturbed.
 
         They depend on the architecture parameters if the step is a joint one.
         """
@@ -367,7 +368,7 @@ class BilevelModule(PhaseModule):
         mixing = self.decisions.fixed(perturbed)  # a perturbation must not move decided rows
 
         with draws.keyed(self.seed, self.num_steps, "weights", self.global_rank):
-            return self.passes(inputs, mixing, active)
+            return self.passes(inputs, mixing, active), mixing
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip after any unscaling, by optimizer: the norm of the weights' gradients is over the weights alone."""

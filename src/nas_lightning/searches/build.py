@@ -98,6 +98,5 @@ def search_data(bench: Workbench) -> Any:
     """Build the data module of a search, not set up yet: `data.streams.SearchStreams`."""
     settings = bench.config.search
     data = search_module(bench.data, settings.batch_size, bench.config.seed, bench.loaders.model_dump())
-    # Data modules that do not know it read the other half, too, and no step uses it.
     data.arch_stream = settings.arch.images == "val"
     return data

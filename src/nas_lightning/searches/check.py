@@ -44,6 +44,8 @@ def check_search(bench: Workbench) -> None:
             if stage.config is bench.config:
                 raise
             raise ConfigError(f"{error} (in stage {stage.name})") from error
+        if previous is not None:
+            _check_same_optimizers(previous, module)
         previous = module
         searched += [module] if stage.phase == "search" else []
     _check_strengths(searched)
@@ -165,6 +167,13 @@ def _check_optimizer(module: SearchModule) -> None:
     Raises:
         ConfigError: Parameters on the simplex would leave it, others are none, or weight decay would have no effect.
     """
+    weights = module.settings.weights
+    if weights.optimizer == "adam" and (weights.momentum or weights.nesterov):
+        given = "nesterov=true" if weights.nesterov else f"momentum={weights.momentum}"
+        raise ConfigError(
+            f"search.weights.{given}: search.weights.optimizer=adam has moments of its own; use"
+            " search.weights.momentum=0 search.weights.nesterov=false, or search.weights.optimizer=sgd"
+        )
     settings, name = module.settings.arch, type(module.relaxation).__name__
     multiplies = settings.optimizer == "exponentiated_gradient"
     if multiplies != module.relaxation.on_simplex:
@@ -179,6 +188,21 @@ def _check_optimizer(module: SearchModule) -> None:
             f"search.arch.weight_decay={settings.weight_decay:g}: exponentiated gradients have none; use"
             " search.arch.weight_decay=0.0, and relaxation.entropy=1e-3 to stay near uniform weights"
         )
+
+
+def _check_same_optimizers(before: SearchModule, module: SearchModule) -> None:
+    """Refuse a stage whose optimizers are of another kind than those whose moments it takes over.
+
+    Raises:
+        ConfigError: They are.
+    """
+    for key in ("weights", "arch"):
+        old, new = (getattr(part.settings, key).optimizer for part in (before, module))
+        if old != new:
+            raise ConfigError(
+                f"search.{key}.optimizer={new}: the stage before has {old}, whose moments are taken over; use one"
+                " optimizer in all stages"
+            )
 
 
 def _check_one_level(module: SearchModule) -> None:

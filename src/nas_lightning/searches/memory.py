@@ -158,7 +158,7 @@ def _peaks(module: SearchModule, batch: Callable[[], Batch], tracking: Iterable[
     found = {}
     with live:
         train, arch = batch(), batch()
-        if module.settings.weights.momentum:  # as after a first step
+        if module.settings.weights.optimizer == "sgd" and module.settings.weights.momentum:  # as after a first step
             for weight in module.supernet.parameters():
                 sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         if learns and not joint:
@@ -181,7 +181,7 @@ def _arch_step(module: SearchModule, train: Batch, arch: Batch, sgd: Any, adam: 
 
 
 def _weight_step(module: SearchModule, batch: Batch, sgd: Any, joint: bool = False) -> None:
-    module.objective.training_loss(module.weight_outputs(batch, joint), batch[1]).backward()
+    module.objective.training_loss(module.weight_outputs(batch, joint)[0], batch[1]).backward()
     if module.settings.weights.clip is not None:
         nn.utils.clip_grad_norm_(module.supernet.parameters(), module.settings.weights.clip)
     sgd.step()

@@ -11,14 +11,13 @@ from torch import Tensor
 
 from nas_lightning.core import draws, ranks
 from nas_lightning.core.batches import Batch, rate_of
-from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.searches.bilevel import BilevelModule
 from nas_lightning.searches.metrics import metrics_of
 from nas_lightning.searches.optimizers import weights_learning_rate
 from nas_lightning.searches.progress import Progress, Rollback
 from nas_lightning.searches.rollback import restore_epoch
-from nas_lightning.training.metrics import restore_metrics, state_of_metrics
+from nas_lightning.training.metrics import refuse_several, restore_metrics, state_of_metrics
 
 
 class SearchModule(BilevelModule):
@@ -193,11 +192,8 @@ class SearchModule(BilevelModule):
             ConfigError: The state is one between two batches of a single process, and this run has several.
         """
         state = checkpoint["search"]
-        if state["running"] and self.trainer.world_size > 1:
-            raise ConfigError(
-                f"trainer.devices: the last state lies between two batches and was saved by one process, not"
-                f" {self.trainer.world_size}; resume it with trainer.devices=1"
-            )
+        if state["running"]:
+            refuse_several(self.trainer.world_size)
         self.arch = {name: a.clone() for name, a in state["arch"].items()}
         # Stage and phase stay those that the module was built for: an analysis trains on in a stage of its own.
         self.progress = replace(

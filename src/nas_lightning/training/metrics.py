@@ -6,6 +6,8 @@ from typing import Any
 from torch import Tensor
 from torchmetrics import MeanMetric
 
+from nas_lightning.core.errors import ConfigError
+
 
 class MeanLoss(MeanMetric):
     """Mean of a loss over the images of an epoch.
@@ -35,6 +37,19 @@ def restore_metrics(metrics: Mapping[str, Any], states: Mapping[str, Mapping[str
     for name, state in states.items():
         for key, value in state.items():
             setattr(metrics[name], key, value)
+
+
+def refuse_several(processes: int) -> None:
+    """Refuse a state between two batches, which a single process has saved, to several.
+
+    Raises:
+        ConfigError: There are several.
+    """
+    if processes > 1:
+        raise ConfigError(
+            f"trainer.devices: the last state lies between two batches and was saved by one process, not {processes};"
+            " resume it with trainer.devices=1"
+        )
 
 
 def _on_cpu(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
