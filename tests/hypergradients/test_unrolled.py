@@ -1,4 +1,4 @@
-"""The clip of the virtual step, against one double backward through the step, with weights in two tensors of float64."""
+"""The clip of the virtual step, against one double backward through it; weights in two tensors, in float64."""
 
 import pytest
 import torch

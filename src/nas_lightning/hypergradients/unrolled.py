@@ -7,8 +7,8 @@ With w' = w − ξ·(m + ∇_w L_train(w, α) + λ·w), momentum m and weight de
 Source: Liu et al., DARTS (ICLR 2019), equations 7 and 8, and the released code, whose finite difference with radius
 0.01 / ‖v‖ is the default. In a network of ReLUs such a difference also crosses kinks, whose jumps the exact product
 ignores, so the two can differ by tens of percent; with a radius too small to cross any they agree.
-With a clip (`clip`), as in the released code for recurrent cells, g = ∇_w L_train becomes c·g with c = min(1, clip/‖g‖),
-v is scaled in the same way before h is taken, d is not, and the result is d − ξ·c·h.
+With a clip, as in the released code for recurrent cells, g = ∇_w L_train becomes c·g with c = min(1, clip/‖g‖), v is
+scaled in the same way before h is taken, d is not, and the result is d − ξ·c·h.
 Deviation: that code multiplies h by clip/‖g‖ even where this exceeds 1 and nothing is clipped.
 Left out: how c depends on α, which the released code does not unroll either. Released code for images clips neither, so
 there is no clip by default.
