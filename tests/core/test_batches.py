@@ -33,6 +33,8 @@ def test_streams_carry_the_state_of_text_and_nothing_else():
     restored = Streams()
     restored.load_state_dict(streams.state_dict())
     assert torch.equal(restored.before("train", chunk).state, state)
+    elsewhere = Chunk(chunk.tokens.to("meta"))  # a restored state follows the tokens to their device
+    assert restored.before("train", elsewhere).state.device.type == "meta"
     streams.begin("train")
     assert streams.before("train", chunk).state is None
     streams.after("train", torch.ones(2, 10))

@@ -117,7 +117,11 @@ class Streams:
 
     def before(self, stream: str, inputs: Inputs) -> Inputs:
         """Return inputs with the state that the stream has reached; None, zeros, where it begins."""
-        return inputs._replace(state=self._states.get(stream)) if isinstance(inputs, Chunk) else inputs
+        if not isinstance(inputs, Chunk):
+            return inputs
+        state = self._states.get(stream)
+        # A checkpoint is read before the network is on its device: the state follows when it is used.
+        return inputs._replace(state=None if state is None else state.to(inputs.tokens.device))
 
     def after(self, stream: str, outputs: Outputs) -> None:
         """Keep the state after a batch, without its history."""
