@@ -21,12 +21,15 @@ from nas_lightning.sweeps.grammar import check_single, limited, params_of, sweep
 from nas_lightning.training.workbench import Workbench
 
 EXPERIMENTS = sorted(name for name in options("experiment") if "/" in name)
+TEXTS = ("robustdarts/figure16",)
+SCALES = {False: ("smoke", "Digits"), True: ("smoke_text", "Grammar")}
 SMOKES = (  # of each paper the one with most parts
     "robustdarts/table5_rdarts",
     "sdarts/cifar10_pc",
     "noisydarts/noise",
     "darts_pt/nasbench201",
     "drnas/nasbench201_progressive",
+    *TEXTS,
 )
 
 
@@ -59,9 +62,10 @@ def test_an_experiment_composes_at_both_scales_and_its_header_says_how_many_runs
     assert f"experiment={name}" in header(name)
     assert "task=report" in header(name)
 
+    small, built_in = SCALES[name in TEXTS]
     member = [values[-1] for values in swept(f"experiment={name}").values()]
     smoke = [word for word in member if not word.startswith(("data=", "seed="))]
-    for data, words in (("published", member), ("smoke", [*smoke, "scale=smoke"])):
+    for data, words in (("published", member), ("smoke", [*smoke, f"scale={small}"])):
         config = nl.compose([f"experiment={name}", *words])
         if name in PARTS_OF:
             assert config == nl.compose([f"experiment={PARTS_OF[name]}", *words])
@@ -70,7 +74,7 @@ def test_an_experiment_composes_at_both_scales_and_its_header_says_how_many_runs
         for part in PARTS:
             if part != "data":
                 bench.part(part)
-        assert (bench.config.data["_target_"] == "nas_lightning.data.Digits") == (data == "smoke")
+        assert (bench.config.data["_target_"] == f"nas_lightning.data.{built_in}") == (data == "smoke")
 
 
 @pytest.mark.slow
@@ -156,14 +160,15 @@ def test_smoke_keeps_every_method_and_strength():
 @pytest.mark.parametrize("name", SMOKES)
 def test_a_smoke_runs_from_search_to_report(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    code, _, err = run(["-m", f"experiment={name}", "scale=smoke", "trainer=cpu"], capsys)
+    small, built_in = SCALES[name in TEXTS]
+    code, _, err = run(["-m", f"experiment={name}", f"scale={small}", "trainer=cpu"], capsys)
     assert (code, err) == (0, "")
     (folder,) = Path("multirun/smoke").iterdir()
     rows = list(csv.DictReader((folder / "sweep.csv").read_text().splitlines()))
     assert {row["status"] for row in rows} == {"finished"}
     for row in rows:
         summary = json.loads((folder / row["member"] / "summary.json").read_text())
-        assert summary["data"] == "digits"
+        assert summary["data"] == built_in.lower()
     code, out, _ = run(["task=report", f"runs='{folder}/**'"], capsys)
     assert code == 0
     assert rows[0]["member"].split("-")[0] in out

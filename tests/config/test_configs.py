@@ -75,7 +75,8 @@ def test_every_yaml_composes_and_binds(group, name):
         paper, space, data = name.rsplit("_", 2)
         overrides = [f"paper={paper}", f"space={space}", f"data={data}"]
     elif group in ("when/paper_hypergradient", "when/paper_perturbation"):
-        paper, _, option = name.partition("_")
+        paper = next(paper for paper in options("paper") if name.startswith(f"{paper}_"))
+        option = name.removeprefix(f"{paper}_")
         overrides = [f"paper={paper}", f"{group.rpartition('_')[2]}={option}"]
     elif group == "when/paper_selector":
         paper = next(paper for paper in options("paper") if name.startswith(f"{paper}_"))

@@ -34,6 +34,13 @@ def cut_at(phase, epoch, num_workers, images):
         *("space=s3", "space.num_nodes=2", "trainer=cpu", "~callbacks.curvature"),
         *[word for word in TINY_SIZES if "batch_size" not in word],
         *("search.batch_size=4", "evaluation.batch_size=8"),
+        *crash_at(phase, epoch),
+    ]
+
+
+def crash_at(phase, epoch):
+    """Overrides that save after each batch, and cut a run off before the fourth of an epoch."""
+    return [
         "trusted=[lightning_parts,test_mid_epoch]",
         "+callbacks.starts._target_=test_mid_epoch.Starts",
         "+callbacks.crash._target_=lightning_parts.CrashOnce",
@@ -77,3 +84,28 @@ def test_a_cut_between_two_batches_changes_nothing(images_file, whole, tmp_path,
         for name in ("last.ckpt", "evaluation/last.ckpt")
     ]
     assert costs[:2] == costs[2:]
+
+
+@pytest.mark.slow
+def test_a_cut_search_on_text_changes_nothing(tmp_path):
+    """Two streams, each with the state that it has reached, and a gradient that takes both."""
+    words = [
+        *("task=search", "space=recurrent", "data=grammar", "data.train_tokens=1200", "data.valid_tokens=600"),
+        *("data.test_tokens=200", "data.val_columns=10", "trainer=cpu", "search.epochs=2", "search.batch_size=16"),
+        *("search.hidden=6", "hypergradient=unrolled", "hypergradient.clip=0.25", "search.weights.optimizer=sgd"),
+        *("search.weights.lr=2", "~callbacks.curvature", *crash_at("search", 1)),
+    ]
+    CrashOnce.armed = False
+    run(words, tmp_path / "whole")
+    CrashOnce.armed = True
+    with pytest.raises(RuntimeError, match="the machine died"):
+        run(words, tmp_path / "cut")
+    saved = torch.load(tmp_path / "cut/checkpoints/last.ckpt", weights_only=True)["search"]["streams"]
+    for stream in ("train", "arch"):
+        assert saved[stream].shape == (16, 6)
+        assert saved[stream].abs().max() > 0
+    Starts.seen = []
+    nl.resume(tmp_path / "cut")
+    assert Starts.seen[0] == (1, 3)
+    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
+    assert checkpoint_differences(tmp_path / "cut", tmp_path / "whole", "last.ckpt") == []

@@ -4,9 +4,11 @@ import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 
+import nas_lightning as nl
 import rank_parts
 from comparing import differences
 from conftest import write_images
+from nas_lightning.config.compose import as_dict
 from nas_lightning.core.errors import ConfigError, FaultError
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.run import run_search
@@ -42,6 +44,16 @@ SLOW = {
     ],
 }
 DOUBLE = ["method=darts", "~callbacks.curvature", "search.epochs=3"]
+TEXT = (
+    *("space=recurrent", "data=grammar", "data.train_tokens=900", "data.valid_tokens=600", "data.test_tokens=200"),
+    *("data.val_columns=7", "trainer=cpu", "search.epochs=2", "search.batch_size=8", "search.hidden=6"),
+    "trusted=[rank_parts]",
+)
+SGD = ("search.weights.optimizer=sgd", "search.weights.lr=2")
+TEXTS = {
+    "text": ["callbacks.curvature.interval=2"],
+    "text unrolled": ["hypergradient=unrolled", "hypergradient.clip=0.25", "~callbacks.curvature", *SGD],
+}
 DOUBLES = {f"double {h}": [*DOUBLE, f"hypergradient={h}"] for h in ("first_order", "unrolled", "unrolled_exact")}
 
 
@@ -88,6 +100,21 @@ def test_processes_agree(quick, name):
 @pytest.mark.parametrize("name", SLOW)
 def test_processes_agree_in_every_method(slow, name):
     agree(slow / name)
+
+
+@pytest.mark.slow
+def test_processes_agree_on_text(tmp_path):
+    """Each one reads its own columns, from states of its own; of seven to validate on, one reads four and one three."""
+    made = {}
+    for name, words in TEXTS.items():
+        record = ["+callbacks.record._target_=rank_parts.Record", f"+callbacks.record.folder='{tmp_path / name}'"]
+        made[name] = as_dict(nl.compose([*TEXT, *words, *record]))
+    start_here(rank_parts.search_all, {"trainer": TWO, "cases": made}, tmp_path)
+    for name in TEXTS:
+        agree(tmp_path / name)
+        found = torch.load(tmp_path / name / "search.rank0.pt", weights_only=True)
+        assert 1 < found["metrics"]["val_metric"] < 400
+        assert differences(found["trajectory"][0], found["trajectory"][-1])
 
 
 @pytest.mark.parametrize("name", DOUBLES)

@@ -14,6 +14,7 @@ from nas_lightning.analyses.base import QUIET, show_table
 from nas_lightning.analyses.figures import save_spectrum
 from nas_lightning.analyses.supernets import Supernet, measure_all, supernets
 from nas_lightning.callbacks.curvature import loss_of_arch
+from nas_lightning.core.batches import placed_inputs
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.functional import evaluating
 from nas_lightning.curvature import spectrum
@@ -93,7 +94,7 @@ class Spectrum:
         inputs, targets = images.fixed_arch_batch()
         decay = module.settings.arch.weight_decay if self.weight_decay else 0.0
         with evaluating(module.supernet) if self.mode == "eval" else nullcontext():
-            loss = loss_of_arch(module, (inputs.to(device), targets.to(device)))
+            loss = loss_of_arch(module, (placed_inputs(inputs, device), targets.to(device)))
             values = spectrum(loss, module.arch, module.supernet, decay)
         if not values.isfinite().all():
             raise GenotypeError(f"run={supernet.run}: the Hessian is not finite: the search diverged; give another run")

@@ -30,6 +30,7 @@ LATER_KEYS: dict[str, Any] = {
     "evaluation.draws": 10,
     "evaluation.random_baseline": 0,
     "evaluation.random_folder": "outputs/random_baseline",
+    "hypergradient.clip": None,
     "hypergradient.virtual_step": "as_weights",
     "methods": [],
     "perturbation.kinds": ["op"],

@@ -14,7 +14,8 @@ from nas_lightning.core.functional import without_autocast
 class SGDStep:
     """Computes one step of SGD as a function: w' = w − lr·(momentum·buffer + g + weight_decay·w), or Nesterov's.
 
-    The released DARTS code unrolls the same: momentum buffer and weight decay enter, clipping does not.
+    The released DARTS code unrolls the same: momentum buffer and weight decay enter. Clipping is up to the caller: see
+    `clipped`.
 
     Args:
         lr: Learning rate of the step (ξ).
@@ -62,6 +63,23 @@ def gradients(
             loss, inputs, grad_outputs=grad_outputs, create_graph=create_graph, allow_unused=True
         )
     return [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)]
+
+
+def clipped(gradients: list[Tensor], clip: float | None) -> tuple[list[Tensor], Tensor | None]:
+    """Scale gradients to a norm of at most `clip`, as a clipped step of the weights does.
+
+    Args:
+        gradients: Tensors, detached and averaged over the processes: the norm is that of all of them together.
+        clip: Largest norm; None leaves them as they are.
+
+    Returns:
+        The gradients times c = min(1, clip / norm), and c, a scalar on their device; None without a clip.
+    """
+    if clip is None or not gradients:
+        return gradients, None
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    coefficient = (clip / norm).clamp(max=1.0)  # zero gradients: infinity before, 1 after
+    return list(torch._foreach_mul(gradients, coefficient)), coefficient
 
 
 def differences(

@@ -7,7 +7,11 @@ With w' = w − ξ·(m + ∇_w L_train(w, α) + λ·w), momentum m and weight de
 Source: Liu et al., DARTS (ICLR 2019), equations 7 and 8, and the released code, whose finite difference with radius
 0.01 / ‖v‖ is the default. In a network of ReLUs such a difference also crosses kinks, whose jumps the exact product
 ignores, so the two can differ by tens of percent; with a radius too small to cross any they agree.
-Left out: the dependence through clipping, which the released code does not unroll either.
+With a clip, as in the released code for recurrent cells, g = ∇_w L_train becomes c·g with c = min(1, clip/‖g‖), v is
+scaled in the same way before h is taken, d is not, and the result is d − ξ·c·h.
+Deviation: that code multiplies h by clip/‖g‖ even where this exceeds 1 and nothing is clipped.
+Left out: how c depends on α, which the released code does not unroll either. Released code for images clips neither, so
+there is no clip by default.
 
 The virtual step has the momentum of the weights' own, or plain momentum where that is Nesterov's: the released code for
 NAS-Bench-201 (Dong & Yang, ICLR 2020) trains the weights with Nesterov's and unrolls a plain step.
@@ -23,20 +27,23 @@ from torch import Tensor
 
 from nas_lightning.core.bilevel import Bilevel, Hypergradient, Tensors
 from nas_lightning.core.functional import plain_autograd
-from nas_lightning.hypergradients.inner import differences, gradients
+from nas_lightning.hypergradients.inner import clipped, differences, gradients
 
 
-def unrolled(problem: Bilevel, exact: bool = False, radius: float = 0.01) -> tuple[Tensors, Tensor]:
+def unrolled(
+    problem: Bilevel, exact: bool = False, radius: float = 0.01, clip: float | None = None
+) -> tuple[Tensors, Tensor]:
     """Return the unrolled hypergradient.
 
     The inner loss is evaluated up to three times and must repeat its random draws each time: a finite difference of
     losses with fresh masks is mask noise divided by the small radius.
 
     Args:
-        problem: The bilevel problem. Its weights do not change; `reduce` is applied to the inner gradient, to v
-            before its norm, and to the result.
+        problem: The bilevel problem. Its weights do not change; `reduce` is applied to the inner gradient and to v
+            before their norms, and to the result.
         exact: Compute h by double backward instead of the finite difference.
         radius: ‖w± − w‖ of the finite difference.
+        clip: Largest norm of the inner gradient and of v; None clips neither.
 
     Returns:
         Gradients by the names of `arch`, each [R, O], and the outer loss at w' (detached).
@@ -49,14 +56,14 @@ def unrolled(problem: Bilevel, exact: bool = False, radius: float = 0.01) -> tup
     with plain_autograd() if exact else nullcontext():
         loss = problem.train_loss(leaves, arch if exact else constant)
     inner = gradients(loss, list(leaves.values()), create_graph=exact)
-    reduced = reduce([g.detach() for g in inner])
+    reduced, coefficient = clipped(reduce([g.detach() for g in inner]), clip)
     with torch.no_grad():
         stepped = problem.inner_step({name: leaf.detach() for name, leaf in leaves.items()}, reduced)
     virtual = {name: weight.requires_grad_() for name, weight in stepped.items()}
 
     outer = problem.arch_loss(virtual, arch)
     both = gradients(outer, [*alpha, *virtual.values()])
-    direct, v = both[: len(alpha)], reduce(both[len(alpha) :])
+    direct, v = both[: len(alpha)], clipped(reduce(both[len(alpha) :]), clip)[0]
 
     if exact:
         mixed = [torch.zeros_like(a) for a in alpha]
@@ -68,6 +75,8 @@ def unrolled(problem: Bilevel, exact: bool = False, radius: float = 0.01) -> tup
         base = {name: leaf.detach() for name, leaf in leaves.items()}
         mixed = differences(problem.train_loss, base, arch, v, radius)
 
+    if coefficient is not None:
+        mixed = [coefficient * h for h in mixed]
     result = reduce([d - problem.inner_step.lr * h for d, h in zip(direct, mixed, strict=True)])
     return dict(zip(arch, result, strict=True)), outer.detach()
 
@@ -79,6 +88,7 @@ class Unrolled(Hypergradient):
         exact: Use double backward instead of the finite difference.
         radius: Radius ‖w± − w‖ of the finite difference.
         virtual_step: Momentum of the virtual step: that of the weights (`as_weights`), or `plain` in any case.
+        clip: Largest norm of the inner gradient and of the outer gradient of the weights; None clips neither.
     """
 
     second_order = True
@@ -88,13 +98,15 @@ class Unrolled(Hypergradient):
         exact: bool = False,
         radius: Annotated[float, Field(gt=0)] = 0.01,
         virtual_step: Literal["as_weights", "plain"] = "as_weights",
+        clip: Annotated[float, Field(gt=0)] | None = None,
     ) -> None:
         self.exact = exact
         self.radius = radius
         self.virtual_step = virtual_step
+        self.clip = clip
 
     def __call__(self, problem: Bilevel) -> tuple[Tensors, Tensor]:
         """Return gradients by the names of `arch`, each [R, O], and the outer loss; see `unrolled`."""
         if self.virtual_step == "plain":
             problem = replace(problem, inner_step=problem.inner_step.plain())
-        return unrolled(problem, self.exact, self.radius)
+        return unrolled(problem, self.exact, self.radius, self.clip)
