@@ -98,7 +98,7 @@ def test_adam_has_the_values_of_the_recipe():
     recipe = StereoTraining(
         name="a", epochs=1, batch_size=1, init_channels=2, lr=0.25, betas=(0.5, 0.9), weight_decay=0.1
     )
-    (group,) = recipe.optimizer([nn.Parameter(torch.zeros(1))]).param_groups
+    (group,) = recipe.build_optimizer([nn.Parameter(torch.zeros(1))]).param_groups
     assert (group["lr"], group["betas"], group["weight_decay"]) == (0.25, (0.5, 0.9), 0.1)
 
 

@@ -48,7 +48,7 @@ class StereoTraining(Training):
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
 
-    def optimizer(self, weights: Sequence[nn.Parameter]) -> torch.optim.Adam:
+    def build_optimizer(self, weights: Sequence[nn.Parameter]) -> torch.optim.Adam:
         """Build Adam on all weights, fused if their device supports it."""
         return torch.optim.Adam(
             weights,
