@@ -61,7 +61,10 @@ def test_an_experiment_composes_at_both_scales_and_its_header_says_how_many_runs
 
     member = [values[-1] for values in swept(f"experiment={name}").values()]
     smoke = [word for word in member if not word.startswith(("data=", "seed="))]
-    for data, words in (("published", member), ("smoke", [*smoke, "scale=smoke"])):
+    scales = [("published", member), ("smoke", [*smoke, "scale=smoke"])]
+    if "override /space: disparity" in text_of(name):  # the smaller scale is of images, which this space does not read
+        scales.pop()
+    for data, words in scales:
         config = nl.compose([f"experiment={name}", *words])
         if name in PARTS_OF:
             assert config == nl.compose([f"experiment={PARTS_OF[name]}", *words])
