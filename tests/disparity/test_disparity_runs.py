@@ -37,7 +37,7 @@ def test_two_processes_end_with_equal_parameters_and_weights(tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     first, second = (torch.load(tmp_path / f"ends/search.rank{rank}.pt", weights_only=True) for rank in (0, 1))
-    assert len(first["trajectory"]) == 4
+    assert len(first["trajectory"]) == len(second["trajectory"]) > 1
     assert not torch.equal(first["trajectory"][0]["up"], first["trajectory"][-1]["up"])
     for part in ("arch", "weights"):
         assert first[part].keys() == second[part].keys()
@@ -50,6 +50,7 @@ def state(folder):
     return {**saved["state_dict"], **saved["search"]["arch"]}
 
 
+@pytest.mark.slow
 def test_a_search_cut_between_two_batches_resumes_with_the_same_bits(tmp_path):
     words = [*SMALL, "trainer=cpu", "search.checkpoint_minutes=1e-9", "trusted=[lightning_parts]"]
     words += ["+callbacks.crash._target_=lightning_parts.CrashOnce", "+callbacks.crash.phase=search"]
