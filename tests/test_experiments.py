@@ -21,15 +21,20 @@ from nas_lightning.sweeps.grammar import check_single, limited, params_of, sweep
 from nas_lightning.training.workbench import Workbench
 
 EXPERIMENTS = sorted(name for name in options("experiment") if "/" in name)
-TEXTS = ("robustdarts/figure16",)
-SCALES = {False: ("smoke", "Digits"), True: ("smoke_text", "Grammar")}
+SCALES = {
+    "images": ("smoke", "Digits"),
+    "text": ("smoke_text", "Grammar"),
+    "stereo": ("smoke_stereo", "StereoScenes"),
+}
+KINDS = {"robustdarts/figure16": "text", "robustdarts/table3": "stereo", "robustdarts/table4": "stereo"}
 SMOKES = (  # of each paper the one with most parts
     "robustdarts/table5_rdarts",
     "sdarts/cifar10_pc",
     "noisydarts/noise",
     "darts_pt/nasbench201",
     "drnas/nasbench201_progressive",
-    *TEXTS,
+    "robustdarts/figure16",
+    "robustdarts/table4",
 )
 
 
@@ -62,7 +67,7 @@ def test_an_experiment_composes_at_both_scales_and_its_header_says_how_many_runs
     assert f"experiment={name}" in header(name)
     assert "task=report" in header(name)
 
-    small, built_in = SCALES[name in TEXTS]
+    small, built_in = SCALES[KINDS.get(name, "images")]
     member = [values[-1] for values in swept(f"experiment={name}").values()]
     smoke = [word for word in member if not word.startswith(("data=", "seed="))]
     for data, words in (("published", member), ("smoke", [*smoke, f"scale={small}"])):
@@ -160,7 +165,7 @@ def test_smoke_keeps_every_method_and_strength():
 @pytest.mark.parametrize("name", SMOKES)
 def test_a_smoke_runs_from_search_to_report(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    small, built_in = SCALES[name in TEXTS]
+    small, built_in = SCALES[KINDS.get(name, "images")]
     code, _, err = run(["-m", f"experiment={name}", f"scale={small}", "trainer=cpu"], capsys)
     assert (code, err) == (0, "")
     (folder,) = Path("multirun/smoke").iterdir()

@@ -17,6 +17,7 @@ from nas_lightning.config.option_files import files
         (["space=s3"], []),
         (["method=gdas"], []),
         (["space=unknown"], []),
+        (["scale=smoke"], []),
         (["space=recurrent", "experiment=example"], []),
     ],
 )
@@ -41,3 +42,11 @@ def test_a_space_of_ones_own_is_read_from_its_folder(tmp_path):
 
 def test_the_built_in_data_exist():
     assert set(BUILT_IN.values()) <= set(files("data", (conf_dir(),)))
+
+
+@pytest.mark.parametrize(
+    ("space", "small"), [("recurrent", "smoke_text"), ("disparity", "smoke_stereo"), ("s3", "smoke")]
+)
+def test_the_small_scale_is_that_of_the_kind(space, small):
+    assert f"scale={small}" in rewrite([f"space={space}", "scale=smoke"])
+    assert checked([f"space={space}", "scale=smoke"]).search.epochs in (2, 10)

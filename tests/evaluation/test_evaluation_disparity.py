@@ -17,6 +17,7 @@ from nas_lightning.evaluation import StereoTraining
 from nas_lightning.evaluation.disparity import compared, on_motorcycle, predicted
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks.run import run_task
+from nas_lightning.training.workbench import Workbench
 
 SMALL = [
     "data=scenes", "data.height=16", "data.width=32", "data.max_disparity=8", "data.layers=2", "data.train_pairs=10",
@@ -98,7 +99,7 @@ def test_adam_has_the_values_of_the_recipe():
     recipe = StereoTraining(
         name="a", epochs=1, batch_size=1, init_channels=2, lr=0.25, betas=(0.5, 0.9), weight_decay=0.1
     )
-    (group,) = recipe.optimizer([nn.Parameter(torch.zeros(1))]).param_groups
+    (group,) = recipe.build_optimizer([nn.Parameter(torch.zeros(1))]).param_groups
     assert (group["lr"], group["betas"], group["weight_decay"]) == (0.25, (0.5, 0.9), 0.1)
 
 
@@ -118,6 +119,23 @@ def test_a_search_and_a_retraining_run_on_rendered_pairs(tmp_path):
     assert found["init_channels"] == 2
     assert summary["search"]["val_metric"] > 0
     assert set(summary["genotype"]["cells"]) == {"normal", "reduce", "up"}
+    assert (tmp_path / "run/plots/disparity.png").stat().st_size > 0
+
+
+def test_a_retraining_has_an_augmentation_of_its_own():
+    words = [*SMALL, "data.augmentation=0.5", "evaluation.augmentation=1.0"]
+    bench = Workbench(as_dict(nl.compose(words)), RunFolder("unused"))
+    recipe = bench.evaluator
+    module = recipe.training_data(bench)
+    assert (module.data.augmentation, bench.data.augmentation) == (1.0, 0.5)
+    module.setup("fit")
+    pair, _ = module.augmented[0]
+    torch.manual_seed(0)
+    moved = module.augmented[0][0]
+    torch.manual_seed(0)
+    searched = bench.data.dataset("train", augment=True)[0][0]
+    assert pair.shape == moved.shape == searched.shape
+    assert not torch.equal(moved, searched)
 
 
 @pytest.mark.parametrize(

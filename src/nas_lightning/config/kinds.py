@@ -8,6 +8,8 @@ from nas_lightning.config.option_files import files, settings_of
 
 BUILT_IN = {"images": "digits", "text": "grammar", "stereo": "scenes"}
 """Option of `data` by kind; that of images is the default of conf/config.yaml."""
+SMALL = {"text": "scale=smoke_text", "stereo": "scale=smoke_stereo"}
+"""What `scale=smoke`, which is for images, stands for on other kinds."""
 DECIDING = ("data", "experiment", "debug")
 """Groups whose options may choose the data."""
 
@@ -27,7 +29,9 @@ def with_data(words: Sequence[str], roots: tuple[Path, ...]) -> list[str]:
         return list(words)
     kinds = {kind_of(name, roots) for name in given["space"].split(",")}
     kind = kinds.pop() if len(kinds) == 1 else "images"
-    return [*words, *([] if kind == "images" else [f"data={BUILT_IN[kind]}"])]
+    if kind == "images":
+        return list(words)
+    return [*(SMALL[kind] if word == "scale=smoke" else word for word in words), f"data={BUILT_IN[kind]}"]
 
 
 def kind_of(space: str, roots: tuple[Path, ...]) -> str:

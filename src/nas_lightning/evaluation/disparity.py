@@ -1,7 +1,9 @@
 """The evaluator that trains a network of disparities from scratch and measures it beside what needs no training."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from nas_lightning.core import ranks
 from nas_lightning.core.batches import Maps
 from nas_lightning.core.space import Kind
 from nas_lightning.data.block_matching import block_matching
@@ -19,10 +22,13 @@ from nas_lightning.evaluation.module import EvaluationModule
 from nas_lightning.evaluation.recipe import FAST_DEVICES
 from nas_lightning.evaluation.training import Training
 from nas_lightning.objectives import DisparityErrors
+from nas_lightning.reports.disparities import save_disparities
 from nas_lightning.training.workbench import Workbench
 
 BATCH = 8
 """Pairs that are measured at once."""
+DRAWN = 3
+"""Test pairs that are drawn."""
 PAIRS = 128
 """Test pairs that are compared at most: block matching is slow on large ones."""
 REFERENCES = {"block_matching": "block matching", "constant": "the mean disparity of training"}
@@ -40,6 +46,8 @@ class StereoTraining(Training):
         init_channels: Width C of the network.
         drop_path: Largest probability of dropping a path; in epoch e of E it is e/E of this.
         betas: Decay of Adam's averages of the gradient and of its square.
+        augmentation: Factor of the variances of the augmentation of the training; None: that of the data, as in the
+            search.
     """
 
     inputs: ClassVar[Kind] = "stereo"
@@ -47,6 +55,7 @@ class StereoTraining(Training):
     init_channels: Annotated[int, Field(ge=1)]
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
+    augmentation: Annotated[float, Field(ge=0)] | None = None
 
     def build_optimizer(self, weights: Sequence[nn.Parameter]) -> torch.optim.Adam:
         """Build Adam on all weights, fused if their device supports it."""
@@ -57,6 +66,15 @@ class StereoTraining(Training):
             weight_decay=self.weight_decay,
             fused=True if weights and all(w.device.type in FAST_DEVICES for w in weights) else None,
         )
+
+    def training_data(self, bench: Workbench) -> Any:
+        """Build the data module of the training, with the recipe's own augmentation if it has one."""
+        module = super().training_data(bench)
+        if self.augmentation is not None:
+            bench.data.prepare()  # before the copy, which then shares the pairs
+            module.data = copy(bench.data)
+            module.data.augmentation = self.augmentation
+        return module
 
     def sizes(self) -> dict[str, Any]:
         """Return the width."""
@@ -72,6 +90,7 @@ class StereoTraining(Training):
             compare = compared(module.network, data)
             values = {name: compare[key][bench.objective.metric] for key, name in REFERENCES.items()}
             found |= {"references": values, "compared": compare}
+            draw(module.network, data, bench.folder.plots)
             if isinstance(module.network, DisparityNetwork):
                 structure = module.network.body.structure
                 reach = min(structure.reach, data.max_disparity)  # larger ones it has never seen
@@ -108,6 +127,15 @@ def compared(network: nn.Module, data: StereoData) -> dict[str, dict[str, float]
         for name, prediction in predictions.items():
             errors[name].add(prediction, truth, visible)
     return {name: one.values() for name, one in errors.items()}
+
+
+@ranks.first_only
+def draw(network: nn.Module, data: StereoData, folder: Path) -> None:
+    """Write `disparity.png` of the first test pairs; see `save_disparities`."""
+    pairs, truth = stacked(data, "test", range(min(DRAWN, len(data.test_labels))))
+    prediction = predicted(network, data, pairs)
+    left = pairs[:, : data.in_channels].permute(0, 2, 3, 1)
+    save_disparities(left.numpy(), truth[:, 0].numpy(), prediction[:, 0].numpy(), folder)
 
 
 def predicted(network: nn.Module, data: StereoData, pairs: Tensor) -> Tensor:
