@@ -211,7 +211,7 @@ WRONG = {
     "order": (["search.order=both"], r"search\.order=both: allowed: 'arch_first' or 'weights_first'"),
     "engine": (["engine=warp"], r"engine=warp: allowed: 'auto', 'fast' or 'reference'"),
     "unknown op": (["space.operations=[sep_conv_9x9]"], r"unknown operation sep_conv_9x9; allowed: none, max_pool"),
-    "unknown method": (["method=dart"], r"method=dart: no such option; nearest: darts, .*; allowed: darts, "),
+    "unknown method": (["method=dart"], r"method=dart: no such option; nearest: darts, .*; allowed: .*, darts, "),
     "unknown space": (["space=s33"], r"space=s33: no such option; nearest: s3"),
     "unknown data": (["data=cifar"], r"data=cifar: no such option; nearest: cifar10"),
     "unknown trainer key": (["trainer.precison=16"], r"trainer\.precison=16: unknown key; did you mean trainer\.prec"),

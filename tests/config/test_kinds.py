@@ -18,6 +18,7 @@ from nas_lightning.config.option_files import files
         (["method=gdas"], []),
         (["space=unknown"], []),
         (["scale=smoke"], []),
+        (["data=grammar"], []),
         (["space=recurrent", "experiment=example"], []),
     ],
 )
@@ -37,11 +38,13 @@ def test_a_space_of_ones_own_is_read_from_its_folder(tmp_path):
     file = conf_dir() / "space" / "recurrent.yaml"
     (tmp_path / "space" / "mine.yaml").write_text(file.read_text())
     assert rewrite(["space=mine"], tmp_path) == ["space=mine", "data=grammar"]
-    assert kind_of("mine", (tmp_path,)) == "text"
+    assert kind_of("space", "mine", (tmp_path,)) == "text"
 
 
 def test_the_built_in_data_exist():
-    assert set(BUILT_IN.values()) <= set(files("data", (conf_dir(),)))
+    for options in BUILT_IN.values():
+        for group, name in options.items():
+            assert name in files(group, (conf_dir(),))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from nas_lightning.config.options import GROUPS, Option, list_options
 
 METHODS = list_options("method")
 
+PAPER = r"https://arxiv\.org/abs/\d{4}\.\d{5}|https://openreview\.net/forum\?id=\w+"
+
 
 def test_groups_are_those_of_the_tree_methods_first():
     found = list_options()
@@ -34,9 +36,7 @@ def test_a_method_names_the_paper_of_its_page(option):
     )
     assert bool(option.papers) == ("Source: none" not in section)
     if option.papers:
-        linked = re.findall(r"https://arxiv\.org/abs/[\d.]+", section) or re.findall(
-            r"https://arxiv\.org/abs/[\d.]+", page
-        )
+        linked = re.findall(PAPER, section) or re.findall(PAPER, page)
         assert linked[0] in option.papers
     everywhere = " ".join(page.read_text() for page in (ROOT / "docs").rglob("*.md"))
     for address in option.papers:
@@ -48,7 +48,7 @@ def test_a_method_names_the_paper_of_its_page(option):
 def test_sources_are_addresses():
     for group in list_options().values():
         for option in group.values():
-            assert all(re.fullmatch(r"https://arxiv\.org/abs/\d{4}\.\d{5}", paper) for paper in option.papers)
+            assert all(re.fullmatch(PAPER, paper) for paper in option.papers)
             assert all(re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", code) for code in option.code)
 
 

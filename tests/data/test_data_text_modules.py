@@ -249,13 +249,17 @@ def test_splits_of_images_are_refused():
 
 
 def test_texts_that_are_too_short_are_refused():
-    with pytest.raises(DataError, match=r"search.batch_size=90: a text of 157 tokens .*at most search.batch_size=78"):
+    message = r"search.batch_size=90: so many columns are too short, .* 157 to learn .*at most search.batch_size=78"
+    with pytest.raises(DataError, match=message):
         search(batch_size=90)
+    assert search(batch_size=78) is not None  # the number that is offered works
     with pytest.raises(DataError, match=r"data.val_columns=100: a text of 157 tokens"):
         search(val_columns=100)
     with pytest.raises(DataError, match=r"data.test_columns=50: a text of 61 tokens"):
         evaluation(test_columns=50)
-    with pytest.raises(DataError, match=r"evaluation.batch_size=500: leaves 2 rows"):
+    with pytest.raises(DataError, match=r"evaluation.batch_size=500: so many columns are too short"):
         evaluation(batch_size=500)
-    with pytest.raises(DataError, match=r"search.batch_size=60 is that of each of 2 processes"):
+    with pytest.raises(
+        DataError, match=r"search.batch_size=60: so many columns in each of 2 processes .* search.batch_size=39"
+    ):
         search(batch_size=60, processes=2)

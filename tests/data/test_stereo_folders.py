@@ -140,7 +140,7 @@ def faulty(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no right", "has no folder right; needed are left, right and disparity"),
+        ("no right", "there is no folder right/ in it; needed are left/, right/ and disparity/"),
         ("alone", r"pair2 is in only one of left and disparity \(1 such names\)"),
         ("size of the right image", "have 16x24, 16x20, 16x24 pixels; they must be of one size"),
         ("size of the truth", "have 16x24, 16x24, 8x24 pixels"),

@@ -224,7 +224,7 @@ def test_regularizers_see_every_operation_and_edge():
     torch.testing.assert_close(doubled, expected, rtol=0, atol=1e-10)
 
 
-class Learnable:
+class Learnable(Regularizer):
     def parameters(self):
         return iter([nn.Parameter(torch.ones(()))])
 

@@ -220,7 +220,7 @@ def test_down_to_a_single_channel(channels, divisor):
 
 
 # ------------------------------------------------------------------------------------------------------ regularizers
-class Protocol:
+class Protocol(Regularizer):
     """A user's own part that knows nothing of `acts_on`."""
 
     def build(self, space):

@@ -6,12 +6,18 @@ from pathlib import Path
 from nas_lightning.config.declarations import constant
 from nas_lightning.config.option_files import files, settings_of
 
-BUILT_IN = {"images": "digits", "text": "grammar", "stereo": "scenes"}
-"""Option of `data` by kind; that of images is the default of conf/config.yaml."""
+BUILT_IN = {
+    "images": {"space": "s3", "data": "digits", "objective": "classification", "evaluation": "digits"},
+    "text": {"space": "recurrent", "data": "grammar", "objective": "language_model", "evaluation": "grammar"},
+    "stereo": {"space": "disparity", "data": "scenes", "objective": "disparity", "evaluation": "disparity"},
+}
+"""Built-in options of each kind, by group; data of images are the default of conf/config.yaml."""
+IN_WORDS = {"images": "images", "text": "text", "stereo": "pairs of images"}
+"""Names of the kinds for people."""
 SMALL = {"text": "scale=smoke_text", "stereo": "scale=smoke_stereo"}
 """What `scale=smoke`, which is for images, stands for on other kinds."""
-DECIDING = ("data", "experiment", "debug")
-"""Groups whose options may choose the data."""
+DECIDING = ("experiment", "debug")
+"""Groups whose options may choose the data, too."""
 
 
 def with_data(words: Sequence[str], roots: tuple[Path, ...]) -> list[str]:
@@ -25,17 +31,22 @@ def with_data(words: Sequence[str], roots: tuple[Path, ...]) -> list[str]:
         roots: Folders of configurations.
     """
     given = {word.partition("=")[0]: word.partition("=")[2] for word in words}
-    if "space" not in given or any(group in given for group in DECIDING):
+    named = next((group for group in ("data", "space") if group in given), None)
+    if named is None or any(group in given for group in DECIDING):
         return list(words)
-    kinds = {kind_of(name, roots) for name in given["space"].split(",")}
+    kinds = {kind_of(named, name, roots) for name in given[named].split(",")}
     kind = kinds.pop() if len(kinds) == 1 else "images"
     if kind == "images":
         return list(words)
-    return [*(SMALL[kind] if word == "scale=smoke" else word for word in words), f"data={BUILT_IN[kind]}"]
+    small = [SMALL[kind] if word == "scale=smoke" else word for word in words]
+    return small if named == "data" else [*small, f"data={BUILT_IN[kind]['data']}"]
 
 
-def kind_of(space: str, roots: tuple[Path, ...]) -> str:
-    """Return the kind of data that an option of `space` reads; images where its class does not say."""
-    file = files("space", roots).get(space)
+def kind_of(group: str, name: str, roots: tuple[Path, ...]) -> str:
+    """Return the kind of data that an option of `space` reads or one of `data` holds; images where it does not say."""
+    file = files(group, roots).get(name)
     target = settings_of(file).get("_target_") if file is not None else None
-    return "images" if target is None else constant(str(target.value), "inputs") or "images"
+    if target is None and file is not None:  # packaged globally, under the key of its group
+        target = settings_of(file).get(f"{group}._target_")
+    attribute = "inputs" if group == "space" else "kind"
+    return "images" if target is None else constant(str(target.value), attribute) or "images"

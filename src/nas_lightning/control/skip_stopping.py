@@ -72,10 +72,16 @@ class SkipStopping(Control, L.Callback):
         if self.cell is not None and self.cell not in names:
             raise ConfigError(f"{self.key}.cell={self.cell}: no kind of cell; allowed: {', '.join(names)}, null")
         largest = _most_skips(module.space.choices[self._name(module)])
+        if self.patience is not None and not weighted_operations(module.supernet):
+            raise ConfigError(
+                f"{self.key}.patience={self.patience}: no operation of space={module.space.name} has weights, so there"
+                f" is no ranking; use ~{self.key}"
+            )
         if largest < self.limit and self.patience is None:
+            other = f"{self.key}.patience=10 or " if weighted_operations(module.supernet) else ""
             raise ConfigError(
                 f"{self.key}.limit={self.limit}: cells of space={module.space.name} have at most {largest} skip"
-                f" connections; use {self.key}.patience=10 or ~{self.key}"
+                f" connections; use {other}~{self.key}"
             )
 
     def _name(self, module: Any) -> str:

@@ -138,7 +138,10 @@ def listed(folder: Path) -> list[dict[str, Path]]:
         if kind == "mask" and not is_directory(folder / kind):
             continue
         if not is_directory(folder / kind):
-            raise DataError(f"data.path: {folder} has no folder {kind}; needed are left, right and disparity")
+            raise DataError(
+                f"data.path={folder}: there is no folder {kind}/ in it; needed are left/, right/ and disparity/,"
+                " data.path=FOLDER"
+            )
         found = sorted(path for path in (folder / kind).iterdir() if path.is_file() and path.name[0] != ".")
         if kind == "disparity":
             found = [path for path in found if path.suffix in SUFFIXES]

@@ -213,8 +213,9 @@ class Text(TextData):
                 raise self._error(
                     f"{path.name}, line {number} is not UTF-8", "convert the file, or read it with data.units=bytes"
                 ) from error
-        if not tokens:
-            raise self._error(f"{path.name} is empty")
+        end = places.get(EOS)
+        if not tokens or (self.units == "words" and all(token == end for token in tokens)):
+            raise self._error(f"{path.name} has no words" if tokens else f"{path.name} is empty")
         return np.array(tokens, dtype=np.int64)
 
     def _lines(self, path: Path) -> Iterator[bytes]:

@@ -178,15 +178,24 @@ class TextModule(LightningDataModule):
         rank = self.trainer.global_rank if self.trainer else 0
         return columns(tokens, total, key)[:, rank :: self.processes].contiguous()
 
-    def _training_columns(self, tokens: np.ndarray, key: str) -> Tensor:
-        if self.processes == 1:
-            return columns(tokens, self.batch_size, key)
-        try:
-            return self._columns(tokens, self.batch_size * self.processes, key)
-        except DataError as error:
+    def _check_size(self, key: str, train: np.ndarray, arch: np.ndarray | None = None) -> None:
+        """Refuse more columns than the texts fill: three rows of the train text, two of the arch text.
+
+        Raises:
+            DataError: There are more.
+        """
+        most = len(train) // 3 if arch is None else min(len(train) // 3, len(arch) // 2)
+        most //= self.processes
+        if self.batch_size > most:
+            texts = f"{len(train)} tokens" + ("" if arch is None else f" and {len(arch)} to learn architectures on")
+            each = f" in each of {self.processes} processes" if self.processes > 1 else ""
             raise DataError(
-                f"{error}; {key}={self.batch_size} is that of each of {self.processes} processes"
-            ) from error
+                f"{key}={self.batch_size}: so many columns{each} are too short, the text has {texts}; use"
+                f" {f'at most {key}={most}, or ' if most else ''}a longer text"
+            )
+
+    def _training_columns(self, tokens: np.ndarray) -> Tensor:
+        return self._columns(tokens, self.batch_size * self.processes, "batch_size")
 
     def _training(self, rows: Tensor, spread: bool) -> list[Piece]:
         bptt = self.data.bptt
@@ -224,12 +233,11 @@ class TextSearchData(TextModule):
         """
         self.data.prepare()
         train, arch = self._halves()
-        self.train_rows = self._training_columns(train, "search.batch_size")
+        self._check_size("search.batch_size", train, arch if self.arch_stream else None)
+        self.train_rows = self._training_columns(train)
         if self.arch_stream:
-            self.arch_rows = self._training_columns(arch, "search.batch_size")
+            self.arch_rows = self._training_columns(arch)
         self.val_rows = self._columns(self.data.parts["valid"], self.data.val_columns, "data.val_columns")
-        if len(self.train_rows) < 3:
-            raise _too_short(self.train_rows, "search.batch_size", self.batch_size)
 
     def train_dataloader(self) -> dict[str, ChunkLoader]:
         """Return both streams, with equally many batches."""
@@ -298,13 +306,12 @@ class TextEvaluationData(TextModule):
         """
         self.data.prepare()
         train = self.data.parts["train"] if self.images == "full" else self._halves()[0]
-        self.train_rows = self._training_columns(train, "evaluation.batch_size")
+        self._check_size("evaluation.batch_size", train)
+        self.train_rows = self._training_columns(train)
         self.val_rows = self._columns(self.data.parts["valid"], self.data.val_columns, "data.val_columns")
         self.test_rows = self.val_rows
         if self.images == "full":
             self.test_rows = self._columns(self.data.parts["test"], self.data.test_columns, "data.test_columns")
-        if len(self.train_rows) < 3:
-            raise _too_short(self.train_rows, "evaluation.batch_size", self.batch_size)
 
     def train_dataloader(self) -> ChunkLoader:
         """Return the training text in chunks of lengths that vary from pass to pass."""
@@ -317,9 +324,3 @@ class TextEvaluationData(TextModule):
     def test_dataloader(self) -> ChunkLoader:
         """Return the text for the final figures: the test text, or the validation text."""
         return self._loader(self.test_rows, "test")
-
-
-def _too_short(rows: Tensor, key: str, value: int) -> DataError:
-    return DataError(
-        f"{key}={value}: leaves {len(rows)} rows of text, and a training chunk needs three; use a smaller {key}"
-    )

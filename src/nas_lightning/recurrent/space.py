@@ -80,7 +80,7 @@ class RecurrentSpace(FixedEdges):
         if divisor != 1:
             raise ConfigError(
                 f"space={self.name}: the units of a recurrent cell cannot bypass it in part; leave the partial channels"
-                " out, ~regularizer.partial_channels, or use another space"
+                " out, ~regularizer.partial_channels and ~regularizer.edge_normalisation, or use another method"
             )
         return super().variant(**changes)
 

@@ -67,8 +67,6 @@ def _judged(section: Mapping[str, Any], goal: Goal) -> Iterator[tuple[str, str]]
     yield "evaluation: time", f"{section['seconds']:.0f} s"
 
 
-SIZES = {"init_channels": "channels", "layers": "layers", "hidden": "hidden units"}
-"""Sizes of networks in the section `evaluation`, and their words; a network has some of them."""
 HARDLY_DECIDED = 99.0
 """Entropy in percent of its maximum above which the mixing weights say hardly anything about the genotype."""
 

@@ -68,7 +68,7 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
         if part.alters_images() and data.kind != "images":
             raise ConfigError(
                 f"regularizer.{name}: alters images, but data={data.name} holds {data.kind}; leave it out,"
-                f" ~regularizer.{name}"
+                f" ~regularizer.{name}, or use another method"
             )
         space = part.build(space)  # in the order of the configuration: a part may change the space of the next
     supernet = space.build_supernet(data, bench.objective.outputs(data.num_classes), settings, config.engine)

@@ -91,8 +91,8 @@ def _described(config: Mapping[str, Any], folder: RunFolder) -> TrainedNetwork:
     evaluator = bench.evaluator
     if not isinstance(evaluator, Retraining):
         raise ConfigError(
-            f"run={folder}: {type(evaluator).__name__} wrote no {layout.NETWORK}, as only Retraining of images does;"
-            " train it with such an evaluation"
+            f"run={folder}: {type(evaluator).__name__} wrote no {layout.NETWORK}, which only trainings on images do;"
+            " build the network in Python: nl.build_space(config).build_network(…)"
         )
     return evaluator.described(folder.genotype(), bench)
 

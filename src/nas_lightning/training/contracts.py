@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.loggers import Logger
 
-from nas_lightning.config.kinds import BUILT_IN
+from nas_lightning.config.kinds import BUILT_IN, IN_WORDS
 from nas_lightning.config.schema import PART_LISTS
 from nas_lightning.core.bilevel import Hypergradient
 from nas_lightning.core.control import Control
@@ -80,7 +80,9 @@ def check_kind(section: str, part: object, kind: Kind, space: SearchSpace) -> No
         ConfigError: It is for another kind.
     """
     if kind != space.inputs:
+        wanted = BUILT_IN[space.inputs][section]
         raise ConfigError(
-            f"{section}: {type(part).__name__} is for {kind}, but space={space.name} reads {space.inputs}; use"
-            f" data={BUILT_IN[space.inputs]} with its own objective and evaluation, or another space"
+            f"{section}: {type(part).__name__} is for {IN_WORDS[kind]}, but space={space.name} reads"
+            f" {IN_WORDS[space.inputs]}; use {section}={wanted}, or a space that reads {IN_WORDS[kind]},"
+            f" space={BUILT_IN[kind]['space']}"
         )
