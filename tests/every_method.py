@@ -28,7 +28,11 @@ REFUSED = {
         for space in (*DISPARITY, *RECURRENT)
     },
     **{("rdarts_dp", space): r"~regularizer\.cutout" for space in (*DISPARITY, *RECURRENT)},
-    **{(method, space): r"search\.weights\.optimizer=adam" for method in SECOND_ORDER for space in RECURRENT},
+    **{
+        (method, space): r"search\.weights\.optimizer=adam"
+        for method in SECOND_ORDER
+        for space in (*DISPARITY, *RECURRENT)
+    },
     **{("oles", space): "no operation of space=.* has weights" for space in RECURRENT},
 }
 """Words of the message, by method and space."""

@@ -39,8 +39,8 @@ def run_predict(config: RootConfig, folder: RunFolder) -> list[Prediction]:
     check_processes(config.trainer, config.task)
     refuse_run(folder)
     left_out: Counter[str] = Counter()
-    trained, network, _ = trained_network(config)  # first: only networks of images can look at any
     paths = image_files(config.images, left_out)
+    trained, network, _ = trained_network(config)
     if trained.preprocessing is None:
         raise ConfigError(
             f"run={config.run}: it was trained with a data module of your own, whose transforms are not known here;"
