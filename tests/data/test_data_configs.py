@@ -49,7 +49,17 @@ def test_the_loader_of_a_benchmark_is_that_of_memory_with_a_split_file():
 def test_there_is_a_config_for_every_source():
     assert [path.stem for path in PATHS] == sorted(
         [
-            *("arrays", "cifar10", "cifar100", "digits", "grammar", "image_folder", "imagenet", "imagenet16_120"),
+            *(
+                "arrays",
+                "bible",
+                "cifar10",
+                "cifar100",
+                "digits",
+                "grammar",
+                "image_folder",
+                "imagenet",
+                "imagenet16_120",
+            ),
             *("mnist5k", "scenes", "stereo_folder", "stereo_torchvision", "svhn", "text", "textures"),
         ]
     )

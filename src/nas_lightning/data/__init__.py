@@ -3,6 +3,7 @@
 from nas_lightning.data.arrays import Arrays
 from nas_lightning.data.base import ImageData
 from nas_lightning.data.benchmark_split import benchmark_split
+from nas_lightning.data.bible import Bible
 from nas_lightning.data.digits import Digits
 from nas_lightning.data.folders import ImageFolder, ImageNet
 from nas_lightning.data.grammar import Grammar
@@ -19,6 +20,7 @@ from nas_lightning.data.transforms import Cutout
 
 __all__ = [
     "Arrays",
+    "Bible",
     "Cifar10",
     "Cifar100",
     "Cutout",
