@@ -21,7 +21,7 @@ REFUSED = {
     },
     **{("darts_plus", space): "have at most 0 skip connections" for space in (*WITHOUT_SKIP, *RECURRENT)},
     **{("darts_pt_fixed_alpha", space): "by learned weights" for space in BLOCK_SPACES},
-    **{("fair_darts", space): "use selector=magnitude" for space in (*BLOCK_SPACES, *RECURRENT)},
+    **{("fair_darts", space): "use selector=magnitude" for space in (*BLOCK_SPACES, *RECURRENT, *DISPARITY)},
     **{
         (method, space): r"~regularizer\.partial_channels"
         for method in BY_CHANNELS
@@ -37,6 +37,7 @@ REFUSED = {
 }
 """Words of the message, by method and space."""
 QUICK = {
+    "gaea": ["search.epochs=2"],
     "rdarts_l2": ["candidates.values=[3e-4,81e-4]", "candidates.epochs=1"],
     "rdarts_dp": ["candidates.values=[[0.0,0.0],[0.4,1.0]]", "candidates.epochs=1"],
     "random_search": ["candidates.values=2", "candidates.epochs=1"],
