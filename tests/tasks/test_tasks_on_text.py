@@ -56,7 +56,7 @@ def test_the_landscape_of_a_search_on_text(searched_text, tmp_path):
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["task=export"], "wrote no network.json, as only Retraining of images does"),
+        (["task=export"], "wrote no network.json, which only trainings on images do"),
         (["task=analyse", "analysis=shuffling"], "no cell of its supernet has two edges that can be swapped"),
         (["task=select", "selector=threshold"], "each of its rows takes an option"),
     ],
