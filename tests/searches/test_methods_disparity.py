@@ -19,14 +19,18 @@ PAIRS = [
 ]  # fmt: skip
 
 
-def run(method, folder, *words):
+FULL = ["data.height=64", "data.width=128", "evaluation.init_channels=16"]
+"""The released structure halves images six times."""
+
+
+def run(method, folder, *words, space="disparity"):
     steered = [] if method in STEERED else ["~callbacks.curvature"]
-    brief = ["evaluation.epochs=1", "evaluation.init_channels=2"]
+    brief = ["evaluation.epochs=1", "evaluation.init_channels=2", *(FULL if space == "disparity_full" else [])]
     config = nl.compose(
-        [*PAIRS, f"method={method}", "space=disparity", *QUICK.get(method, []), *brief, *steered, *words]
+        [*PAIRS, f"method={method}", f"space={space}", *QUICK.get(method, []), *brief, *steered, *words]
     )
-    if (method, "disparity") in REFUSED and not words:
-        with pytest.raises(nl.ConfigError, match=REFUSED[method, "disparity"]):
+    if (method, space) in REFUSED and not words:
+        with pytest.raises(nl.ConfigError, match=REFUSED[method, space]):
             nl.search(config, run_dir=folder)
         return None
     result = nl.search(config, run_dir=folder)
@@ -41,9 +45,10 @@ def test_methods_of_every_kind(method, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("space", ["disparity", "disparity_full"])
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method(method, tmp_path):
-    run(method, tmp_path / "run")
+def test_every_method(method, space, tmp_path):
+    run(method, tmp_path / "run", space=space)
 
 
 @pytest.mark.slow
