@@ -7,7 +7,6 @@ the loaders in each epoch (`reload_dataloaders_every_n_epochs=1`).
 from typing import Any, Literal
 
 import numpy as np
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -16,13 +15,14 @@ from nas_lightning.data.base import ImageData
 from nas_lightning.data.batched import BatchedImages, Raw, concatenate
 from nas_lightning.data.benchmark_split import benchmark_split
 from nas_lightning.data.loading import PassLoader
+from nas_lightning.data.passes import PassModule
 from nas_lightning.data.splits import SearchSplit, SplitMethod, search_split
 
 Item = tuple[Tensor, int]
 AugmentOn = Literal["auto", "loader", "device"]
 
 
-class KeyedDataModule(LightningDataModule):
+class KeyedDataModule(PassModule):
     """Base of the data modules of search and evaluation: the split, and loaders without memory.
 
     With several processes each one reads its own part of every pass, and `batch_size` is that of each process.
@@ -30,6 +30,8 @@ class KeyedDataModule(LightningDataModule):
     Raises:
         DataError: `val_fraction` or `split_file` contradicts `split`.
     """
+
+    data: ImageData
 
     def __init__(
         self,
@@ -67,27 +69,6 @@ class KeyedDataModule(LightningDataModule):
         self.augment_on: AugmentOn = augment_on
         self._persistent: dict[str, PassLoader] = {}
         self._sources: dict[str, Dataset[Item]] = {}
-
-    expected_processes = 1
-    """Number of processes where no trainer is attached: that of the run whose images are checked."""
-    arch_stream = True
-    """Whether a search has a stream `arch`; False where the architecture learns from that of the weights."""
-    first_pass = 0
-    """Passes made before this fit: a later stage of a search continues from them."""
-
-    @property
-    def pass_number(self) -> int:
-        """Passes made through the training images before; `first_pass` without a trainer."""
-        return self.first_pass + (self.trainer.current_epoch if self.trainer else 0)
-
-    @property
-    def processes(self) -> int:
-        """Number of processes that share each pass."""
-        return self.trainer.world_size if self.trainer else self.expected_processes
-
-    def prepare_data(self) -> None:
-        """Fetch and read the images, in one process."""
-        self.data.prepare()
 
     def setup(self, stage: str) -> None:
         """Read the images, in every process."""
@@ -155,11 +136,6 @@ class KeyedDataModule(LightningDataModule):
             if self.num_workers:  # only workers make a loader worth keeping
                 self._persistent[stream] = loader
         return loader.begin(self.pass_number, indices, batch_size or self.batch_size)
-
-    @property
-    def _on_cuda(self) -> bool:
-        strategy = getattr(self.trainer, "strategy", None)
-        return strategy is not None and strategy.root_device.type == "cuda"
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augment `Raw` batches on the device, and pass others through; Lightning calls this for every batch."""

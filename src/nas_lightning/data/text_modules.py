@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, NamedTuple, get_args
 
 import numpy as np
-from lightning.pytorch import LightningDataModule
 from pydantic import Field
 from torch import Tensor
 
 from nas_lightning.core.batches import Chunk
 from nas_lightning.core.draws import hashed_seed
 from nas_lightning.core.errors import DataError
+from nas_lightning.data.passes import PassModule
 from nas_lightning.data.text import TextData, columns
 
 Positive = Annotated[int, Field(gt=0)]
@@ -120,7 +120,7 @@ def at_random(rows: int, bptt: int, seed: int, pass_number: int, spread: bool) -
     return pieces
 
 
-class TextModule(LightningDataModule):
+class TextModule(PassModule):
     """Base of the data modules of search and training on text: the columns of each process, and their chunks.
 
     With several processes each one reads its own columns, and `batch_size` is those of each process.
@@ -137,10 +137,7 @@ class TextModule(LightningDataModule):
         DataError: Another split.
     """
 
-    expected_processes = 1
-    """Number of processes where no trainer is attached: that of the run whose text is checked."""
-    first_pass = 0
-    """Passes made before this fit: a later stage of a search continues from them."""
+    data: TextData
 
     def __init__(self, data: TextData, batch_size: Positive, seed: int, split: Split = "published") -> None:
         super().__init__()
@@ -150,20 +147,6 @@ class TextModule(LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.split_method: Split = split
-
-    @property
-    def pass_number(self) -> int:
-        """Passes made through the training text before; `first_pass` without a trainer."""
-        return self.first_pass + (self.trainer.current_epoch if self.trainer else 0)
-
-    @property
-    def processes(self) -> int:
-        """Number of processes that share each pass."""
-        return self.trainer.world_size if self.trainer else self.expected_processes
-
-    def prepare_data(self) -> None:
-        """Read the text, in one process."""
-        self.data.prepare()
 
     def _halves(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the texts of a search: that of the weights, and that of architectures."""
@@ -208,10 +191,6 @@ class TextModule(LightningDataModule):
         where = f"seed={self.seed}, stream={stream}, pass={self.pass_number}"
         return ChunkLoader(rows, pieces, where, self._on_cuda)
 
-    @property
-    def _on_cuda(self) -> bool:
-        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-
 
 class TextSearchData(TextModule):
     """The text of a search: two streams to train on, `train` and `arch`, and `val` to validate on.
@@ -222,8 +201,6 @@ class TextSearchData(TextModule):
     """
 
     val_is_augmented = False
-    arch_stream = True
-    """Whether an arch stream is read; False where weights and architecture share the train stream."""
 
     def setup(self, stage: str) -> None:
         """Cut the texts into columns.
