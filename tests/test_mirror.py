@@ -80,6 +80,7 @@ ELSEWHERE = {
     "spaces/regularized": "regularizers/test_drop_path.py",
     "spaces/cell_pass": "spaces/test_node_by_node.py",
     "spaces/source_node": "spaces/test_node_by_node.py",
+    "spaces/space_of_cells": "spaces/test_cell_space.py",
     "spaces/wave_layout": "spaces/test_node_by_node.py",
     "sweeps/run": "sweeps/test_sweeps.py",
     "tasks/convert": "convert/test_convert_task.py",

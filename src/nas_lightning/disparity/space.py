@@ -13,24 +13,16 @@ from copy import copy
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
-from torch import Generator, Tensor
 
-from nas_lightning.core.choices import Choice, Mixing
+from nas_lightning.core.choices import Choice
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.space import Kind, SearchSpace
+from nas_lightning.core.space import Kind
 from nas_lightning.disparity.body import NODES, NORMAL, REDUCE, UP, Structure
 from nas_lightning.disparity.network import DisparityNetwork
 from nas_lightning.disparity.operations import DISPARITY_OPERATIONS
 from nas_lightning.disparity.supernet import DisparitySupernet
-from nas_lightning.spaces.cell_genotypes import (
-    check_genotype,
-    count_genotypes,
-    edges_of_path,
-    path_of_cells,
-    strongest_edges,
-)
-from nas_lightning.spaces.sampling import sample_path
+from nas_lightning.spaces.space_of_cells import SpaceOfCells
 
 INPUTS = {NORMAL: 2, REDUCE: 2, UP: 4}
 """Inputs of a cell, by its kind."""
@@ -41,7 +33,7 @@ Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class DisparitySpace(SearchSpace):
+class DisparitySpace(SpaceOfCells):
     """Cells of an encoder and a decoder that read a pair of images.
 
     Args:
@@ -234,47 +226,6 @@ class DisparitySpace(SearchSpace):
         self.check_data(data)
         return self.network(genotype, data.in_channels, recipe.init_channels, data.mean_disparity, auxiliary)
 
-    def genotype(self, scores: Mapping[str, Tensor], keep: int | None = None) -> Genotype:
-        """Discretise: keep the strongest edges of each node, each with its best option; see `strongest_edges`.
-
-        Args:
-            scores: Strengths of the options by choice, each [E, O].
-            keep: Number of edges that a node keeps, but for the first one of `up`; None takes the space's own.
-
-        Raises:
-            GenotypeError: A strength is not a number.
-        """
-        return Genotype(self.name, strongest_edges(self.choices, scores, keep), dict(self.concat))
-
-    def sample(self, generator: Generator | None = None, none: bool = True) -> Mixing:
-        """Draw a path uniformly, zeros and ones [E, O] by choice, on the CPU; see `sample_path`.
-
-        Args:
-            generator: The generator to draw from; None is torch's global one.
-            none: Without effect: no operation is `none`.
-        """
-        return sample_path(self.choices, generator, none)
-
-    def genotype_of(self, path: Mixing) -> Genotype:
-        """Return the genotype with exactly the edges of a path; see `edges_of_path`.
-
-        Args:
-            path: By choice [E, O]: which option of which edge is taken; any value but zero counts as taken.
-
-        Raises:
-            GenotypeError: An edge has several options, or one that it does not offer, or a node has no edge.
-        """
-        return Genotype(self.name, edges_of_path(self.name, self.choices, path), dict(self.concat))
-
-    def path_of(self, genotype: Genotype) -> Mixing:
-        """Return the path of a genotype, zeros and ones [E, O] by choice.
-
-        Raises:
-            GenotypeError: The genotype cannot be built in this space.
-        """
-        self.validate(genotype)
-        return path_of_cells(self.choices, genotype)
-
     def validate(self, genotype: Genotype) -> None:
         """Check that a genotype can be built in this space; see `check_genotype`.
 
@@ -282,7 +233,7 @@ class DisparitySpace(SearchSpace):
             GenotypeError: It names another set of cells, an edge or an operation that this space does not have, a node
                 without inputs, or an input that the first node of `up` does not read; or not all nodes are joined.
         """
-        check_genotype(self.name, self.choices, genotype)
+        super().validate(genotype)
         choice = self.choices[UP]
         for node in choice.keep_all:
             read = sorted(source for fed, _, source in genotype.cells[UP] if fed == node)
@@ -297,13 +248,6 @@ class DisparitySpace(SearchSpace):
                     f"genotype of space '{genotype.space}' does not belong to space '{self.name}': the {kind} cell"
                     f" joins nodes {list(genotype.concat[kind])}; allowed: {list(nodes)}"
                 )
-
-    def numbering(self) -> None:
-        """Return None: no benchmark has numbered these architectures."""
-
-    def count(self) -> int:
-        """Count the genotypes that `genotype` can return."""
-        return count_genotypes(self.choices)
 
 
 def _choice(kind: str, operations: tuple[str, ...]) -> Choice:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
-from torch import Generator, Tensor
+from torch import Tensor
 
 from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.errors import ConfigError, GenotypeError
@@ -22,17 +22,13 @@ from nas_lightning.recurrent.network import CELL, RecurrentNetwork
 from nas_lightning.recurrent.supernet import RecurrentSupernet
 from nas_lightning.recurrent.words import Dropouts
 from nas_lightning.spaces.cell_genotypes import (
-    check_genotype,
-    count_genotypes,
-    edges_of_path,
-    path_of_cells,
     strongest_edges,
 )
 from nas_lightning.spaces.fixed_edges import FixedEdges
-from nas_lightning.spaces.sampling import sample_path
+from nas_lightning.spaces.space_of_cells import SpaceOfCells
 
 
-class RecurrentSpace(FixedEdges):
+class RecurrentSpace(FixedEdges, SpaceOfCells):
     """One cell of nodes that each have one source and one activation.
 
     Node 0 is made of input and state; nodes 1 to N follow, each linked to every node before: 36 edges with eight nodes.
@@ -169,15 +165,6 @@ class RecurrentSpace(FixedEdges):
         """
         return Genotype(self.name, strongest_edges(self.choices, scores), dict(self.concat))
 
-    def sample(self, generator: Generator | None = None, none: bool = True) -> Mixing:
-        """Draw a path uniformly, zeros and ones [R, O], on the CPU: of each node a source and an activation.
-
-        Args:
-            generator: The generator to draw from; None is torch's global one.
-            none: Without effect: `none` is never drawn.
-        """
-        return sample_path(self.choices, generator, none)
-
     def genotype_of(self, path: Mixing) -> Genotype:
         """Return the genotype with exactly the edges of a path.
 
@@ -187,18 +174,9 @@ class RecurrentSpace(FixedEdges):
         Raises:
             GenotypeError: A node has no edge or several, or an edge has several options or `none`.
         """
-        genotype = Genotype(self.name, edges_of_path(self.name, self.choices, path), dict(self.concat))
+        genotype = super().genotype_of(path)
         self._check(genotype, f"path of space '{self.name}'")
         return genotype
-
-    def path_of(self, genotype: Genotype) -> Mixing:
-        """Return the path of a genotype, zeros and ones [R, O].
-
-        Raises:
-            GenotypeError: The genotype cannot be built in this space.
-        """
-        self.validate(genotype)
-        return path_of_cells(self.choices, genotype)
 
     def validate(self, genotype: Genotype) -> None:
         """Check that a genotype can be built in this space.
@@ -207,7 +185,7 @@ class RecurrentSpace(FixedEdges):
             GenotypeError: It names another set of cells, an edge or an operation that this space does not have, `none`,
                 or a node without a source or with several.
         """
-        check_genotype(self.name, self.choices, genotype)
+        super().validate(genotype)
         self._check(genotype, f"genotype of space '{genotype.space}' does not belong to space '{self.name}'")
 
     def _check(self, genotype: Genotype, where: str) -> None:
@@ -226,13 +204,6 @@ class RecurrentSpace(FixedEdges):
             raise GenotypeError(
                 f"{where}: node {nothing[0]} has the operation {NONE}; allowed: {', '.join(activations)}"
             )
-
-    def numbering(self) -> None:
-        """Return None: no benchmark has numbered these architectures."""
-
-    def count(self) -> int:
-        """Count the genotypes that `genotype` can return."""
-        return count_genotypes(self.choices)
 
 
 def _dropouts(section: Any) -> Dropouts:

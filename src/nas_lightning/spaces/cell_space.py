@@ -8,32 +8,26 @@ from copy import copy
 from typing import Annotated, Any, Self
 
 from pydantic import Field
-from torch import Generator, Tensor
+from torch import Tensor
 
-from nas_lightning.core.choices import Choice, Mixing, edge_key
+from nas_lightning.core.choices import Choice, edge_key
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.space import SearchSpace
 from nas_lightning.spaces import macro
 from nas_lightning.spaces.cell_genotypes import (
-    check_genotype,
-    count_genotypes,
     edges_above,
-    edges_of_path,
-    path_of_cells,
     strengths_of,
-    strongest_edges,
 )
 from nas_lightning.spaces.network import CellNetwork
 from nas_lightning.spaces.operations import OPERATIONS
-from nas_lightning.spaces.sampling import sample_path
+from nas_lightning.spaces.space_of_cells import SpaceOfCells
 from nas_lightning.spaces.supernet import CellSupernet
 
 CELL_TYPES = ("normal", "reduce")
 Operations = Sequence[str] | Mapping[str, Sequence[Sequence[str]]]
 
 
-class CellSpace(SearchSpace):
+class CellSpace(SpaceOfCells):
     """Normal and reduction cells with two inputs and `num_nodes` intermediate nodes, every earlier node linked.
 
     Edges are numbered node by node and, within a node, by their source: 2 + 3 + 4 + 5 = 14 with four nodes.
@@ -114,11 +108,6 @@ class CellSpace(SearchSpace):
             other.choices |= {edge_key(cell): _edge_choice(choice) for cell, choice in self._cells.items()}
         return other
 
-    @property
-    def _cells(self) -> dict[str, Choice]:
-        """The choices of operations, by cell type."""
-        return {cell: self.choices[cell] for cell in CELL_TYPES}
-
     def check_image_size(self, image_size: int, layers: int, stem: str) -> None:
         """Refuse image sizes that the strides cannot halve evenly; see `macro.check_image_size`.
 
@@ -173,19 +162,6 @@ class CellSpace(SearchSpace):
         self.validate(genotype)
         return CellNetwork(genotype, num_classes, in_channels, init_channels, layers, auxiliary, stem)
 
-    def genotype(self, scores: Mapping[str, Tensor], keep: int | None = None) -> Genotype:
-        """Discretise: keep the strongest edges of each node, each with its best option; see `strongest_edges`.
-
-        Args:
-            scores: Strengths of the options by choice, each [E, O], and of the edges into each node, each [N, S],
-                where they are weighted.
-            keep: Number of edges that a node keeps; None takes the space's own.
-
-        Raises:
-            GenotypeError: A strength is not a number.
-        """
-        return Genotype(self.name, strongest_edges(self._cells, scores, keep), dict(self.concat))
-
     def sparse_genotype(
         self, scores: Mapping[str, Tensor], threshold: float, options: int = 1, every: bool = False
     ) -> Genotype:
@@ -204,51 +180,6 @@ class CellSpace(SearchSpace):
         return Genotype(
             self.name, cells, {name: tuple(sorted({n for n, _, _ in edges})) for name, edges in cells.items()}
         )
-
-    def sample(self, generator: Generator | None = None, none: bool = True) -> Mixing:
-        """Draw a path uniformly, zeros and ones [E, O] by choice, on the CPU; see `sample_path`.
-
-        Args:
-            generator: The generator to draw from; None is torch's global one.
-            none: Whether to draw the operation `none` like any other, as in the released code of random search.
-        """
-        return sample_path(self.choices, generator, none)
-
-    def genotype_of(self, path: Mixing) -> Genotype:
-        """Return the genotype with exactly the edges of a path; see `edges_of_path`.
-
-        Args:
-            path: By choice [E, O]: which option of which edge is taken; any value but zero counts as taken.
-
-        Raises:
-            GenotypeError: An edge has several options, or one that it does not offer, or a node has no edge.
-        """
-        return Genotype(self.name, edges_of_path(self.name, self._cells, path), dict(self.concat))
-
-    def path_of(self, genotype: Genotype) -> Mixing:
-        """Return the path of a genotype, zeros and ones [E, O] by choice, with weight 1 on edges that are kept.
-
-        Raises:
-            GenotypeError: The genotype cannot be built in this space.
-        """
-        self.validate(genotype)
-        return path_of_cells(self.choices, genotype)
-
-    def validate(self, genotype: Genotype) -> None:
-        """Check that a genotype can be built in this space; see `check_genotype`.
-
-        Raises:
-            GenotypeError: It names another set of cells, an edge or an operation that this space does not have, or a
-                node without inputs.
-        """
-        check_genotype(self.name, self._cells, genotype)
-
-    def numbering(self) -> None:
-        """Return None: no benchmark has numbered these architectures."""
-
-    def count(self) -> int:
-        """Count the genotypes that `genotype` can return."""
-        return count_genotypes(self._cells)
 
 
 def _edge_choice(choice: Choice) -> Choice:
