@@ -47,6 +47,9 @@ EXACT = {
     "lambda_darts_1": (3_672_910, None),
     "lambda_darts_2": (3_534_454, None),
     "lambda_darts_3": (3_604_438, None),
+    "dots_cifar10": (3_526_030, 546_662_016),
+    "oles_cifar10": (4_222_414, 668_423_808),
+    "oles_cifar100": (2_587_942, None),
 }
 
 
@@ -69,6 +72,7 @@ def test_cifar_networks_have_the_parameters_of_the_released_codes(name):
         ("DrNAS_ImageNet", "drnas_imagenet"),
         ("GDAS V1", "gdas_v1"),
         ("lambdadarts_corr_2", "lambda_darts_2"),
+        ("DOTS_final_C10", "dots_cifar10"),
     ],
 )
 def test_names_in_the_spelling_of_other_codes(spelling, name, tmp_path, monkeypatch):

@@ -150,6 +150,28 @@ PUBLISHED: dict[str, Genotype] = {
         "sep3 0, sep3 1; sep3 0, skip 1; sep3 1, sep3 0; dil5 4, max 1",
         "skip 0, skip 1; dil5 2, sep3 1; dil5 3, avg 0; skip 1, dil5 4",
     ),
+    # Gu et al., DOTS (CVPR 2021), released code.
+    "dots_cifar10": _darts(
+        "skip 0, sep3 1; sep3 0, sep3 1; sep3 0, sep3 1; skip 1, dil3 3",
+        "sep3 0, sep3 1; max 0, max 1; max 0, dil5 3; max 0, dil5 4",
+    ),
+    "dots_cifar100": _darts(
+        "sep3 0, sep3 1; skip 0, sep3 1; sep3 1, sep3 3; sep3 1, dil3 4",
+        "avg 0, avg 1; sep5 0, sep5 1; sep3 0, dil5 3; sep3 3, dil3 4",
+    ),
+    "dots_imagenet": _darts(
+        "dil5 0, skip 1; skip 0, sep3 1; sep3 0, sep3 1; sep3 0, sep5 1",
+        "sep5 0, sep3 1; sep3 0, sep5 1; max 0, dil5 3; sep3 0, max 1",
+    ),
+    # Jiang et al., OLES (NeurIPS 2023), released code.
+    "oles_cifar10": _darts(
+        "sep3 1, sep3 0; sep5 0, sep3 1; sep3 0, sep5 1; sep3 0, dil3 1",
+        "max 0, sep3 1; avg 0, skip 2; skip 2, avg 0; skip 2, skip 3",
+    ),
+    "oles_cifar100": _darts(
+        "skip 0, sep3 1; skip 0, sep5 1; skip 0, skip 1; skip 0, sep3 1",
+        "skip 0, sep5 1; max 0, skip 2; max 0, skip 2; skip 2, max 0",
+    ),
     # Dong & Yang, NAS-Bench-201 (ICLR 2020): what DARTS ends with there, skip connections alone (54.30 % on CIFAR-10).
     "nasbench201_darts": Genotype.from_arch_str(
         "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
@@ -174,6 +196,8 @@ OTHER_NAMES = {
     "c10_s5_random": "sdarts_rs_cifar10",
     "c10_s5_pgd": "sdarts_adv_cifar10",
     "shapley_nas_cifar10": "shapley_nas",
+    "dots_final_c10": "dots_cifar10",
+    "dots_final_c100": "dots_cifar100",
     **{f"lambdadarts_corr_{n}": f"lambda_darts_{n}" for n in range(4)},
 }
 """Names of the released codes that are not ours."""
