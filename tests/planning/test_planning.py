@@ -239,3 +239,10 @@ def test_long_measurements_of_the_curvature_have_no_warm_up(seconds, times, trac
     measure_all(plan, PlanConfig(seconds=0.01))
     assert len(measured) == times
     assert [s.median for unit, s in plan.seconds.items() if unit.kind == "curvature"] == [seconds]
+
+
+def test_what_a_control_does_inside_a_step_is_timed_with_it(tiny, monkeypatch):
+    measured = []
+    monkeypatch.setattr("nas_lightning.control.OperationStopping._measure", lambda *_: measured.append(1))
+    measure_all(plan_of([*tiny, "method=oles", "task=search"]), PlanConfig(seconds=0.01))
+    assert len(measured) >= 4  # two steps to warm up, two that are timed

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,6 +152,29 @@ class SearchTiming(Timing):
         super().on_train_end(trainer, pl_module)
 
 
+class InSteps(L.Callback):
+    """Let controls act inside of steps, where they cost time, and not at the end of an epoch, where they steer.
+
+    Args:
+        controls: Controls of the run.
+    """
+
+    def __init__(self, controls: Iterable[L.Callback]) -> None:
+        self.controls = list(controls)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forward the hook."""
+        for control in self.controls:
+            control.on_fit_start(trainer, pl_module)
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Forward the hook."""
+        for control in self.controls:
+            control.on_before_optimizer_step(trainer, pl_module, optimizer)
+
+
 class RetrainingTiming(Timing):
     """Time a retraining: its steps and batches of the test images."""
 
@@ -161,6 +184,9 @@ class RetrainingTiming(Timing):
     def forward_pass(self, module: EvaluationModule, inputs: Inputs) -> Any:
         """Compute the outputs of the network."""
         return module.step.outputs(inputs)
+
+
+_Callbacks = tuple[Timing, *tuple[L.Callback, ...]]
 
 
 def measure(bench: Workbench, stage: Stage | None, seconds: float) -> dict[str, Seconds]:
@@ -174,12 +200,12 @@ def measure(bench: Workbench, stage: Stage | None, seconds: float) -> dict[str, 
     Returns:
         Seconds of each kind of unit.
     """
-    module, data, timing = _retraining(bench, seconds) if stage is None else _search(bench, stage, seconds)
+    module, data, callbacks = _retraining(bench, seconds) if stage is None else _search(bench, stage, seconds)
     # One process suffices: every rank takes the same steps, and communication is left out of a plan.
     several = number_of_processes(bench.config.trainer) > 1
     alone = {"devices": 1, "num_nodes": 1} if several else {}
     trainer = bench.plain_trainer(
-        [timing],
+        callbacks,
         max_epochs=-1,
         logger=False,
         enable_checkpointing=False,
@@ -189,24 +215,26 @@ def measure(bench: Workbench, stage: Stage | None, seconds: float) -> dict[str, 
         **alone,
     )
     trainer.fit(module, datamodule=data)
+    timing = callbacks[0]
     return {kind: Seconds.of(measured) for kind, measured in timing.measured.items()}
 
 
-def _search(bench: Workbench, stage: Stage, seconds: float) -> tuple[L.LightningModule, Any, Timing]:
+def _search(bench: Workbench, stage: Stage, seconds: float) -> tuple[L.LightningModule, Any, _Callbacks]:
     module = build_module(bench, stage)
-    for control in bench.build_named("control").values():
+    controls = bench.build_named("control").values()
+    for control in controls:
         control.at_stage_start(module)
     timing = SearchTiming(module, seconds, bench.build_named("callbacks"))
     timing.begin(module, timing.kinds[0])
     module.progress.last_epoch = 2**31  # `Timing` stops the fit
-    return module, search_data(bench), timing
+    return module, search_data(bench), (timing, InSteps(controls))
 
 
-def _retraining(bench: Workbench, seconds: float) -> tuple[L.LightningModule, Any, Timing]:
+def _retraining(bench: Workbench, seconds: float) -> tuple[L.LightningModule, Any, _Callbacks]:
     recipe = bench.evaluator
     assert isinstance(recipe, Training)
     network = recipe.network(random_genotype(bench.space, bench.config.seed), bench)
-    return recipe.module(network, bench), recipe.training_data(bench), RetrainingTiming(seconds)
+    return recipe.module(network, bench), recipe.training_data(bench), (RetrainingTiming(seconds),)
 
 
 def _now(trainer: L.Trainer) -> float:
