@@ -10,6 +10,7 @@ repeated epochs, selection) is not in it. Methods of several stages are measured
 import argparse
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def configured(method: str, images: Path, options: argparse.Namespace) -> RootCo
     return checked(words)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = new_parser(NAME, __doc__)
     names = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem not in UNMEASURED)
@@ -99,7 +100,7 @@ def main() -> None:
     add_number(parser, "channels", 16, "channels of the first cells")
     add_number(parser, "cells", 8, "cells")
     add_number(parser, "steps", 2, "architecture steps that are timed in each round")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips
     rows = []

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import nas_lightning as nl
 from nas_lightning.capture import stand_in
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +45,26 @@ def test_search_step(run):
     assert row["time_target"] == pytest.approx(0.5)
     ratios = np.divide(row["fast_rounds"], row["reference_rounds"])
     assert row["time_ratio"] == pytest.approx(np.median(ratios))
+
+
+def test_method_steps(run):
+    """A second-order step takes longer than a first-order one, however small the network."""
+    sizes = ["--batch", "2", "--channels", "4", "--cells", "3", "--rounds", "1"]
+    rows = run("method_steps", "--methods", "darts_2nd", "--space", "s3", *sizes)["rows"]
+    assert [row["method"] for row in rows] == ["darts_2nd"]
+    assert rows[0]["ratio"] > 1.2
+    assert rows[0]["least"] == rows[0]["ratio"] == rows[0]["most"]  # of a single round
+
+
+def test_every_run_of_the_comparisons_composes(module, tmp_path):
+    images = tmp_path / "images.npz"
+    for name, arguments in {"nasbench201_methods": (None,), "nasbench201_seeds": (range(1, 2), None)}.items():
+        benchmark = module(name)
+        given = tuple(list(benchmark.METHODS) if one is None and name.endswith("seeds") else one for one in arguments)
+        for folder, words in benchmark.members(images, *given):
+            if not folder.endswith("seed1"):
+                continue
+            assert folder.startswith(nl.compose(words).method)
 
 
 def test_search_step_by_graphs(run):
