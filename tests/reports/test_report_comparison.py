@@ -105,9 +105,9 @@ def test_written(tmp_path):
     table = compare(frame_of({"darts": DARTS, "better": BETTER}), "darts")
     markdown, csv = write(table, tmp_path)
     lines = markdown.read_text().splitlines()
-    assert lines[0].startswith("| method | n | regret ± std | pairs | difference ± std | Wilcoxon p |")
-    assert lines[2] == "| better | 5 | 1.50 ± 0.50 | 5 | -2.60 ± 1.85 | 0.062 | 0.062 | 0.035 | 0.035 |"
-    assert lines[3] == "| darts | 5 | 4.10 ± 1.43 | – | – | – | – | – | – |"
+    assert lines[0].startswith("| method | n | rank | regret ± std | pairs | difference ± std | detectable |")
+    assert lines[2] == "| better | 5 | 1.0 | 1.50 ± 0.50 | 5 | -2.60 ± 1.85 | 3.11 | 0.062 | 0.062 | 0.035 | 0.035 |"
+    assert lines[3] == "| darts | 5 | 2.0 | 4.10 ± 1.43 | – | – | – | – | – | – | – |"
     assert "With 5 pairs the signed-rank test gives no p below 0.0625" in lines[-1]
     assert len(pd.read_csv(csv)) == 2
     assert "only the t test" not in note(table.assign(pairs=10))

@@ -22,6 +22,7 @@ from scipy import stats
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.objective import Goal
 from nas_lightning.reports.goals import UNIT, goal_of, goal_of_row, is_tested, spread_text, with_goals
+from nas_lightning.reports.power import LEVEL, POWER, detectable, friedman, mean_ranks
 from nas_lightning.reports.runs import SIZE
 from nas_lightning.reports.sheets import Sheet
 from nas_lightning.runs.files import write_text
@@ -34,9 +35,11 @@ _EXACT_PAIRS = 12  # pairs up to which the signed-rank test enumerates all signs
 _COLUMNS = {
     "method": "method",
     "n": "n",
+    "rank": "rank",
     "value": "{} ± std",
     "pairs": "pairs",
     "difference": "difference ± std",
+    "detectable": "detectable",
     "wilcoxon_p": "Wilcoxon p",
     "wilcoxon_holm": "Holm",
     "t_p": "paired t p",
@@ -73,10 +76,12 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
     Returns:
         One row a method, the best mean first: the columns of space, data, recipe, metric and size, `value` (`regret`,
         `test_error` or `test_metric`; with any of the latter also `unit` and `direction` of the metric), `method`, `n`,
-        `mean`, `std`; against the baseline `pairs`, `difference_mean` and `difference_std` (method minus baseline, in
-        percentage points or the unit of the metric; negative where the method is better, unless larger values of the
-        metric are), `wilcoxon_p` and `t_p` (two-sided; nan with fewer than two pairs or no difference at all), and
-        `wilcoxon_holm`, `t_holm`, adjusted for the number of methods. Standard deviations are those of a sample.
+        `mean`, `std`, `rank` (the mean over the seeds that all methods have, 1 is the best), `friedman_p` (that all
+        methods are alike); against the baseline `pairs`, `difference_mean` and `difference_std` (method minus baseline,
+        in percentage points or the unit of the metric; negative where the method is better, unless larger values of the
+        metric are), `detectable` (see `reports.power`), `wilcoxon_p` and `t_p` (two-sided; nan with fewer than two
+        pairs or no difference at all), and `wilcoxon_holm`, `t_holm`, adjusted for the number of methods. Standard
+        deviations are those of a sample.
 
     Raises:
         ConfigError: There is no run of the baseline, or a method has two runs of one seed.
@@ -101,11 +106,13 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         if baseline not in methods:
             without.append(f"there are no runs of it on {' · '.join(map(str, labels[:3]))}")
             continue
+        smaller = goal.word == "accuracy" or goal.direction == "min"
         rows = pd.DataFrame([_row(method, table[method], table[baseline]) for method in methods])
+        rows["rank"] = rows["method"].map(mean_ranks(table.round(6), smaller))
+        rows["friedman_p"] = friedman(table.round(6))
         others = rows["method"] != baseline
         for test in ("wilcoxon", "t"):
             rows.loc[others, f"{test}_holm"] = holm(list(rows.loc[others, f"{test}_p"]))
-        smaller = goal.word == "accuracy" or goal.direction == "min"
         rows = rows.sort_values(["mean", "method"], ascending=[smaller, True])
         shared = [*_SHARED, "value", *UNIT]
         for place, (name, label) in enumerate(zip(shared, [*labels[:-2], value, *labels[-2:]], strict=True)):
@@ -123,12 +130,13 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
 def _row(method: str, values: pd.Series[float], baseline: pd.Series[float]) -> dict[str, Any]:
     """Return the row of one method: its own statistics and those of the pairs."""
     row: dict[str, Any] = {"method": method, "n": values.count(), "mean": values.mean(), "std": values.std()}
-    keys = ("pairs", "difference_mean", "difference_std", "wilcoxon_p", "t_p", "wilcoxon_holm", "t_holm")
+    keys = ("pairs", "difference_mean", "difference_std", "detectable", "wilcoxon_p", "t_p", "wilcoxon_holm", "t_holm")
     if values.name == baseline.name:
         return row | dict.fromkeys(keys, np.nan)
     # nan on seeds that only one of the two has, so dropna leaves the pairs.
     differences = (values - baseline).dropna().round(6)  # differences by rounding alone are ties
     row |= {"pairs": len(differences), "difference_mean": differences.mean(), "difference_std": differences.std()}
+    row["detectable"] = detectable(differences.std(), len(differences))
     tested = len(differences) > 1 and bool((differences != 0).any())
     row["wilcoxon_p"] = float(stats.wilcoxon(differences, method=_signs(len(differences))).pvalue) if tested else np.nan
     row["t_p"] = float(stats.ttest_1samp(differences, 0.0).pvalue) if tested and differences.std() > 0 else np.nan
@@ -150,8 +158,28 @@ def smallest_p(pairs: int) -> float:
 
 
 def note(comparison: pd.DataFrame) -> str:
-    """Return a sentence on the smallest p that the pairs allow, of several groups for the strongest, and on signs."""
-    return f"{_strength(comparison)}{_sign(comparison)}"
+    """Return sentences on the smallest p that the pairs allow, of several groups for the strongest, and on signs."""
+    return f"{_strength(comparison)}{_sign(comparison)}{_ranks(comparison)}{_power(comparison)}"
+
+
+def _ranks(comparison: pd.DataFrame) -> str:
+    """Return what the ranks say of all methods together."""
+    found = comparison.groupby(_SHARED, dropna=False)["friedman_p"].first().dropna()
+    if found.empty:
+        return ""
+    of = "" if len(found) == 1 else f" in {len(found)} settings"
+    p = ", ".join(f"{value:.2g}" for value in found)
+    return f" Ranks are means over the seeds that all methods have; Friedman's test that all are alike{of}: p = {p}."
+
+
+def _power(comparison: pd.DataFrame) -> str:
+    """Return what a detectable difference is."""
+    if comparison["detectable"].isna().all():
+        return ""
+    return (
+        f" Detectable: the difference that a paired t test at {LEVEL:g}, not corrected, finds with a chance of"
+        f" {100 * POWER:g} %."
+    )
 
 
 def _sign(comparison: pd.DataFrame) -> str:
@@ -231,10 +259,12 @@ def _cells(comparison: pd.DataFrame) -> list[list[str]]:
             "method": str(row["method"]),
             "n": str(row["n"]),
             "value": f"{goal.number(row['mean'])} ± {spread_text(goal, row['std'])}",
+            "rank": _number(row["rank"], 1),
             "pairs": _number(row["pairs"], 0),
             "difference": "–"
             if pd.isna(row["pairs"])
             else f"{_signed(goal, row['difference_mean'])} ± {spread_text(goal, row['difference_std'])}",
+            "detectable": "–" if pd.isna(row["detectable"]) else goal.number(row["detectable"]),
             **{name: _number(row[name], 3) for name in ("wilcoxon_p", "wilcoxon_holm", "t_p", "t_holm")},
         }
         lines.append([*(str(row[name]) for name in several), *(cells[name] for name in _COLUMNS)])
