@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.func import functional_call
 
+import nas_lightning as nl
 from nas_lightning.core import draws
 from nas_lightning.core.functional import frozen_batch_stats
 from nas_lightning.hypergradients import Bilevel, FirstOrder, Implicit, SGDStep, Unrolled, first_order, unrolled
@@ -273,3 +274,23 @@ def test_fresh_masks_would_ruin_the_finite_difference():
     noisy, _ = problem.run(Unrolled())
     problem.loss = shared
     assert relative_error(noisy, exact) > 0.1
+
+
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+def test_a_draw_of_none_alone_gives_a_gradient_of_zero(engine):
+    """No path leads to the output: the loss is that of the classifier's bias, whatever α is."""
+    space = nl.build_space(nl.compose(["space=nasbench201", f"engine={engine}"]))
+    supernet = space.supernet(init_channels=4, layers=1)
+    drawn = torch.zeros(6, 5)
+    drawn[:, 0] = 1.0  # none
+
+    def loss(weights, arch):
+        mixing = {"cell": drawn + arch["cell"] - arch["cell"].detach()}
+        outputs = functional_call(supernet, weights, (torch.ones(2, 3, 8, 8), mixing, {"cell": drawn > 0}))
+        return outputs.square().sum()
+
+    arch = {"cell": torch.zeros(6, 5, requires_grad=True)}
+    problem = Bilevel(loss, loss, dict(supernet.named_parameters()), arch, SGDStep(0.1), same)
+    found, value = FirstOrder()(problem)
+    assert torch.equal(found["cell"], torch.zeros(6, 5))
+    assert value > 0

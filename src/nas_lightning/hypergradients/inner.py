@@ -57,7 +57,13 @@ def gradients(
     create_graph: bool = False,
     grad_outputs: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
-    """Return gradients of a scalar, or a vector-Jacobian product; zeros for unused inputs."""
+    """Return gradients of a scalar, or a vector-Jacobian product; zeros for unused inputs.
+
+    A loss may depend on no input at all: where one operation an edge is drawn, and all that are drawn before the output
+    are `none`, no mixing weight reaches it, and with constant weights nothing else does.
+    """
+    if not loss.requires_grad:
+        return [torch.zeros_like(x) for x in inputs]
     with without_autocast(loss.device.type):
         found = torch.autograd.grad(
             loss, inputs, grad_outputs=grad_outputs, create_graph=create_graph, allow_unused=True
