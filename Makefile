@@ -7,6 +7,7 @@ BIN := .venv/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport VIRTUAL_ENV PYTHONHOME
+unexport PYTHONDONTWRITEBYTECODE  # each process of the tests would compile all modules anew
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

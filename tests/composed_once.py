@@ -5,6 +5,7 @@ choice of options; values are set, and mistakes found, anew. What is kept is of 
 when one of them, or what is in a folder of them, has changed.
 """
 
+import copy
 import functools
 import os
 import pickle
@@ -13,6 +14,7 @@ from typing import Any
 
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra._internal.defaults_list import DefaultsList, Overrides
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -38,6 +40,7 @@ def compose_choices_once() -> None:
     _read_files_once()
     _parse_words_once()
     _follow_defaults_once()
+    _share_the_sources()
 
 
 def _read_files_once() -> None:
@@ -93,6 +96,16 @@ def _follow_defaults_once() -> None:
 
     config_loader_impl.create_defaults_list = defaults
     ConfigLoaderImpl._compose_config_from_defaults_list = composed
+
+
+def _share_the_sources() -> None:
+    """Hydra copies where it reads, with each configuration of each plugin, to change the list of places alone."""
+
+    def begin(self: CachingConfigRepository, delegate: IConfigRepository) -> None:
+        self.delegate = copy.copy(delegate)  # its list is replaced, never changed, and what is read is a copy
+        self.cache = {}
+
+    CachingConfigRepository.__init__ = begin  # type: ignore[method-assign]
 
 
 def _state(source: Any) -> Hashable:

@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from _pytest.doctest import DoctestModule
 from torch import nn
 
 from composed_once import compose_choices_once
@@ -20,10 +21,21 @@ def pytest_configure(config):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     compose_choices_once()
     sketch_pictures()
+    gc.disable()  # until all is imported and collected, which makes much that stays and little garbage
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path):
+    """Look for examples in docstrings only where the text of a file has one."""
+    found = yield
+    if file_path.suffix == ".py" and ">>> " not in file_path.read_text(encoding="utf-8"):
+        return [collector for collector in found if not isinstance(collector, DoctestModule)]
+    return found
 
 
 def pytest_collection_finish():
     """Visit less garbage: the objects of torch and of the tests stay to the end, and a run makes few cycles."""
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 20)  # in place of 700, 10, 10

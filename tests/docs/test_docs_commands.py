@@ -11,7 +11,6 @@ What a reader has to fill in is read so:
   what the task listens to; of `resume=FOLDER` only the further words are checked.
 """
 
-import gc
 import re
 import sys
 import tomllib
@@ -40,14 +39,6 @@ class MyDataModule(Blobs):
     def __init__(self, root: str) -> None:
         super().__init__()
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cheap_collections():
-    """Composing makes many objects, and each collection would look through all of PyTorch's: a third of the time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")

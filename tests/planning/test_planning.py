@@ -46,13 +46,13 @@ def rows_of(path):
 
 
 def test_runs_of_a_sweep_by_hand():
-    """S1–S4, four methods, three seeds: 48 runs, of which 16 are composed."""
-    words = ["data=cifar10", "method=darts,darts_es,sdarts_rs,drnas", "space=s1,s2,s3,s4", "seed=1,2,3"]
+    """S1 and S3, three methods, four seeds: 24 runs, of which 6 are composed."""
+    words = ["data=cifar10", "method=darts_es,sdarts_rs,drnas", "space=s1,s3", "seed=1,2,3,4"]
     plan = plan_of(words)
-    assert (plan.runs, len(plan.members)) == (48, 16)
-    assert plan.choices == {"method": 4, "space": 4, "seed": 3}
+    assert (plan.runs, len(plan.members)) == (24, 6)
+    assert plan.choices == {"method": 3, "space": 2, "seed": 4}
     steps = sum(member.runs * member.work.total("search step", "weight step") for member in plan.members)
-    assert steps == 48 * 50 * HALF
+    assert steps == 24 * 50 * HALF
     assert plan_of(["task=search", "data=svhn"]).members[0].work.total("search step") == 50 * 573
 
 

@@ -204,7 +204,9 @@ def as_dict(config: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: A required value is missing.
     """
-    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    own = config
+    if "hydra" in config:  # a copy takes longer than all that follows
+        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
         plain: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:

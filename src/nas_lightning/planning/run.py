@@ -67,8 +67,11 @@ def plan_run(config: Mapping[str, Any], folder: Path | None = None) -> Plan:
 
 
 def _carry_out(plan: Plan, config: PlanConfig, folder: Path | None) -> Plan:
-    if config.measure:
-        predict_memory(plan, must_fit=config.step_seconds is None)
+    if config.measure and config.step_seconds is not None:
+        read_all(plan, config.step_seconds)  # what it lacks is refused before the memory is predicted
+        predict_memory(plan, must_fit=False)
+    elif config.measure:
+        predict_memory(plan, must_fit=True)
         measure_all(plan, config)
     show(plan, config)
     if folder is not None:
@@ -116,22 +119,28 @@ def _probes(plan: Plan) -> dict[str, tuple[Workbench, Stage | None]]:
     return {probe: parts for member in plan.members for probe, parts in member.work.probes.items()}
 
 
-def measure_all(plan: Plan, config: PlanConfig) -> None:
-    """Time every distinct unit of a plan once, or read the seconds measured by another plan.
+def read_all(plan: Plan, file: str) -> None:
+    """Take the seconds measured by another plan.
+
+    Args:
+        plan: The plan, which takes them.
+        file: The steps.csv of the other plan.
 
     Raises:
         ConfigError: The file with the seconds lacks a unit, or cannot be read.
     """
+    plan.seconds = read_seconds(Path(file))
     needed = {unit for member in plan.members for unit, times in member.work.units.items() if times}
-    if config.step_seconds is not None:
-        plan.seconds = read_seconds(Path(config.step_seconds))
-        missing = sorted(needed - set(plan.seconds))
-        if missing:
-            raise ConfigError(
-                f"plan.step_seconds={config.step_seconds}: has no {missing[0].kind} of {missing[0].probe}, it is of"
-                " another plan; measure the same command there, with hydra.run.dir=FOLDER"
-            )
-        return
+    missing = sorted(needed - set(plan.seconds))
+    if missing:
+        raise ConfigError(
+            f"plan.step_seconds={file}: has no {missing[0].kind} of {missing[0].probe}, it is of"
+            " another plan; measure the same command there, with hydra.run.dir=FOLDER"
+        )
+
+
+def measure_all(plan: Plan, config: PlanConfig) -> None:
+    """Time every distinct unit of a plan once."""
     with taking_over(_stop, (signal.SIGINT, signal.SIGTERM)):  # Lightning itself would wait until the end of the step
         for probe, (bench, stage) in track_progress(list(_probes(plan).items()), "plan: kinds of steps that are timed"):
             found = measure(bench, stage, config.seconds)
