@@ -111,7 +111,8 @@ def _collect(found: Contents, file: Path, folder: str, package: str, roots: tupl
             inner, _, name = path.rpartition("/")
             _include(found, inner, name, "", roots, package)
         else:
-            for group, place, name, is_override in _choices(entry):
+            for group, given, name, is_override in _choices(entry):
+                place = f"{package}.{given}" if given and package else given  # Hydra's are relative, too
                 # The file of an override is loaded where the group was chosen first: it is no part of this option.
                 head = None if is_override else _include(found, group, name, place, roots)
                 head = head or _header_of(group, name, roots)
