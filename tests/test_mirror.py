@@ -45,6 +45,7 @@ ELSEWHERE = {
     "core/one_shot": PROTOCOL,
     "core/part": "cli/test_faults_of_parts.py",
     "core/perturbation": PROTOCOL,
+    "core/proxy": PROTOCOL,
     "core/ranks": "training/test_processes.py",
     "core/relaxation": PROTOCOL,
     "core/selector": PROTOCOL,

@@ -6,6 +6,7 @@ from nas_lightning.analyses.discretization import Discretization, discrete_mixin
 from nas_lightning.analyses.mixture import optimal_mixture
 from nas_lightning.analyses.networks import VGG, ResNet
 from nas_lightning.analyses.patience import Patience
+from nas_lightning.analyses.proxies import Proxies
 from nas_lightning.analyses.shuffling import Shuffling
 from nas_lightning.analyses.skip_gap import SkipGap, skip_gap
 from nas_lightning.analyses.spectrum import Spectrum
@@ -18,6 +19,7 @@ __all__ = [
     "Analysis",
     "Discretization",
     "Patience",
+    "Proxies",
     "ResNet",
     "Shuffling",
     "SkipGap",

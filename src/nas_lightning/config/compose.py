@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nas_lightning.config.further import with_methods
 from nas_lightning.config.kinds import with_data
 from nas_lightning.config.option_files import files, header
-from nas_lightning.config.schema import PART_LISTS, RootConfig, validate
+from nas_lightning.config.schema import PART_LISTS, PLACES_OF_LISTS, RootConfig, validate
 from nas_lightning.config.secrets import refuse_secrets
 from nas_lightning.config.users_files import HEADER, folders_of, problem_of_chosen, text_of
 from nas_lightning.config.words import as_typed, parses, problem_of, quoted
@@ -63,10 +63,10 @@ def rewrite(overrides: Sequence[str], config_dir: str | Path | None = None) -> l
         if override.startswith("genotype=|"):
             override = f"genotype='{override.partition('=')[2]}'"
         override = as_typed(override)
-        added = re.fullmatch(rf"\+({'|'.join(PART_LISTS)})=([A-Za-z0-9_]+)", override)
+        added = re.fullmatch(rf"\+({'|'.join(PLACES_OF_LISTS)})=([A-Za-z0-9_]+)", override)
         if added:
             group, name = added.groups()
-            override = f"+{group}@{group}.{name}={name}"
+            override = f"+{group}@{PLACES_OF_LISTS[group]}.{name}={name}"
         rewritten.append(override)
         group, _, name = override.partition("=")
         if name in PLUGINS.get(group, {}):
@@ -301,7 +301,7 @@ def as_config_error(error: Exception, overrides: Sequence[str]) -> ConfigError:
         near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "task=list shows the options, --cfg job all keys"
         return ConfigError(f"{given}: there is no such key; {hint}")
-    duplicate = re.search(r"\w+@(\w+\.\w+) appears more than once", text)
+    duplicate = re.search(r"\w+@(\w+(?:\.\w+)+) appears more than once", text)
     if duplicate:
         return ConfigError(
             f"{duplicate.group(1)} is in the list already; change its values: {duplicate.group(1)}.KEY=VALUE"

@@ -8,7 +8,7 @@ from typing import Any
 from nas_lightning.config.compose import conf_dir
 from nas_lightning.config.docstrings import meanings
 from nas_lightning.config.option_files import Header, Setting, defaults_of, files, header, settings_of
-from nas_lightning.config.schema import PART_LISTS, RootConfig
+from nas_lightning.config.schema import PLACES_OF_LISTS, RootConfig
 
 
 def word_of(group: str, name: str) -> str:
@@ -17,12 +17,12 @@ def word_of(group: str, name: str) -> str:
     >>> word_of("method", "darts"), word_of("regularizer", "cutout")
     ('method=darts', '+regularizer=cutout')
     """
-    return f"{'+' if group in PART_LISTS else ''}{group}={name}"
+    return f"{'+' if group in PLACES_OF_LISTS else ''}{group}={name}"
 
 
 def section_of(group: str, name: str) -> str:
     """Return the place of an option's keys in the configuration, unless its file has another."""
-    return f"{group}.{name}" if group in PART_LISTS else group
+    return f"{PLACES_OF_LISTS[group]}.{name}" if group in PLACES_OF_LISTS else group
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,13 @@ def _collect(found: Contents, file: Path, folder: str, package: str, roots: tupl
             inner, _, name = path.rpartition("/")
             _include(found, inner, name, "", roots, package)
         else:
-            for group, place, name, is_override in _choices(entry):
+            for group, given, name, is_override in _choices(entry):
+                place = f"{package}.{given}" if given and package else given  # Hydra's are relative, too
                 # The file of an override is loaded where the group was chosen first: it is no part of this option.
                 head = None if is_override else _include(found, group, name, place, roots)
                 head = head or _header_of(group, name, roots)
                 if head is not None and not group.startswith("hydra"):
-                    at = f"@{place}" if place and place != f"{group}.{name}" else ""
+                    at = f"@{place}" if place and place != section_of(group, name) else ""
                     word = f"{group}{at}={name}" if at else word_of(group, name)
                     found.parts[word] = head.description
 

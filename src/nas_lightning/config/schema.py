@@ -212,6 +212,8 @@ PARTS = ("space", "relaxation", "hypergradient", "perturbation", "selector", "ob
 """Sections that are one part each."""
 PART_LISTS = ("regularizer", "control", "callbacks", "logger")
 """Sections that are lists of named parts."""
+PLACES_OF_LISTS = {**{name: name for name in PART_LISTS}, "proxy": "analysis.proxies"}
+"""Groups whose options are added to a list of named parts by `+GROUP=NAME`, with the place of that list."""
 
 
 IGNORED_IN_COMPARISONS = (

@@ -2,6 +2,9 @@
 
 from typing import Any, ClassVar
 
+from torch import nn
+
+from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.part import Part
 from nas_lightning.core.space import Kind
@@ -31,6 +34,16 @@ class Evaluator(Part):
         Raises:
             ConfigError: The evaluation is not possible.
         """
+
+    def bare_network(self, genotype: Genotype, bench: Any) -> nn.Module:
+        """Build the network that it judges, without auxiliary head; torch's generator draws the weights.
+
+        Raises:
+            ConfigError: It judges no network, or sizes and genotype do not fit.
+        """
+        raise ConfigError(
+            f"{self.key}: {type(self).__name__} names no network, which a proxy could score; use another evaluation"
+        )
 
     def __call__(self, genotype: Genotype, bench: Any) -> dict[str, Any]:
         """Return the section `evaluation` of the summary.

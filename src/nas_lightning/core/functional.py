@@ -114,6 +114,18 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def training(module: nn.Module) -> Iterator[None]:
+    """Put the module in training mode within the block; restore the mode of each submodule afterwards."""
+    evaluated = [m for m in module.modules() if not m.training]
+    module.train()
+    try:
+        yield
+    finally:
+        for m in evaluated:
+            m.training = False
+
+
+@contextmanager
 def batch_statistics(module: nn.Module) -> Iterator[None]:
     """Put the module in evaluation mode within the block, but normalise by the statistics of the batch.
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-import lightning as L
 import torch
 from pydantic import Field
 from torch import nn
@@ -58,9 +57,8 @@ class LanguageTraining(Training):
             return torch.optim.Adam(weights, lr=self.lr, weight_decay=self.weight_decay)
         return AveragedSgd(weights, lr=self.lr, weight_decay=self.weight_decay, compat=self.compat)
 
-    def network(self, genotype: Genotype, bench: Workbench) -> nn.Module:
-        """Build the network, its weights drawn from the run's seed."""
-        L.seed_everything(bench.config.seed, workers=True, verbose=False)
+    def bare_network(self, genotype: Genotype, bench: Workbench) -> nn.Module:
+        """Build the network; torch's generator draws the weights."""
         outputs = bench.objective.outputs(bench.data.num_classes)
         return bench.space.build_network(
             genotype, bench.data, outputs, Sizes(self.hidden, DropoutConfig(**self.dropout))

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
@@ -164,8 +165,7 @@ class Tabular(Evaluator):
         accuracy = self._accuracy(table, name, test)
         random_search = table.random_search(test, trained, self.draws)
         self._follow(table, test, name, random_search, bench)
-        sizes = (trained.num_classes, trained.in_channels, trained.init_channels, trained.layers)
-        network = bench.space.network(genotype, *sizes, stem=trained.stem)
+        network = self.bare_network(genotype, bench)
         listed = table.parameters(name)
         validated = table.value(name, trained.name("valid", epochs))
         return {
@@ -186,6 +186,16 @@ class Tabular(Evaluator):
             "seconds": round(time.perf_counter() - start, 3),
             **dict.fromkeys(("images_per_second", "peak_memory_mib", "device", "precision")),  # nothing was trained
         }
+
+    def bare_network(self, genotype: Genotype, bench: Bench) -> nn.Module:
+        """Build the network that the table lists; torch's generator draws the weights.
+
+        Raises:
+            ConfigError: The table cannot be read or lacks the data set.
+        """
+        _, trained, _ = self._trained(self._table(bench), bench)
+        sizes = (trained.num_classes, trained.in_channels, trained.init_channels, trained.layers)
+        return bench.space.network(genotype, *sizes, stem=trained.stem)
 
     def _accuracy(self, table: Table, name: str, test: str) -> float | None:
         """Return the test accuracy of an architecture; None where a partial table has none.

@@ -53,6 +53,10 @@ class Training(BaseRecipe):
     def network(self, genotype: Genotype, bench: Workbench) -> nn.Module:
         """Build the network, its weights drawn from the run's seed."""
         L.seed_everything(bench.config.seed, workers=True, verbose=False)
+        return self.bare_network(genotype, bench)
+
+    def bare_network(self, genotype: Genotype, bench: Workbench) -> nn.Module:
+        """Build the network without auxiliary head; torch's generator draws the weights."""
         return bench.space.build_network(genotype, bench.data, bench.objective.outputs(bench.data.num_classes), self)
 
     def module(self, network: nn.Module, bench: Workbench, genotype: Genotype | None = None) -> EvaluationModule:

@@ -29,6 +29,7 @@ from nas_lightning.reports.folders import Folders
 from nas_lightning.reports.goals import UNIT, goal_of, goal_of_row, goals_of, shared_name
 from nas_lightning.reports.groups import label_runs, repeated
 from nas_lightning.reports.page import Picture, Section, render
+from nas_lightning.reports.proxies import proxies, proxy_pairs, with_proxies
 from nas_lightning.reports.published import Reference, compare
 from nas_lightning.reports.records import EVALUATION_SETTING, SETTING, Problems, gather, gather_analyses, settings
 from nas_lightning.reports.runs import collect
@@ -81,7 +82,7 @@ def write_report(
     drops = gather_drops(frame, problems)
     spectra = gather_analyses(frame, "spectrum", ("eigenvalue",), problems)
     folders = Folders(frame["run"])
-    frame = label_runs(frame, summary)
+    frame = label_runs(with_proxies(frame, problems), summary)
     frame["name"] = frame["name"].map(folders.hide)
     style = Style(
         [*frame["method"], *frame["name"], *(name for one in drops for name in one.rows["method"]), *spectra["method"]]
@@ -189,10 +190,19 @@ def _correlations(report: Book, curvature: pd.DataFrame) -> Section:
     for pair, rows in pairs:
         caption = f"{pair.title}. A point is a run; at most 4 settings, those of the most runs; the table has all."
         pictures += report.picture(draw_pair(rows, pair, report.style), f"correlation_{pair.name}", caption)
-    sheets = report.sheet(correlations(pairs))
+    sheets = report.sheet(proxies(frame))
+    sheets += report.sheet(correlations([*pairs, *_proxy_pairs(frame)]))
     for one in report.drops:
         sheets += report.sheet(discretizations(one.rows, one.goal, one.name))
     return Section("correlations", "Correlations", sheets=sheets, pictures=pictures)
+
+
+def _proxy_pairs(frame: pd.DataFrame) -> list[tuple[Pair, pd.DataFrame]]:
+    """Return zero-cost proxies with the value on the test part, goal by goal, each with its rows."""
+    goals = list(map(goal_of_row, frame[["metric", *UNIT]].to_dict("records")))
+    return [
+        (pair, frame[[one == goal for one in goals]]) for goal in goals_of(frame) for pair in proxy_pairs(frame, goal)
+    ]
 
 
 def _pairs(report: Book, frame: pd.DataFrame) -> list[tuple[Pair, pd.DataFrame]]:

@@ -7,7 +7,7 @@ import lightning as L
 from lightning.pytorch.loggers import Logger
 
 from nas_lightning.config.kinds import BUILT_IN, IN_WORDS
-from nas_lightning.config.schema import PART_LISTS
+from nas_lightning.config.schema import PART_LISTS, PLACES_OF_LISTS
 from nas_lightning.core.bilevel import Hypergradient
 from nas_lightning.core.control import Control
 from nas_lightning.core.errors import ConfigError
@@ -15,6 +15,7 @@ from nas_lightning.core.evaluator import Evaluator
 from nas_lightning.core.objective import Objective
 from nas_lightning.core.part import Part
 from nas_lightning.core.perturbation import Perturbation
+from nas_lightning.core.proxy import Proxy
 from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.core.relaxation import Relaxation
 from nas_lightning.core.selector import Selector
@@ -31,6 +32,7 @@ KINDS: dict[str, dict[str, type]] = {
     "regularizer": {"nas_lightning.regularizers.Regularizer": Regularizer},
     "control": {"nas_lightning.control.Control": Control, "lightning.Callback": L.Callback},
     "callbacks": {"lightning.Callback": L.Callback},
+    "proxy": {"nas_lightning.proxies.Proxy": Proxy},
     "logger": {"lightning.pytorch.loggers.Logger": Logger},
 }
 """Base classes of the parts of each section: callers rely on their neutral members, also in users' parts."""
@@ -62,6 +64,8 @@ def kinds_at(path: str) -> dict[str, type]:
     """Return the base classes that a part at a path must have; none for parts that are arguments of parts."""
     if path == "candidates.evaluation":
         return KINDS["evaluation"]
+    if path.rpartition(".")[0] == PLACES_OF_LISTS["proxy"]:
+        return KINDS["proxy"]
     group, _, name = path.partition(".")
     named = group in PART_LISTS and name != "" and "." not in name
     return KINDS.get(group, {}) if named or not name else {}
