@@ -44,6 +44,7 @@ class Synflow(Proxy):
             for parameter in positive.parameters():
                 parameter.abs_()
         weights = weights_of(positive)
+        assert isinstance(sample.unit, torch.Tensor)  # `inputs` admits images alone
         # Two equal images have the statistics of one; of one alone torch normalises no map of a single pixel.
         ones = torch.ones_like(sample.unit, dtype=torch.float64)
         ones = torch.cat([ones, ones])
