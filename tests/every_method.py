@@ -36,9 +36,7 @@ REFUSED = {
         for space in (*DISPARITY, *RECURRENT)
     },
     **{
-        (method, space): "offers skip_connect"
-        for method in IN_STAGES_OF_DEPTH
-        for space in (*WITHOUT_SKIP, *RECURRENT)
+        (method, space): "offers skip_connect" for method in IN_STAGES_OF_DEPTH for space in (*WITHOUT_SKIP, *RECURRENT)
     },
     **{(method, space): r"search\.layers=" for method in IN_STAGES_OF_DEPTH for space in DISPARITY},
     **{("oles", space): "no operation of space=.* has weights" for space in RECURRENT},

@@ -40,7 +40,7 @@ def edges_of(taken, choice):
 
 @pytest.mark.parametrize("limit", [0, 2, 5, 8])
 def test_against_the_released_procedure(limit):
-    """Three options an edge, as its last stage has; skip connections are made strong, so that there is much to limit."""
+    """Three options an edge, as its last stage has; skip connections are strong, so that there is much to limit."""
     space, limited = build_space("darts"), 0
     for seed in range(30):
         rng, tables, kept = seeded(seed), {}, {}
