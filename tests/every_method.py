@@ -11,6 +11,8 @@ DISPARITY = ("disparity", "disparity_full")
 RECURRENT = ("recurrent", "recurrent_reduced")
 BY_CHANNELS = ("pc_darts", "pc_sdarts_rs", "pc_sdarts_adv", "gaea_pc_darts", "drnas_progressive")
 """Methods that search on a part of the channels."""
+IN_STAGES_OF_DEPTH = ("p_darts", "p_sdarts_rs", "p_sdarts_adv")
+"""Methods whose fresh stages have ever more cells."""
 SECOND_ORDER = ("darts_2nd", "darts_es", "darts_ada", "rdarts_l2", "idarts")
 """Methods that differentiate through a step of SGD."""
 REFUSED = {
@@ -33,6 +35,10 @@ REFUSED = {
         for method in SECOND_ORDER
         for space in (*DISPARITY, *RECURRENT)
     },
+    **{
+        (method, space): "offers skip_connect" for method in IN_STAGES_OF_DEPTH for space in (*WITHOUT_SKIP, *RECURRENT)
+    },
+    **{(method, space): r"search\.layers=" for method in IN_STAGES_OF_DEPTH for space in DISPARITY},
     **{("oles", space): "no operation of space=.* has weights" for space in RECURRENT},
 }
 """Words of the message, by method and space."""
@@ -58,7 +64,17 @@ QUICK |= {
     m: ["regularizer.partial_channels.divisor=2"]
     for m in ("pc_darts", "pc_sdarts_rs", "pc_sdarts_adv", "gaea_pc_darts")
 }
-QUICK["pc_sdarts_adv"].append("perturbation.steps=2")
+QUICK |= {
+    m: [
+        "search.stages=[{name: a, epochs: 1}, {name: b, epochs: 1, fresh: true, overrides: {search.layers: 2,"
+        " control.progressive_shrinking.options: 2, regularizer.skip_dropout.probability: 0.4}}]",
+        "search.epochs=2",
+        "search.arch.warmup_epochs=0",
+    ]
+    for m in IN_STAGES_OF_DEPTH
+}
+for m in ("pc_sdarts_adv", "p_sdarts_adv"):
+    QUICK[m].append("perturbation.steps=2")
 QUICK |= {
     m: ["selector.tune_epochs=1", "selector.epochs=1", "selector.batches=1"]
     for m in ("darts_pt", "darts_pt_fixed_alpha", "sdarts_rs_pt", "noisy_darts_pt")

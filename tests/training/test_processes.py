@@ -42,6 +42,11 @@ SLOW = {
         "search.stages=[{name: wide, epochs: 1}, {name: narrow, epochs: 1, overrides:"
         " {control.progressive_shrinking.options: 2, regularizer.partial_channels.divisor: 1}}]",
     ],
+    "fresh": [
+        *("method=p_darts", "search.epochs=2", "search.arch.warmup_epochs=0"),
+        "search.stages=[{name: all, epochs: 1}, {name: deep, epochs: 1, fresh: true, overrides:"
+        " {search.layers: 4, control.progressive_shrinking.options: 2}}]",
+    ],
 }
 DOUBLE = ["method=darts", "~callbacks.curvature", "search.epochs=3"]
 TEXT = (

@@ -79,7 +79,7 @@ class Origin:
         """
         stage = selection_stage(self._stage, Tuning(epochs, dict(overrides or {})))
         bench = bench_of(self._bench, stage)
-        module = build_module(bench, stage)
+        module = build_module(bench, stage, self._saved["search"].get("built", {}))
         module.load_state_dict(self._saved["state_dict"])
         module.on_load_checkpoint(self._saved)
         # Optimizers update a loaded state in place: without a copy, the next module would not start as saved.

@@ -104,7 +104,7 @@ class CurvatureTracking(L.Callback):
             return
         epoch = pl_module.search_epoch
         on_grid = epoch % self.interval == 0
-        if on_grid or epoch == pl_module.settings.epochs - 1:
+        if on_grid or epoch - pl_module.progress.schedule_start == pl_module.settings.epochs - 1:
             pl_module.curvature = self.measured(trainer, pl_module, on_grid)
             pl_module.log("dominant_eigenvalue", pl_module.curvature.dominant_eigenvalue, sync_dist=True)
 

@@ -82,6 +82,10 @@ class StageConfig(Section):
 
     name: str
     epochs: Count = Field(description="search epochs of this stage")
+    fresh: bool = Field(
+        default=False,
+        description="new weights, architecture parameters, optimizers and schedules; only decisions carry on",
+    )
     overrides: dict[str, Any] = Field(default={}, description="dotted keys and their values in this stage")
 
 

@@ -111,7 +111,8 @@ class GreedyDecisions(Control, L.Callback):
         model = OneShotModel(pl_module, trainer.datamodule, trainer)  # type: ignore[attr-defined]
         one_shot = one_shot_of(pl_module, model)
         weights = undecided_mean(one_shot)
-        due = epoch >= self.first_epoch and (epoch - self.first_epoch) % self.interval == 0
+        since = pl_module.progress.position - self.first_epoch  # a fresh stage counts its own epochs
+        due = since >= 0 and since % self.interval == 0
         decided = False
         for name, choice in decisions.choices.items():
             undecided = decisions.undecided(name)

@@ -104,6 +104,15 @@ class Choice:
         offered = torch.arange(self.num_options) < lengths[:, None]
         return offered if self.open is None else offered & torch.tensor(self.open)
 
+    @property
+    def built(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the operations that a supernet builds, row by row: `none`, which has no weights, where not open."""
+        flags = self.mask.tolist()
+        return tuple(
+            tuple(op if open_ else "none" for op, open_ in zip(row, of_row, strict=False))
+            for row, of_row in zip(self.options, flags, strict=True)
+        )
+
     @cached_property
     def selectable(self) -> Tensor:
         """Boolean [R, O]: True where a genotype may hold that option."""

@@ -6,8 +6,9 @@ Shapes: R rows and O options of a choice.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from torch import Generator, Tensor, nn
 
@@ -190,6 +191,14 @@ class SearchSpace:
     def check_image_size(self, image_size: int, layers: int, stem: str) -> None:
         """Raise ConfigError where networks of this space cannot take images of that side."""
         raise NotImplementedError
+
+    def narrowed(self, kept: Mapping[str, Tensor]) -> Self:
+        """Return a copy whose supernet has these options alone, boolean [R, O] by choice; others keep their place."""
+        other = copy(self)
+        other.choices = {
+            name: choice.restricted(kept[name]) if name in kept else choice for name, choice in self.choices.items()
+        }
+        return other
 
     def variant(self, **changes: Any) -> "SearchSpace":
         """Return a copy with other attributes: `partial_channels`, `edge_weights`."""

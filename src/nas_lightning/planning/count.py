@@ -122,14 +122,14 @@ def _count_search(bench: Workbench, work: Work) -> None:
             for callback in parts.build_named("callbacks").values():
                 if isinstance(callback, CurvatureTracking):
                     measured = [e for e in range(stage.first_epoch, stage.last_epoch) if e % callback.interval == 0]
-                    # The last search epoch is always measured, even if it is no multiple of the interval.
-                    last = stage.first_epoch < settings.epochs <= stage.last_epoch
-                    extra = last and settings.epochs - 1 not in measured
+                    # The last epoch of a schedule is always measured, even if it is no multiple of the interval.
+                    end = stage.schedule_start + settings.epochs
+                    extra = stage.first_epoch < end <= stage.last_epoch and end - 1 not in measured
                     work.units[Unit(probe, "curvature")] += len(measured) + extra
         for control in parts.build_named("control").values():
             if stage.phase == "search":
                 passes = control.val_batches(parts.space, batches, settings.epochs)
-                work.units[Unit(probe, "val batch")] += passes if stage is stages[0] else 0
+                work.units[Unit(probe, "val batch")] += passes if stage.fresh else 0
         if stage is stages[-1]:
             size = parts.selector.batch_size or settings.batch_size
             evaluated = parts.selector.val_batches(parts.space, -(-batches * settings.batch_size // size))
@@ -204,7 +204,9 @@ def _of_search(bench: Workbench, stage: Stage) -> dict[str, Any]:
     arch = bench.config.search.arch
     alone = arch.warmup_epochs > 0 or arch.interval > 1
     measured = {"phase": stage.phase, "warm": alone, "curvature": tracked}
-    return {"search": search, "control": shrinking, **parts, **measured}
+    # A later fresh stage does not build what was dropped.
+    fresh = {"root": stage.root} if stage.root else {}
+    return {"search": search, "control": shrinking, **parts, **measured, **fresh}
 
 
 def _of_retraining(bench: Workbench) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from nas_lightning.callbacks import CurvatureTracking
 from nas_lightning.core.batches import Inputs
 from nas_lightning.evaluation.module import EvaluationModule
 from nas_lightning.evaluation.training import Training
-from nas_lightning.searches.build import build_module, search_data
+from nas_lightning.searches.build import search_data, stand_in
 from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.stages import Stage
 from nas_lightning.spaces.enumeration import random_genotype
@@ -220,14 +220,11 @@ def measure(bench: Workbench, stage: Stage | None, seconds: float) -> dict[str, 
 
 
 def _search(bench: Workbench, stage: Stage, seconds: float) -> tuple[L.LightningModule, Any, _Callbacks]:
-    module = build_module(bench, stage)
-    controls = bench.build_named("control").values()
-    for control in controls:
-        control.at_stage_start(module)
+    module = stand_in(bench, stage)
     timing = SearchTiming(module, seconds, bench.build_named("callbacks"))
     timing.begin(module, timing.kinds[0])
     module.progress.last_epoch = 2**31  # `Timing` stops the fit
-    return module, search_data(bench), (timing, InSteps(controls))
+    return module, search_data(bench), (timing, InSteps(bench.build_named("control").values()))
 
 
 def _retraining(bench: Workbench, seconds: float) -> tuple[L.LightningModule, Any, _Callbacks]:

@@ -9,6 +9,7 @@ from nas_lightning.regularizers.edge_normalisation import EdgeNormalisation
 from nas_lightning.regularizers.noise import Noise
 from nas_lightning.regularizers.partial_channels import PartialChannels
 from nas_lightning.regularizers.skip_drop_path import SkipDropPath
+from nas_lightning.regularizers.skip_dropout import SkipDropout
 
 __all__ = [
     "AuxiliarySkip",
@@ -21,6 +22,7 @@ __all__ = [
     "PartialChannels",
     "Regularizer",
     "SkipDropPath",
+    "SkipDropout",
 ]
 
 Hooks = Regularizer

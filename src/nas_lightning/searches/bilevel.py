@@ -57,6 +57,7 @@ class BilevelModule(PhaseModule):
         passes: Computes the forward passes of the supernet.
         progress: Position in the search.
         values: Values of the configuration that a control may change.
+        built: Options that the supernet has, boolean [R, O] by choice; empty where it has all of the space.
         held: Weights of the supernet that no step moves any more, by name; see `hold`.
         streams: States that the networks carry from one batch to the next; those of images carry none.
         optimizer_states: States to start the two optimizers from; set by `transfer`.
@@ -96,6 +97,7 @@ class BilevelModule(PhaseModule):
             self.passes.policy.refuse("search.recompute=true calls cells in backward passes")
         self.progress = Progress(last_epoch=settings.epochs)
         self.streams = Streams()
+        self.built: dict[str, Tensor] = {}
         self.held: dict[str, torch.nn.Parameter] = {}
         self.values = AdjustableValues(settings.weights.weight_decay, self.regularizers)
         self.optimizer_states: list[dict[str, Any]] | None = None
@@ -151,7 +153,7 @@ class BilevelModule(PhaseModule):
         """The strength of the perturbation in this epoch."""
         progress = self.progress
         epoch = progress.search_epoch if progress.phase == "search" else progress.first_epoch
-        return self.perturbation.epsilon(epoch, self.settings.epochs)
+        return self.perturbation.epsilon(epoch - progress.schedule_start, self.settings.epochs)
 
     @property
     def learns_arch(self) -> bool:

@@ -1,9 +1,11 @@
 """Build the stages, the module and the images of a search from its configuration."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import lightning as L
+from torch import Tensor
 
 from nas_lightning.core.decisions import Decisions
 from nas_lightning.core.errors import ConfigError
@@ -51,19 +53,26 @@ def bench_of(bench: Workbench, stage: Stage) -> Workbench:
     return bench.once(f"parts of {id(stage.config)}", lambda: bench.variant(stage.config))
 
 
-def build_module(bench: Workbench, stage: Stage) -> SearchModule:
+def build_module(bench: Workbench, stage: Stage, built: Mapping[str, Tensor] | None = None) -> SearchModule:
     """Build the search module of a stage, with a supernet initialised from the seed.
+
+    Args:
+        bench: The workbench of the stage.
+        stage: The stage.
+        built: Options that the supernet has, boolean [R, O] by choice; empty or None is all of the space.
 
     Raises:
         ConfigError: The parts do not fit each other or the images.
     """
     config, data = bench.config, bench.data
     # The layers of the supernet draw their weights from the global state: each stage starts from the same seed, however
-    # many random numbers were drawn before, so that a stage that is resumed is built as it was.
-    L.seed_everything(config.seed, workers=True, verbose=False)
+    # many random numbers were drawn before, so that a stage that is resumed is built as it was. A later
+    # fresh stage has a seed of its own.
+    L.seed_everything(stage.seed, workers=True, verbose=False)
     space = bench.space
     settings = config.search
-    regularizers = bench.build_named("regularizer", {"epochs": settings.epochs, **data.fill()})
+    lengths = {"epochs": settings.epochs, "warmup_epochs": settings.arch.warmup_epochs}
+    regularizers = bench.build_named("regularizer", {**lengths, **data.fill()})
     for name, part in regularizers.items():
         if part.alters_images() and data.kind != "images":
             raise ConfigError(
@@ -71,7 +80,8 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
                 f" ~regularizer.{name}, or use another method"
             )
         space = part.build(space)  # in the order of the configuration: a part may change the space of the next
-    supernet = space.build_supernet(data, bench.objective.outputs(data.num_classes), settings, config.engine)
+    narrow = space.narrowed(built or {})
+    supernet = narrow.build_supernet(data, bench.objective.outputs(data.num_classes), settings, config.engine)
     supernet.attach(tuple(regularizers.values()))  # type: ignore[operator]
     supernet.recomputes = settings.recompute  # type: ignore[assignment]
     module = SearchModule(
@@ -84,13 +94,54 @@ def build_module(bench: Workbench, stage: Stage) -> SearchModule:
         bench.selector,
         bench.objective,
         settings,
-        config.seed,
+        stage.seed,
         config.graph,
     )
+    module.built = dict(built or {})
     module.progress = Progress(
-        stage=stage.index, phase=stage.phase, first_epoch=stage.first_epoch, last_epoch=stage.last_epoch
+        stage=stage.index,
+        phase=stage.phase,
+        first_epoch=stage.first_epoch,
+        last_epoch=stage.last_epoch,
+        schedule_start=stage.schedule_start,
     )
     module.settle()
+    return module
+
+
+def enter_fresh(bench: Workbench, before: SearchModule, state: SearchState) -> SearchState:
+    """Let the controls of a fresh stage act at its start, on what the stage before has learned.
+
+    Args:
+        bench: The workbench of the fresh stage.
+        before: Module at the end of the stage before.
+        state: The state that it ended with.
+
+    Returns:
+        The state with the decisions and the memory of the controls after that.
+    """
+    memory = dict(state.controls)
+    for control in bench.build_named("control").values():
+        if control.state_key in memory:
+            control.load_state_dict(memory[control.state_key])
+        control.at_stage_start(before)
+        memory[control.state_key] = control.state_dict()
+    return replace(state, decisions=before.decisions.state_dict(), controls=memory)
+
+
+def stand_in(bench: Workbench, stage: Stage) -> SearchModule:
+    """Build the module of a stage, to predict its cost, as if its controls had acted on what nothing has learned.
+
+    A fresh stage that shrinks then has as many options as it will have, though others.
+    """
+    module = build_module(bench, stage)
+    for control in bench.build_named("control").values():
+        control.at_stage_start(module)
+    if not stage.fresh or module.decisions.open:
+        return module
+    decisions = module.decisions.state_dict()
+    module = build_module(bench, stage, decisions["kept"])
+    module.settle(decisions)
     return module
 
 

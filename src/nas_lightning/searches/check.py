@@ -36,6 +36,8 @@ def check_search(bench: Workbench) -> None:
     for stage in stages:
         try:
             module = _check_stage(bench, stage, processes)
+            if stage.fresh:
+                previous = None  # it takes nothing over that could not fit
             if previous is not None and shapes_of(previous.supernet) != shapes_of(module.supernet):
                 plan_widening(
                     previous.supernet, module.supernet, draws.seeded_generator(0)

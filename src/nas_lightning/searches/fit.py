@@ -27,6 +27,8 @@ def fit(
     costs: Costs,
     resume_from: Path | None,
     previous: SearchState | None,
+    epochs: int,
+    fresh: bool = False,
 ) -> SearchState:
     """Train one stage and return the state that it ends with.
 
@@ -36,6 +38,8 @@ def fit(
         costs: Counters, which are added to.
         resume_from: Checkpoint of this stage to continue from; None starts the stage.
         previous: State at the end of the stage before; None for the first stage.
+        epochs: Search epochs over all stages, for the display.
+        fresh: Whether the stage is fresh: its controls have acted before it was built.
 
     Raises:
         Interrupted: The user stopped it, or `trainer.max_time` is over; the folder can be resumed.
@@ -50,14 +54,14 @@ def fit(
     for control in controls.values():
         if previous is not None and control.state_key in previous.controls:
             control.load_state_dict(previous.controls[control.state_key])
-        if resume_from is None:
+        if resume_from is None and not fresh:
             control.at_stage_start(module)
     reach = max((control.reach(module, watching) for control in controls.values()), default=0)
     # Snapshots are those of the search: `task=select` takes its supernet from them, never from a selection.
     snapshots = settings.snapshots if module.phase == "search" else None
     trainer = bench.trainer(
         module.phase,
-        epochs=settings.epochs if module.phase == "search" else module.progress.last_epoch,
+        epochs=epochs if module.phase == "search" else module.progress.last_epoch,
         checkpoints=bench.folder.checkpoints,
         max_epochs=-1,  # the module ends the fit: a rollback takes more epochs than the schedule has
         checkpoint=EpochCheckpoint(bench.folder.checkpoints, snapshots, reach, settings.checkpoint_minutes),
@@ -73,7 +77,7 @@ def fit(
     # The fit has returned: at the end of the stage, or earlier by an interrupt or the time limit, which any one process
     # may have noticed. All of them raise, or some would wait in the next stage for ever.
     if trainer.strategy.reduce_boolean_decision(interrupt.requested or out_of_time(trainer), all=False):
-        done = after_epochs(module.search_epoch, max(settings.epochs, module.progress.last_epoch))
+        done = after_epochs(module.search_epoch, max(epochs, module.progress.last_epoch))
         raise Interrupted(f"stopped {done}; continue with {bench.folder.command()}")
     return _state_after(
         module,

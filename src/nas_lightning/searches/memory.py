@@ -20,7 +20,7 @@ from nas_lightning.core.errors import in_one_line
 from nas_lightning.core.functional import evaluating, frozen_batch_stats, meta_as_cpu, plain_autograd
 from nas_lightning.core.memory import FIXED, GIB, SHARE, Demand, LiveBytes
 from nas_lightning.data import ImageData
-from nas_lightning.searches.build import bench_of, build_module, stages_of
+from nas_lightning.searches.build import bench_of, build_module, stages_of, stand_in
 from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.searches.optimizers import build_optimizers, inner_step_of
@@ -113,7 +113,8 @@ def _sizes(bench: Workbench, stage: Stage) -> Hashable:
     """Return what the peaks of a stage depend on."""
     config, settings = bench.config, bench.config.search
     sections = (config.space, config.relaxation, config.hypergradient, config.perturbation)
-    parts = [*sections, *config.regularizer.values(), *config.callbacks.values()]
+    shrinking = config.control if stage.root else {}  # a later fresh stage does not build what it drops
+    parts = [*sections, shrinking, *config.regularizer.values(), *config.callbacks.values()]
     numbers = (settings.batch_size, settings.init_channels, settings.layers, settings.stem, settings.recompute)
     return (stage.phase, bench.data.sizes(), numbers, json.dumps(parts, sort_keys=True, default=str))
 
@@ -137,7 +138,7 @@ def _predicted(
     bench: Workbench, stage: Stage, device: torch.device, recomputes: bool = False
 ) -> tuple[dict[str, int], int]:
     """Return the peaks, and the bytes of the weights."""
-    module = build_module(bench, stage)
+    module = stand_in(bench, stage) if stage.fresh else build_module(bench, stage)
     if recomputes:
         module.supernet.recomputes = True  # type: ignore[assignment]
     size = bench.config.search.batch_size

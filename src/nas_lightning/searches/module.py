@@ -70,7 +70,8 @@ class SearchModule(BilevelModule):
     def _follow_schedules(self) -> None:
         # Every value is a function of the search epoch, none is advanced from the one before: a resume and a rollback
         # need nothing restored. The weight decay is set here, too, because a control may have changed it.
-        lr = weights_learning_rate(self.settings, self.search_epoch, self.progress.first_epoch)
+        start = self.progress.schedule_start
+        lr = weights_learning_rate(self.settings, self.search_epoch - start, self.progress.first_epoch - start)
         sgd, _ = self.plain_optimizers()
         for group in sgd.param_groups:
             group["lr"] = lr
@@ -181,6 +182,7 @@ class SearchModule(BilevelModule):
             **self.progress.state_dict(),
             "arch": {name: a.detach().cpu() for name, a in self.arch.items()},
             "decisions": self.decisions.state_dict(),
+            "built": {name: built.clone() for name, built in self.built.items()},
             "running": state_of_metrics(self.running) if self.in_epoch else {},
             "streams": self.streams.state_dict() if self.in_epoch else {},
         }

@@ -77,8 +77,9 @@ def weights_learning_rate(settings: SearchConfig, epoch: int, first_epoch: int) 
 
     Args:
         settings: The `search` section of the configuration.
-        epoch: The search epoch: rates depend on nothing else, so a resume or a rollback repeats them.
-        first_epoch: Search epoch at which the stage starts: `search.weights.restart` begins there at the full rate.
+        epoch: The search epoch, counted from the last fresh stage: rates depend on nothing else, so a resume or a
+            rollback repeats them.
+        first_epoch: Such an epoch, at which the stage starts: `search.weights.restart` begins there at the full rate.
     """
     weights = settings.weights
 

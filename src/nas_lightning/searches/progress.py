@@ -38,6 +38,7 @@ class Progress:
         first_epoch: The search epoch at which the stage starts.
         last_epoch: The search epoch at which the stage ends, exclusive.
         epoch_offset: Lightning epochs of the stages before; it keeps the numbers of rows increasing.
+        schedule_start: The search epoch at which the schedules start: that of the last fresh stage, or 0.
         changed: Values that a control has changed, by their keys in the configuration.
         stopped: True once a control has ended the search before its last epoch.
     """
@@ -50,6 +51,7 @@ class Progress:
     first_epoch: int = 0
     last_epoch: int = 0
     epoch_offset: int = 0
+    schedule_start: int = 0
     changed: dict[str, float] = field(default_factory=dict)
     stopped: bool = False
 
@@ -60,8 +62,12 @@ class Progress:
 
     @property
     def position(self) -> int:
-        """Argument of the schedules: the search epoch; in a selector's stage, the last epoch of the search."""
-        return self.search_epoch if self.phase == "search" else max(0, self.first_epoch - 1)
+        """Argument of the schedules: the search epoch; in a selector's stage, the last epoch of the search.
+
+        It counts from the last fresh stage.
+        """
+        epoch = self.search_epoch if self.phase == "search" else self.first_epoch - 1
+        return max(0, epoch - self.schedule_start)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the fields as plain numbers, strings and a dictionary, safe for a checkpoint."""
@@ -69,8 +75,12 @@ class Progress:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Progress":
-        """Read the fields from the section `search` of a checkpoint, which has further keys."""
-        return cls(**{f.name: state[f.name] for f in fields(cls)} | {"changed": dict(state["changed"])})
+        """Read the fields from the section `search` of a checkpoint, which has further keys.
+
+        Checkpoints of before have no `schedule_start`: their schedules start at 0.
+        """
+        known = {f.name: state[f.name] for f in fields(cls) if f.name != "schedule_start"}
+        return cls(**known | {"changed": dict(state["changed"]), "schedule_start": state.get("schedule_start", 0)})
 
     def entering(self, stage: "Progress") -> "Progress":
         """Return the position at the start of the next stage: counters continue; stage, phase and length are its own.
@@ -86,6 +96,7 @@ class Progress:
             phase=stage.phase,
             first_epoch=self.search_epoch,
             last_epoch=last,
+            schedule_start=stage.schedule_start,
             changed={},
             stopped=False,
         )

@@ -6,9 +6,12 @@ stages (`stages`), each one a Lightning fit (`fit`) of a `SearchModule` (`module
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from nas_lightning.callbacks import hardware
 from nas_lightning.core import ranks
@@ -18,7 +21,7 @@ from nas_lightning.reports import run_title, save_curvature, save_genotype
 from nas_lightning.runs import layout
 from nas_lightning.runs.files import copy_file
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.searches.build import bench_of, build_module, replanned, search_data, stages_of
+from nas_lightning.searches.build import bench_of, build_module, enter_fresh, replanned, search_data, stages_of
 from nas_lightning.searches.fit import Costs, fit, restore
 from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.origin import origin_checkpoint
@@ -147,7 +150,13 @@ def _train(bench: Workbench, start: _Start, costs: Costs) -> _Trained:
         planned = _stage_to_run(bench, stage, saved, trained.state, start)
         if planned is None:
             continue
-        module = build_module(bench_of(bench, planned), planned)
+        parts, before, state = bench_of(bench, planned), trained.module, trained.state
+        enters = planned.fresh and before is not None and state is not None
+        if enters:
+            assert before is not None
+            assert state is not None
+            state = enter_fresh(parts, before, state)
+        module = build_module(parts, planned, _built(saved, before, state if enters else None))
         # A supernet of another run is searched no further, even where its checkpoint lies within a stage.
         ended = saved is not None and (
             Progress.from_state(saved["search"]).ended or (start.origin is not None and planned.phase == "search")
@@ -156,20 +165,38 @@ def _train(bench: Workbench, start: _Start, costs: Costs) -> _Trained:
             state = restore(module, saved, costs)
         else:
             # A resumed stage has no state before it in this process: its checkpoint holds all of it.
-            if trained.state is not None:
-                transfer(trained.state, module, None if trained.module is None else trained.module.supernet)
+            if state is not None:
+                transfer(state, module, None if before is None else before.supernet, enters)
             if saved is not None:
                 # Lightning restores the module only after it has asked for the loaders, which `fit` sets to this pass.
                 module.progress.epoch_offset = saved["search"]["epoch_offset"]
             # Only on entering the selection: a resumed one has overwritten last.ckpt already.
             if planned.phase == "selection" and saved is None:
                 _keep_searched(path, module.search_epoch)
-            state = fit(bench_of(bench, planned), module, costs, path if saved is not None else None, trained.state)
+            resumed = path if saved is not None else None
+            state = fit(parts, module, costs, resumed, state, bench.config.search.epochs, enters)
             path = bench.folder.checkpoints / layout.LAST
         epochs = module.search_epoch if planned.phase == "search" else module.progress.first_epoch
-        trained = _Trained(bench_of(bench, planned), module, state, epochs)
+        trained = _Trained(parts, module, state, epochs)
         saved = None  # the checkpoint is used up: later stages start from `trained.state`
     return trained
+
+
+def _built(
+    saved: Mapping[str, Any] | None, before: SearchModule | None, entered: SearchState | None
+) -> dict[str, Tensor]:
+    """Return the options that the supernet of the next stage has, boolean [R, O] by choice; empty for all.
+
+    Args:
+        saved: Checkpoint of that stage.
+        before: Module of the stage before, whose supernet is continued.
+        entered: State in which a fresh stage is entered: what was dropped before is not built.
+    """
+    if saved is not None:
+        return dict(saved["search"].get("built", {}))
+    if entered is not None:
+        return dict(entered.decisions["kept"])
+    return {} if before is None else before.built
 
 
 def _stage_to_run(

@@ -79,7 +79,8 @@ def select(
         # Set regularizers to the last epoch of this supernet: after a rollback or a restored checkpoint they stand at
         # another one, and drop-path or partial channels would measure a different model.
         for part in module.regularizers.values():
-            part.at_epoch(max(0, module.search_epoch - 1) if module.phase == "search" else module.progress.position)
+            last = module.search_epoch - module.progress.schedule_start - 1
+            part.at_epoch(max(0, last) if module.phase == "search" else module.progress.position)
         # The probe has device and precision of the fit.
         model = OneShotModel(module, data, bench.probe, module.selector.batch_size)
         model.batches = batches

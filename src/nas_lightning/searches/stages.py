@@ -1,7 +1,11 @@
-"""Stages of a search: each is one fit with its own space, loaders and schedule; state is carried between them."""
+"""Stages of a search: each is one fit with its own space, loaders and schedule; state is carried between them.
+
+A fresh stage begins a search of its own: weights, architecture parameters, optimizers and schedules are new, and only
+the decisions made so far remain. The stages up to the next fresh one continue it.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,6 +29,9 @@ class Stage:
         last_epoch: Search epoch at which it ends, exclusive.
         config: The whole configuration with the overrides of this stage.
         phase: `search`, or `selection` for the stage of a selector that trains.
+        root: Index of the stage whose new weights it trains on: its own if it is fresh, that of the last fresh one, or
+            0.
+        schedule_start: Search epoch at which that stage, and with it all schedules, start.
     """
 
     name: str
@@ -33,6 +40,19 @@ class Stage:
     last_epoch: int
     config: RootConfig
     phase: str = "search"
+    root: int = 0
+    schedule_start: int = 0
+
+    @property
+    def fresh(self) -> bool:
+        """True where nothing but decisions comes from the stage before; always so in the first."""
+        return self.root == self.index
+
+    @property
+    def seed(self) -> int:
+        """Seed of its draws: that of the run, and one for each later fresh stage, which those that continue it keep."""
+        seed = self.config.seed
+        return draws.hashed_seed(seed, "fresh stage", self.root) % 2**32 if self.root else seed
 
 
 def plan_stages(config: RootConfig) -> list[Stage]:
@@ -44,20 +64,40 @@ def plan_stages(config: RootConfig) -> list[Stage]:
     search = config.search
     if search.stages is None:
         return [Stage("search", 0, 0, search.epochs, config)]
+    roots = [0, *(index for index, stage in enumerate(search.stages) if stage.fresh and index)]
     stages: list[Stage] = []
     first = 0
-    for index, stage in enumerate(search.stages):
-        who = f"search.stages: stage {stage.name} overrides"
-        changed = config.with_values(stage.overrides, who, f"in stage {stage.name}")
-        stages.append(Stage(stage.name, index, first, first + stage.epochs, changed))
-        first += stage.epochs
+    for root, end in zip(roots, [*roots[1:], len(search.stages)], strict=True):
+        own = search.stages[root:end]
+        # Every schedule ends with `search.epochs`: those of a fresh stage are over the epochs up to the next fresh one.
+        length = {
+            "search.epochs": sum(stage.epochs for stage in own),
+            "search.stages": [stage.model_dump() for stage in own],
+        }
+        start = first
+        for index, stage in enumerate(own, root):
+            who = f"search.stages: stage {stage.name} overrides"
+            values = (length if len(roots) > 1 else {}) | stage.overrides
+            changed = config.with_values(values, who, f"in stage {stage.name}")
+            stages.append(
+                Stage(stage.name, index, first, first + stage.epochs, changed, root=root, schedule_start=start)
+            )
+            first += stage.epochs
     return stages
 
 
 def selection_stage(last: Stage, tuning: Tuning) -> Stage:
     """Return the stage of a selector that trains: it follows the last of the search and inherits its configuration."""
     changed = last.config.with_values(tuning.overrides, "selector: its stage overrides", "in stage selection")
-    return Stage("selection", last.index + 1, last.last_epoch, last.last_epoch + tuning.epochs, changed, "selection")
+    return replace(
+        last,
+        name="selection",
+        index=last.index + 1,
+        first_epoch=last.last_epoch,
+        last_epoch=last.last_epoch + tuning.epochs,
+        config=changed,
+        phase="selection",
+    )
 
 
 @dataclass(frozen=True)
@@ -81,20 +121,25 @@ class SearchState:
     controls: dict[str, Any]
 
 
-def transfer(old: SearchState, new: SearchModule, supernet: torch.nn.Module | None = None) -> None:
+def transfer(old: SearchState, new: SearchModule, supernet: torch.nn.Module | None = None, fresh: bool = False) -> None:
     """Carry weights, buffers, architecture parameters, optimizer moments, decisions and counters into the next stage.
 
-    A wider supernet is grown from the old one (`spaces.widening`), moments included. The stage of a selector starts
-    with a new weight optimizer.
+    Into a fresh stage only decisions and counters are carried. A wider supernet is grown from the old one
+    (`spaces.widening`), moments included. The stage of a selector starts with a new weight optimizer.
 
     Args:
         old: State at the end of the stage before.
         new: Module of the next stage, initialised.
         supernet: Supernet of the stage before, for its shapes; required where they differ.
+        fresh: Whether the next stage is fresh.
 
     Raises:
         ConfigError: The old supernet cannot grow into the shapes of the next.
     """
+    if fresh:
+        new.progress = old.progress.entering(new.progress)
+        new.settle(old.decisions)
+        return
     weights, (sgd, adam) = old.weights, old.optimizers
     if supernet is not None and shapes_of(supernet) != shapes_of(new.supernet):
         # Which channels are duplicated is drawn by seed and stage, so a repeated transfer grows the same network.

@@ -2,6 +2,7 @@
 
 from nas_lightning.core.selector import Selector
 from nas_lightning.selectors.likeliest import Likeliest
+from nas_lightning.selectors.limited_skips import LimitedSkips
 from nas_lightning.selectors.magnitude import Magnitude
 from nas_lightning.selectors.perturbation import Perturbation
 from nas_lightning.selectors.random_genotype import RandomGenotype
@@ -10,6 +11,7 @@ from nas_lightning.selectors.threshold import Threshold
 
 __all__ = [
     "Likeliest",
+    "LimitedSkips",
     "Magnitude",
     "Perturbation",
     "RandomGenotype",

@@ -52,7 +52,7 @@ class MixedOperation(nn.Module):
     `nas_lightning.spaces.partial`.
 
     Args:
-        names: The candidate operations.
+        names: The candidate operations; `none` stands for one that is not built.
         edge: The place of the edge. Its `channels` are what an operation sees: C, or C/K with partial channels.
         partial_channels: The divisor K.
         build: Builds an operation: (name, channels, stride, search=True, key=…) → module.
@@ -70,7 +70,10 @@ class MixedOperation(nn.Module):
         self.edge = edge
         self.partial_channels = partial_channels
         self.operations = nn.ModuleList(
-            build(name, edge.channels, edge.stride, search=True, key=(edge.cell, edge.row)) for name in names
+            Zero(edge.stride)
+            if name == "none"
+            else build(name, edge.channels, edge.stride, search=True, key=(edge.cell, edge.row))
+            for name in names
         )
 
     def forward(
@@ -141,7 +144,7 @@ class MixedCell(nn.Module):
         self.engine = engine
         self.edges = nn.ModuleList(
             MixedOperation(options, edge, partial_channels, build)
-            for options, edge in zip(choice.options, edges, strict=True)
+            for options, edge in zip(choice.built, edges, strict=True)
         )
         self.nothing = nn.ModuleDict({str(edge.node): Zero(edge.stride) for edge in reversed(edges)})
 

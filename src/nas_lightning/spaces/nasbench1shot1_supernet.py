@@ -79,7 +79,7 @@ class BlockCell(nn.Module):
                 partial_channels,
                 build,
             )
-            for row, (options, node) in enumerate(zip(ops.options, ops.nodes, strict=True))
+            for row, (options, node) in enumerate(zip(ops.built, ops.nodes, strict=True))
         )
 
     def forward(self, x: Tensor, mix: Mix, inputs: "Weighed", output: "Weighed") -> Tensor:
