@@ -232,7 +232,7 @@ def test_selection_from_a_finished_search_builds_what_its_stage_built(whole, tmp
     ("change", "told"),
     [
         ([f"{OPTIONS}=2"], "nothing is learned when the first stage starts"),
-        (stages({}, {}, {}, epochs=1), "its architecture would never be trained"),
+        (stages({}, {}, {}, epochs=1), "the architecture would never be trained"),
         (stages({}, {}, {}, fresh=False), "only regularizer.partial_channels.divisor may change"),
         (stages({}, {"search.epochs": 3}, {}), "make search.epochs their sum"),
         (["~control.progressive_shrinking", "+control=best_epoch", *stages({}, {}, {})], "cannot roll back"),
