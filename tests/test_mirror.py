@@ -47,6 +47,7 @@ ELSEWHERE = {
     "core/perturbation": PROTOCOL,
     "core/ranks": "training/test_processes.py",
     "core/relaxation": PROTOCOL,
+    "core/proposer": PROTOCOL,
     "core/selector": PROTOCOL,
     "curvature/products": "curvature/test_eigenvalues.py",
     "data/survey": "data/test_data_pixels.py",
