@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.part import Part
 from nas_lightning.core.space import SearchSpace
