@@ -3,8 +3,8 @@
 After some candidates have arrived at a level, a share of all members that now stand at it is trained on to the next
 level, earlier losers among them. Budgets follow from the counts alone.
 
-Source: Wang et al., RANK-NOSH (ICCV 2021), section 3.1. No code is published: the rounding, and the numbers of members at
-the beginning and in a round, are those that reproduce three of its budgets (292, 5,550 and 990 epochs).
+Source: Wang et al., RANK-NOSH (ICCV 2021), section 3.1. No code is published: the rounding, and the numbers of members
+at the beginning and in a round, are those that reproduce three of its budgets (292, 5,550 and 990 epochs).
 """
 
 from collections.abc import Sequence
@@ -79,7 +79,7 @@ class Pyramid:
 
 
 def promotions(arrived: int, ratio: float) -> int:
-    """Return how many members of a level are trained on after some have arrived at it: ⌊ratio · arrived⌋, at least one."""
+    """Return how many members of a level are trained on after some have arrived at it: ⌊r · arrived⌋, at least one."""
     return max(1, floor(round(ratio * arrived, 9)))  # 0.29 · 100 is a little less than 29 in binary
 
 
