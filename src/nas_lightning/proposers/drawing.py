@@ -9,7 +9,7 @@ from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.space import SearchSpace
 from nas_lightning.spaces.enumeration import architectures
 
-PATIENCE = 1000
+PATIENCE = 300
 """Known genotypes drawn in a row before the unknown ones are listed: so many come up only where few are left."""
 
 

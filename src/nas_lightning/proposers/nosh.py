@@ -3,7 +3,7 @@
 After some candidates have arrived at a level, a share of all members that now stand at it is trained on to the next
 level, earlier losers among them. Budgets follow from the counts alone.
 
-Source: Wang et al., RANK-NOSH (ICCV 2021), section 3.1. No code is published: the rounding, and the numbers of members
+Source: Wang et al., RANK-NOSH (ICCV 2021). No code is published: the rounding, and the numbers of members
 at the beginning and in a round, are those that reproduce three of its budgets (292, 5,550 and 990 epochs).
 """
 

@@ -1,6 +1,6 @@
 """Pairs of candidates of which one is better, and the loss of scores that should say so.
 
-Source: Wang et al., RANK-NOSH (ICCV 2021), section 3.2: a higher level wins, at equal levels the higher score, because
+Source: Wang et al., RANK-NOSH (ICCV 2021): a higher level wins, at equal levels the higher score, because
 scores of different levels do not compare. The form of the loss is ours: binary cross-entropy of the logistic of the
 difference. It does not change where a constant is added to all scores.
 Shapes: N candidates, P pairs, M members of an ensemble.

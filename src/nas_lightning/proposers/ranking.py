@@ -1,6 +1,6 @@
 """Ranking: propose what a predictor ranks first that has learnt from pairs of candidates.
 
-Source: Wang et al., RANK-NOSH (ICCV 2021), section 3.2; arch2vec (NeurIPS 2020) for the encoder. No code is published:
+Source: Wang et al., RANK-NOSH (ICCV 2021); arch2vec (NeurIPS 2020) for the encoder. No code is published:
 loss, sizes and training are ours. The predictor is fitted anew in each round.
 Shapes: N genotypes, P pairs.
 """

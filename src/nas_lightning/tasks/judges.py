@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nas_lightning.analyses.base import TAKEN, Origin
+from nas_lightning.analyses.base import Origin
 from nas_lightning.config.schema import validate
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.evaluator import Evaluator
@@ -20,6 +20,8 @@ from nas_lightning.spaces.enumeration import random_genotype
 from nas_lightning.tasks.members import stopping_in
 from nas_lightning.training.workbench import Workbench
 
+TAKEN = ("trainer", "graph", "epoch", "trusted", "sweep", "sweep_limit", "skip_finished")
+"""Sections of this command under which the supernet of another run is measured; all others are those of that run."""
 TrainMember = Callable[[Workbench, Genotype, int], dict[str, Any]]
 """Trains the genotype of a member in its folder up to an epoch; returns the section `evaluation` of its summary."""
 
