@@ -1,4 +1,4 @@
-"""Parts of searches over a pool, for tests: a proposer of independent draws, one that ends its own process, a logger."""
+"""Parts of searches over a pool: a proposer of independent draws, one that ends its own process, a logger."""
 
 import os
 import signal

@@ -226,7 +226,6 @@ def test_generations_are_logged_before_the_evaluation(tiny, tmp_path, monkeypatc
     assert "evaluation/train_loss" in own[2][0]
 
 
-
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [

@@ -160,7 +160,8 @@ class CandidatesConfig(Section):
             return
         if self.supernet is not None:
             raise ConfigError(
-                f"candidates.levels={json.dumps(levels)}: a supernet judges without training; use candidates.levels=null"
+                f"candidates.levels={json.dumps(levels)}: a supernet judges without training; use"
+                " candidates.levels=null"
             )
         if not levels or levels != sorted(set(levels)):
             remedy = json.dumps(sorted(set(levels)) or [self.epochs]).replace(" ", "")

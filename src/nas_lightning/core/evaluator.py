@@ -14,7 +14,7 @@ class Listed:
     """What a table knows of a genotype.
 
     Args:
-        value: Its value on val after the epochs asked for, in the unit of the metric; that on test where the column says
+        value: Its value on val after the epochs asked for, in the unit of the metric; that on test where `length` says
             so. None where a partial table lacks it.
         regret: Best value on test in the table minus its own, by which the whole run is judged; None as `value`.
     """
