@@ -4,6 +4,8 @@ Feedback is the validation accuracy after 12 epochs, what counts is the test acc
 at 100 queries were computed by another program, which had no code in common with this one.
 """
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
@@ -42,9 +44,10 @@ def ascended(scores):
 
 
 def test_steepest_ascent_from_every_cell():
+    """Shares of the starts that end at the best cell; of isomorphic twins only the first counts."""
     shares = [
         [
-            float(np.mean(s[ascended(s)] == s.max()) * 100)
+            float(np.mean(ascended(s) == s.argmax()) * 100)
             for s in (accuracies(f"{n}_valid_12"), accuracies(f"{n}_test_200"))
         ]
         for n in SETS
@@ -57,7 +60,7 @@ def test_the_neighbours_of_the_table_are_those_of_the_space():
     for number in (0, 5, 999, 15_624):
         found = {one.identity for one in space.neighbours(by_index().all[number])}
         assert found == {by_index().all[other].identity for other in neighbour_table()[number]}
-    assert [one.identity for one in architectures(space)][:50] == [one.identity for one in by_index().all[:50]]
+    assert [one.identity for one in islice(architectures(space), 50)] == [one.identity for one in by_index().all[:50]]
 
 
 def means_of(proposer, seeds):
@@ -91,12 +94,11 @@ def test_random_search_has_its_exact_expectation():
     assert np.mean(found) == pytest.approx(expected, abs=3.5 * np.std(found) / 10)
 
 
-@pytest.mark.parametrize("full", [False, True])
-def test_local_search_ends_at_local_maxima(full):
+def test_local_search_ends_at_local_maxima():
     """From a single start: as soon as it proposes what is no neighbour of the best, the best is a local maximum."""
     space, tops, ends = by_index(), set(maxima(VALID).tolist()), []
     for seed in range(6):
-        proposer, history = LocalSearch(initial=1, full=full), []
+        proposer, history = LocalSearch(initial=1), []
         while True:
             (one,) = proposer.ask(space, history, 1, seed)
             number = space.index[one.identity]
@@ -114,7 +116,7 @@ def test_full_local_search_is_steepest_ascent():
     space = by_index()
     ends = ascended(VALID)
     for seed in range(3):
-        history = searched(LocalSearch(initial=1, full=True), space, VALID, 24 * 8, seed, k=24)
+        history = searched(LocalSearch(initial=1, full=True), space, VALID, 24 * 12, seed, k=24)
         start = space.index[history[0].genotype.identity]
         assert ends[start] in [space.index[judged.genotype.identity] for judged in history]
 
@@ -129,20 +131,21 @@ EVERY = {
 }
 
 
-@pytest.mark.parametrize("proposer", EVERY.values(), ids=list(EVERY))
-@pytest.mark.parametrize("k", [1, 7])
-def test_every_proposer_tries_all_of_a_small_space_once(proposer, k):
+@pytest.mark.parametrize(
+    ("name", "k", "start"),
+    [*((name, 7, 63) for name in EVERY), ("evolution", 1, 70), ("local_search", 1, 70), ("local_search", 7, 0)],
+)
+def test_every_proposer_tries_all_of_a_small_space_once(name, k, start):
     """S5 with a score a genotype and levels that differ; what was proposed follows from the history alone."""
-    space = build_space("s5")
-    history = []
+    proposer, space = EVERY[name], build_space("s5")
+    history = [
+        Judged(one, index % 2, float(sum(map(ord, one.identity)) % 97), index)
+        for index, one in enumerate(Random().ask(space, [], start, 5))
+    ]
     while found := proposer.ask(space, history, k, 5):
-        if len(history) in (0, 7, 14, 63):
-            assert (
-                type(proposer)(**{key: value for key, value in vars(proposer).items() if key[0] != "_"}).ask(
-                    space, history, k, 5
-                )
-                == found
-            )
+        if len(history) == start:
+            again = type(proposer)(**{key: value for key, value in vars(proposer).items() if key[0] != "_"})
+            assert again.ask(space, history, k, 5) == found
         history += [
             Judged(one, index % 2, float(sum(map(ord, one.identity)) % 97), index)
             for index, one in enumerate(found, start=len(history))
