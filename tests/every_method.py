@@ -47,6 +47,7 @@ QUICK = {
     "rdarts_l2": ["candidates.values=[3e-4,81e-4]", "candidates.epochs=1"],
     "rdarts_dp": ["candidates.values=[[0.0,0.0],[0.4,1.0]]", "candidates.epochs=1"],
     "random_search": ["candidates.values=2", "candidates.epochs=1"],
+    "rank_nosh": ["candidates.pool=3", "candidates.initial=2", "candidates.batch=1", "candidates.levels=[1,2]"],
     "rs_ws": ["selector.candidates=4", "selector.finalists=2", "selector.batches=1"],
     "sdarts_adv": ["perturbation.steps=2"],
     "fair_darts": ["selector.threshold=0.49"],
@@ -80,11 +81,17 @@ QUICK |= {
     for m in ("darts_pt", "darts_pt_fixed_alpha", "sdarts_rs_pt", "noisy_darts_pt")
 }
 QUICK |= {
+    m: ["candidates.pool=3", "candidates.initial=2", "candidates.batch=1", "candidates.epochs=1"]
+    for m in ("evolution", "local_search", "bananas")
+}
+QUICK |= {
     m: ["control.greedy_decisions.first_epoch=0", "control.greedy_decisions.interval=1"]
     for m in ("sgas", "sgas_cri2", "sgas_pt")
 }
 
 
+UNTRAINED = ("random_search", "evolution", "local_search", "bananas", "rank_nosh")
+"""Methods that train no supernet."""
 STEERED = ("darts_es", "darts_ada")
 """Methods that need the curvature."""
 

@@ -48,6 +48,7 @@ ELSEWHERE = {
     "core/proxy": PROTOCOL,
     "core/ranks": "training/test_processes.py",
     "core/relaxation": PROTOCOL,
+    "core/proposer": PROTOCOL,
     "core/selector": PROTOCOL,
     "curvature/products": "curvature/test_eigenvalues.py",
     "data/survey": "data/test_data_pixels.py",

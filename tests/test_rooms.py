@@ -26,6 +26,7 @@ FLOORS = (
         "deployment",
         "loggers",
         "perturbations",
+        "proposers",
         "proxies",
         "regularizers",
         "relaxations",

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 import nas_lightning as nl
-from every_method import METHODS, QUICK
+from every_method import METHODS, QUICK, UNTRAINED
 from nas_lightning.config.compose import as_dict
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.build import build_module, stages_of
@@ -295,7 +295,7 @@ ONE_OF_EACH_KIND = ("darts", "darts_2nd", "sdarts_adv", "pc_darts", "sgas", "gda
 
 @pytest.mark.parametrize(
     "method",
-    [pytest.param(m, marks=[] if m in ONE_OF_EACH_KIND else pytest.mark.slow) for m in METHODS if m != "random_search"],
+    [pytest.param(m, marks=[] if m in ONE_OF_EACH_KIND else pytest.mark.slow) for m in METHODS if m not in UNTRAINED],
 )
 def test_no_step_makes_the_host_wait(tiny, tmp_path, counting, method):
     """Neither a number read nor a tensor copied, in a second step: the first sets up what is set up only once."""

@@ -70,6 +70,22 @@ def test_candidates_count_as_searches_and_brief_retrainings():
     assert len(work.probes) == 2  # the same networks throughout, so each is timed once
 
 
+def test_a_pool_counts_as_trainings_that_pause():
+    """RANK-NOSH trains 990 epochs in the space of DARTS, as published; each level ends with a test."""
+    work = work_of("method=rank_nosh", "data=cifar10")
+    assert work.searches == work.total("search step") == work.total("weight step") == 0
+    assert work.total("training step") == 990 * 261 + 600 * FULL
+    assert len(work.probes) == 2
+    smaller = work_of("method=rank_nosh", "data=cifar10", "candidates.pool=92")
+    # A generation of 8 makes a pass over the 25,000 images of val after each epoch, and one more at each level.
+    passes = (8 * 1 + 4 * 1 + 2 * 18 + 1 * 30) + (8 + 4 + 2 + 1)
+    assert work.total("test batch") - smaller.total("test batch") == passes * 261
+    looked_up = work_of("method=rank_nosh", "space=nasbench201", "evaluation=tabular", "candidates.levels=[12,200]",
+                        "data=cifar10")  # fmt: skip
+    assert looked_up.total("training step") == 0
+    assert any("judged by a table" in note for note in looked_up.notes)
+
+
 def test_further_methods_count_as_runs():
     work = work_of("method=darts", "space=s1", "data=cifar10", "methods=[rdarts_l2]")
     assert work.searches == 5

@@ -12,7 +12,7 @@ from torch.func import functional_call
 import nas_lightning as nl
 from capture_safety import on_meta, refused_on_meta
 from cases import build_space, images, random_mixing, tiny_supernet
-from every_method import METHODS, QUICK, STEERED
+from every_method import METHODS, QUICK, STEERED, UNTRAINED
 from nas_lightning.capture import CaptureError, Graphed, stand_in
 from nas_lightning.capture.graphs import Recorder, Recorders
 from nas_lightning.config.compose import as_dict
@@ -62,7 +62,7 @@ def searched(tiny, method, folder, setting):
     [
         pytest.param(method, marks=[] if method in QUICKLY else pytest.mark.slow)
         for method in METHODS
-        if method not in ("random_search", "rdarts_l2", "rdarts_dp")  # no supernet; members are searches of darts
+        if method not in (*UNTRAINED, "rdarts_l2", "rdarts_dp")  # no supernet; members are searches of darts
     ],
 )
 def test_a_search_is_that_of_eager_code(tiny, tmp_path, method):

@@ -32,7 +32,8 @@ class RunLogging(L.Callback):
         """Continue the steps of the phases before; rows of a selection already continue those of the search."""
         if self.tables.phase == "evaluation" and trainer.is_global_zero:
             rows = (row for row in self.tables.folder.read_metrics() if row["phase"] != "evaluation")
-            self.before = max((int(row["epoch"]) + 1 for row in rows), default=0)
+            generations = len(self.tables.folder.read_generations())  # of a pool: a step of the loggers each
+            self.before = max((int(row["epoch"]) + 1 for row in rows), default=generations)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Log the row of the epoch, which `tables` has written just before."""

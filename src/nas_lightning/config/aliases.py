@@ -22,6 +22,13 @@ ALIASES = {
 """Former targets and their present names. Of a class that moves twice the first name comes first."""
 LATER_KEYS: dict[str, Any] = {
     "callbacks.curvature.images": None,
+    "candidates.batch": 4,
+    "candidates.initial": 8,
+    "candidates.levels": None,
+    "candidates.pool": 20,
+    "candidates.promote": 0.5,
+    "candidates.proposer": None,
+    "candidates.supernet": None,
     "data.background": 255,
     "data.largest_size": 224,
     "data.skip_unreadable": False,

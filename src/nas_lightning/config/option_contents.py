@@ -10,6 +10,9 @@ from nas_lightning.config.docstrings import meanings
 from nas_lightning.config.option_files import Header, Setting, defaults_of, files, header, settings_of
 from nas_lightning.config.schema import PLACES_OF_LISTS, RootConfig
 
+PLACES = {"proposer": "candidates.proposer"}
+"""Places of groups whose options stand within another section."""
+
 
 def word_of(group: str, name: str) -> str:
     """Return the override that chooses an option.
@@ -17,12 +20,13 @@ def word_of(group: str, name: str) -> str:
     >>> word_of("method", "darts"), word_of("regularizer", "cutout")
     ('method=darts', '+regularizer=cutout')
     """
-    return f"{'+' if group in PLACES_OF_LISTS else ''}{group}={name}"
+    at = f"@{PLACES[group]}" if group in PLACES else ""
+    return f"{'+' if group in PLACES_OF_LISTS else ''}{group}{at}={name}"
 
 
 def section_of(group: str, name: str) -> str:
     """Return the place of an option's keys in the configuration, unless its file has another."""
-    return f"{PLACES_OF_LISTS[group]}.{name}" if group in PLACES_OF_LISTS else group
+    return f"{PLACES_OF_LISTS[group]}.{name}" if group in PLACES_OF_LISTS else PLACES.get(group, group)
 
 
 @dataclass(frozen=True)

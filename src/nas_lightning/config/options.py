@@ -28,6 +28,7 @@ GROUPS = {
     "regularizer": "what acts inside the supernet; a list, +regularizer=NAME adds one",
     "control": "what steers a search while it runs; a list, +control=NAME adds one",
     "selector": "how the genotype is derived from the supernet",
+    "proposer": "what fills a pool of candidates; proposer@candidates.proposer=NAME",
     "objective": "loss and metric",
     "callbacks": "what watches a run; a list, +callbacks=NAME adds one",
     "logger": "where metrics are sent; a list, +logger=NAME adds one",

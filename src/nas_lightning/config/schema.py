@@ -242,9 +242,10 @@ def validate(config: "Mapping[str, Any] | RootConfig") -> RootConfig:
     for name in (*PARTS, "convert", "analysis"):
         if isinstance(config.get(name), Mapping):
             problems += check_part(name, config[name], trusted, LoaderConfig if name == "data" else None)
-    comparing = (config.get("candidates") or {}).get("evaluation")
-    if isinstance(comparing, Mapping):
-        problems += check_part("candidates.evaluation", comparing, trusted)
+    for name in ("evaluation", "proposer"):
+        part = (config.get("candidates") or {}).get(name)
+        if isinstance(part, Mapping):
+            problems += check_part(f"candidates.{name}", part, trusted)
     for name in (*PART_LISTS, "readings"):
         parts = config.get(name)
         if not isinstance(parts, Mapping):
@@ -334,6 +335,7 @@ def _check_fields_together(root: RootConfig) -> None:
         raise ConfigError(
             f"search.epochs={root.search.epochs}: the stages have {lengths} epochs; make search.epochs their sum"
         )
+    root.candidates.check_pool()
     if root.task in ("pipeline", "search"):
         root.further_methods()
 

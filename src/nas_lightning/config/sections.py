@@ -12,6 +12,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 Word = Annotated[str, Field(min_length=1)]
 EvenCount = Annotated[int, Field(ge=2, multiple_of=2)]
 Schedule = Literal["cosine", "exponential", "linear", "constant"]
@@ -114,7 +115,7 @@ class SearchConfig(Section):
 
 
 class CandidatesConfig(Section):
-    """Several searches, of which the best is kept."""
+    """Several searches, or a pool of genotypes that a proposer fills, of which the best is kept."""
 
     key: str | list[str] | None = Field(
         description="key that differs: seed or any other, or a list of keys varied together"
@@ -124,6 +125,54 @@ class CandidatesConfig(Section):
     )
     epochs: Count = Field(description="epochs of the brief retraining that compares the members")
     evaluation: Part | None = Field(default=None, description="evaluator that retrains them; null: that of the run")
+    proposer: Part | None = Field(default=None, description="what fills a pool; null: the members are those of values")
+    pool: Count = Field(default=20, description="candidates at which the search over the pool ends")
+    initial: Count = Field(default=8, description="candidates of the first generation")
+    batch: Count = Field(default=4, description="candidates of each later generation")
+    levels: list[Count] | None = Field(
+        default=None, description="epochs of each level, ascending; null: epochs, or the shortest training of a table"
+    )
+    promote: Share = Field(default=0.5, description="share of what arrives at a level that goes on to the next")
+    supernet: Word | None = Field(default=None, description="folder of a search whose supernet judges; null: trained")
+
+    def check_pool(self) -> None:
+        """Refuse a search over a pool whose values contradict each other.
+
+        Raises:
+            ConfigError: Such values.
+        """
+        if self.proposer is None:
+            if self.supernet is not None:
+                raise ConfigError(
+                    f"candidates.supernet={self.supernet}: only judges what a proposer suggests; add"
+                    " proposer@candidates.proposer=random, or use candidates.supernet=null"
+                )
+            return
+        if self.key is not None or self.values is not None:
+            given = "values" if self.key is None else "key"
+            raise ConfigError(
+                f"candidates.{given}={json.dumps(getattr(self, given))}: the members are those of candidates.proposer;"
+                " use candidates.key=null candidates.values=null, or candidates.proposer=null"
+            )
+        if self.initial > self.pool:
+            raise ConfigError(
+                f"candidates.initial={self.initial}: must be at most candidates.pool={self.pool}, where the search"
+                f" ends; use candidates.initial={self.pool}"
+            )
+        levels = self.levels
+        if levels is None:
+            return
+        if self.supernet is not None:
+            raise ConfigError(
+                f"candidates.levels={json.dumps(levels)}: a supernet judges without training; use"
+                " candidates.levels=null"
+            )
+        if not levels or levels != sorted(set(levels)):
+            remedy = json.dumps(sorted(set(levels)) or [self.epochs]).replace(" ", "")
+            raise ConfigError(
+                f"candidates.levels={json.dumps(levels)}: must be epochs in ascending order, each once; use"
+                f" candidates.levels={remedy}"
+            )
 
     def members(self) -> list[dict[str, Any]]:
         """Return the overrides of each member, values by dotted key; empty without candidates.

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,15 @@ class Genotype:
                 marks = [f"{node}:{mark}" for node, mark in zip(nodes, marks, strict=True)]
             cells.append(f"{name} " + "+".join(marks))
         return " ".join(cells) or None
+
+    @cached_property
+    def identity(self) -> str:
+        """One line that is equal for equal genotypes of a space, whatever the order of their edges.
+
+        Unlike `architecture` it tells apart genotypes that are one architecture of NAS-Bench-101.
+        """
+        cells = [(name, sorted(edges), sorted(self.concat[name])) for name, edges in sorted(self.cells.items())]
+        return f"{cells} {json.dumps(self.choices, sort_keys=True)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and dictionaries, as written to `genotype.json`.

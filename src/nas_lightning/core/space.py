@@ -12,9 +12,11 @@ from typing import Any, ClassVar, Literal, Self
 
 from torch import Generator, Tensor, nn
 
+from nas_lightning.core.cell_graphs import OUTPUT, CellGraph, input_label
 from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.neighbours import drawn_move, moves
 
 Kind = Literal["images", "text", "stereo"]
 """Kinds of data: labelled images, columns of text, stereo pairs with their disparity."""
@@ -183,6 +185,51 @@ class SearchSpace:
     def validate(self, genotype: Genotype) -> None:
         """Raise GenotypeError where the genotype cannot be built in this space."""
         raise NotImplementedError
+
+    def neighbours(self, genotype: Genotype) -> list[Genotype]:
+        """Return the genotypes that differ from one in a single decision; see `core.neighbours`.
+
+        Raises:
+            GenotypeError: The genotype cannot be built in this space.
+        """
+        path = self.path_of(genotype)
+        return [self.genotype_of(move(path)) for kind in moves(self.choices, path) for move in kind]
+
+    def mutate(self, genotype: Genotype, generator: Generator | None = None) -> Genotype:
+        """Draw a neighbour: another operation or another source with equal chances, then uniformly.
+
+        Args:
+            genotype: The genotype.
+            generator: The generator to draw from; None is torch's global one.
+
+        Returns:
+            The genotype itself where it has no neighbours.
+
+        Raises:
+            GenotypeError: The genotype cannot be built in this space.
+        """
+        path = self.path_of(genotype)
+        move = drawn_move(self.choices, path, generator)
+        return genotype if move is None else self.genotype_of(move(path))
+
+    def graphs(self, genotype: Genotype) -> dict[str, CellGraph]:
+        """Return the graphs of the cells of a genotype, with operations in their nodes; see `core.cell_graphs`.
+
+        Raises:
+            GenotypeError: The genotype cannot be built in this space.
+        """
+        self.validate(genotype)
+        return {
+            name: CellGraph.of_cell(edges, genotype.concat[name], min(self.choices[name].nodes))
+            for name, edges in genotype.cells.items()
+        }
+
+    def graph_labels(self) -> tuple[str, ...]:
+        """Return all labels that nodes of `graphs` can have: inputs, operations, the output."""
+        cells = [choice for choice in self.choices.values() if choice.kind == "op"]
+        inputs = max(min(choice.nodes) for choice in cells)
+        operations = dict.fromkeys(op for choice in cells for row in choice.options for op in row)
+        return (*map(input_label, range(inputs)), *operations, OUTPUT)
 
     def numbering(self) -> Sequence[int] | None:
         """Return the places, in the order of `enumeration`, of a benchmark's architectures 0, 1, …; None: the same."""

@@ -7,6 +7,7 @@ Left out: the accuracy of one random seed, which the benchmark provides as the f
 training times.
 """
 
+import json
 import logging
 import time
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from torch import nn
 
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.evaluator import Evaluator
+from nas_lightning.core.evaluator import Evaluator, Listed
 from nas_lightning.core.functional import count_macs, count_parameters
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.objective import Objective
@@ -197,6 +198,39 @@ class Tabular(Evaluator):
         sizes = (trained.num_classes, trained.in_channels, trained.init_channels, trained.layers)
         return bench.space.network(genotype, *sizes, stem=trained.stem)
 
+    def length(self, bench: Bench, epochs: int | None) -> tuple[int, bool]:
+        """Return epochs of a training in the table, and True where its test accuracy stands in for that on val.
+
+        It stands in for all architectures where any of them lacks the other: in NAS-Bench-201 the two come from
+        trainings on different numbers of images, so that they do not compare.
+
+        Raises:
+            ConfigError: The table has no training of that length.
+        """
+        table = self._table(bench)
+        _, trained, _ = self._trained(table, bench)
+        known = {length: column for length in sorted(trained.epochs) if (column := _on_val(table, trained, length))}
+        length = next(iter(known)) if epochs is None else epochs
+        if length not in known:
+            allowed = json.dumps(list(known)).replace(" ", "")
+            raise ConfigError(
+                f"candidates.levels: the table {table.path} has no trainings of {length} epochs; use"
+                f" candidates.levels={allowed}"
+            )
+        return length, known[length] == trained.name("test", length)
+
+    def listed(self, genotype: Genotype, bench: Bench, epochs: int) -> Listed:
+        """Return the accuracy after a training of `length`, and the regret in the column that judges the run.
+
+        Raises:
+            ConfigError: The table is complete and lacks the architecture.
+        """
+        table = self._table(bench)
+        _, trained, final = self._trained(table, bench)
+        name, column = self._name(table, genotype), _on_val(table, trained, epochs)
+        assert column is not None  # `length` has found it
+        return Listed(table.value(name, column), table.regret(name, trained.name("test", final)))
+
     def _accuracy(self, table: Table, name: str, test: str) -> float | None:
         """Return the test accuracy of an architecture; None where a partial table has none.
 
@@ -302,6 +336,16 @@ class Tabular(Evaluator):
         draws, expected = random_search["random_search_draws"], random_search["random_search_accuracy"]
         title = run_title(bench.folder.summary(), test if table.contents.complete else f"{test}, {share}")
         save_trajectory(rows, table.value(chosen, test), best, title, plots, draws, expected)
+
+
+def _on_val(table: Table, trained: Trained, epochs: int) -> str | None:
+    """Return the column of accuracies on val after a training, else that on test; None where there is neither."""
+    on_val, on_test = (trained.name(part, epochs) for part in ("valid", "test"))
+    if on_test not in table.columns or not table.count(on_test):
+        on_test = ""
+    if on_val in table.columns and (not on_test or table.count(on_val) >= table.count(on_test)):
+        return on_val if table.count(on_val) else None
+    return on_test or None
 
 
 def _table_for(genotype: Genotype) -> str:

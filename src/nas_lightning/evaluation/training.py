@@ -34,6 +34,7 @@ class Training(BaseRecipe):
     """
 
     trains_briefly = True
+    pauses = True
 
     def check(self, bench: Workbench) -> None:
         """Refuse what cannot be trained, before anything is written.
@@ -94,6 +95,24 @@ class Training(BaseRecipe):
             MachineError: The training does not fit the memory; the folder can be resumed.
             Interrupted: The training was stopped; the folder can be resumed.
         """
+        return self.train_to(genotype, bench, self.epochs)
+
+    def train_to(self, genotype: Genotype, bench: Workbench, epochs: int) -> dict[str, Any]:
+        """Train, or resume from the run folder's checkpoint, to the end of some epochs, and test.
+
+        Learning rate, drop-path and the order of images are functions of the epoch and of `self.epochs`, and a
+        checkpoint holds the rest: a training that pauses here gives the same bits as one that does not.
+
+        Args:
+            genotype: The architecture.
+            bench: Space, data, objective and folder of the run.
+            epochs: Epochs from the start, at most `self.epochs` and no less than those trained already.
+
+        Raises:
+            ConfigError: As `__call__`.
+            MachineError: As `__call__`.
+            Interrupted: As `__call__`.
+        """
         network = self.network(genotype, bench)
         self.check_memory(network, bench)
         cost = Cost()
@@ -102,7 +121,7 @@ class Training(BaseRecipe):
             "evaluation",
             self.epochs,
             checkpoints,
-            max_epochs=self.epochs,
+            max_epochs=epochs,
             checkpoint=EpochCheckpoint(checkpoints, minutes=self.checkpoint_minutes),
             extra=[cost],
         )
@@ -118,17 +137,17 @@ class Training(BaseRecipe):
         interrupt = callback_of(trainer, InterruptAtEpochEnd)
         with interrupt.listening(bench.folder), callback_of(trainer, Preemption).listening():
             trainer.fit(module, datamodule=data, ckpt_path=path)
-            epochs = trainer.current_epoch
+            done = trainer.current_epoch
             # Ranks must agree: one that entered the test alone would wait for the others.
             stopped = trainer.strategy.reduce_boolean_decision(interrupt.requested or out_of_time(trainer), all=False)
             if not stopped:
                 (result,) = trainer.test(module, datamodule=data, verbose=False) or [{}]
         if stopped or interrupt.requested:  # Ctrl-C during the test, too
-            done = after_epochs(epochs, self.epochs)
-            raise Interrupted(f"stopped {done}; continue with {bench.folder.command()}")
+            at = after_epochs(done, self.epochs)
+            raise Interrupted(f"stopped {at}; continue with {bench.folder.command()}")
         self.keep_network(genotype, bench)
         return {
-            **self._results(module, result, bench, epochs),
+            **self._results(module, result, bench, done),
             **cost.report(),
             **hardware(bench.config.trainer),
         }

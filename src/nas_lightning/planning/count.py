@@ -12,8 +12,11 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.evaluation.training import Training
 from nas_lightning.searches.build import bench_of, search_data, stages_of
 from nas_lightning.searches.stages import Stage
+from nas_lightning.spaces.enumeration import random_genotype
 from nas_lightning.tasks.candidates import member_benches
+from nas_lightning.tasks.judges import TrainingJudge, judge_of, untrained
 from nas_lightning.tasks.methods import method_benches
+from nas_lightning.tasks.pool import pyramid_of
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench
 
@@ -85,7 +88,9 @@ def count(bench: Workbench) -> Work:
 def _count_method(bench: Workbench, work: Work) -> None:
     """Count the searches and retrainings of one method."""
     task = bench.config.task
-    if task != "evaluate":
+    if task != "evaluate" and bench.config.candidates.proposer is not None:
+        _count_pool(bench, work)
+    elif task != "evaluate":
         members = member_benches(bench)
         for member in members or [bench]:
             _count_search(member, work)
@@ -96,6 +101,17 @@ def _count_method(bench: Workbench, work: Work) -> None:
         _count_retraining(bench, work, 1 + baseline)
         if baseline:
             work.note(f"random baseline: {baseline} trainings, counted as if none had been trained before")
+
+
+def _count_pool(bench: Workbench, work: Work) -> None:
+    """Count the trainings of a search over a pool; what a table or a supernet judges takes no step worth counting."""
+    judge = judge_of(bench, untrained)
+    if isinstance(judge, TrainingJudge):
+        pyramid = pyramid_of(bench, judge)
+        member = judge.member(0, random_genotype(bench.space, bench.config.seed))
+        _count_retraining(member, work, trainings=sum(pyramid.reached), epochs=pyramid.epochs)
+    else:
+        work.note(f"candidates: judged by a {judge.name}, which is not counted")
 
 
 def _count_search(bench: Workbench, work: Work) -> None:
@@ -142,7 +158,8 @@ def _count_search(bench: Workbench, work: Work) -> None:
         )
 
 
-def _count_retraining(bench: Workbench, work: Work, times: int = 1) -> None:
+def _count_retraining(bench: Workbench, work: Work, trainings: int = 1, epochs: int | None = None) -> None:
+    """Count trainings; `epochs` of all of them together, each of its recipe's length where it is None."""
     evaluator = bench.evaluator
     if not isinstance(evaluator, Training):
         work.note(f"evaluation {type(evaluator).__name__}: trains nothing and is not counted")
@@ -153,9 +170,11 @@ def _count_retraining(bench: Workbench, work: Work, times: int = 1) -> None:
     probe = _remember(work, bench, None)
     steps = _limited(len(images.train_dataloader()), trainer.get("limit_train_batches"))
     batches = len(images.val_dataloader())
-    work.units[Unit(probe, "training step")] += times * evaluator.epochs * steps
-    passes = evaluator.epochs * _limited(batches, trainer.get("limit_val_batches"))
-    work.units[Unit(probe, "test batch")] += times * (passes + _limited(batches, trainer.get("limit_test_batches")))
+    epochs = trainings * evaluator.epochs if epochs is None else epochs
+    work.units[Unit(probe, "training step")] += epochs * steps
+    passes = epochs * _limited(batches, trainer.get("limit_val_batches"))
+    tests = trainings * _limited(batches, trainer.get("limit_test_batches"))
+    work.units[Unit(probe, "test batch")] += passes + tests
 
 
 def _limited(batches: int, limit: int | float | None) -> int:

@@ -6,6 +6,7 @@ from nas_lightning.reports.curves import save_curves
 from nas_lightning.reports.drawing import draw_cell, draw_genotype, save_genotype, save_svg
 from nas_lightning.reports.mixing import draw_mixing
 from nas_lightning.reports.outcome import show_outcome
+from nas_lightning.reports.pool import save_pool
 from nas_lightning.reports.readings import save_readings
 from nas_lightning.reports.report import write_report
 from nas_lightning.reports.runs import collect
@@ -22,6 +23,7 @@ __all__ = [
     "save_curvature",
     "save_curves",
     "save_genotype",
+    "save_pool",
     "save_readings",
     "save_svg",
     "show",

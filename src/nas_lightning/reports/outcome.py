@@ -2,7 +2,7 @@
 
 import logging
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,25 @@ def _decided(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     )
 
 
+def _is_pool(section: Mapping[str, Any] | None) -> bool:
+    """Return whether the section `search` is that of a search over a pool, whose candidates are too many to show."""
+    return section is not None and "epochs_spent" in section
+
+
+def _duration(section: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield the rows on the cost of a search: its epochs, or the candidates of a pool and theirs."""
+    if not _is_pool(section):
+        yield "search: time", f"{section['seconds']:.0f} s for {section['epochs']} epochs"
+        return
+    sizes = [sum(member["level"] == level for member in candidates) for level in range(len(section["levels"]))]
+    trained = [f"{size} after {epochs} epochs" for size, epochs in zip(sizes, section["levels"], strict=True) if epochs]
+    yield "pool", f"{len(candidates)} candidates{': ' if trained else ''}{', '.join(trained)}"
+    if section.get("oracle"):
+        yield "chosen by", "accuracies on test (oracle)"
+    spent = f", {section['epochs_spent']} epochs spent" if section["epochs_spent"] else ""
+    yield "search: time", f"{section['seconds']:.0f} s{spent}"
+
+
 def _print(console: Console, summary: Mapping[str, Any], folder: str) -> None:
     table = Table(title=f"{summary['method']} · {summary['space']} · {summary['data']} · seed {summary['seed']}")
     table.add_column("what")
@@ -95,7 +114,8 @@ def _print(console: Console, summary: Mapping[str, Any], folder: str) -> None:
     if searched:
         if (on_val := goal.value(searched, "val")) is not None:
             table.add_row(f"search: {goal.name} on val", goal.shown(on_val))
-        table.add_row("search: time", f"{searched['seconds']:.0f} s for {searched['epochs']} epochs")
+        for row in _duration(searched, summary["candidates"] or ()):
+            table.add_row(*row)
         for row in _decided(searched):
             table.add_row(*row)
         if searched.get("dominant_eigenvalue") is not None:
@@ -108,7 +128,7 @@ def _print(console: Console, summary: Mapping[str, Any], folder: str) -> None:
             table.add_row("rolled back", f"last to epoch {searched['rolled_back_to']}")
     if summary["selection"] and summary["selection"]["seconds"] >= 1:
         table.add_row("selection: time", f"{summary['selection']['seconds']:.0f} s")
-    for member in summary["candidates"] or ():
+    for member in () if _is_pool(searched) else summary["candidates"] or ():
         named = ", ".join(f"{key}={value}" for key, value in member["values"].items())
         chosen = " (chosen)" if member["chosen"] else ""
         on_val = goal.value(member, "val")

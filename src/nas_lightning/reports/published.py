@@ -136,7 +136,7 @@ def decisive(config: Mapping[str, Any], evaluation_alone: bool = False) -> dict[
         flat = {key: value for key, value in flat.items() if not key.startswith("candidates.values")}
         values = candidates.get("values")
         flat["candidates.values"] = str(values if isinstance(values, int) else len(values or ()))
-    elif candidates.get("key") is None:
+    elif candidates.get("key") is None and candidates.get("proposer") is None:
         flat = {key: value for key, value in flat.items() if not key.startswith("candidates.")}
     trainer = config.get("trainer") or {}
     flat |= {f"trainer.{name}": str(trainer[name]) for name in _CUTS if _cuts(trainer.get(name))}

@@ -16,6 +16,7 @@ from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.paths import exists, path_of, shown
 from nas_lightning.runs import checkpoints, documents, history, layout, lock, tables
 from nas_lightning.runs.files import write_text
+from nas_lightning.runs.pool import Journal
 from nas_lightning.runs.tables import Row
 
 OUTSIDE_FINGERPRINT = ("trainer", "logger", "callbacks", "data", "threads", "trusted", "graph")
@@ -112,6 +113,19 @@ class RunFolder:
     def candidates(self) -> Path:
         """Run folders of the members of `candidates`."""
         return self.path / layout.CANDIDATES
+
+    @property
+    def generations(self) -> Path:
+        """Table of the generations of a search over a pool."""
+        return self.path / layout.GENERATIONS
+
+    def journal(self) -> Journal:
+        """Open pool.jsonl, the events of a search over a pool.
+
+        Raises:
+            ConfigError: It is damaged.
+        """
+        return Journal(self.path / layout.POOL, (str(self), self.command()))
 
     @property
     def readings(self) -> Path:
@@ -309,6 +323,15 @@ class RunFolder:
         # A later append would continue the partial row instead of starting a new one.
         tables.cut(self.landscape, lambda row: True)
         return tables.read_if_there(self.landscape)
+
+    @ranks.first_only
+    def save_generations(self, rows: Sequence[Row]) -> None:
+        """Write generations.csv atomically, with all generations so far."""
+        tables.write(self.generations, rows)
+
+    def read_generations(self) -> list[dict[str, str]]:
+        """Read all rows of generations.csv, cells as text."""
+        return tables.read_if_there(self.generations)
 
     def read_genotypes(self, skip_damaged: bool = False) -> list[Row]:
         """Read all complete lines of genotypes.jsonl; `skip_damaged` leaves out those that are not JSON."""

@@ -84,10 +84,14 @@ def architecture(space: SearchSpace, number: int) -> Genotype:
         raise GenotypeError(
             f"genotype={number}: space={space.name} has {total:,} architectures; give a number from 0 to {total - 1}"
         )
-    number = number if order is None else order[number]
+    return _turned(space, wheels, number if order is None else order[number])
+
+
+def _turned(space: SearchSpace, wheels: list[_Wheel], place: int) -> Genotype:
+    """Return the architecture at a place in the order of the odometer."""
     path = {name: torch.zeros(c.num_rows, c.num_options) for name, c in space.choices.items() if c.kind != "edge"}
     for wheel in reversed(wheels):
-        number, position = divmod(number, len(wheel.feedings))
+        place, position = divmod(place, len(wheel.feedings))
         for row, option in wheel.feedings[position]:
             path[wheel.choice.name][row, option] = 1.0
     return space.genotype_of(path)
@@ -95,7 +99,9 @@ def architecture(space: SearchSpace, number: int) -> Genotype:
 
 def architectures(space: SearchSpace) -> Iterator[Genotype]:
     """Iterate over all architectures, in order."""
-    return (architecture(space, number) for number in range(count(space)))
+    wheels, order = _wheels(space), space.numbering()
+    places = range(prod(len(wheel.feedings) for wheel in wheels)) if order is None else order
+    return (_turned(space, wheels, place) for place in places)
 
 
 def number_of(space: SearchSpace, genotype: Genotype) -> int:

@@ -14,6 +14,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Generator, Tensor
 
+from nas_lightning.core.cell_graphs import OUTPUT as OUTPUT_LABEL
+from nas_lightning.core.cell_graphs import CellGraph, input_label
 from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Genotype
@@ -245,6 +247,18 @@ class NasBench1Shot1Space(FixedEdges):
                 f" output have {', '.join(map(str, found))} parents; allowed: {', '.join(map(str, self.parents))} and"
                 f" {self.output}"
             )
+
+    def graphs(self, genotype: Genotype) -> dict[str, CellGraph]:
+        """Return the graph of the module, without blocks that do not reach its output, under `module`.
+
+        Raises:
+            GenotypeError: It is not of this space.
+        """
+        self.validate(genotype)
+        module = self._module(genotype).pruned
+        labels = (input_label(0), *module.operations, OUTPUT_LABEL)
+        links = tuple((parent, node) for node, parents in enumerate(module.parents) for parent in parents)
+        return {"module": CellGraph(labels, links)}
 
     def numbering(self) -> None:
         """Return None: the benchmark names its architectures by hashes."""

@@ -26,6 +26,7 @@ from nas_lightning.tasks.candidates import member_benches, run_candidates
 from nas_lightning.tasks.genotype import given_genotype
 from nas_lightning.tasks.identity import ensure_named, name_run
 from nas_lightning.tasks.methods import method_benches, run_methods
+from nas_lightning.tasks.pool import check_pool, run_pool
 from nas_lightning.tasks.random_baseline import begun, run_baseline
 from nas_lightning.tasks.readings import reading_benches, run_readings
 from nas_lightning.tasks.select import is_looked_up
@@ -63,7 +64,10 @@ def start(bench: Workbench) -> None:
 
 
 def _check_searches(bench: Workbench) -> list[Workbench]:
-    """Check the searches of one method, several where it has candidates, and return them."""
+    """Check the searches of one method, several where it has candidates, none where it has a pool; return them."""
+    if bench.config.candidates.proposer is not None:
+        check_pool(bench)
+        return []
     members = member_benches(bench)
     for search in members or [bench]:
         check_search(search)
@@ -154,8 +158,10 @@ def _keep(folder: RunFolder, **found: Any) -> dict[str, Any]:
 
 def _search(bench: Workbench) -> dict[str, Any]:
     bench.loggers.start()
-    if bench.config.candidates.key is not None:
-        genotype, search, selection, members = run_candidates(bench, _run_member)
+    pooled = bench.config.candidates.proposer is not None
+    if pooled or bench.config.candidates.key is not None:
+        found_by = run_pool(bench, _train_member) if pooled else run_candidates(bench, _run_member)
+        genotype, search, selection, members = found_by
         return bench.folder.update_summary(
             genotype=genotype.to_dict(), search=search, selection=selection, candidates=members
         )
@@ -177,6 +183,24 @@ def _run_member(member: Workbench, kind: str = "candidate") -> dict[str, Any]:
     if ranks.is_first():
         console.print(f"{kind}: {member.folder}", highlight=False, soft_wrap=True)
     return run_phases(member, show=False)
+
+
+def _train_member(member: Workbench, genotype: Genotype, epochs: int) -> dict[str, Any]:
+    """Train or continue a candidate of a pool up to an epoch; return the section `evaluation` of its summary."""
+    if member.folder.holds_run:
+        ensure_named(member)
+    else:
+        start(member)
+    # Under the method that suggests it, not under its genotype: loggers group by that.
+    member.folder.update_summary(method=member.config.method, genotype=genotype.to_dict())
+    member.folder.save_genotype(genotype)
+    if ranks.is_first():
+        screen().print(f"candidate: {member.folder}, up to {epochs} epochs", highlight=False, soft_wrap=True)
+    with member.loggers:
+        member.loggers.start()
+        found = member.evaluator.train_to(genotype, member, epochs)
+        evaluation: dict[str, Any] = member.folder.update_summary(evaluation=found)["evaluation"]
+    return evaluation
 
 
 def _run_baseline_member(member: Workbench) -> dict[str, Any]:

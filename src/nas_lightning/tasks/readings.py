@@ -37,7 +37,7 @@ def reading_benches(bench: Workbench) -> dict[str, Workbench]:
         )
     if not bench.selector.needs_supernet:
         raise ConfigError(f"readings.{name}: no supernet is trained, which it could read; remove it, ~readings.{name}")
-    if bench.config.candidates.key is not None:
+    if bench.config.candidates.key is not None:  # of a pool no supernet is trained, which is refused above
         raise ConfigError(
             f"readings.{name}: reads one supernet, and candidates.key={bench.config.candidates.key} trains several; use"
             " candidates.key=null candidates.values=null"

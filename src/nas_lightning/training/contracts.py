@@ -15,6 +15,7 @@ from nas_lightning.core.evaluator import Evaluator
 from nas_lightning.core.objective import Objective
 from nas_lightning.core.part import Part
 from nas_lightning.core.perturbation import Perturbation
+from nas_lightning.core.proposer import Proposer
 from nas_lightning.core.proxy import Proxy
 from nas_lightning.core.regularizer import Regularizer
 from nas_lightning.core.relaxation import Relaxation
@@ -34,6 +35,7 @@ KINDS: dict[str, dict[str, type]] = {
     "callbacks": {"lightning.Callback": L.Callback},
     "proxy": {"nas_lightning.proxies.Proxy": Proxy},
     "logger": {"lightning.pytorch.loggers.Logger": Logger},
+    "proposer": {"nas_lightning.proposers.Proposer": Proposer},
 }
 """Base classes of the parts of each section: callers rely on their neutral members, also in users' parts."""
 
@@ -62,10 +64,10 @@ def check_hooks(path: str, made: Any, kind: type) -> None:
 
 def kinds_at(path: str) -> dict[str, type]:
     """Return the base classes that a part at a path must have; none for parts that are arguments of parts."""
-    if path == "candidates.evaluation":
-        return KINDS["evaluation"]
     if path.rpartition(".")[0] == PLACES_OF_LISTS["proxy"]:
         return KINDS["proxy"]
+    if path.startswith("candidates."):  # evaluation, proposer
+        return KINDS.get(path.partition(".")[2], {})
     group, _, name = path.partition(".")
     named = group in PART_LISTS and name != "" and "." not in name
     return KINDS.get(group, {}) if named or not name else {}

@@ -1,0 +1,59 @@
+"""The contract of proposers, which suggest the next candidates of a search without a supernet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.part import Part
+from nas_lightning.core.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate as it stands.
+
+    Args:
+        genotype: Its genotype.
+        level: The highest level that it is trained to, from 0 on.
+        score: Its score at that level, higher is better: the caller applies the sign of the objective. Scores of
+            different levels do not compare.
+        index: Its place in the order of proposal, from 0 on.
+    """
+
+    genotype: Genotype
+    level: int
+    score: float
+    index: int
+
+    @property
+    def merit(self) -> tuple[int, float]:
+        """What candidates are ordered by: a higher level wins, at equal levels the higher score."""
+        return self.level, self.score
+
+
+class Proposer(Part):
+    """Suggestion of candidates from what is known of the earlier ones.
+
+    A proposer keeps no state: what it returns depends on its arguments alone, so that a run that was killed goes on as
+    if it had not been. Everything random is drawn by a key of seed and number of candidates; see `core.draws`.
+    """
+
+    key = "candidates.proposer"
+
+    def ask(self, space: SearchSpace, history: Sequence[Judged], k: int, seed: int) -> list[Genotype]:
+        """Return the next k candidates: all different, and none of them in the history.
+
+        Args:
+            space: The search space.
+            history: The candidates so far, in the order of their proposal.
+            k: Number of candidates; fewer are returned only where the space has no others.
+            seed: Seed of the run.
+        """
+        raise NotImplementedError
+
+    def check(self, space: SearchSpace) -> None:
+        """Refuse a space that the proposer cannot act in, before anything is trained.
+
+        Raises:
+            ConfigError: The space does not fit.
+        """

@@ -1,0 +1,284 @@
+"""Search over a pool: a proposer suggests candidates, a judge compares them, the best is kept (`candidates.proposer`).
+
+The pool grows by generations. Each new candidate is judged at the first level; then, level by level, the best of all
+that stand at a level go on to the next, as many as the share `promote` of those that have just arrived there, at least
+one. Nobody leaves the pool: a candidate that was left behind competes again with later ones.
+
+Source: Wang et al., RANK-NOSH (ICCV 2021), for levels and promotion; with one level it is the loop of evolution, local
+search or BANANAS. Left out: training the members of a generation side by side.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rich.progress import Progress
+
+from nas_lightning.analyses.base import Allowance
+from nas_lightning.callbacks import Cost, hardware
+from nas_lightning.core import ranks
+from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.objective import Goal
+from nas_lightning.core.proposer import Judged, Proposer
+from nas_lightning.core.terminal import screen
+from nas_lightning.proposers.nosh import Pyramid, promoted
+from nas_lightning.reports import run_title, save_genotype, save_pool
+from nas_lightning.runs.pool import Journal
+from nas_lightning.searches.outcome import outcome_of_tables
+from nas_lightning.spaces.engines import engine_named
+from nas_lightning.tasks.judges import Judge, TrainMember, judge_of, untrained
+from nas_lightning.training.workbench import Workbench
+
+log = logging.getLogger(__name__)
+
+Found = tuple[Genotype, dict[str, Any], dict[str, Any], list[dict[str, Any]]]
+
+
+@dataclass
+class Candidate:
+    """A member of the pool.
+
+    Attributes:
+        genotype: Its genotype.
+        generation: The generation that it joined in.
+        level: The level that it stands at; -1 before it is judged.
+        value: The metric at that level, in its unit.
+        seconds: Seconds of its training.
+        regret: Its regret in the table; None without one.
+    """
+
+    genotype: Genotype
+    generation: int
+    level: int = -1
+    value: float = 0.0
+    seconds: float = 0.0
+    regret: float | None = None
+
+
+def check_pool(bench: Workbench) -> None:
+    """Refuse a search over a pool that cannot run, before anything is written.
+
+    Raises:
+        ConfigError: A supernet would be trained beside it, or proposer, judge and space do not fit each other.
+    """
+    if bench.selector.needs_supernet:
+        raise ConfigError(
+            f"candidates.proposer: no supernet is trained, so method={bench.config.method} would have no effect; use"
+            " method=random_search candidates.key=null candidates.values=null, or method=evolution, or"
+            " candidates.proposer=null"
+        )
+    _proposer(bench).check(bench.space)
+    judge_of(bench, untrained).check()
+
+
+def pyramid_of(bench: Workbench, judge: Judge) -> Pyramid:
+    """Return how the pool of a run grows, which decides how many epochs are trained."""
+    settings = bench.config.candidates
+    return Pyramid(judge.levels, settings.promote, settings.pool, settings.initial, settings.batch)
+
+
+def run_pool(bench: Workbench, train: TrainMember) -> Found:
+    """Search, or go on where the journal ends.
+
+    Args:
+        bench: The workbench of the whole run.
+        train: Trains or continues a member in its folder.
+
+    Returns:
+        The genotype of the best candidate; the sections `search` and `selection` of the summary; a record a candidate.
+
+    Raises:
+        Interrupted: The user stopped a candidate, or the time is over; the whole run can be resumed.
+        ConfigError: A candidate could not be measured, or the journal is damaged.
+    """
+    pool = _Pool(bench, judge_of(bench, train), bench.folder.journal())
+    with pool.progress():
+        while pool.grow():
+            pass
+    best = pool.best()
+    bench.folder.save_genotype(best.genotype)
+    if ranks.is_first():
+        save_genotype(best.genotype, bench.folder.plots, run_title(bench.folder.summary()))
+    search = {
+        "epochs": 0,  # of a supernet
+        **Cost().report(),
+        **hardware(bench.config.trainer),
+        "engine": engine_named(bench.config.engine),
+        **outcome_of_tables(bench.folder, -1),
+        **bench.objective.goal.entries("val", None if pool.judge.oracle else best.value),
+        "seconds": round(sum(row["seconds"] for row in pool.rows), 3),
+        "judge": pool.judge.name,
+        "levels": list(pool.judge.levels),
+        "epochs_spent": pool.epochs_spent,
+        **({"oracle": True} if pool.judge.oracle else {}),
+    }
+    return best.genotype, search, {"seconds": 0.0, "validation_passes": 0.0}, pool.records(best)
+
+
+class _Pool:
+    """The state of a search over a pool, and its steps: a journal holds what came of those that were taken before."""
+
+    def __init__(self, bench: Workbench, judge: Judge, journal: Journal) -> None:
+        self.bench = bench
+        self.settings = bench.config.candidates
+        self.judge = judge
+        self.journal = journal
+        self.goal: Goal = bench.objective.goal
+        self.proposer = _proposer(bench)
+        self.pyramid = pyramid_of(bench, judge)
+        self.members: list[Candidate] = []
+        self.rows: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
+        self.epochs_spent = 0
+        self._allowance = Allowance(bench)
+        self._written = bench.folder.read_generations() if ranks.is_first() else []
+        self._bar: Progress | None = None
+        if judge.oracle:
+            log.warning(
+                "candidates.levels=%s: the table has no complete accuracies on val there, so those on test stand in: an"
+                " oracle, which no real search has; summary.json says so under search.oracle",
+                list(judge.levels),
+            )
+
+    @contextmanager
+    def progress(self) -> Iterator[None]:
+        """Show a bar over the pool where candidates take no time; those that are trained have bars of their own."""
+        console = screen()
+        if self.judge.trains or not console.is_terminal or not ranks.is_first():
+            yield
+            return
+        with Progress(console=console) as self._bar:
+            self._bar.add_task("pool", total=self.settings.pool)
+            yield
+
+    def grow(self) -> bool:
+        """Go through one generation; return False where the pool is full or the space has no more."""
+        generation, start = len(self.rows), time.perf_counter()
+        fresh = self._fresh(generation, self.settings.batch if generation else self.settings.initial)
+        if not fresh:
+            return False
+        for index in fresh:
+            self._judge(index)
+        for level, number in enumerate(self.pyramid.arrivals(len(fresh))[1:]):
+            for judged in promoted(self.history(), level, number):
+                self._judge(judged.index)
+        self._end_generation(generation, start)
+        return True
+
+    def _fresh(self, generation: int, wanted: int) -> list[int]:
+        """Add the candidates that the proposer suggests; return their indices."""
+        first, wanted = len(self.members), min(wanted, self.settings.pool - len(self.members))
+        known: list[Genotype] = []
+        while self.journal.comes_next(event="proposed", generation=generation, index=first + len(known)):
+            event = self.journal.take()
+            assert event is not None  # it comes next
+            known.append(Genotype.from_dict(event["genotype"]))
+        if len(known) < wanted:
+            # A proposer is a function: of a generation that was cut off it suggests what it suggested before.
+            proposed = self.proposer.ask(self.bench.space, self.history(), wanted, self.bench.config.seed)
+            for genotype in proposed[len(known) :]:
+                index = first + len(known)
+                said = {"event": "proposed", "index": index, "generation": generation, "genotype": genotype.to_dict()}
+                self.journal.add(said)
+                known.append(genotype)
+        self.members += [Candidate(genotype, generation) for genotype in known]
+        return list(range(first, len(self.members)))
+
+    def _judge(self, index: int) -> None:
+        """Judge a candidate at the level above its own, or take what the journal has."""
+        member, level = self.members[index], self.members[index].level + 1
+        event = self.journal.take(event="judged", index=index, level=level)
+        if event is None:
+            if ranks.count() == 1:  # clocks of several processes differ; each training agrees on its own
+                self._allowance.begin()
+            found = ranks.agreed(self.judge(index, member.genotype, level))
+            if found.value is None:
+                raise ConfigError(
+                    f"candidates: candidate {index} has no {self.goal.name} on val; let the evaluation validate, or"
+                    " give a table with all architectures"
+                )
+            said = {"event": "judged", "index": index, "level": level, "epochs": self.judge.levels[level]}
+            event = self.journal.add({**said, "value": found.value, "seconds": found.seconds, "regret": found.regret})
+        before = self.judge.levels[level - 1] if level else 0
+        self.epochs_spent += self.judge.levels[level] - before
+        member.level, member.value = level, event["value"]
+        member.seconds, member.regret = event["seconds"], event["regret"]
+        self.events.append({**event, "epochs_spent": self.epochs_spent})
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=sum(m.level >= 0 for m in self.members))
+
+    def _score(self, index: int) -> float:
+        return self.goal.sign * self.members[index].value
+
+    def history(self) -> list[Judged]:
+        """Return the candidates as a proposer sees them."""
+        return [Judged(m.genotype, m.level, self._score(i), i) for i, m in enumerate(self.members)]
+
+    def best(self) -> Candidate:
+        """Return the candidate with the best value of those at the highest level; of equals the first."""
+        ranked = sorted(range(len(self.members)), key=lambda i: (-self.members[i].level, -self._score(i), i))
+        return self.members[ranked[0]]
+
+    def _end_generation(self, generation: int, start: float) -> None:
+        """Add the row of the generation; write and log it where it is new."""
+        best, levels = self.best(), range(len(self.judge.levels))
+        known = self._written[generation] if generation < len(self._written) else None
+        row = {
+            "generation": generation,
+            "size": len(self.members),
+            **{f"at_level_{level}": sum(m.level == level for m in self.members) for level in levels},
+            f"best_{self.goal.word}": best.value,
+            **({} if best.regret is None else {"regret": best.regret}),
+            "epochs_spent": self.epochs_spent,
+            "seconds": round(time.perf_counter() - start, 3) if known is None else float(known["seconds"]),
+        }
+        self.rows.append(row)
+        if known is not None or not ranks.is_first():
+            return
+        self.bench.folder.save_generations(self.rows)
+        self.bench.loggers.log_row({f"pool/{key}": value for key, value in row.items()}, generation)
+        sizes = "/".join(str(row[f"at_level_{level}"]) for level in levels)
+        spent = f", {self.epochs_spent} of {self.pyramid.epochs} epochs spent" if self.epochs_spent else ""
+        line = (
+            f"pool: generation {generation}, {len(self.members)} of {self.settings.pool} candidates, levels {sizes},"
+            f" best {self.goal.shown(best.value)}{spent}"
+        )
+        log.info("%s", line)
+        if self.judge.trains:
+            screen().print(line, highlight=False, soft_wrap=True)
+            self._draw()
+
+    def _draw(self) -> None:
+        title = run_title(self.bench.folder.summary())
+        save_pool(self.events, self.judge.levels, self.goal, title, self.bench.folder.plots, self.judge.oracle)
+
+    def records(self, best: Candidate) -> list[dict[str, Any]]:
+        """Return the section `candidates` of the summary; draw the pool."""
+        if ranks.is_first():
+            self._draw()
+        return [
+            {
+                "index": index,
+                "values": {},
+                "generation": member.generation,
+                "level": member.level,
+                "epochs": self.judge.levels[member.level],
+                "value": member.value,
+                **self.goal.entries("val", None if self.judge.oracle else member.value),
+                "genotype": member.genotype.to_dict(),
+                "seconds": member.seconds,
+                "chosen": member is best,
+            }
+            for index, member in enumerate(self.members)
+        ]
+
+
+def _proposer(bench: Workbench) -> Proposer:
+    section = bench.config.candidates.proposer
+    assert section is not None  # there is a pool
+    proposer: Proposer = bench.build("candidates.proposer", section)
+    return proposer

@@ -1,0 +1,76 @@
+"""Parts of searches over a pool: a proposer of independent draws, one that ends its own process, a logger."""
+
+import os
+import signal
+from pathlib import Path
+
+from lightning.pytorch.loggers import Logger
+
+from nas_lightning.core.draws import seeded_generator
+from nas_lightning.core.proposer import Proposer
+
+
+class Drawn(Proposer):
+    """Draws genotype after genotype, leaving out those that are known.
+
+    Args:
+        most: Number of draws, after which the space counts as exhausted.
+    """
+
+    def __init__(self, most: int = 1000) -> None:
+        self.most = most
+
+    def ask(self, space, history, k, seed):
+        known = [one.genotype for one in history]
+        found = []
+        for index in range(len(known), self.most):
+            if len(found) == k:
+                break
+            one = space.genotype_of(space.sample(seeded_generator(seed, "random genotype", index), none=False))
+            if one not in known and one not in found:
+                found.append(one)
+        return found
+
+
+class Killing(Drawn):
+    """Kills its process as `kill -9` does, once: when the pool has a size and a file is not there yet.
+
+    Args:
+        size: Members of the pool.
+        file: The file.
+    """
+
+    def __init__(self, size: int, file: str) -> None:
+        super().__init__()
+        self.size, self.file = size, Path(file)
+
+    def ask(self, space, history, k, seed):
+        if len(history) == self.size and not self.file.exists():
+            self.file.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().ask(space, history, k, seed)
+
+
+class Noted(Logger):
+    """Notes run folder, row and step of all that is logged.
+
+    Args:
+        run: Folder and names of the run.
+    """
+
+    rows: list = []  # noqa: RUF012 - of the test that sets it
+
+    def __init__(self, run=None) -> None:
+        super().__init__()
+        self.run = run
+
+    name, version, experiment = "noted", "0", None
+
+    def log_row(self, row, step):
+        self.rows.append((self.run.path, row, step))
+
+    def log_metrics(self, metrics, step=None):
+        pass
+
+    def log_hyperparams(self, params, *args, **kwargs):
+        pass
