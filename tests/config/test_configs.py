@@ -65,6 +65,10 @@ def test_every_yaml_composes_and_binds(group, name):
     overrides = [override]
     if (group, name) == ("callbacks", "curvature"):  # there already
         overrides = []
+    elif group == "proposer":
+        overrides = ["method=evolution", f"proposer@candidates.proposer={name}"]
+    elif group == "proxy":  # the analysis lists all
+        overrides = ["analysis=proxies"]
     elif group == "when/method_data":
         method, _, data = name.rpartition("_")
         overrides = [f"method={method}", f"data={data}"]
@@ -95,6 +99,10 @@ def test_every_yaml_composes_and_binds(group, name):
     if group == "logger" and name in ("tensorboard", "mlflow"):  # extras
         pytest.importorskip(name)
     assert [logger.key for logger in bench.loggers] == [name] * (group == "logger" and name != "csv")
+    if group == "proxy":
+        assert name in bench.config.analysis["proxies"]
+    if group == "proposer":
+        bench.build("candidates.proposer", bench.config.candidates.proposer)
     for part in ("convert", "analysis"):
         if getattr(bench.config, part) is not None:
             bench.part(part)

@@ -118,10 +118,11 @@ def test_keys_of_combinations_mean_what_they_mean_elsewhere():
 
 
 def test_the_place_of_keys_without_a_header_is_that_of_the_group():
-    """The rule that `section_of` follows holds for every file: global groups have headers, parts of lists names."""
+    """The rule of `section_of` holds for every file: global groups have headers, parts of lists names."""
     for group, options in list_options().items():
         for option in options.values():
-            expected = f"{group}.{option.name}." if group in PART_LISTS else f"{group}."
+            elsewhere = {"proposer": "candidates.proposer.", "proxy": f"analysis.proxies.{option.name}."}
+            expected = f"{group}.{option.name}." if group in PART_LISTS else elsewhere.get(group, f"{group}.")
             global_file = "# @package" in (conf_dir() / group / f"{option.name}.yaml").read_text().partition("\n")[0]
             if not global_file and group not in global_groups():
                 assert all(key.name.startswith(expected) for key in option.keys if "." in key.name), option.word
