@@ -2,7 +2,8 @@
 
 A step is what the search does for one batch of each half: the architecture step, the weight step and what the method
 adds to them. Methods take turns with DARTS; the ratio is the median over rounds. What comes between steps (curvature,
-repeated epochs, selection) is not in it. Methods of several stages are measured in the first.
+repeated epochs, selection) is not in it. Methods of several stages are measured in the first; those without a supernet
+have no step.
 
 `python -m benchmarks.method_steps --threads 1` takes about half an hour at the default sizes; `--methods NAME …` fewer.
 """
@@ -29,8 +30,6 @@ from nas_lightning.training.workbench import Workbench
 NAME = "method_steps"
 BASE = "darts"
 CONF = Path(__file__).parents[1] / "conf" / "method"
-UNMEASURED = ("random_search",)
-"""Methods without a search step."""
 
 
 class Steps(L.Callback):
@@ -92,7 +91,7 @@ def configured(method: str, images: Path, options: argparse.Namespace) -> RootCo
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = new_parser(NAME, __doc__)
-    names = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem not in UNMEASURED)
+    names = sorted(path.stem for path in CONF.glob("*.yaml"))
     parser.add_argument("--methods", nargs="+", choices=names, default=names, metavar="NAME", help="default: all")
     parser.add_argument("--space", default="darts_nonone", help="default: %(default)s")
     add_number(parser, "batch", 16, "images of a step, in either batch")
@@ -107,6 +106,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         images = noise_file(Path(folder), 40 * options.batch, options.image)
         for method in options.methods:
+            parts = Workbench(configured(method, images, options), RunFolder(Path(folder) / method))
+            if not parts.selector.needs_supernet:
+                continue
             seconds: Seconds = {"darts": [], "method": []}
             for turn in range(options.rounds):
                 for side, name in (("darts", BASE), ("method", method)):
