@@ -1,7 +1,7 @@
 """Seconds of a search step of every method, as a multiple of first-order DARTS.
 
 A step is what the search does for one batch of each half: the architecture step, the weight step and what the method
-adds to them. Methods take turns with DARTS; the ratio is the median over rounds. What comes between steps (curvature,
+adds to them. Methods take turns; the ratio is the median over rounds. What comes between steps (curvature,
 repeated epochs, selection) is not in it. Methods of several stages are measured in the first; those without a supernet
 have no step.
 
@@ -102,23 +102,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips
-    rows = []
+    seconds: Seconds = {}
     with tempfile.TemporaryDirectory() as folder:
         images = noise_file(Path(folder), 40 * options.batch, options.image)
-        for method in options.methods:
-            parts = Workbench(configured(method, images, options), RunFolder(Path(folder) / method))
-            if not parts.selector.needs_supernet:
-                continue
-            seconds: Seconds = {"darts": [], "method": []}
-            for turn in range(options.rounds):
-                for side, name in (("darts", BASE), ("method", method)):
-                    place = Path(folder) / f"{method}-{side}-{turn}"
-                    seconds[side].append(step_seconds(configured(name, images, options), place, options.steps))
-            each = [a / b for a, b in zip(seconds["method"], seconds["darts"], strict=True)]
-            row = {"method": method, "ratio": ratio(seconds["method"], seconds["darts"]), "least": min(each)}
-            rows.append({**row, "most": max(each), "seconds": min(seconds["method"])})
-            print(rows[-1], flush=True)
-            write(options, NAME, rows)
+        for turn in range(options.rounds):
+            for method in dict.fromkeys((BASE, *options.methods)):
+                config = configured(method, images, options)
+                place = Path(folder) / f"{method}-{turn}"
+                if Workbench(config, RunFolder(place)).selector.needs_supernet:
+                    seconds.setdefault(method, []).append(step_seconds(config, place, options.steps))
+                    print(method, seconds[method][-1], flush=True)
+    rows = []
+    for method, found in seconds.items():
+        each = [a / b for a, b in zip(found, seconds[BASE], strict=True)]
+        row = {"method": method, "ratio": ratio(found, seconds[BASE]), "least": min(each), "most": max(each)}
+        rows.append({**row, "seconds": min(found)})
+    write(options, NAME, rows)
     rows.sort(key=lambda row: row["ratio"])
     title = f"a search step in space={options.space}, times that of {BASE}"
     show(title, ("method", "ratio", "least", "most", "seconds"), [tuple(row.values()) for row in rows])
