@@ -26,6 +26,7 @@ SHARED = [
     "trainer.limit_val_batches=8",
     "trainer.enable_progress_bar=false",
 ]
+POOL = ["candidates.key=null", "candidates.values=null", "candidates.levels=[12]"]
 METHODS: dict[str, list[str]] = {
     "darts": [],
     "sdarts_rs": [],
@@ -41,8 +42,14 @@ METHODS: dict[str, list[str]] = {
     "pc_darts": ["search.arch.warmup_epochs=2"],
     "sgas": ["control.greedy_decisions.first_epoch=1", "control.greedy_decisions.interval=1"],
     "darts_pt": ["selector.tune_epochs=1"],
+    **{name: [*POOL, "candidates.pool=100"] for name in ("evolution", "local_search", "bananas")},
+    "random_search": [*POOL, "proposer@candidates.proposer=random", "candidates.pool=10", "candidates.initial=10"],
+    "rank_nosh": ["candidates.levels=[12,200]"],
 }
-"""The methods and what of their schedules is cut to 8 epochs; FairDARTS' threshold selects nothing after so few."""
+"""The methods and what of their schedules is cut to 8 epochs; FairDARTS' threshold selects nothing after so few.
+
+The last five train no supernet: they look candidates up after 12 epochs, RANK-NOSH the best of them after 200, too.
+"""
 
 
 def members(data: Path, seeds: range, methods: list[str]) -> list[tuple[str, list[str]]]:
