@@ -23,7 +23,7 @@ FLOORS = (
     ("training",),
     ("callbacks",),
     ("deployment", "loggers", "perturbations", "regularizers", "relaxations", "reports", "selectors", "sweeps"),
-    ("disparity", "recurrent"),
+    ("disparity", "layered", "recurrent"),
     ("config", "curvature", "data", "hypergradients", "runs", "spaces"),
     ("capture", "objectives"),
     ("core",),
