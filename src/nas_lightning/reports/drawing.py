@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path as FilePath
 from typing import Any, Protocol
 
@@ -125,7 +126,7 @@ def draw_layers(layers: Sequence[str], title: str) -> Figure:
     nodes = [
         _Place(2 * place, _NODE_HEIGHT, text, computes=0 < place <= len(layers)) for place, text in enumerate(texts)
     ]
-    links = zip(nodes, nodes[1:], strict=False)
+    links = pairwise(nodes)
     return _drawn(nodes, [_Route([one, _Place(one.column + 1, _WIRE_HEIGHT), other]) for one, other in links], title)
 
 
