@@ -8,6 +8,7 @@ from cases import seeded
 from layered_toy import toy
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Genotype
+from nas_lightning.layered.options import block_name, sizes_of
 from nas_lightning.layered.structure import build_structure
 from nas_lightning.reports.drawing import draw_genotype, save_genotype
 from nas_lightning.spaces.enumeration import architecture, number_of, random_genotype
@@ -27,6 +28,12 @@ def test_nineteen_layers_have_seven_options_and_six_where_the_shape_changes():
         assert options == (blocks if row in TRANSITIONS else (*blocks, "skip_connect"))
     assert choice.mask.sum(dim=1).tolist() == [6 if row in TRANSITIONS else 7 for row in range(19)]
     assert (choice.sources, choice.nodes) == (tuple(range(19)), tuple(range(1, 20)))
+
+
+def test_names_of_blocks_say_their_sizes():
+    names = list(space().choices["layers"].options[0])
+    assert [sizes_of(name) for name in names] == [(3, 3), (3, 5), (3, 7), (6, 3), (6, 5), (6, 7)]
+    assert [block_name(*sizes_of(name)) for name in names] == names
 
 
 def test_number_of_genotypes():
