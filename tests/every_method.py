@@ -8,6 +8,7 @@ from cases import BLOCK_SPACES, CONF
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 WITHOUT_SKIP = ("s4", *BLOCK_SPACES)
 DISPARITY = ("disparity", "disparity_full")
+LAYERED = ("mobilenet", "mobilenet_small", "proxyless")
 RECURRENT = ("recurrent", "recurrent_reduced")
 BY_CHANNELS = ("pc_darts", "pc_sdarts_rs", "pc_sdarts_adv", "gaea_pc_darts", "drnas_progressive")
 """Methods that search on a part of the channels."""
@@ -23,12 +24,13 @@ REFUSED = {
     },
     **{("darts_plus", space): "have at most 0 skip connections" for space in (*WITHOUT_SKIP, *RECURRENT)},
     **{("darts_pt_fixed_alpha", space): "by learned weights" for space in BLOCK_SPACES},
-    **{("fair_darts", space): "use selector=magnitude" for space in (*BLOCK_SPACES, *RECURRENT, *DISPARITY)},
+    **{("fair_darts", space): "use selector=magnitude" for space in (*BLOCK_SPACES, *RECURRENT, *DISPARITY, *LAYERED)},
     **{
         (method, space): r"~regularizer\.partial_channels"
         for method in BY_CHANNELS
-        for space in (*DISPARITY, *RECURRENT)
+        for space in (*DISPARITY, *RECURRENT, *LAYERED)
     },
+    ("darts_plus", "proxyless"): "have at most 0 skip connections",
     **{("rdarts_dp", space): r"~regularizer\.cutout" for space in (*DISPARITY, *RECURRENT)},
     **{
         (method, space): r"search\.weights\.optimizer=adam"

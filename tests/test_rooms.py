@@ -34,7 +34,7 @@ FLOORS = (
         "selectors",
         "sweeps",
     ),
-    ("disparity", "recurrent"),
+    ("disparity", "layered", "recurrent"),
     ("config", "curvature", "data", "hypergradients", "runs", "spaces"),
     ("capture", "objectives"),
     ("core",),

@@ -10,7 +10,7 @@ from pydantic import Field
 from nas_lightning.core.choices import Choice
 from nas_lightning.core.control import Control
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.genotypes import Genotype
+from nas_lightning.core.genotypes import Genotype, layers_of
 from nas_lightning.searches.progress import Rollback
 from nas_lightning.spaces.weighted_operations import weighted_operations
 
@@ -127,8 +127,9 @@ class SkipStopping(Control, L.Callback):
 
 
 def skips_of(genotype: Genotype, cell: str) -> int:
-    """Count the skip connections of a cell."""
-    return sum(operation == SKIP for _, operation, _ in genotype.cells.get(cell, ()))
+    """Count the skip connections of a cell, or of a chain of layers."""
+    operations = [operation for _, operation, _ in genotype.cells.get(cell, ())]
+    return [*operations, *(layers_of(genotype.choices) or ())].count(SKIP)
 
 
 def ranking_of(module: Any, name: str) -> list[list[int]]:

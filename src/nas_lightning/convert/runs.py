@@ -126,6 +126,11 @@ class Runs(Converter):
         protocol = {
             key: value for key, value in read_config(folder).items() if key.split(".")[0] in ("evaluation", "data")
         }
+        if network.init_channels is None or network.layers is None or network.stem is None:
+            raise ConfigError(
+                f"convert.source={self.source}: {folder} has networks whose sizes are those of their space; tables are"
+                " of spaces with sizes, e.g. of runs with space=s5"
+            )
         if network.data not in sets:
             sizes = (network.num_classes, network.in_channels, network.image_size)
             trained = Trained(network.data, (epochs,), *sizes, network.init_channels, network.layers, network.stem)

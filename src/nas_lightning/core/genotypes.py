@@ -158,7 +158,8 @@ class Genotype:
     def architecture(self) -> str | None:
         """One line that is equal for genotypes of one architecture; None without cells.
 
-        Of NAS-Bench-1Shot1 it is the hash of the module. Of cells it is equal for the same edges in whatever order:
+        Of NAS-Bench-1Shot1 it is the hash of the module, of layers their options between bars, `|e6k3|e3k3|`. Of cells
+        it is equal for the same edges in whatever order:
 
         Cell by cell `normal |sep_conv_3x3~0|skip_connect~1|`, `operation~source` of the edges into one node between
         bars, the nodes joined by `+`, as NAS-Bench-201 writes its cells.
@@ -166,6 +167,9 @@ class Genotype:
         module = modules.of_choices(self.choices)
         if module is not None:
             return module.hash
+        layers = layers_of(self.choices)
+        if layers is not None:
+            return "".join(f"|{name}" for name in layers) + "|"
         cells: list[str] = []
         for name, edges in self.cells.items():
             nodes = sorted({node for node, _, _ in edges})
@@ -224,6 +228,17 @@ class Genotype:
         if arch_str is not None:
             lines.append(f"  {arch_str}")
         return "\n".join(lines)
+
+
+def layers_of(choices: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the options of the layers of a genotype of layers; None for choices of another form.
+
+    >>> layers_of({"layers": ["e6k3", "skip_connect"]})
+    ('e6k3', 'skip_connect')
+    """
+    layers = choices.get("layers") if len(choices) == 1 else None
+    is_list = isinstance(layers, list | tuple) and all(isinstance(name, str) for name in layers)
+    return tuple(layers) if is_list and layers else None
 
 
 def _node(value: Any) -> int:

@@ -109,15 +109,48 @@ class SearchSpace:
         Raises:
             ConfigError: Such a size.
         """
-        for key in SIZES:
-            value = getattr(settings, key)
+        self._check_sizes("search", {key: getattr(settings, key) for key in SIZES})
+
+    def check_recipe(self, recipe: Any, image_size: int) -> None:
+        """Refuse sizes of networks that the space does not know or that are missing, and images that do not fit.
+
+        Args:
+            recipe: The recipe of a retraining on images.
+            image_size: Side of the images.
+
+        Raises:
+            ConfigError: One of them.
+        """
+        sizes = {"init_channels": recipe.init_channels, "layers": recipe.layers, "stem": recipe.stem}
+        self._check_sizes("evaluation", sizes)
+        self.check_image_size(image_size, recipe.layers, recipe.stem)
+
+    def _check_sizes(self, section: str, sizes: Mapping[str, Any]) -> None:
+        known = ", ".join(f"{section}.{key}" for key in self.sizes) or f"those of the section space, not of {section}"
+        for key, value in sizes.items():
             if value is not None and key not in self.sizes:
                 raise ConfigError(
-                    f"search.{key}={value}: space={self.name} has no such size; its sizes are"
-                    f" {', '.join(f'search.{known}' for known in self.sizes)}; use search.{key}=null"
+                    f"{section}.{key}={value}: space={self.name} has no such size; its sizes are {known}; use"
+                    f" {section}.{key}=null"
                 )
             if value is None and key in self.sizes:
-                raise ConfigError(f"search.{key}=null: space={self.name} needs it; give search.{key}=VALUE")
+                raise ConfigError(f"{section}.{key}=null: space={self.name} needs it; give {section}.{key}=VALUE")
+
+    @property
+    def offers_skip(self) -> bool:
+        """Whether operations of the supernet are skip connections, `skip_connect`."""
+        choices = [choice for choice in self.choices.values() if choice.kind == "op"]
+        return any("skip_connect" in row for choice in choices for row in choice.options)
+
+    def extent(self, settings: Any, image_size: int) -> float:
+        """Return how many numbers one map of each cell has together, for an image, by which memory is bounded.
+
+        Args:
+            settings: The section `search`, or a recipe.
+            image_size: Side of the images.
+        """
+        pixels = image_size**2 * (1 if settings.stem == "cifar" else 1 / 64)
+        return pixels * (settings.init_channels or 0) * (settings.layers or 0)
 
     def supernet(
         self,

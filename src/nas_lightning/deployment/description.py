@@ -32,9 +32,9 @@ class TrainedNetwork:
         num_classes: K.
         in_channels: C.
         image_size: S.
-        init_channels: Channels of the first cells.
-        layers: Number of cells.
-        stem: `cifar` or `imagenet`.
+        init_channels: Channels of the first cells; None where the space fixes them.
+        layers: Number of cells; None likewise.
+        stem: `cifar` or `imagenet`; None likewise.
         class_names: Names of the K classes; none where the output is a number.
         mean: Mean of the training images per channel, [C], on the scale where white is 1; None: the user normalises.
         std: Standard deviation, likewise.
@@ -48,9 +48,9 @@ class TrainedNetwork:
     num_classes: int
     in_channels: int
     image_size: int
-    init_channels: int
-    layers: int
-    stem: str
+    init_channels: int | None
+    layers: int | None
+    stem: str | None
     class_names: tuple[str, ...]
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None

@@ -13,7 +13,7 @@ from nas_lightning.core.memory import FIXED, GIB, SHARE, Demand, LiveBytes
 from nas_lightning.core.objective import Objective
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import TrainingStep
-from nas_lightning.training.memory import bound, free_for, refuse_excess
+from nas_lightning.training.memory import bound, free_for, in_words, refuse_excess
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -43,14 +43,14 @@ def check_memory(recipe: Recipe, build: Callable[[], nn.Module], bench: Workbenc
     free, side = free_for(bench), bench.images.image_size
     if free is None:
         return
-    if bound(recipe, side, MAPS) < SHARE * free:
+    if bound(recipe, bench.space, side, MAPS) < SHARE * free:
         return
     demand = demand_of_training(recipe, build(), bench, found)
     if demand is None:
         return
     log.warning(
-        "memory: %s, predicted for %d px, batch %d, %d channels, %d cells; %.1f GiB are free",
-        *(demand, side, recipe.batch_size, recipe.init_channels, recipe.layers, free / GIB),
+        "memory: %s, predicted for %s; %.1f GiB are free",
+        *(demand, in_words(recipe, side, bench.space), free / GIB),
     )
     refuse_excess(bench, demand, free)
 

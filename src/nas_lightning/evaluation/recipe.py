@@ -83,9 +83,9 @@ class Recipe(BaseRecipe):
     """Settings of retraining on images; the published values are in conf/evaluation.
 
     Args:
-        init_channels: Channels C of the first cells; even.
-        layers: Number of cells.
-        stem: `cifar` or `imagenet`.
+        init_channels: Channels C of the first cells; even. None where the space fixes them.
+        layers: Number of cells; None likewise.
+        stem: `cifar` or `imagenet`; None likewise.
         momentum: Momentum of SGD.
         nesterov: Nesterov momentum.
         auxiliary: Weight of the auxiliary head's loss; 0 builds no head.
@@ -104,9 +104,9 @@ class Recipe(BaseRecipe):
         ConfigError: Values that contradict each other.
     """
 
-    init_channels: Annotated[int, Field(ge=2, multiple_of=2)]
-    layers: Annotated[int, Field(ge=1)]
-    stem: Literal["cifar", "imagenet"] = "cifar"
+    init_channels: Annotated[int, Field(ge=2, multiple_of=2)] | None
+    layers: Annotated[int, Field(ge=1)] | None
+    stem: Literal["cifar", "imagenet"] | None = "cifar"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = False
     auxiliary: Annotated[float, Field(ge=0)] = 0.4

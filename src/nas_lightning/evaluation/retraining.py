@@ -33,7 +33,7 @@ class Retraining(Recipe, Training):
             ConfigError: The image size or the recipe does not fit the network or the images, or `torch.compile` or
                 graphs, if required, do not work on this machine.
         """
-        bench.space.check_image_size(bench.images.image_size, self.layers, self.stem)
+        bench.space.check_recipe(self, bench.images.image_size)
         if self.label_smoothing > 0 and not bench.objective.has_classes:
             raise ConfigError(
                 f"evaluation.label_smoothing={self.label_smoothing}: objective.metric={bench.objective.metric} has no"
@@ -63,8 +63,9 @@ class Retraining(Recipe, Training):
         )
 
     def sizes(self) -> dict[str, Any]:
-        """Return channels and layers."""
-        return {"init_channels": self.init_channels, "layers": self.layers}
+        """Return channels and layers, where the space does not fix them."""
+        sizes = {"init_channels": self.init_channels, "layers": self.layers}
+        return {key: value for key, value in sizes.items() if value is not None}
 
     def keep_network(self, genotype: Genotype, bench: Workbench) -> None:
         """Write what `task=export` and `task=predict` build the network from."""
@@ -109,6 +110,6 @@ class Retraining(Recipe, Training):
     def network(self, genotype: Genotype, bench: Workbench) -> nn.Module:
         """Build the network, its weights drawn from the run's seed."""
         data = bench.images
-        auxiliary = self.auxiliary > 0 and auxiliary_fits(data.image_size, self.stem)
+        auxiliary = self.auxiliary > 0 and self.stem is not None and auxiliary_fits(data.image_size, self.stem)
         L.seed_everything(bench.config.seed, workers=True, verbose=False)
         return bench.space.build_network(genotype, data, bench.objective.outputs(data.num_classes), self, auxiliary)

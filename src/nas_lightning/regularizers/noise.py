@@ -28,8 +28,7 @@ def require_skip_connect(space: SearchSpace, part: str, instead: str) -> None:
     Raises:
         ConfigError: No edge offers skip_connect.
     """
-    choices = [choice for choice in space.choices.values() if choice.kind == "op"]
-    if not any("skip_connect" in row for choice in choices for row in choice.options):
+    if not space.offers_skip:
         raise ConfigError(
             f"{part}: no edge of space={space.name} offers skip_connect, so it would do nothing; use ~{part} {instead}"
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path as FilePath
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 
+from nas_lightning.core.genotypes import layers_of
 from nas_lightning.core.modules import Module, of_choices
 from nas_lightning.runs.files import replacing
 
@@ -26,9 +28,9 @@ Edge = tuple[int, str, int]  # node, operation, source
 # Families of operations and their colours (Okabe and Ito, 2008: colour-blind readers tell them apart). The
 # first mark found in an operation's name decides.
 _FAMILIES = (
-    (("sep", "tanh"), "#0072B2"),
-    (("dil", "relu"), "#D55E00"),
-    (("pool", "sigmoid"), "#009E73"),
+    (("sep", "tanh", "k3"), "#0072B2"),
+    (("dil", "relu", "k5"), "#D55E00"),
+    (("pool", "sigmoid", "k7"), "#009E73"),
     (("skip", "identity"), "#CC79A7"),
     (("none", "zero", "noise"), "#7F7F7F"),
 )
@@ -118,6 +120,16 @@ def draw_module(module: Module, title: str) -> Figure:
     return _drawn(nodes, routes, title)
 
 
+def draw_layers(layers: Sequence[str], title: str) -> Figure:
+    """Draw a chain of layers from left to right, each with the name of its option; otherwise as `draw_cell`."""
+    texts = ["$x$", *layers, "$y$"]
+    nodes = [
+        _Place(2 * place, _NODE_HEIGHT, text, computes=0 < place <= len(layers)) for place, text in enumerate(texts)
+    ]
+    links = pairwise(nodes)
+    return _drawn(nodes, [_Route([one, _Place(one.column + 1, _WIRE_HEIGHT), other]) for one, other in links], title)
+
+
 def _drawn(nodes: Sequence[_Place], routes: Sequence[_Route], title: str) -> Figure:
     places = {id(place): place for route in routes for place in route.places}
     places |= {id(place): place for place in nodes}
@@ -152,6 +164,9 @@ def draw_genotype(genotype: HasCells, title: str | None = None) -> dict[str, Fig
     module = of_choices(genotype.choices)
     if module is not None:
         return {"module": draw_module(module, f"{title or genotype.space}: module")}
+    layers = layers_of(genotype.choices)
+    if layers is not None:
+        return {"layers": draw_layers(layers, f"{title or genotype.space}: layers")}
     figures = {}
     for name, edges in genotype.cells.items():
         # The first nodes, which nothing leads to, are the inputs: two in DARTS, one in NAS-Bench-201. A node that does

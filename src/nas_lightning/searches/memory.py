@@ -25,7 +25,7 @@ from nas_lightning.searches.module import SearchModule
 from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.searches.optimizers import build_optimizers, inner_step_of
 from nas_lightning.searches.stages import Stage
-from nas_lightning.training.memory import bound, free_for, refuse_excess
+from nas_lightning.training.memory import bound, free_for, in_words, refuse_excess
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def check_memory(benches: Sequence[Workbench]) -> None:
             parts = bench_of(bench, stage)
             if not isinstance(parts.data, ImageData):  # no other search has been measured
                 continue
-            if bound(parts.config.search, parts.images.image_size, MAPS) >= SHARE * free:
+            if bound(parts.config.search, parts.space, parts.images.image_size, MAPS) >= SHARE * free:
                 large.setdefault(_sizes(parts, stage), (parts, stage, free))
     stages = list(large.values())
     for parts, stage, free in track_progress(stages, "memory: stages to predict") if stages else ():
@@ -72,9 +72,8 @@ def _check_stage(bench: Workbench, stage: Stage, free: int) -> None:
     demands, settings = demands_of_stage(bench, stage), bench.config.search
     if demands:
         log.warning(
-            "memory: %s, predicted for %d px, batch %d, %d channels, space %s; %.1f GiB are free",
-            *(", ".join(map(str, demands)), bench.images.image_size, settings.batch_size, settings.init_channels),
-            *(bench.space.name, free / GIB),
+            "memory: %s, predicted for %s; %.1f GiB are free",
+            *(", ".join(map(str, demands)), in_words(settings, bench.images.image_size, bench.space), free / GIB),
         )
     for demand in demands:
         if not demand.fits(free):

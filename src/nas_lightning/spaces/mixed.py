@@ -56,7 +56,12 @@ class MixedOperation(nn.Module):
         edge: The place of the edge. Its `channels` are what an operation sees: C, or C/K with partial channels.
         partial_channels: The divisor K.
         build: Builds an operation: (name, channels, stride, search=True, key=…) → module.
+
+    Attributes:
+        hooks_edge: Whether hooks on edges act on this one.
     """
+
+    hooks_edge = True
 
     def __init__(
         self,
@@ -111,9 +116,13 @@ class MixedOperation(nn.Module):
             total = total + offset
         if self.partial_channels > 1:
             total = join(total, bypass(x, self.edge.channels, self.edge.stride), self.partial_channels)
+        return self.hooked(total, x, regularizers)
+
+    def hooked(self, y: Tensor, x: Tensor, regularizers: tuple[Regularizer, ...]) -> Tensor:
+        """Return the mixed output `y` [B, C, H / stride, W / stride] as hooks on edges change it; `x` is the input."""
         for regularizer in regularizers:
-            total = regularizer.on_edge(total, x, self.edge)
-        return total
+            y = regularizer.on_edge(y, x, self.edge)
+        return y
 
 
 class MixedCell(nn.Module):

@@ -46,6 +46,11 @@ def _recurrent(text: str) -> Genotype:
     return Genotype(RECURRENT, {RECURRENT_CELL: edges}, {RECURRENT_CELL: tuple(node for node, _, _ in edges)})
 
 
+def _layers(text: str) -> Genotype:
+    """Parse 'e6k3 e3k3 …': the block of each layer."""
+    return Genotype("mobilenet", choices={"layers": text.split()})
+
+
 PUBLISHED: dict[str, Genotype] = {
     # Liu et al., DARTS (ICLR 2019), released code: first order (v1) and second order (v2) on CIFAR-10.
     "darts_v1": _darts(
@@ -180,6 +185,10 @@ PUBLISHED: dict[str, Genotype] = {
     # CIFAR-10, CIFAR-100 and ImageNet16-120.
     "nasbench201_drnas": Genotype.from_arch_str(
         "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+    ),
+    # Chu et al., NoisyDARTS, released code: searched on ImageNet in the space of MobileNetV2's blocks.
+    "noisy_darts_a": _layers(
+        "e6k3 e3k3 e6k5 e6k3 e6k3 e6k3 e6k5 e6k7 e6k3 e6k3 e6k3 e6k3 e6k3 e6k3 e6k3 e6k7 e6k7 e6k7 e6k7"
     ),
     # Liu et al., DARTS (ICLR 2019), released code: recurrent cells, first order (v1) and second order (v2).
     "darts_v1_rnn": _recurrent("relu 0, relu 1, tanh 2, relu 3, relu 4, identity 1, relu 5, relu 1"),

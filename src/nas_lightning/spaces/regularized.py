@@ -30,7 +30,7 @@ class Regularized(nn.Module):
         """
         edges = [module for module in self.modules() if isinstance(module, MixedOperation)]
         for part in regularizers:
-            for edge in edges:
+            for edge in filter(lambda edge: edge.hooks_edge, edges):
                 part.build_edge(edge.edge, edge.edge.channels * edge.partial_channels)
             if not isinstance(part, nn.Module) and any(True for _ in part.parameters()):
                 raise ConfigError(f"regularizer {type(part).__name__} has parameters: it must be an nn.Module as well")

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from nas_lightning.core import ranks
 from nas_lightning.core.memory import Demand, free_bytes
+from nas_lightning.core.space import SearchSpace
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench
 
@@ -44,21 +45,24 @@ class Sizes(Protocol):
     def layers(self) -> int | None:
         """Cells; None where the space fixes them."""
 
-    @property
-    def stem(self) -> str | None:
-        """`cifar` or `imagenet`; None where the space has its own."""
 
-
-def bound(sizes: Sizes, image_size: int, maps: int) -> float:
+def bound(sizes: Sizes, space: SearchSpace, image_size: int, maps: int) -> float:
     """Return bytes that a step on images does not exceed: `maps` images of the first cells for each cell and image.
 
     Args:
         sizes: Sizes of the network and of a batch.
+        space: The search space.
         image_size: Side of the images.
         maps: Images of the first cells' size and channels, in float32.
     """
-    pixels = sizes.batch_size * image_size**2 * (1 if sizes.stem == "cifar" else 1 / 64)
-    return 4 * maps * pixels * (sizes.init_channels or 0) * (sizes.layers or 0)
+    return 4 * maps * sizes.batch_size * space.extent(sizes, image_size)
+
+
+def in_words(sizes: Sizes, image_size: int, space: SearchSpace) -> str:
+    """Return the sizes of a step for messages; those that the space fixes are left out."""
+    words = {"px": image_size, "channels": sizes.init_channels, "cells": sizes.layers}
+    known = ", ".join(f"{value} {unit}" for unit, value in words.items() if value is not None)
+    return f"{known}, batch {sizes.batch_size}, space {space.name}"
 
 
 def refuse_excess(bench: Workbench, demand: Demand, free: int) -> None:
