@@ -240,6 +240,9 @@ def test_generations_are_logged_before_the_evaluation(tiny, tmp_path, monkeypatc
         ([*SMALL, "candidates.supernet=somewhere"], "candidates.levels=null"),
         ([*SMALL, "candidates.levels=null", "candidates.supernet=nowhere"], "candidates.supernet=nowhere: "),
         (["candidates.proposer=null", "candidates.supernet=x"], "proposer@candidates.proposer=random"),
+        (["candidates.proposer=null", "candidates.pool=4"], "is of a search over a pool"),
+        (["candidates.proposer=null", "candidates.levels=[1,2]"], "candidates.levels=null"),
+        ([*SMALL, "candidates.levels=3"], "write candidates.levels=[3]"),
         ([*SMALL, "evaluation.warmup_epochs=1"], "give it 2 epochs or more"),
         ([*SMALL, "selector=magnitude"], "no supernet is trained"),
         ([*SMALL, "~evaluation", "+evaluation._target_=nas_lightning.evaluation.Evaluator"], "evaluation=tabular"),
@@ -256,6 +259,11 @@ def test_what_cannot_run_is_refused_in_one_line(tiny, tmp_path, capsys, override
     assert told in message
     assert len(message.strip().splitlines()) == 1
     assert not (tmp_path / "run/config.yaml").exists()
+
+
+def test_an_option_in_the_place_of_a_part_is_told_how_it_is_chosen():
+    with pytest.raises(nl.ConfigError, match="to choose an option write proposer@candidates.proposer=random$"):
+        nl.compose(["method=evolution", "candidates.proposer=random"])
 
 
 def test_a_table_names_its_lengths(tiny, tmp_path):

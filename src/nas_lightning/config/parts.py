@@ -285,8 +285,15 @@ def _describe(problem: Any, values: Mapping[str, Any], model: type[BaseModel], p
     text = words[kind].format(**context) if kind in words else problem["msg"]
     if kind == "part_type":
         return f"{key}={shown}", text, f"; write {key}._target_=package.Class"
-    example = f"[{shown}]" if kind == "list_type" and isinstance(value, str) and "," not in value else "VALUE"
+    if key in _OPTIONS_ELSEWHERE and isinstance(value, str):
+        return f"{key}={shown}", text, f"; to choose an option write {key.rpartition('.')[2]}@{key}={shown}"
+    single = isinstance(value, int | float) or (isinstance(value, str) and "," not in value)
+    example = f"[{shown}]" if kind == "list_type" and single else "VALUE"
     return f"{key}={shown}", text, f"; write {key}={example}"
+
+
+_OPTIONS_ELSEWHERE = ("candidates.evaluation", "candidates.proposer")
+"""Parts that are chosen among the options of a group at the top."""
 
 
 def _locate(loc: Sequence[int | str], values: Mapping[str, Any], absent: bool) -> tuple[list[str], Any]:

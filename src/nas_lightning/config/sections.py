@@ -147,6 +147,14 @@ class CandidatesConfig(Section):
                     f"candidates.supernet={self.supernet}: only judges what a proposer suggests; add"
                     " proposer@candidates.proposer=random, or use candidates.supernet=null"
                 )
+            for name in ("pool", "initial", "batch", "levels", "promote"):
+                value, default = getattr(self, name), type(self).model_fields[name].default
+                if value != default:
+                    raise ConfigError(
+                        f"candidates.{name}={json.dumps(value)}: is of a search over a pool, which a proposer fills; use"
+                        " proposer@candidates.proposer=random candidates.key=null candidates.values=null, or"
+                        f" candidates.{name}={json.dumps(default)}"
+                    )
             return
         if self.key is not None or self.values is not None:
             given = "values" if self.key is None else "key"
