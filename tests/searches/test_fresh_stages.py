@@ -164,6 +164,50 @@ def test_the_genotype_holds_what_was_kept(whole):
             assert kept[name][row, choice.options[row].index(op)]
 
 
+# Memory of controls -------------------------------------------------------------------------------------------------
+
+
+def test_operations_that_have_stopped_learn_again(images_file, tmp_path):
+    """All stop at the first step of the first stage; the second builds one for each edge, which none has stopped."""
+    key = "control.operation_stopping"
+    words = [*overrides_of(images_file), "method=darts", "+control=progressive_shrinking",
+             "+control@control.operation_stopping=operation_stopping",
+             f"{key}.threshold=1", f"{key}.window=1", "search.snapshots=1", "search.epochs=3",
+             "search.stages=[{name: a, epochs: 1},"
+             f" {{name: b, epochs: 2, fresh: true, overrides: {{search.layers: 4, {OPTIONS}: 1,"
+             f" {key}.threshold: -1, {key}.window: 100}}}}]"]  # fmt: skip
+    forget()
+    run(words, tmp_path / "run")
+    first, second = (
+        checkpoint(tmp_path / "run", f"epoch={epoch}")["callbacks"]["OperationStopping"] for epoch in (1, 2)
+    )
+    assert len(first["stopped"]) == 3 * 5  # the separable convolution of each edge of three cells
+    assert second["stopped"] == []
+    assert second["sums"]
+    assert column(tmp_path / "run", "operations_stopped") == [15, 0, 0]
+    start, end = (Look.starts[epoch]["module"] for epoch in (1, 2))
+    of_operations = [name for name in start if ".edges." in name and name.endswith("weight")]
+    assert of_operations
+    assert not any(torch.equal(start[name], end[name]) for name in of_operations)
+
+
+def test_stability_is_over_the_epochs_of_the_stage(images_file, tmp_path):
+    """The first epoch of a fresh stage has no other one that its distributions could be like."""
+    key = "control.greedy_decisions"
+    words = [*overrides_of(images_file), "method=darts", "+control=greedy_decisions", f"{key}.first_epoch=1",
+             f"{key}.criterion=importance_certainty_stability", f"{key}.batch_growth=3", "search.snapshots=1",
+             "search.epochs=4", "search.stages=[{name: a, epochs: 2}, {name: b, epochs: 2, fresh: true}]"]  # fmt: skip
+    forget()
+    run(words, tmp_path / "run")
+    seen = [checkpoint(tmp_path / "run", f"epoch={epoch}")["callbacks"]["GreedyDecisions"] for epoch in (1, 2, 3, 4)]
+    assert [{len(found) for found in one["seen"].values()} for one in seen] == [{1}, {2}, {1}, {2}]
+    assert [one["num_decided"] for one in seen] == [0, 1, 1, 2]  # decisions stay
+    assert {size for epoch, size, _ in Look.sizes if epoch == 2} == {11, 9}
+    forget()
+    cut(words, tmp_path / "cut", ("search", 3, 0))
+    same_outcome(tmp_path / "run", tmp_path / "cut")
+
+
 # Schedules --------------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """P-DARTS and P-SDARTS: sizes of the published stages, what each of them is configured with, and their cost."""
 
 import pytest
+import torch
 
 import nas_lightning as nl
 from cases import build_space
@@ -13,6 +14,7 @@ from nas_lightning.regularizers import SkipDropout
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.build import bench_of, build_module, stages_of, stand_in
 from nas_lightning.searches.check import check_search
+from nas_lightning.searches.memory import _predicted
 from nas_lightning.searches.optimizers import weights_learning_rate
 from nas_lightning.training.workbench import Workbench
 
@@ -109,6 +111,32 @@ def test_a_plan_times_each_stage_by_its_own_size():
             whole = count_parameters(build_module(parts, stage).supernet)
             assert count_parameters(module.supernet) < 0.95 * whole
     assert sizes == {0: (5, 8, 8), 1: (11, 5, 5), 2: (17, 3, 3)}
+
+
+FIRST = "{name: a, epochs: 25, overrides: {search.layers: 3}}"
+NARROW = "{name: b, epochs: 25, fresh: true, overrides: {control.progressive_shrinking.options: 3, search.layers: 3}}"
+NARROWER = "{name: c, epochs: 25, overrides: {control.progressive_shrinking.options: 2, search.layers: 3}}"
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["selector=perturbation", f"search.stages=[{FIRST},{NARROW}]", "search.epochs=50"], 3),
+        ([f"search.stages=[{FIRST},{NARROW},{NARROWER}]"], 2),
+    ],
+)
+def test_what_continues_a_narrowed_stage_is_predicted_as_narrow(words, options):
+    """The weights of three operations, of which a continued stage may compute fewer; the others are not built."""
+    bench = bench_of_words("method=p_darts", "search.init_channels=2", "space.num_nodes=2", *words)
+    root, stage = stages_of(bench)[-2:]
+    assert (root.fresh, stage.fresh, stage.root) == (True, False, root.index)
+    modules = [stand_in(bench_of(bench, one), one) for one in (root, stage)]
+    sizes = [count_parameters(module.supernet) for module in modules]
+    assert sizes[0] == sizes[1] < 0.95 * count_parameters(build_module(bench_of(bench, stage), stage).supernet)
+    kept = [{int(number) for rows in module.decisions.kept.values() for number in rows.sum(1)} for module in modules]
+    assert kept == [{3}, {options}]
+    parts = bench_of(bench, stage)
+    assert _predicted(parts, stage, torch.device("cpu"))[1] == 4 * sizes[1]
 
 
 @pytest.mark.parametrize(

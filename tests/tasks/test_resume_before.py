@@ -9,8 +9,10 @@ import yaml
 
 import nas_lightning as nl
 from nas_lightning.config.aliases import ALIASES, LATER_KEYS
+from nas_lightning.config.compose import as_dict
 from nas_lightning.config.parts import target_of
 from nas_lightning.config.schema import IGNORED_IN_COMPARISONS, NEUTRAL
+from nas_lightning.reports.published import decisive
 from nas_lightning.reports.runs import read_config
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.sweeps.resolvers import member_name
@@ -69,6 +71,7 @@ def test_it_is_averaged_with_new_runs_and_found_by_its_sweep():
 def test_a_later_key_at_the_value_of_before_makes_no_other_run():
     """Older configurations lack it."""
     config = yaml.safe_load((BEFORE / "config.yaml").read_text())
+    config["search"]["stages"] = [{"name": name, "epochs": 1, "overrides": {}} for name in "abc"]
     before = comparable_hash(config), member_name(config)
     for key, value in LATER_KEYS.items():
         assign(config, key, value)
@@ -93,7 +96,22 @@ def assign(config, key, value):
     *path, last = key.split(".")
     for name in path:
         config = config[name]
-    config[last] = value
+    for section in config if isinstance(config, list) else [config]:
+        section[last] = value
+
+
+def test_a_stage_that_is_not_fresh_makes_no_other_run():
+    """Stages of earlier configurations lack the key; a fresh one is another search."""
+    config = as_dict(nl.compose(["method=drnas_progressive", "data=digits"]))
+    before = json.loads(json.dumps(config))
+    config["search"]["stages"] = [stage | {"fresh": False} for stage in config["search"]["stages"]]
+    assert comparable_hash(config) == comparable_hash(before)
+    assert member_name(config) == member_name(before)
+    assert decisive(config) == decisive(before)
+    config["search"]["stages"][1]["fresh"] = True
+    assert comparable_hash(config) != comparable_hash(before)
+    assert member_name(config) != member_name(before)
+    assert decisive(config) != decisive(before)
 
 
 def test_reports_compare_it_by_the_current_names(folder):

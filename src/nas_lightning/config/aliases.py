@@ -51,12 +51,16 @@ LATER_KEYS: dict[str, Any] = {
     "search.dropout": None,
     "search.hidden": None,
     "search.recompute": False,
+    "search.stages.fresh": False,
     "search.weights.optimizer": "sgd",
     "selector.batch_size": None,
     "selector.reshuffle": False,
     "space.network_batch_norm_momentum": 0.003,
 }
-"""Dotted keys that configurations of earlier versions lack, with the value that does what was done then."""
+"""Dotted keys that configurations of earlier versions lack, with the value that does what was done then.
+
+A key of a section in a list is that of each: `search.stages.fresh`.
+"""
 _FIRST: dict[str, str] = {}
 for _former, _now in ALIASES.items():
     _FIRST.setdefault(_now, _former)
@@ -79,21 +83,28 @@ def identity(value: Any) -> Any:
     The folder of a sweep's member and `config_hash` in a summary are such hashes: so a sweep begun before a part moved
     finds its finished members, and its runs are averaged with new ones.
     """
-    return _renamed(_without_later_keys(value, ""), _FIRST)
+    return _renamed(without_later_keys(value), _FIRST)
 
 
-def _without_later_keys(value: Any, prefix: str) -> Any:
+def without_later_keys(value: Any, prefix: str = "") -> Any:
+    """Return a configuration without `LATER_KEYS` at the values that do what was done before.
+
+    Args:
+        value: The configuration, or a part of it.
+        prefix: Dotted key of the part, with a dot at its end.
+    """
+    if isinstance(value, list):
+        return [without_later_keys(inner, prefix) for inner in value]
     if not isinstance(value, Mapping):
         return value
     return {
-        key: _without_later_keys(inner, f"{prefix}{key}.")
+        key: without_later_keys(inner, f"{prefix}{key}.")
         for key, inner in value.items()
-        if not is_later(f"{prefix}{key}", inner)
+        if not _is_later(f"{prefix}{key}", inner)
     }
 
 
-def is_later(key: str, value: Any) -> bool:
-    """Return whether a dotted key is one of `LATER_KEYS` with the value that does what was done before."""
+def _is_later(key: str, value: Any) -> bool:
     return key in LATER_KEYS and value == LATER_KEYS[key]
 
 

@@ -101,6 +101,10 @@ class GreedyDecisions(Control, L.Callback):
             masks += due * max(len(selectable_options(decisions, name, r, none=False)) for r in range(choice.num_rows))
         return masks * number
 
+    def at_fresh_stage(self) -> None:
+        """Forget the distributions of earlier epochs; decisions stay, and with them the batch size that they allow."""
+        self.seen = {}
+
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Restore the batch size that earlier decisions have led to."""
         self._grow(trainer, pl_module)

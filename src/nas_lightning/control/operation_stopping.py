@@ -34,7 +34,7 @@ class OperationStopping(Control, L.Callback):
     below the threshold, w stays as it is to the bit, without decay and momentum, until the search ends; otherwise the
     next M measurements begin. The architecture goes on. Both gradients are taken before the weight step, L_arch on the
     batch of the architecture step and by a backward pass of its own. An operation that a pass does not compute is not
-    measured by it. The stage of a selector trains all weights again.
+    measured by it. The stage of a selector trains all weights again, and a fresh stage begins with new ones.
 
     Source: Jiang et al., OLES (NeurIPS 2023), Algorithm 1. `released` is what its code measures instead: the train
     gradient g is that of the batch before, clipped, and stands against g + ∇_w L_arch, as the architecture step adds to
@@ -84,6 +84,10 @@ class OperationStopping(Control, L.Callback):
                 f"{self.key}: no operation of space={module.space.name} has weights, so it would do nothing; use"
                 f" ~{self.key}"
             )
+
+    def at_fresh_stage(self) -> None:
+        """Forget the operations of the supernet before: those of the new one have learned nothing."""
+        self.stopped, self.sums, self.before = set(), {}, {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Find the operations, and stop those again that a resumed search, or the stage before, had stopped."""

@@ -40,6 +40,13 @@ class Control(Part):
     def at_stage_start(self, module: Any) -> None:
         """Act at the start of a stage; not called when a stage is resumed."""
 
+    def at_fresh_stage(self) -> None:
+        """Forget what depends on weights or architecture parameters, which a fresh stage draws anew.
+
+        Called when a fresh stage starts, after the memory of the stage before was loaded and `at_stage_start` has acted
+        on what that stage has learned; not in the first stage, nor when a stage is resumed.
+        """
+
     def reach(self, module: Any, callbacks: Sequence[Any]) -> int:
         """Return the number of search epochs whose state must be kept for rollbacks."""
         return 0

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from nas_lightning.callbacks import CurvatureTracking
@@ -208,7 +209,8 @@ def _of_search(bench: Workbench, stage: Stage) -> dict[str, Any]:
         key: getattr(bench.config.search, key) for key in ("batch_size", "init_channels", "layers", "stem", "recompute")
     }
     controls = bench.build_named("control")
-    shrinking = {key: bench.config.control[key] for key, part in controls.items() if part.shrinks}
+    names = [key for key, part in controls.items() if part.shrinks]
+    shrinking = {key: bench.config.control[key] for key in names}
     parts = {
         key: getattr(bench.config, key)
         for key in ("relaxation", "hypergradient", "perturbation", "regularizer", "engine", "graph")
@@ -223,8 +225,9 @@ def _of_search(bench: Workbench, stage: Stage) -> dict[str, Any]:
     arch = bench.config.search.arch
     alone = arch.warmup_epochs > 0 or arch.interval > 1
     measured = {"phase": stage.phase, "warm": alone, "curvature": tracked}
-    # A later fresh stage does not build what was dropped.
-    fresh = {"root": stage.root} if stage.root else {}
+    # What was dropped before a later fresh stage is built neither by it nor by those that continue it.
+    dropped = [found for found, _ in groupby({key: one.config.control[key] for key in names} for one in stage.so_far)]
+    fresh = {"root": stage.root, "dropped": dropped} if stage.root else {}
     return {"search": search, "control": shrinking, **parts, **measured, **fresh}
 
 

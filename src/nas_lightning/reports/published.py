@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from nas_lightning.config.aliases import is_later
+from nas_lightning.config.aliases import without_later_keys
 from nas_lightning.reports.runs import load_config
 from nas_lightning.reports.sheets import Sheet, number
 
@@ -127,6 +127,7 @@ def compare(
 
 def decisive(config: Mapping[str, Any], evaluation_alone: bool = False) -> dict[str, str]:
     """Return the part of a configuration that decides a result, as dotted keys and text."""
+    config = without_later_keys(config)
     sections = _EVALUATION_SECTIONS if evaluation_alone else (*_SEARCH_SECTIONS, *_EVALUATION_SECTIONS)
     if config.get("control") and not evaluation_alone:  # controls act on the measurements of callbacks
         sections = (*sections, "callbacks")
@@ -140,7 +141,7 @@ def decisive(config: Mapping[str, Any], evaluation_alone: bool = False) -> dict[
         flat = {key: value for key, value in flat.items() if not key.startswith("candidates.")}
     trainer = config.get("trainer") or {}
     flat |= {f"trainer.{name}": str(trainer[name]) for name in _CUTS if _cuts(trainer.get(name))}
-    return {key: value for key, value in flat.items() if key not in _NEUTRAL_KEYS and not is_later(key, value)}
+    return {key: value for key, value in flat.items() if key not in _NEUTRAL_KEYS}
 
 
 def _remark(row: pd.Series[Any], reference: Mapping[str, str], words: str) -> str:

@@ -118,29 +118,41 @@ def enter_fresh(bench: Workbench, before: SearchModule, state: SearchState) -> S
         state: The state that it ended with.
 
     Returns:
-        The state with the decisions and the memory of the controls after that.
+        The state with the decisions, and the memory of the controls without what depends on the weights of before.
     """
     memory = dict(state.controls)
     for control in bench.build_named("control").values():
         if control.state_key in memory:
             control.load_state_dict(memory[control.state_key])
         control.at_stage_start(before)
+        control.at_fresh_stage()
         memory[control.state_key] = control.state_dict()
     return replace(state, decisions=before.decisions.state_dict(), controls=memory)
 
 
 def stand_in(bench: Workbench, stage: Stage) -> SearchModule:
-    """Build the module of a stage, to predict its cost, as if its controls had acted on what nothing has learned.
+    """Build the module of a stage, to predict its cost, as if the controls had acted on what nothing has learned.
 
-    A fresh stage that shrinks then has as many options as it will have, though others.
+    Where it trains the weights of a later fresh stage, whose controls have dropped options, it has as many options as
+    it will have, though others.
+
+    Args:
+        bench: The workbench of the stage.
+        stage: The stage.
     """
     module = build_module(bench, stage)
-    for control in bench.build_named("control").values():
-        control.at_stage_start(module)
-    if not stage.fresh or module.decisions.open:
+    built: dict[str, Tensor] = {}
+    for one in stage.so_far:
+        # The stage of a selector has controls of its own.
+        controls = bench_of(bench, one).build_named("control") if one.phase == "search" else {}
+        for control in controls.values():
+            control.at_stage_start(module)
+        if one.index == stage.root and stage.root and not module.decisions.open:
+            built = module.decisions.state_dict()["kept"]
+    if not built:
         return module
     decisions = module.decisions.state_dict()
-    module = build_module(bench, stage, decisions["kept"])
+    module = build_module(bench, stage, built)
     module.settle(decisions)
     return module
 

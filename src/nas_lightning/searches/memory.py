@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -112,7 +113,8 @@ def _sizes(bench: Workbench, stage: Stage) -> Hashable:
     """Return what the peaks of a stage depend on."""
     config, settings = bench.config, bench.config.search
     sections = (config.space, config.relaxation, config.hypergradient, config.perturbation)
-    shrinking = config.control if stage.root else {}  # a later fresh stage does not build what it drops
+    # What was dropped before a later fresh stage is built neither by it nor by those that continue it.
+    shrinking = [control for control, _ in groupby(one.config.control for one in stage.so_far)] if stage.root else []
     parts = [*sections, shrinking, *config.regularizer.values(), *config.callbacks.values()]
     numbers = (settings.batch_size, settings.init_channels, settings.layers, settings.stem, settings.recompute)
     return (stage.phase, bench.data.sizes(), numbers, json.dumps(parts, sort_keys=True, default=str))
@@ -137,7 +139,7 @@ def _predicted(
     bench: Workbench, stage: Stage, device: torch.device, recomputes: bool = False
 ) -> tuple[dict[str, int], int]:
     """Return the peaks, and the bytes of the weights."""
-    module = stand_in(bench, stage) if stage.fresh else build_module(bench, stage)
+    module = stand_in(bench, stage) if stage.root else build_module(bench, stage)
     if recomputes:
         module.supernet.recomputes = True  # type: ignore[assignment]
     size = bench.config.search.batch_size

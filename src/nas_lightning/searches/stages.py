@@ -32,6 +32,7 @@ class Stage:
         root: Index of the stage whose new weights it trains on: its own if it is fresh, that of the last fresh one, or
             0.
         schedule_start: Search epoch at which that stage, and with it all schedules, start.
+        before: The stage before it; None for the first.
     """
 
     name: str
@@ -42,6 +43,12 @@ class Stage:
     phase: str = "search"
     root: int = 0
     schedule_start: int = 0
+    before: "Stage | None" = None
+
+    @property
+    def so_far(self) -> tuple["Stage", ...]:
+        """All stages from the first to this one."""
+        return (*(() if self.before is None else self.before.so_far), self)
 
     @property
     def fresh(self) -> bool:
@@ -79,8 +86,18 @@ def plan_stages(config: RootConfig) -> list[Stage]:
             who = f"search.stages: stage {stage.name} overrides"
             values = (length if len(roots) > 1 else {}) | stage.overrides
             changed = config.with_values(values, who, f"in stage {stage.name}")
+            before = stages[-1] if stages else None
             stages.append(
-                Stage(stage.name, index, first, first + stage.epochs, changed, root=root, schedule_start=start)
+                Stage(
+                    stage.name,
+                    index,
+                    first,
+                    first + stage.epochs,
+                    changed,
+                    root=root,
+                    schedule_start=start,
+                    before=before,
+                )
             )
             first += stage.epochs
     return stages
@@ -97,6 +114,7 @@ def selection_stage(last: Stage, tuning: Tuning) -> Stage:
         last_epoch=last.last_epoch + tuning.epochs,
         config=changed,
         phase="selection",
+        before=last,
     )
 
 
