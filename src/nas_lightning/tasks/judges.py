@@ -163,12 +163,17 @@ class SupernetJudge(Judge):
         self._one_shot: OneShot | None = None
 
     def check(self) -> None:
-        """Refuse a run without a supernet, or of another space."""
-        source, _ = self._origin()
+        """Refuse a run without a supernet, of another space, or whose supernet no longer has all paths."""
+        source, origin = self._origin()
         if source.config.space != self.bench.config.space:
             raise ConfigError(
                 f"candidates.supernet={self.folder}: its space is {source.space.name} with other settings than"
                 f" space={self.bench.space.name} of this run; use the space of the search"
+            )
+        if not origin.decisions.open:
+            raise ConfigError(
+                f"candidates.supernet={self.folder}: that search has dropped options or edges, so its supernet lacks"
+                " paths of candidates; give one that keeps all options to its end, such as method=darts"
             )
 
     def __call__(self, index: int, genotype: Genotype, level: int) -> Verdict:
