@@ -68,7 +68,7 @@ class Journal:
             ConfigError: Events of before follow: the file is that of another search.
         """
         if not self.at_end:
-            raise self._unexpected({name: value for name, value in event.items() if name != "genotype"})
+            raise self._unexpected({name: value for name, value in event.items() if name != "genotypes"})
         new: Event = json.loads(json.dumps(event))
         self._events.append(new)
         self._taken += 1
