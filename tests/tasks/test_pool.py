@@ -18,7 +18,7 @@ from nas_lightning.core.errors import NonFiniteError
 from nas_lightning.evaluation.table import load
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks.judges import untrained
-from nas_lightning.tasks.pool import run_pool
+from nas_lightning.tasks.pool import proposer_of, run_pool
 from nas_lightning.tasks.resume import resume
 from nas_lightning.tasks.run import run_task
 from nas_lightning.training.workbench import Workbench
@@ -335,6 +335,18 @@ def test_what_cannot_run_is_refused_in_one_line(tiny, tmp_path, capsys, override
 def test_a_table_names_its_lengths(tiny, tmp_path):
     with pytest.raises(nl.ConfigError, match=r"has no trainings of 50 epochs; use candidates\.levels=\[12,200\]"):
         run([*table_words(tiny), "candidates.levels=[12,50]"], tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["evolution", "local_search", "bananas", "ranking"])
+def test_a_proposer_begins_with_the_random_candidates_of_the_run(tiny, tmp_path, name):
+    words = [*tiny, *POOL, f"proposer@candidates.proposer={name}", "candidates.initial=5"]
+
+    def begun(*more):
+        bench = Workbench(as_dict(nl.compose([*words, *more])), RunFolder(tmp_path / "run"))
+        return vars(proposer_of(bench))["initial"]
+
+    assert begun() == 5
+    assert begun("candidates.proposer.initial=3") == 3
 
 
 def test_a_random_pool_is_random_search(tiny, tmp_path):

@@ -72,7 +72,7 @@ def check_pool(bench: Workbench) -> None:
             " method=random_search candidates.key=null candidates.values=null, or method=evolution, or"
             " candidates.proposer=null"
         )
-    _proposer(bench).check(bench.space)
+    proposer_of(bench).check(bench.space)
     judge_of(bench, untrained).check()
 
 
@@ -129,7 +129,7 @@ class _Pool:
         self.judge = judge
         self.journal = journal
         self.goal: Goal = bench.objective.goal
-        self.proposer = _proposer(bench)
+        self.proposer = proposer_of(bench)
         self.pyramid = pyramid_of(bench, judge)
         self.members: list[Candidate] = []
         self.rows: list[dict[str, Any]] = []
@@ -307,8 +307,9 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _proposer(bench: Workbench) -> Proposer:
+def proposer_of(bench: Workbench) -> Proposer:
+    """Build the proposer of a run, which begins with as many random candidates as the pool where it does not say."""
     section = bench.config.candidates.proposer
     assert section is not None  # there is a pool
-    proposer: Proposer = bench.build("candidates.proposer", section)
+    proposer: Proposer = bench.build("candidates.proposer", section, {"initial": bench.config.candidates.initial})
     return proposer
