@@ -15,7 +15,9 @@ def judged(*entries):
     return [Judged(Genotype("x"), level, score, i) for i, (level, score) in enumerate(entries)]
 
 
-HISTORY = judged((0, 90.0), (1, 10.0), (0, 90.05), (0, 95.0), (1, 10.0), (2, -5.0), (0, float("-inf")), (1, float("nan")))
+HISTORY = judged(
+    (0, 90.0), (1, 10.0), (0, 90.05), (0, 95.0), (1, 10.0), (2, -5.0), (0, float("-inf")), (1, float("nan"))
+)
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.1])

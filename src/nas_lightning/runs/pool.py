@@ -34,8 +34,8 @@ class Journal:
     def __init__(self, path: Path, shown: tuple[str, str]) -> None:
         self.path = path
         self._shown = shown
-        # Before a process group exists nothing can be sent: each process reads the file. Where one exists, all hold what
-        # rank 0 has read, or a later reader could find an event that rank 0 has added meanwhile.
+        # Before a process group exists nothing can be sent: each process reads the file. Where one exists, all hold
+        # what rank 0 has read, or a later reader could find an event that rank 0 has added meanwhile.
         self._events: list[Event] = ranks.agreed(self._read())
         self._taken = 0
 
