@@ -25,8 +25,8 @@ class LocalSearch(Proposer):
     What is proposed together is what the search would look at next if nothing of it were better.
 
     Args:
-        initial: Random candidates at the beginning and after each local maximum; None is `candidates.initial` of the run,
-            10 outside of one.
+        initial: Random candidates at the beginning and after each local maximum; None is `candidates.initial` of the
+            run, 10 outside of one.
         full: Go to the best of all neighbours; False: to the first better one, in random order.
     """
 

@@ -137,10 +137,8 @@ class _Pool:
         self.epochs_spent = 0
         self._allowance = Allowance(bench)
         self._written = len(bench.folder.read_generations()) if ranks.is_first() else 0
-        self._took, self._new = (
-            0.0,
-            False,
-        )  # of the generation: its seconds, and whether anything of it is not of before
+        self._took = 0.0  # seconds of the generation
+        self._new = False  # whether anything of the generation is not of before
         self._bar: Progress | None = None
         if judge.oracle:
             log.warning(
