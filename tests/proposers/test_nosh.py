@@ -78,6 +78,11 @@ def test_earlier_losers_compete_again_and_ties_go_to_the_first():
     assert [one.index for one in promoted(pool, 1, 9)] == [1]
 
 
+def test_a_member_without_a_number_goes_on_last():
+    pool = [Judged(Genotype("x"), 0, score, i) for i, score in enumerate([float("nan"), 1.0, -9.0])]
+    assert [one.index for one in promoted(pool, 0, 3)] == [1, 2, 0]
+
+
 def test_a_tiny_ratio_promotes_one_a_round():
     pyramid = Pyramid(LEVELS, 1e-9)
     assert pyramid.reached == [100, *[len(pyramid.rounds)] * 3]

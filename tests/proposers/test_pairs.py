@@ -15,13 +15,18 @@ def judged(*entries):
     return [Judged(Genotype("x"), level, score, i) for i, (level, score) in enumerate(entries)]
 
 
-HISTORY = judged((0, 90.0), (1, 10.0), (0, 90.05), (0, 95.0), (1, 10.0), (2, -5.0), (0, float("-inf")))
+HISTORY = judged(
+    (0, 90.0), (1, 10.0), (0, 90.05), (0, 95.0), (1, 10.0), (2, -5.0), (0, float("-inf")), (1, float("nan"))
+)
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.1])
 def test_pairs_by_brute_force(margin):
     expected = []
     for a, b in product(HISTORY, HISTORY):
+        if b.index > 5 or a.index > 5:  # those that have failed
+            expected += [[a.index, b.index]] if a.index <= 5 else []
+            continue
         same = a.level == b.level and a.score > b.score and a.score - b.score >= margin
         if a.level > b.level or same:
             expected.append([a.index, b.index])

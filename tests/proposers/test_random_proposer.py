@@ -36,7 +36,7 @@ def judged(genotypes):
 def test_a_pool_of_eight_is_that_of_random_search(space, k):
     found = []
     while len(found) < 8:
-        found += Random().ask(space, judged(found), min(k, 8 - len(found)), seed=3)
+        found += Random(none=False).ask(space, judged(found), min(k, 8 - len(found)), seed=3)
     assert found == [selected(space, 3, index) for index in range(8)]
 
 
@@ -62,6 +62,8 @@ def test_none_is_drawn_where_it_is_asked_for_or_a_genotype_may_hold_it():
     space = NasBench201Space()
     everything = set(space.choices["cell"].options[0])
     assert operations(space, None) == operations(space, True) == everything
+    drawn = Random().ask(space, [], 40, seed=0)  # as the other proposers
+    assert {op for one in drawn for _, op, _ in one.cells["cell"]} == everything
     assert operations(space, False) == everything - {"none"}
     cells = [one.cells["normal"] for one in islice(unseen(build_space("s3"), set(), 0, 0), 40)]
     assert "none" not in {op for cell in cells for _, op, _ in cell}

@@ -113,12 +113,23 @@ def test_local_search_ends_at_local_maxima():
 
 
 def test_full_local_search_is_steepest_ascent():
+    """Asked one by one, it looks at all unknown neighbours of a cell, then at those of the best of them."""
     space = by_index()
     ends = ascended(VALID)
     for seed in range(3):
-        history = searched(LocalSearch(initial=1, full=True), space, VALID, 24 * 12, seed, k=24)
-        start = space.index[history[0].genotype.identity]
-        assert ends[start] in [space.index[judged.genotype.identity] for judged in history]
+        history = searched(LocalSearch(initial=1, full=True), space, VALID, 24 * 12, seed)
+        looked = [space.index[judged.genotype.identity] for judged in history]
+        here, known, steps = looked[0], {looked[0]}, 0
+        while True:
+            unknown = set(space.near[here]) - known
+            assert set(looked[len(known) : len(known) + len(unknown)]) == unknown
+            known |= unknown
+            following = max(space.near[here], key=lambda cell: VALID[cell])
+            if VALID[following] <= VALID[here]:
+                break
+            here, steps = following, steps + 1
+        assert here == ends[looked[0]]
+        assert steps > 1
 
 
 EVERY = {

@@ -57,3 +57,15 @@ def test_a_damaged_line_is_refused(journal, tmp_path):
     journal.path.write_text("{\n" + journal.path.read_text())
     with pytest.raises(ConfigError, match=r"resume=.*pool\.jsonl there is damaged"):
         RunFolder(tmp_path).journal()
+
+
+def test_every_process_reads_the_file_and_the_first_alone_writes(journal, tmp_path, monkeypatch):
+    """As after a resume with several devices: no process group exists before the first training."""
+    cut = journal.path.read_bytes()[:-1]
+    journal.path.write_bytes(cut)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    other = RunFolder(tmp_path).journal()
+    assert other.take() == EVENTS[0]
+    assert other.at_end
+    other.add(EVENTS[1])
+    assert journal.path.read_bytes() == cut

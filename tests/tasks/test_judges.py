@@ -57,6 +57,18 @@ def test_a_supernet_of_another_space_is_refused(searched, tiny, tmp_path):
         judge.check()
 
 
+def test_a_supernet_that_has_dropped_options_is_refused(searched, tiny, tmp_path):
+    shutil.copytree(searched, tmp_path / "shrunk")
+    file = tmp_path / "shrunk/checkpoints/last.ckpt"
+    saved = torch.load(file, weights_only=True)
+    saved["search"]["decisions"]["kept"]["normal"][0, 1] = False
+    torch.save(saved, file)
+    words = [*tiny, *POOL, "space.num_nodes=2", f"candidates.supernet={tmp_path / 'shrunk'}"]
+    judge = SupernetJudge(Workbench(as_dict(nl.compose(words)), RunFolder(tmp_path / "run")))
+    with pytest.raises(nl.ConfigError, match=r"candidates\.supernet=.*shrunk: that search has dropped options"):
+        judge.check()
+
+
 def test_a_run_without_its_supernet_is_refused(searched, tiny, tmp_path):
     shutil.copytree(searched, tmp_path / "gone", ignore=shutil.ignore_patterns("*.ckpt"))
     words = [*tiny, *POOL, "space.num_nodes=2", f"candidates.supernet={tmp_path / 'gone'}"]

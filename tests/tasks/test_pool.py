@@ -14,10 +14,14 @@ from nas_lightning import reports
 from nas_lightning.cli.main import main
 from nas_lightning.config.compose import as_dict
 from nas_lightning.core.draws import seeded_generator
+from nas_lightning.core.errors import NonFiniteError
 from nas_lightning.evaluation.table import load
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.tasks.judges import untrained
+from nas_lightning.tasks.pool import proposer_of, run_pool
 from nas_lightning.tasks.resume import resume
 from nas_lightning.tasks.run import run_task
+from nas_lightning.training.workbench import Workbench
 from pool_parts import Noted
 from whole_runs import checkpoint_differences
 
@@ -52,6 +56,7 @@ def pool_of(folder):
         rows = list(csv.DictReader(file))
     for timed in (*rows, *events, *summary["candidates"]):
         timed.pop("seconds", None)
+        timed.pop("took", None)
     return {"summary": summary, "events": events, "rows": rows, "genotype": (folder / "genotype.json").read_text()}
 
 
@@ -134,13 +139,82 @@ def test_cut_off_after_any_byte_it_ends_alike(tabled, tmp_path, share):
     (folder / "pool.jsonl").write_bytes(content[: int(share * len(content))])
     rows = (folder / "generations.csv").read_text().splitlines(keepends=True)
     (folder / "generations.csv").write_text("".join(rows[: 1 + int(share * (len(rows) - 1))]))
+    undo(folder)
+    resume(folder)
+    assert pool_of(folder) == whole
+    kept = content[: int(share * len(content))].rpartition(b"\n")[0]
+    assert (folder / "pool.jsonl").read_bytes().startswith(kept)
+    assert len((folder / "pool.jsonl").read_bytes().splitlines()) == len(content.splitlines())
+
+
+def undo(folder):
+    """As the run was before its search ended."""
     summary = json.loads((folder / "summary.json").read_text())
     undone = dict.fromkeys(("search", "selection", "candidates", "evaluation", "genotype"))
     (folder / "summary.json").write_text(json.dumps({**summary, **undone}))
     (folder / "genotype.json").unlink()
+
+
+def test_an_event_has_a_whole_generation(tabled):
+    proposed = [event for event in pool_of(tabled)["events"] if event["event"] == "proposed"]
+    assert [event["generation"] for event in proposed] == list(range(12))
+    assert [event["index"] for event in proposed] == [0, *range(16, 100, 8)]
+    assert [len(event["genotypes"]) for event in proposed] == [16, *[8] * 10, 4]
+
+
+def test_the_seconds_of_a_generation_that_was_cut_off_are_counted(tabled, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(tabled, folder)
+    undo(folder)
+    lines = (folder / "pool.jsonl").read_text().splitlines(keepends=True)[:5]
+    last = {**json.loads(lines[-1]), "took": 1000.0}
+    (folder / "pool.jsonl").write_text("".join([*lines[:-1], json.dumps(last) + "\n"]))
+    (folder / "generations.csv").unlink()
+    resume(folder)
+    with (folder / "generations.csv").open() as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    assert 1000 <= seconds[0] < 1100
+    assert max(seconds[1:]) < 100
+    assert 1000 <= json.loads((folder / "summary.json").read_text())["search"]["seconds"] < 1200
+
+
+def test_without_its_journal_the_table_of_generations_is_that_of_the_new_search(tabled, tmp_path):
+    whole, folder = pool_of(tabled), tmp_path / "run"
+    shutil.copytree(tabled, folder)
+    undo(folder)
+    (folder / "pool.jsonl").unlink()
+    rows = (folder / "generations.csv").read_text().splitlines(keepends=True)
+    wrong = [row.replace(",", ",9", 1) for row in rows[1:]]
+    (folder / "generations.csv").write_text("".join([rows[0], *wrong, *wrong]))
     resume(folder)
     assert pool_of(folder) == whole
-    assert (folder / "pool.jsonl").read_bytes() == content
+
+
+def failing(member, genotype, epochs):
+    """Train nothing: every third candidate has a loss that is not finite, every third an accuracy that is none."""
+    index = int(member.folder.path.name)
+    if index % 3 == 0:
+        raise NonFiniteError("the train loss is nan in epoch 0; try again")
+    return {"val_accuracy": float("nan") if index % 3 == 1 else float(index), "seconds": 1.0}
+
+
+def test_a_candidate_that_fails_is_the_worst_and_the_search_goes_on(tiny, tmp_path):
+    sizes = ["candidates.pool=9", "candidates.initial=3", "candidates.batch=3", "candidates.levels=[1,2]"]
+    config = as_dict(nl.compose([*tiny, *DRAWN, *sizes, "candidates.promote=0.9"]))
+    bench = Workbench(config, RunFolder(tmp_path / "run"))
+    bench.folder.path.mkdir()
+    best, search, _, records = run_pool(bench, failing)
+    # 2 of 3 go on each time: of those that failed, too, where there are no others.
+    assert [one["value"] for one in records] == [None, None, 2.0, None, None, 5.0, None, None, 8.0]
+    assert sum(one["level"] for one in records) == 6
+    assert best.to_dict() == records[8]["genotype"]
+    assert search["val_accuracy"] == 8.0
+    events = [json.loads(line) for line in (tmp_path / "run/pool.jsonl").read_text().splitlines()]
+    failed = {event["index"]: event["failed"] for event in events if "failed" in event}
+    assert sorted(failed) == [0, 1, 3, 4, 6, 7]
+    assert (failed[0], failed[1]) == ("the train loss is nan in epoch 0", "its accuracy is nan")
+    again = run_pool(Workbench(config, bench.folder), untrained)  # all is in the journal
+    assert (again[0], again[3]) == (best, records)
 
 
 def test_a_process_that_is_killed_is_resumed(tabled, images_file, tmp_path):
@@ -269,6 +343,18 @@ def test_an_option_in_the_place_of_a_part_is_told_how_it_is_chosen():
 def test_a_table_names_its_lengths(tiny, tmp_path):
     with pytest.raises(nl.ConfigError, match=r"has no trainings of 50 epochs; use candidates\.levels=\[12,200\]"):
         run([*table_words(tiny), "candidates.levels=[12,50]"], tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["evolution", "local_search", "bananas", "ranking"])
+def test_a_proposer_begins_with_the_random_candidates_of_the_run(tiny, tmp_path, name):
+    words = [*tiny, *POOL, f"proposer@candidates.proposer={name}", "candidates.initial=5"]
+
+    def begun(*more):
+        bench = Workbench(as_dict(nl.compose([*words, *more])), RunFolder(tmp_path / "run"))
+        return vars(proposer_of(bench))["initial"]
+
+    assert begun() == 5
+    assert begun("candidates.proposer.initial=3") == 3
 
 
 def test_a_random_pool_is_random_search(tiny, tmp_path):

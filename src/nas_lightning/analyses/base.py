@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas_lightning.callbacks import InterruptAtEpochEnd, TimeLimit
+from nas_lightning.core.decisions import Decisions
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.selector import Tuning
 from nas_lightning.core.terminal import screen
@@ -66,6 +67,13 @@ class Origin:
         self._stage = stages_of(bench)[self._saved["search"]["stage"]]
         self.epoch: int = self._saved["search"]["search_epoch"]
         self.passes: int = self._saved["search"]["epoch_offset"] + self._saved["epoch"] + 1
+
+    @property
+    def decisions(self) -> Decisions:
+        """What the search had decided by then."""
+        decisions = Decisions(bench_of(self._bench, self._stage).space.choices)
+        decisions.load_state_dict(self._saved["search"]["decisions"])
+        return decisions
 
     def module(
         self, epochs: int = 0, overrides: Mapping[str, Any] | None = None, momentum: bool = True

@@ -1,5 +1,6 @@
 """The contract of proposers, which suggest the next candidates of a search without a supernet."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ class Judged:
         genotype: Its genotype.
         level: The highest level that it is trained to, from 0 on.
         score: Its score at that level, higher is better: the caller applies the sign of the objective. Scores of
-            different levels do not compare.
+            different levels do not compare. A candidate that has failed has −∞; NaN counts as that.
         index: Its place in the order of proposal, from 0 on.
     """
 
@@ -27,8 +28,13 @@ class Judged:
 
     @property
     def merit(self) -> tuple[int, float]:
-        """What candidates are ordered by: a higher level wins, at equal levels the higher score."""
-        return self.level, self.score
+        """What candidates are ordered by: a higher level wins, at equal levels the higher score; a failed one is last.
+
+        >>> Judged(Genotype("x"), 1, 93.0, 0).merit, Judged(Genotype("x"), 1, float("nan"), 0).merit
+        ((1, 93.0), (-1, -inf))
+        """
+        failed = math.isnan(self.score) or self.score == -math.inf
+        return (-1, -math.inf) if failed else (self.level, self.score)
 
 
 class Proposer(Part):

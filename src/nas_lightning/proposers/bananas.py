@@ -33,7 +33,7 @@ class Bananas(Proposer):
     """Fits an ensemble to the candidates and proposes the neighbours of the best that are best in a sample of it.
 
     Args:
-        initial: Random candidates at the beginning.
+        initial: Random candidates at the beginning; None is `candidates.initial` of the run, 10 outside of one.
         candidates: Neighbours of the best candidates that are looked at.
         members: Perceptrons of the ensemble.
         hidden: Widths of their hidden layers.
@@ -44,7 +44,7 @@ class Bananas(Proposer):
 
     def __init__(
         self,
-        initial: Annotated[int, Field(ge=1)] = 10,
+        initial: Annotated[int, Field(ge=1)] | None = None,
         candidates: Annotated[int, Field(ge=1)] = 100,
         members: Annotated[int, Field(ge=1)] = 5,
         hidden: Sequence[Annotated[int, Field(ge=1)]] = (64, 64, 64),
@@ -52,7 +52,7 @@ class Bananas(Proposer):
         weight_decay: Annotated[float, Field(ge=0)] = 0.01,
         epochs: Annotated[int, Field(ge=1)] = 150,
     ) -> None:
-        self.initial = initial
+        self.initial = 10 if initial is None else initial
         self.candidates = candidates
         self.members = members
         self.hidden = tuple(hidden)

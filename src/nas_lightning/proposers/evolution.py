@@ -27,18 +27,18 @@ class Evolution(Proposer):
     """Draws a tournament from the youngest candidates, with replacement, and mutates its winner.
 
     Args:
-        initial: Random candidates at the beginning.
+        initial: Random candidates at the beginning; None is `candidates.initial` of the run, 10 outside of one.
         population: Candidates that live: the youngest.
         tournament: Candidates of a tournament.
     """
 
     def __init__(
         self,
-        initial: Annotated[int, Field(ge=1)] = 10,
+        initial: Annotated[int, Field(ge=1)] | None = None,
         population: Annotated[int, Field(ge=1)] = 30,
         tournament: Annotated[int, Field(ge=1)] = 10,
     ) -> None:
-        self.initial = initial
+        self.initial = 10 if initial is None else initial
         self.population = population
         self.tournament = tournament
 

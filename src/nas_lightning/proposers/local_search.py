@@ -25,12 +25,13 @@ class LocalSearch(Proposer):
     What is proposed together is what the search would look at next if nothing of it were better.
 
     Args:
-        initial: Random candidates at the beginning and after each local maximum.
+        initial: Random candidates at the beginning and after each local maximum; None is `candidates.initial` of the
+            run, 10 outside of one.
         full: Go to the best of all neighbours; False: to the first better one, in random order.
     """
 
-    def __init__(self, initial: Annotated[int, Field(ge=1)] = 10, full: bool = False) -> None:
-        self.initial = initial
+    def __init__(self, initial: Annotated[int, Field(ge=1)] | None = None, full: bool = False) -> None:
+        self.initial = 10 if initial is None else initial
         self.full = full
         self._neighbours: dict[tuple[SearchSpace, str], list[Genotype]] = {}  # only saves time
 

@@ -86,10 +86,12 @@ def promotions(arrived: int, ratio: float) -> int:
 def promoted(pool: Sequence[Judged], level: int, number: int) -> list[Judged]:
     """Return the best members that now stand at a level, the best first; of equals those proposed first.
 
+    A member that has failed comes last.
+
     Args:
         pool: All members.
         level: The level, from 0 on.
         number: How many; all of the level where it has fewer.
     """
     standing = [judged for judged in pool if judged.level == level]
-    return sorted(standing, key=lambda judged: (-judged.score, judged.index))[:number]
+    return sorted(standing, key=lambda judged: (-judged.merit[1], judged.index))[:number]

@@ -17,12 +17,14 @@ from nas_lightning.core.proposer import Judged
 def ordered_pairs(history: Sequence[Judged], margin: float = 0.0) -> Tensor:
     """Return all pairs that are not ties, the places of the better candidates and of the worse ones, [2, P].
 
+    A candidate that has failed is worse than all others, of whatever level.
+
     Args:
         history: The candidates.
         margin: Scores of a level that differ by less are ties; equal ones always are.
     """
-    level = torch.tensor([judged.level for judged in history])
-    score = torch.tensor([judged.score for judged in history], dtype=torch.float64)
+    level = torch.tensor([judged.merit[0] for judged in history])
+    score = torch.tensor([judged.merit[1] for judged in history], dtype=torch.float64)
     higher = level[:, None] > level[None, :]
     equal = level[:, None] == level[None, :]
     above = (score[:, None] > score[None, :]) & (score[:, None] - score[None, :] >= margin)

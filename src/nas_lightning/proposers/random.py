@@ -12,14 +12,14 @@ from nas_lightning.proposers.drawing import unseen
 class Random(Proposer):
     """Draws genotypes uniformly, none twice.
 
-    Candidates of a seed are those of `selector=random_genotype`, but for those that come up again.
+    Candidates of a seed are those of `selector=random_genotype` with the same `none`, but for those that come up again.
 
     Args:
-        none: Draw the operation `none` like any other, as publications on NAS-Bench-201 do; False as in
-            `method=random_search`.
+        none: Draw the operation `none` like any other, as publications on NAS-Bench-201 do; None: where a genotype of
+            the space may hold it, as the other proposers; False as in `method=random_search`.
     """
 
-    def __init__(self, none: bool = False) -> None:
+    def __init__(self, none: bool | None = None) -> None:
         self.none = none
 
     def ask(self, space: SearchSpace, history: Sequence[Judged], k: int, seed: int) -> list[Genotype]:

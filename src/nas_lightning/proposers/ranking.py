@@ -47,7 +47,7 @@ class Ranking(Proposer):
     """Fits a predictor to the pairs of all candidates and proposes what it ranks first of the unknown genotypes.
 
     Args:
-        initial: Random candidates at the beginning.
+        initial: Random candidates at the beginning; None is `candidates.initial` of the run, 16 outside of one.
         predictor: `mlp_onehot`, a perceptron on the decisions, or `gin`, which reads the graphs of the cells.
         every: Size of the largest space of which all genotypes are ranked.
         candidates: Genotypes that are drawn and ranked in a larger one.
@@ -59,7 +59,7 @@ class Ranking(Proposer):
 
     def __init__(
         self,
-        initial: Annotated[int, Field(ge=1)] = 16,
+        initial: Annotated[int, Field(ge=1)] | None = None,
         predictor: Predictor = "mlp_onehot",
         every: Annotated[int, Field(ge=0)] = 20_000,
         candidates: Annotated[int, Field(ge=1)] = 10_000,
@@ -68,7 +68,7 @@ class Ranking(Proposer):
         epochs: Annotated[int, Field(ge=1)] = 100,
         batch: Annotated[int, Field(ge=1)] = 256,
     ) -> None:
-        self.initial = initial
+        self.initial = 16 if initial is None else initial
         self.predictor = predictor
         self.every = every
         self.candidates = candidates

@@ -21,7 +21,7 @@ Event = dict[str, Any]
 class Journal:
     """The events of a search over a pool: those of before are taken in their order, then new ones are added.
 
-    Of several processes rank 0 reads and writes; all hold the same events.
+    Of several processes each reads and rank 0 alone writes; all hold the same events.
 
     Args:
         path: The file, which the first event makes.
@@ -34,7 +34,9 @@ class Journal:
     def __init__(self, path: Path, shown: tuple[str, str]) -> None:
         self.path = path
         self._shown = shown
-        self._events: list[Event] = ranks.agreed(self._read() if ranks.is_first() else [])
+        # Before a process group exists nothing can be sent: each process reads the file. Where one exists, all hold
+        # what rank 0 has read, or a later reader could find an event that rank 0 has added meanwhile.
+        self._events: list[Event] = ranks.agreed(self._read())
         self._taken = 0
 
     @property
@@ -66,7 +68,7 @@ class Journal:
             ConfigError: Events of before follow: the file is that of another search.
         """
         if not self.at_end:
-            raise self._unexpected({name: value for name, value in event.items() if name != "genotype"})
+            raise self._unexpected({name: value for name, value in event.items() if name != "genotypes"})
         new: Event = json.loads(json.dumps(event))
         self._events.append(new)
         self._taken += 1
@@ -79,7 +81,7 @@ class Journal:
         if not self.path.exists():
             return []
         lines = whole_lines(self.path)
-        if sum(len(line.encode()) for line in lines) != self.path.stat().st_size:
+        if ranks.is_first() and sum(len(line.encode()) for line in lines) != self.path.stat().st_size:
             write_text(self.path, "".join(lines))
         try:
             return history.read(self.path)

@@ -8,7 +8,7 @@ from typing import Any
 
 from nas_lightning.analyses.base import Origin
 from nas_lightning.config.schema import validate
-from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.errors import ConfigError, GenotypeError, NonFiniteError, in_one_line
 from nas_lightning.core.evaluator import Evaluator
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.one_shot import OneShot
@@ -31,14 +31,16 @@ class Verdict:
     """What a judge finds at a level.
 
     Args:
-        value: The metric in its unit; None where a partial table lacks the genotype.
+        value: The metric in its unit; None where a partial table lacks the genotype, or it has failed.
         seconds: Seconds of training so far.
         regret: Regret in the table; None without one.
+        failed: Why it counts as the worst, for people; None where it does not.
     """
 
     value: float | None
     seconds: float = 0.0
     regret: float | None = None
+    failed: str | None = None
 
 
 class Judge:
@@ -112,9 +114,12 @@ class TrainingJudge(Judge):
         return self.bench.variant(validate(config), RunFolder(self.bench.folder.candidates / str(index)))
 
     def __call__(self, index: int, genotype: Genotype, level: int) -> Verdict:
-        """Train to the epochs of the level."""
+        """Train to the epochs of the level; a training whose loss is not finite has failed."""
         with stopping_in(f"candidate {index}", self.bench.folder):
-            found = self.train(self.member(index, genotype), genotype, self.levels[level])
+            try:
+                found = self.train(self.member(index, genotype), genotype, self.levels[level])
+            except NonFiniteError as error:  # raised in all processes at once
+                return Verdict(None, failed=in_one_line(error).partition(";")[0])
         return Verdict(self.bench.objective.goal.value(found, "val"), found["seconds"])
 
 
@@ -163,16 +168,21 @@ class SupernetJudge(Judge):
         self._one_shot: OneShot | None = None
 
     def check(self) -> None:
-        """Refuse a run without a supernet, or of another space."""
-        source, _ = self._origin()
+        """Refuse a run without a supernet, of another space, or whose supernet no longer has all paths."""
+        source, origin = self._origin()
         if source.config.space != self.bench.config.space:
             raise ConfigError(
                 f"candidates.supernet={self.folder}: its space is {source.space.name} with other settings than"
                 f" space={self.bench.space.name} of this run; use the space of the search"
             )
+        if not origin.decisions.open:
+            raise ConfigError(
+                f"candidates.supernet={self.folder}: that search has dropped options or edges, so its supernet lacks"
+                " paths of candidates; give one that keeps all options to its end, such as method=darts"
+            )
 
     def __call__(self, index: int, genotype: Genotype, level: int) -> Verdict:
-        """Measure the path, larger is better in the unit of the metric."""
+        """Measure the path, in the unit of the metric; one whose outputs are not finite has failed."""
         if self._one_shot is None:
             source, origin = self._origin()
             parts, module = origin.module()
@@ -180,7 +190,11 @@ class SupernetJudge(Judge):
             data.setup("fit")
             data.first_pass = origin.passes
             self._one_shot = one_shot_of(module, OneShotModel(module, data, source.probe))
-        score = score_path(self._one_shot, self.bench.space.path_of(genotype), None)
+        path = self.bench.space.path_of(genotype)
+        try:
+            score = score_path(self._one_shot, path, None)
+        except GenotypeError as error:
+            return Verdict(None, failed=in_one_line(error))
         goal = self._one_shot.goal
         return Verdict(goal.rounded(goal.sign * score))
 

@@ -9,6 +9,7 @@ search or BANANAS. Left out: training the members of a generation side by side.
 """
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,10 +28,10 @@ from nas_lightning.core.proposer import Judged, Proposer
 from nas_lightning.core.terminal import screen
 from nas_lightning.proposers.nosh import Pyramid, promoted
 from nas_lightning.reports import run_title, save_genotype, save_pool
-from nas_lightning.runs.pool import Journal
+from nas_lightning.runs.pool import Event, Journal
 from nas_lightning.searches.outcome import outcome_of_tables
 from nas_lightning.spaces.engines import engine_named
-from nas_lightning.tasks.judges import Judge, TrainMember, judge_of, untrained
+from nas_lightning.tasks.judges import Judge, TrainMember, Verdict, judge_of, untrained
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Candidate:
         genotype: Its genotype.
         generation: The generation that it joined in.
         level: The level that it stands at; -1 before it is judged.
-        value: The metric at that level, in its unit.
+        value: The metric at that level, in its unit; the worst of all where it is not finite.
         seconds: Seconds of its training.
         regret: Its regret in the table; None without one.
     """
@@ -71,7 +72,7 @@ def check_pool(bench: Workbench) -> None:
             " method=random_search candidates.key=null candidates.values=null, or method=evolution, or"
             " candidates.proposer=null"
         )
-    _proposer(bench).check(bench.space)
+    proposer_of(bench).check(bench.space)
     judge_of(bench, untrained).check()
 
 
@@ -109,7 +110,7 @@ def run_pool(bench: Workbench, train: TrainMember) -> Found:
         **hardware(bench.config.trainer),
         "engine": engine_named(bench.config.engine),
         **outcome_of_tables(bench.folder, -1),
-        **bench.objective.goal.entries("val", None if pool.judge.oracle else best.value),
+        **bench.objective.goal.entries("val", None if pool.judge.oracle else finite(best.value)),
         "seconds": round(sum(row["seconds"] for row in pool.rows), 3),
         "judge": pool.judge.name,
         "levels": list(pool.judge.levels),
@@ -128,14 +129,16 @@ class _Pool:
         self.judge = judge
         self.journal = journal
         self.goal: Goal = bench.objective.goal
-        self.proposer = _proposer(bench)
+        self.proposer = proposer_of(bench)
         self.pyramid = pyramid_of(bench, judge)
         self.members: list[Candidate] = []
         self.rows: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.epochs_spent = 0
         self._allowance = Allowance(bench)
-        self._written = bench.folder.read_generations() if ranks.is_first() else []
+        self._written = len(bench.folder.read_generations()) if ranks.is_first() else 0
+        self._took = 0.0  # seconds of the generation
+        self._new = False  # whether anything of the generation is not of before
         self._bar: Progress | None = None
         if judge.oracle:
             log.warning(
@@ -157,7 +160,8 @@ class _Pool:
 
     def grow(self) -> bool:
         """Go through one generation; return False where the pool is full or the space has no more."""
-        generation, start = len(self.rows), time.perf_counter()
+        generation = len(self.rows)
+        self._took, self._new = 0.0, False
         fresh = self._fresh(generation, self.settings.batch if generation else self.settings.initial)
         if not fresh:
             return False
@@ -166,26 +170,27 @@ class _Pool:
         for level, number in enumerate(self.pyramid.arrivals(len(fresh))[1:]):
             for judged in promoted(self.history(), level, number):
                 self._judge(judged.index)
-        self._end_generation(generation, start)
+        self._end_generation(generation)
         return True
 
     def _fresh(self, generation: int, wanted: int) -> list[int]:
         """Add the candidates that the proposer suggests; return their indices."""
         first, wanted = len(self.members), min(wanted, self.settings.pool - len(self.members))
-        known: list[Genotype] = []
-        while self.journal.comes_next(event="proposed", generation=generation, index=first + len(known)):
-            event = self.journal.take()
-            assert event is not None  # it comes next
-            known.append(Genotype.from_dict(event["genotype"]))
-        if len(known) < wanted:
-            # A proposer is a function: of a generation that was cut off it suggests what it suggested before.
-            proposed = self.proposer.ask(self.bench.space, self.history(), wanted, self.bench.config.seed)
-            for genotype in proposed[len(known) :]:
-                index = first + len(known)
-                said = {"event": "proposed", "index": index, "generation": generation, "genotype": genotype.to_dict()}
-                self.journal.add(said)
-                known.append(genotype)
-        self.members += [Candidate(genotype, generation) for genotype in known]
+        if wanted == 0:
+            return []
+        key = {"event": "proposed", "generation": generation, "index": first}
+        event = self.journal.take(**key)
+        if event is None:
+            begun = time.perf_counter()
+            asked = self.proposer.ask(self.bench.space, self.history(), wanted, self.bench.config.seed)
+            # Fitted predictors may differ between machines, in the last bits: all take what rank 0 suggests, and an
+            # event has the whole generation, of which nothing is asked for twice.
+            genotypes = ranks.agreed([genotype.to_dict() for genotype in asked])
+            if not genotypes:
+                return []
+            event = self._add({**key, "genotypes": genotypes}, time.perf_counter() - begun)
+        self._took += event["took"]
+        self.members += [Candidate(Genotype.from_dict(said), generation) for said in event["genotypes"]]
         return list(range(first, len(self.members)))
 
     def _judge(self, index: int) -> None:
@@ -195,21 +200,39 @@ class _Pool:
         if event is None:
             if ranks.count() == 1:  # clocks of several processes differ; each training agrees on its own
                 self._allowance.begin()
+            begun = time.perf_counter()
             found = ranks.agreed(self.judge(index, member.genotype, level))
-            if found.value is None:
+            if found.value is None and found.failed is None:
                 raise ConfigError(
                     f"candidates: candidate {index} has no {self.goal.name} on val; let the evaluation validate, or"
                     " give a table with all architectures"
                 )
             said = {"event": "judged", "index": index, "level": level, "epochs": self.judge.levels[level]}
-            event = self.journal.add({**said, "value": found.value, "seconds": found.seconds, "regret": found.regret})
+            # A training that was cut off took more than what it took here.
+            took = max(time.perf_counter() - begun, found.seconds - member.seconds)
+            event = self._add({**said, **self._told(index, found), "seconds": max(found.seconds, member.seconds)}, took)
+        self._took += event["took"]
         before = self.judge.levels[level - 1] if level else 0
         self.epochs_spent += self.judge.levels[level] - before
-        member.level, member.value = level, event["value"]
+        member.level, member.value = level, self.goal.worst if event["value"] is None else event["value"]
         member.seconds, member.regret = event["seconds"], event["regret"]
-        self.events.append({**event, "epochs_spent": self.epochs_spent})
+        self.events.append({**event, "value": member.value, "epochs_spent": self.epochs_spent})
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=sum(m.level >= 0 for m in self.members))
+
+    def _add(self, said: dict[str, Any], took: float) -> Event:
+        self._new = True
+        return self.journal.add({**said, "took": round(took, 6)})
+
+    def _told(self, index: int, found: Verdict) -> dict[str, Any]:
+        """Return what the journal says of a verdict: a value that is not finite is null, with a reason."""
+        value, failed = found.value, found.failed
+        if failed is None and value is not None and not math.isfinite(value):
+            value, failed = None, f"its {self.goal.name} is {value}"
+        if failed is None:
+            return {"value": value, "regret": found.regret}
+        log.warning("candidate %d counts as the worst: %s", index, failed)
+        return {"value": None, "regret": found.regret, "failed": failed}
 
     def _score(self, index: int) -> float:
         return self.goal.sign * self.members[index].value
@@ -219,14 +242,15 @@ class _Pool:
         return [Judged(m.genotype, m.level, self._score(i), i) for i, m in enumerate(self.members)]
 
     def best(self) -> Candidate:
-        """Return the candidate with the best value of those at the highest level; of equals the first."""
-        ranked = sorted(range(len(self.members)), key=lambda i: (-self.members[i].level, -self._score(i), i))
-        return self.members[ranked[0]]
+        """Return the candidate with the best value of those at the highest level; of equals the first.
 
-    def _end_generation(self, generation: int, start: float) -> None:
+        One that has failed is chosen only where all have.
+        """
+        return self.members[max(self.history(), key=lambda judged: (judged.merit, -judged.index)).index]
+
+    def _end_generation(self, generation: int) -> None:
         """Add the row of the generation; write and log it where it is new."""
         best, levels = self.best(), range(len(self.judge.levels))
-        known = self._written[generation] if generation < len(self._written) else None
         row = {
             "generation": generation,
             "size": len(self.members),
@@ -234,11 +258,13 @@ class _Pool:
             f"best_{self.goal.word}": best.value,
             **({} if best.regret is None else {"regret": best.regret}),
             "epochs_spent": self.epochs_spent,
-            "seconds": round(time.perf_counter() - start, 3) if known is None else float(known["seconds"]),
+            "seconds": round(self._took, 3),
         }
         self.rows.append(row)
-        if known is not None or not ranks.is_first():
+        known = generation < self._written and not self._new
+        if known or not ranks.is_first():
             return
+        # A table of before may have rows of a search whose journal was deleted: those of this one replace them.
         self.bench.folder.save_generations(self.rows)
         self.bench.loggers.log_row({f"pool/{key}": value for key, value in row.items()}, generation)
         sizes = "/".join(str(row[f"at_level_{level}"]) for level in levels)
@@ -267,8 +293,8 @@ class _Pool:
                 "generation": member.generation,
                 "level": member.level,
                 "epochs": self.judge.levels[member.level],
-                "value": member.value,
-                **self.goal.entries("val", None if self.judge.oracle else member.value),
+                "value": finite(member.value),
+                **self.goal.entries("val", None if self.judge.oracle else finite(member.value)),
                 "genotype": member.genotype.to_dict(),
                 "seconds": member.seconds,
                 "chosen": member is best,
@@ -277,8 +303,14 @@ class _Pool:
         ]
 
 
-def _proposer(bench: Workbench) -> Proposer:
+def finite(value: float) -> float | None:
+    """Return a value, or None in place of one that is not finite, which JSON does not have."""
+    return value if math.isfinite(value) else None
+
+
+def proposer_of(bench: Workbench) -> Proposer:
+    """Build the proposer of a run, which begins with as many random candidates as the pool where it does not say."""
     section = bench.config.candidates.proposer
     assert section is not None  # there is a pool
-    proposer: Proposer = bench.build("candidates.proposer", section)
+    proposer: Proposer = bench.build("candidates.proposer", section, {"initial": bench.config.candidates.initial})
     return proposer
