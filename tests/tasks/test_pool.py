@@ -336,7 +336,7 @@ def test_what_cannot_run_is_refused_in_one_line(tiny, tmp_path, capsys, override
 
 
 def test_an_option_in_the_place_of_a_part_is_told_how_it_is_chosen():
-    with pytest.raises(nl.ConfigError, match="to choose an option write proposer@candidates.proposer=random$"):
+    with pytest.raises(nl.ConfigError, match=r"to choose an option write proposer@candidates\.proposer=random$"):
         nl.compose(["method=evolution", "candidates.proposer=random"])
 
 

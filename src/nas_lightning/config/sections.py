@@ -151,8 +151,8 @@ class CandidatesConfig(Section):
                 value, default = getattr(self, name), type(self).model_fields[name].default
                 if value != default:
                     raise ConfigError(
-                        f"candidates.{name}={json.dumps(value)}: is of a search over a pool, which a proposer fills; use"
-                        " proposer@candidates.proposer=random candidates.key=null candidates.values=null, or"
+                        f"candidates.{name}={json.dumps(value)}: is of a search over a pool, which a proposer fills;"
+                        " use proposer@candidates.proposer=random candidates.key=null candidates.values=null, or"
                         f" candidates.{name}={json.dumps(default)}"
                     )
             return

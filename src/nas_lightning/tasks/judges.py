@@ -109,8 +109,7 @@ class TrainingJudge(Judge):
         config["evaluation"] = {**retraining, **brief}
         config |= {"task": "evaluate", "genotype": json.dumps(genotype.to_dict()), "run": None, "epoch": None}
         config |= {"readings": {}, "methods": []}
-        alone = {"key": None, "values": None, "proposer": None, "supernet": None, "levels": None, "evaluation": None}
-        config["candidates"] = {**config["candidates"], **alone}
+        config["candidates"] = {"key": None, "values": None, "epochs": config["candidates"]["epochs"]}
         return self.bench.variant(validate(config), RunFolder(self.bench.folder.candidates / str(index)))
 
     def __call__(self, index: int, genotype: Genotype, level: int) -> Verdict:
