@@ -15,7 +15,7 @@ def test_all_groups_methods_first(capsys, monkeypatch):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith("method: ")
-    assert lines[1].split()[0] == "beta_darts"
+    assert lines[1].split()[0] == "bananas"
     titles = [line.partition(":")[0] for line in lines if line[:1].strip()]
     assert titles == [*list_options(), "more"]
 

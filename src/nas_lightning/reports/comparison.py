@@ -63,6 +63,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
+# Long: its docstring names every column.
 def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Compare every method with the baseline on the seeds that both have.
 

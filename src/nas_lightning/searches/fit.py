@@ -21,6 +21,7 @@ class Costs:
     selection: Cost = field(default_factory=lambda: Cost("selection"))
 
 
+# Long: one fit from its parts to its state, in the order in which Lightning needs them.
 def fit(
     bench: Workbench,
     module: SearchModule,
