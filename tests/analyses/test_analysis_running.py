@@ -15,7 +15,7 @@ from nas_lightning.tasks.run import run_task
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], r"analysis=null: .* choose analysis=discretization or analysis=shuffling or .* or analysis=strength"),
+        ([], r"analysis=null: .* choose analysis=discretization or analysis=proxies or .* or analysis=strength"),
         (["strength"], r"run=null: this analysis needs the supernet of a search; give run=outputs"),
         (["strength", "run=nowhere"], r"run=nowhere: there is no run"),
     ],

@@ -62,7 +62,7 @@ def test_what_does_not_fit_is_refused_with_what_does(monkeypatch, caplog):
     monkeypatch.setattr(memory, "free_for", lambda bench: int(1.2 * needed))
     memory.check_memory(bench.evaluator, lambda: network_of(bench), bench, found=False)
     assert (
-        "training step of a random genotype 0.1 GiB, predicted for 32 px, batch 32, 8 channels, 3 cells" in caplog.text
+        "training step of a random genotype 0.1 GiB, predicted for 32 px, 8 channels, 3 cells, batch 32" in caplog.text
     )
 
 

@@ -316,7 +316,6 @@ def test_generations_are_logged_before_the_evaluation(tiny, tmp_path, monkeypatc
         (["candidates.proposer=null", "candidates.supernet=x"], "proposer@candidates.proposer=random"),
         (["candidates.proposer=null", "candidates.pool=4"], "is of a search over a pool"),
         (["candidates.proposer=null", "candidates.levels=[1,2]"], "candidates.levels=null"),
-        ([*SMALL, "candidates.levels=3"], "write candidates.levels=[3]"),
         ([*SMALL, "evaluation.warmup_epochs=1"], "give it 2 epochs or more"),
         ([*SMALL, "selector=magnitude"], "no supernet is trained"),
         ([*SMALL, "~evaluation", "+evaluation._target_=nas_lightning.evaluation.Evaluator"], "evaluation=tabular"),

@@ -287,8 +287,7 @@ def _describe(problem: Any, values: Mapping[str, Any], model: type[BaseModel], p
         return f"{key}={shown}", text, f"; write {key}._target_=package.Class"
     if key in _OPTIONS_ELSEWHERE and isinstance(value, str):
         return f"{key}={shown}", text, f"; to choose an option write {key.rpartition('.')[2]}@{key}={shown}"
-    single = isinstance(value, int | float) or (isinstance(value, str) and "," not in value)
-    example = f"[{shown}]" if kind == "list_type" and single else "VALUE"
+    example = f"[{shown}]" if kind == "list_type" and isinstance(value, str) and "," not in value else "VALUE"
     return f"{key}={shown}", text, f"; write {key}={example}"
 
 

@@ -107,10 +107,11 @@ class Choice:
     @property
     def built(self) -> tuple[tuple[str, ...], ...]:
         """Names of the operations that a supernet builds, row by row: `none`, which has no weights, where not open."""
-        flags = self.mask.tolist()
+        if self.open is None:
+            return self.options
         return tuple(
             tuple(op if open_ else "none" for op, open_ in zip(row, of_row, strict=False))
-            for row, of_row in zip(self.options, flags, strict=True)
+            for row, of_row in zip(self.options, self.open, strict=True)
         )
 
     @cached_property
