@@ -84,6 +84,7 @@ def test_mistakes(call, message, places, tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_report_of_folders(searched, tmp_path):
     table = nl.report(searched, tmp_path / "one")
     assert isinstance(table, pd.DataFrame)

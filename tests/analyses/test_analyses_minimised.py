@@ -119,6 +119,7 @@ def test_the_strongest_option_has_the_smallest_error(erring, by_hand, tmp_path, 
     assert_no_accuracy(tmp_path / "a", out)
 
 
+@pytest.mark.slow
 def test_training_keeps_the_smallest_error(erring, tmp_path, monkeypatch):
     monkeypatch.setattr(strength, "save_strength", lambda *_: None)
     words = [f"run={erring}", "analysis.rows=[4]", "analysis.lr=0.05"]
@@ -145,6 +146,7 @@ def test_the_bars_of_the_largest_weight_and_of_the_smallest_error_are_dark(monke
     assert errors.get_xlabel() == "mean absolute error on val, axis not from 0"
 
 
+@pytest.mark.slow
 def test_shuffling_measures_the_error_on_the_test_images(erring, images_file, by_hand, tmp_path, monkeypatch, capsys):
     small = ["analysis.epochs=1", "analysis.batch_size=16", "analysis.repetitions=2", "~analysis.networks.vgg"]
     small += ["analysis.networks.resnet.channels=4", "analysis.networks.resnet.depth=3"]
@@ -228,6 +230,7 @@ def test_the_skip_gap_stands_against_the_error(erring, tmp_path, capsys):
     assert_no_accuracy(tmp_path / "a", out)
 
 
+@pytest.mark.slow
 def test_a_landscape_of_the_error(erring, searched, by_hand, tmp_path, capsys, caplog):
     words = ["task=landscape", "landscape.steps=3", "landscape.radius=2.0", "trainer=cpu"]
     found = nl.landscape(nl.compose([*words, f"runs=[{erring},{searched}]"]), run_dir=tmp_path / "a")

@@ -57,6 +57,7 @@ def test_method_steps(run):
     assert second["ratio"] > 1.2
 
 
+@pytest.mark.slow
 def test_every_run_of_the_comparisons_composes(module, tmp_path):
     images = tmp_path / "images.npz"
     for name, arguments in {"nasbench201_methods": (None,), "nasbench201_seeds": (range(1, 2), None)}.items():
@@ -68,6 +69,7 @@ def test_every_run_of_the_comparisons_composes(module, tmp_path):
             assert folder.startswith(nl.compose(words).method)
 
 
+@pytest.mark.slow
 def test_search_step_by_graphs(run):
     """On a CPU through their stand-in."""
     sizes = ["--batch", "2", "--channels", "2", "--cells", "3", "--rounds", "1", "--samples", "1", "--no-memory"]
@@ -77,6 +79,7 @@ def test_search_step_by_graphs(run):
     assert row["graph_ratio"] == pytest.approx(row["graph_seconds"] / row["reference_seconds"])
 
 
+@pytest.mark.slow
 def test_busy(run):
     sizes = ["--batch", "2", "--channels", "2", "--cells", "3", "--rounds", "1"]
     (row,) = run("busy", "--space", "s3", *sizes)["rows"]
@@ -229,6 +232,7 @@ def test_ranks(module, tmp_path):
     assert rows[0]["ratio"] == 1.0
 
 
+@pytest.mark.slow
 def test_startup(module, tmp_path):
     file = tmp_path / "startup.json"
     module("startup").main(["--rounds", "1", "--command", "seed=a", "--json", str(file)])

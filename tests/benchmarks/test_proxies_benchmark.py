@@ -26,6 +26,7 @@ def test_the_interval_of_a_mean_of_products(benchmark):
     assert benchmark.interval(benchmark.spearman, np.arange(20), np.arange(20), 50) == pytest.approx((1.0, 1.0))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cut_goes_on(benchmark, tmp_path):
     write_images(tmp_path / "tiny.npz")
     words = ["--device", "cpu", "--threads", "1", "--data", str(tmp_path / "tiny.npz"), "--cells", "6", "--batch", "4"]

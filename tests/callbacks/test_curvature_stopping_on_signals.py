@@ -94,6 +94,7 @@ def resumed_equals(whole, folder):
     assert checkpoint_differences(folder, whole[1], "last.ckpt") == []
 
 
+@pytest.mark.slow
 @SIGNALS
 def test_a_long_measurement_is_left_and_its_epoch_repeated(whole, tmp_path, number, monkeypatch, caplog):
     _, measured = interrupted(whole, tmp_path / "run", number, True, -1.0, monkeypatch)

@@ -86,13 +86,21 @@ def test_another_run_is_compared_with_the_capture(name):
 # ---------------------------------------------------------------------------------------- on meta, in place of a GPU
 MIXED = "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
 SPACES = ("darts", "s1", "s2", "s3", "s4", "s5", "nasbench201")
+QUICKLY = ("s3", "s5", "nasbench201")
+"""The other supernets have the same operations in more places: they are captured with the slow tests."""
 
 
 def space_named(name):
     return NasBench201Space() if name == "nasbench201" else build_space(name)
 
 
-@pytest.mark.parametrize(("name", "engine"), [*((name, "fast") for name in SPACES), ("s4", "reference")])
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [
+        pytest.param(name, engine, marks=[] if engine == "fast" and name in QUICKLY else pytest.mark.slow)
+        for name, engine in (*((name, "fast") for name in SPACES), ("s4", "reference"))
+    ],
+)
 def test_supernets_can_be_captured(name, engine):
     space = space_named(name)
     net = on_meta(tiny_supernet(space, engine=engine, layers=1 if name == "nasbench201" else 3))

@@ -67,6 +67,7 @@ def follow(ended, place, command, code=0, **more):
     return ended
 
 
+@pytest.mark.slow
 def test_a_time_limit_comes_further_with_each_part(place, here):
     """Before, the time of all parts counted, and a part began when it was over."""
     ended = here([*WORDS, *LONG, "search.epochs=500", SECOND, "task=search", "hydra.run.dir=a run"], place)

@@ -133,6 +133,7 @@ def test_images_are_missed_in_the_words_of_their_part(part, tmp_path):
     assert str(early.value) == str(late.value)
 
 
+@pytest.mark.slow
 def test_what_is_there_is_left_to_its_reader(tmp_path):
     for name in ("file", "file.py", "network.json"):
         (tmp_path / name).write_text("{}")

@@ -189,6 +189,7 @@ def test_refusals_of_the_trainer_have_the_same_words(values):
     assert found == problems_of(signature_model(lightning.Trainer), values, "trainer") != []
 
 
+@pytest.mark.slow
 def test_a_class_that_is_imported_is_asked_itself():
     """Also one that has been changed since."""
     code = """

@@ -148,6 +148,7 @@ def whole(small, tmp_path_factory):
     return folder, search([*small, *log], folder)
 
 
+@pytest.mark.slow
 def test_weight_decay_grows_tenfold_at_each_rollback(whole):
     folder, result = whole
     rows = RunFolder(folder).read_metrics()

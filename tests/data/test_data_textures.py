@@ -152,6 +152,7 @@ def test_written_images_are_read_back_as_photos(data, tmp_path):
         data.write(folder)
 
 
+@pytest.mark.slow
 def test_a_search_and_a_retraining_run_on_them(data, tmp_path):
     words = ["data=textures", *TINY_SIZES, "trainer=cpu", "~callbacks.curvature"]
     words += [f"trainer.limit_{images}_batches={number}" for images, number in (("train", 1), ("val", 2), ("test", 2))]

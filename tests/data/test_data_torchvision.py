@@ -166,6 +166,7 @@ print(len(data.train_labels))
 """
 
 
+@pytest.mark.slow
 def test_members_of_a_sweep_fetch_the_files_once(cifar10, tmp_path):
     """Three processes at once, a server that counts and is slow to answer."""
     with tarfile.open(tmp_path / "files.tar.gz", "w:gz") as archive:

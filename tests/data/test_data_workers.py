@@ -31,7 +31,8 @@ def whole(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("number", ["SIGKILL", pytest.param("SIGBUS", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGBUS"])
 def test_a_worker_that_dies_ends_the_run_in_one_line_and_the_advice_works(whole, tmp_path, number):
     shutil.copy(whole / "images.npz", tmp_path / "images.npz")
     (tmp_path / "images.npz.deadly").write_text(number)

@@ -133,6 +133,7 @@ def test_an_auxiliary_head_stays_behind():
     torch.testing.assert_close(bare.eval()(images), network.eval()(images))
 
 
+@pytest.mark.slow
 def test_the_example_runs_elsewhere(evaluated, tmp_path):
     nl.export(nl.compose(["task=export", f"run={evaluated}", "export.onnx=false"]), run_dir=tmp_path / "e")
     shutil.move(tmp_path / "e", tmp_path / "moved")
@@ -234,6 +235,7 @@ def test_an_export_predicts_like_its_run_whatever_the_images(evaluated, images_f
     assert tables[0] == tables[1]
 
 
+@pytest.mark.slow
 def test_the_training_images_may_be_gone(evaluated, images_file, tmp_path):
     """What was trained is told in the run folder; a run of before, without that file, needs its images."""
     run = shutil.copytree(evaluated, tmp_path / "run")

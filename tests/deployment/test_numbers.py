@@ -43,6 +43,7 @@ def photos(run):
     return run.parent / "photos" / "test"
 
 
+@pytest.mark.slow
 def test_predictions_give_the_error_of_the_summary(run, photos, tmp_path):
     found = nl.predict(run, photos, tmp_path / "out")
     truth = [float(prediction.path.split("/")[-2]) for prediction in found]

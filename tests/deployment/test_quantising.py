@@ -65,6 +65,7 @@ def test_it_needs_onnx(digits_run, tmp_path, monkeypatch):
     assert not (tmp_path / "e").exists()
 
 
+@pytest.mark.slow
 def test_integers_inside_and_the_same_interface_outside(tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

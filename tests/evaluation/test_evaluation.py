@@ -135,6 +135,7 @@ def test_bf16_mixed(tiny, tmp_path):
         assert weight.dtype == weights[name].dtype
 
 
+@pytest.mark.slow
 def test_layout_and_compilation_change_nothing_but_rounding(tiny, tmp_path, monkeypatch):
     """Whole runs, compiled without a compiler; checkpoints have the same keys."""
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))

@@ -65,6 +65,7 @@ def logged(images_file, nowhere, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_history_is_the_table_of_metrics(logged):
     (found,) = offline_runs(logged)
     table = RunFolder(logged).read_metrics()

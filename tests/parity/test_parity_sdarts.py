@@ -21,6 +21,7 @@ OVERRIDES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OVERRIDES)
 def test_mixing_weights_and_steps_are_those_of_the_released_code(name, tmp_path, monkeypatch):
     numbers = released("sdarts")

@@ -193,6 +193,7 @@ def test_what_does_not_fit_is_refused_before_it_is_timed(tiny, capsys, monkeypat
     assert run([*words, "plan.measure=false"], capsys)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_plan_of_another_machine(tiny, capsys):
     """Its seconds, times the counts, are the hours."""
     words = ["task=plan", *tiny, "plan.seconds=0.01", "hydra.run.dir=there"]

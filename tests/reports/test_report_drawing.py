@@ -168,6 +168,7 @@ def test_same_genotype_same_bytes(tmp_path):
     assert b"<dc:date>" not in here[0]
 
 
+@pytest.mark.slow
 def test_other_process_same_bytes(tmp_path):
     save_svg(draw_cell(V2_NORMAL, (2, 3, 4, 5), "cell"), tmp_path / "here.svg")
     code = (

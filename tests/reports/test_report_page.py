@@ -120,6 +120,7 @@ def test_the_page_needs_nothing_else(written):
     assert not re.search(r"@import|url\(", text)
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_page(written, tmp_path):
     home, paths = written
     report(home, tmp_path / "again")

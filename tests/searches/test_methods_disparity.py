@@ -63,6 +63,7 @@ def test_perturbation_keeps_the_operation_without_which_the_error_is_largest(tmp
         assert errors[chosen] == max(errors.values())
 
 
+@pytest.mark.slow
 def test_the_best_epoch_has_the_smallest_error(tmp_path):
     words = ["search.epochs=1", "evaluation.epochs=3", "evaluation.batch_size=4", "evaluation.lr=0.3"]
     brief = ["method=darts", "evaluation.init_channels=2", "~callbacks.curvature"]

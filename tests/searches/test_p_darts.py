@@ -93,6 +93,7 @@ def test_dropout_follows_the_epochs_of_its_stage():
     assert found == [0.384, 0.24, 0.4, 0.0243]
 
 
+@pytest.mark.slow
 def test_a_plan_times_each_stage_by_its_own_size():
     bench = bench_of_words("method=p_darts")
     work = count(bench)

@@ -58,6 +58,7 @@ def test_what_does_not_fit_is_refused_with_what_does(monkeypatch):
     memory.check_memory([bench])
 
 
+@pytest.mark.slow
 def test_what_fits_with_recomputed_cells_is_told_so(monkeypatch):
     words = ["search.layers=6", "search.batch_size=16", "~callbacks.curvature"]
     bench = bench_of(*words)
@@ -141,7 +142,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("words", STEPS.values(), ids=STEPS)
-@pytest.mark.parametrize("engine", ["fast", "reference"])
+@pytest.mark.parametrize("engine", ["fast", pytest.param("reference", marks=pytest.mark.slow)])
 def test_recomputed_cells_change_no_result(words, engine):
     def after_two_steps(*more):
         bench = bench_of("search.batch_size=4", f"engine={engine}", *words, *more)

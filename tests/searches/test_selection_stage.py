@@ -191,6 +191,7 @@ def test_paths_on_one_large_batch_without_augmentation(searched, tmp_path):
         assert found == pytest.approx(plain_loop(module.supernet, path, [batch], "train")[1], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_selection_on_shuffled_images_repeats(searched, tmp_path):
     tables = []
     for name in ("first", "second"):
@@ -292,6 +293,7 @@ def test_decided_rows_stay_while_the_rest_is_tuned(whole):
     assert torch.equal(mixing, last["decisions"]["kept"]["normal"].float())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "at",
     [("selection", 4, 1), ("selection", 2, 0)],  # in the middle; before the first batch, of which nothing is kept

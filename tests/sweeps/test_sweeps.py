@@ -227,6 +227,7 @@ def crashing(monkeypatch):
     return [*crash, "+callbacks.n._target_=lightning_parts.CountBatches", "trusted=[lightning_parts]"]
 
 
+@pytest.mark.slow
 def test_a_sweep_run_again_skips_the_finished_and_continues_the_failed(tiny, crashing, capsys):
     words = [*tiny, *SEARCH, *crashing, "seed=0,1", "-m"]
     code, out, err = run(words, capsys)

@@ -29,6 +29,7 @@ def run(overrides, folder):
 TWO = ["candidates.key=seed", "candidates.values=[3,5]", "candidates.epochs=1"]
 
 
+@pytest.mark.slow
 def test_best_of_two_seeds(tiny, tmp_path, monkeypatch):
     seen = []
     setup = EvaluationData.setup

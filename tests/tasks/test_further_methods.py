@@ -44,6 +44,7 @@ def test_a_further_method_is_the_command_with_that_method(tiny, tmp_path):
     assert sorted(frame["method"]) == ["darts", "sdarts_rs"]
 
 
+@pytest.mark.slow
 def test_a_further_method_that_was_stopped_is_resumed(tiny, tmp_path, monkeypatch):
     words = [*tiny, RS, "+selector@readings.same=magnitude"]
 

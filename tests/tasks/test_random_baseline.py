@@ -67,6 +67,7 @@ def test_members_are_runs_of_their_own_command(tiny, tmp_path):
     assert frame["random_baseline"].tolist() == [baseline["mean"]]
 
 
+@pytest.mark.slow
 def test_another_run_of_the_evaluation_takes_what_is_kept(tiny, tmp_path):
     first = run([*tiny, *TWO], tmp_path / "first")
     # Another method and seed, another number of members; where images lie and how they are loaded changes nothing.

@@ -60,6 +60,7 @@ def test_readings_are_those_of_a_selection_by_hand(tiny, tmp_path):
         assert plain[key] == summary[key]
 
 
+@pytest.mark.slow
 def test_a_reading_that_was_stopped_is_resumed(tiny, tmp_path, monkeypatch, caplog):
     whole = run([*tiny, *TWO], tmp_path / "whole")
     evaluate = phases._evaluate_reading
@@ -163,6 +164,7 @@ def gone(self, bench):
     raise ConfigError("gone")
 
 
+@pytest.mark.slow
 def test_the_experiment_draws_what_its_table_says(tiny, tmp_path, capsys, monkeypatch, caplog):
     """At a size of seconds: the accuracies of the final table are those of the benchmark."""
     sizes = ["search.epochs=2", "search.batch_size=64", "search.init_channels=2", "trainer=cpu"]

@@ -21,7 +21,14 @@ def state(folder):
     return {**saved["state_dict"], **saved["search"]["arch"]}
 
 
-@pytest.mark.parametrize("words", CASES.values(), ids=CASES)
+QUICKLY = ("interval", "early fixing")
+"""One that skips steps and one that decides; the others are cut with the slow tests."""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param(words, id=name, marks=[] if name in QUICKLY else pytest.mark.slow) for name, words in CASES.items()],
+)
 def test_a_cut_changes_nothing_and_the_curvature_is_measured(words, tracked, tmp_path):
     words = [*tracked, *words, "space=s3", "space.num_nodes=2", "search.epochs=3", "search.batch_size=4"]
     words += ["search.checkpoint_minutes=1e-9", "trusted=[lightning_parts]"]

@@ -145,6 +145,7 @@ def test_two_processes_take_the_steps_of_one(quick, name, tmp_path):
     assert differences(alone[0], alone[-1])
 
 
+@pytest.mark.slow
 def test_a_failing_process_ends_the_run(tmp_path):
     with pytest.raises(FaultError, match=r"ValueError: a mistake in process 1; the traceback is in .*run\.rank1\.log$"):
         start_here(rank_parts.fail_in_the_second, {"trainer": TWO}, tmp_path)
