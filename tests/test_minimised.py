@@ -57,6 +57,7 @@ def test_the_api_returns_the_error(minimised, regressed, tmp_path):
     assert result.test_metric == result.summary["evaluation"]["test_metric"] > 0
 
 
+@pytest.mark.slow
 def test_the_candidate_with_the_smallest_error_is_kept(minimised, tmp_path):
     three = ["candidates.key=seed", "candidates.values=[3,5,7]", "candidates.epochs=1"]
     summary = run_task(as_dict(nl.compose([*minimised, *three])), RunFolder(tmp_path / "run"))
@@ -102,6 +103,7 @@ def test_darts_pt_keeps_what_costs_most_and_prints_the_error(minimised, tmp_path
         assert errors[kept.rpartition(" is ")[2]] == max(errors.values())
 
 
+@pytest.mark.slow
 def test_small_errors_keep_their_digits(minimised, tmp_path, monkeypatch):
     """Numbers 0 to 3 in another unit, 0 to 0.0003: every error is that of the first run in the other unit."""
     words = [*minimised, "candidates.key=seed", "candidates.values=[3,5]", "candidates.epochs=1", "search.epochs=1"]

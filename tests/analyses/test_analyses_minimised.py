@@ -91,6 +91,7 @@ def by_hand(erring, images_file):
     return ByHand(erring, images_file)
 
 
+@pytest.mark.slow
 def test_the_strongest_option_has_the_smallest_error(erring, by_hand, tmp_path, capsys):
     found = analyse("strength", tmp_path / "a", f"run={erring}", "analysis.epochs=0", "analysis.rows=[2,4]")
     best, edges = {}, {}

@@ -111,6 +111,7 @@ def test_a_short_measurement_ends_and_its_epoch_is_saved(whole, tmp_path, number
     resumed_equals(whole, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_a_measurement_waits_for_it(whole, tmp_path, monkeypatch):
     """It promises to finish the epoch, however long its measurement takes."""
     line, measured = interrupted(whole, tmp_path / "run", signal.SIGINT, False, -1.0, monkeypatch)

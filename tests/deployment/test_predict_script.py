@@ -23,7 +23,8 @@ from nas_lightning.deployment.onnx_files import ONNX_PACKAGES
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks.export import _notes as notes
 
-pytestmark = pytest.mark.xdist_group("predict_script")  # in one worker, which makes the exports once
+# Slow; in one worker, which makes the exports once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("predict_script")]
 RULES = {
     "photos": Preprocessing(3, 16, 18, True, 4095.0, 40),
     "published": Preprocessing(3, 16, 21),

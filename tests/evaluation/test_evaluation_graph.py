@@ -161,6 +161,7 @@ def test_steps_are_those_of_a_plain_loop():
     assert found == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_graphs_hold_the_compiled_network(compiled_graphs):
     """Traced by the compiler and run as it is: whole batches in train mode; evaluation is captured uncompiled."""
     plain, module = networks(2)

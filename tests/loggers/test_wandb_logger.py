@@ -81,6 +81,7 @@ def test_history_is_the_table_of_metrics(logged):
         assert column in table[0], column
 
 
+@pytest.mark.slow
 def test_steps_grow_through_a_rollback_and_the_phases(logged):
     (found,) = offline_runs(logged)
     assert found.column("_step") == list(range(len(found.history)))

@@ -130,7 +130,7 @@ def test_no_part_changes_a_state_in_place(name, training):
     assert all(torch.equal(state, before) for state, before in seen)
 
 
-@pytest.mark.parametrize("name", ["s1", "darts_nonone"])
+@pytest.mark.parametrize("name", ["s1", pytest.param("darts_nonone", marks=pytest.mark.slow)])
 def test_parts_together_run_forward_and_backward_twice(name):
     space, parts = build_space(name), PARTS["all"]()
     assert all(isinstance(part, Regularizer) for part in parts)

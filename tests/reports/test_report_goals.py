@@ -318,6 +318,7 @@ def test_readings_are_compared_by_the_metric(folder):
     assert list(table.columns[1].cells) == ["0.7500 years", "0.1250 years"]
 
 
+@pytest.mark.slow
 def test_the_report_of_a_run_that_minimised_an_error(regressed, tmp_path, monkeypatch, capsys):
     """A real run, through the task."""
     import nas_lightning as nl

@@ -454,6 +454,7 @@ STOPPED = [
 """Stops at epoch 2 and takes the supernet of epoch 1."""
 
 
+@pytest.mark.slow
 def test_selection_after_an_early_stop(images_file, tmp_path):
     forget()
     overrides = [*(key for key in overrides_of(images_file) if key != "~callbacks.curvature"), *STOPPED]

@@ -40,6 +40,7 @@ def reused(summary):
     return [member["reused"] for member in summary["evaluation"]["random_baseline"]["members"]]
 
 
+@pytest.mark.slow
 def test_members_are_runs_of_their_own_command(tiny, tmp_path):
     summary = run([*tiny, *TWO, "seed=7", "evaluation.lr=0.1"], tmp_path / "run")
     plain = run([*tiny, "seed=7", "evaluation.lr=0.1", "space.num_nodes=2"], tmp_path / "plain")
@@ -135,6 +136,7 @@ def test_members_on_the_search_halves_are_measured_on_val(tiny, tmp_path):
     assert accuracies(summary)[0] == summary["evaluation"]["val_accuracy"]  # this run is that of member 0
 
 
+@pytest.mark.slow
 def test_candidates_have_no_baselines_of_their_own(tiny, tmp_path):
     two = ["candidates.key=seed", "candidates.values=[3,5]", "candidates.epochs=1"]
     summary = run([*tiny, *TWO, *two], tmp_path / "run")

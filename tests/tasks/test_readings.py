@@ -87,6 +87,7 @@ def test_a_reading_that_was_stopped_is_resumed(tiny, tmp_path, monkeypatch, capl
     assert found(after) == found(whole)
 
 
+@pytest.mark.slow
 def test_an_evaluation_by_hand_is_grouped_with_the_search_that_found_its_genotype(tiny, tmp_path):
     """Before, it had the parts of its own command: one group with every other selection of the method."""
     home, one = tmp_path / "runs", [*tiny, "seed=3", "search.arch.lr=0.3"]
@@ -127,6 +128,7 @@ def test_a_part_of_a_run_is_resumed_by_the_whole(tmp_path, monkeypatch, part):
     assert inner.command("data.num_workers=0") == f"resume=run/{part} data.num_workers=0"
 
 
+@pytest.mark.slow
 def test_a_failure_of_the_machine_in_a_reading_names_the_run(tiny, tmp_path, monkeypatch):
     def fail(member, genotype):
         with phases.guarded(member.folder):
