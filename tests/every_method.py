@@ -41,6 +41,7 @@ REFUSED = {
         (method, space): "offers skip_connect" for method in IN_STAGES_OF_DEPTH for space in (*WITHOUT_SKIP, *RECURRENT)
     },
     **{(method, space): r"search\.layers=" for method in IN_STAGES_OF_DEPTH for space in (*DISPARITY, *LAYERED)},
+    **{(method, "proxyless"): "has no skip_connect" for method in IN_STAGES_OF_DEPTH},
     **{("oles", space): "no operation of space=.* has weights" for space in RECURRENT},
 }
 """Words of the message, by method and space."""
