@@ -22,7 +22,7 @@ from nas_lightning.tasks.pool import proposer_of, run_pool
 from nas_lightning.tasks.resume import resume
 from nas_lightning.tasks.run import run_task
 from nas_lightning.training.workbench import Workbench
-from pool_parts import Noted
+from pool_parts import Noted, pool_of, undo
 from whole_runs import checkpoint_differences
 
 POOL = ["method=random_search", "candidates.key=null", "candidates.values=null", "trusted=[pool_parts]"]
@@ -44,20 +44,6 @@ def run(overrides, folder):
 
 def table_words(tiny):
     return [word for word in tiny if not word.startswith(("evaluation.", "space"))] + [*DRAWN, *SIZES, *TABLE]
-
-
-def pool_of(folder):
-    """All that a search over a pool leaves, without times."""
-    summary = json.loads((folder / "summary.json").read_text())
-    summary["search"].pop("seconds")
-    summary["evaluation"].pop("seconds")
-    events = [json.loads(line) for line in (folder / "pool.jsonl").read_text().splitlines()]
-    with (folder / "generations.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    for timed in (*rows, *events, *summary["candidates"]):
-        timed.pop("seconds", None)
-        timed.pop("took", None)
-    return {"summary": summary, "events": events, "rows": rows, "genotype": (folder / "genotype.json").read_text()}
 
 
 @pytest.fixture(scope="module")
@@ -145,14 +131,6 @@ def test_cut_off_after_any_byte_it_ends_alike(tabled, tmp_path, share):
     kept = content[: int(share * len(content))].rpartition(b"\n")[0]
     assert (folder / "pool.jsonl").read_bytes().startswith(kept)
     assert len((folder / "pool.jsonl").read_bytes().splitlines()) == len(content.splitlines())
-
-
-def undo(folder):
-    """As the run was before its search ended."""
-    summary = json.loads((folder / "summary.json").read_text())
-    undone = dict.fromkeys(("search", "selection", "candidates", "evaluation", "genotype"))
-    (folder / "summary.json").write_text(json.dumps({**summary, **undone}))
-    (folder / "genotype.json").unlink()
 
 
 def test_an_event_has_a_whole_generation(tabled):

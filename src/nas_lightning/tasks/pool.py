@@ -32,6 +32,7 @@ from nas_lightning.runs.pool import Event, Journal
 from nas_lightning.searches.outcome import outcome_of_tables
 from nas_lightning.spaces.engines import engine_named
 from nas_lightning.tasks.judges import Judge, TrainMember, Verdict, judge_of, untrained
+from nas_lightning.tasks.screening import screen_of
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def check_pool(bench: Workbench) -> None:
     """Refuse a search over a pool that cannot run, before anything is written.
 
     Raises:
-        ConfigError: A supernet would be trained beside it, or proposer, judge and space do not fit each other.
+        ConfigError: A supernet would be trained beside it, or proposer, screen, judge and space do not fit each other.
     """
     if bench.selector.needs_supernet:
         raise ConfigError(
@@ -73,6 +74,9 @@ def check_pool(bench: Workbench) -> None:
             " candidates.proposer=null"
         )
     proposer_of(bench).check(bench.space)
+    screening = screen_of(bench)
+    if screening is not None:
+        screening.check()
     judge_of(bench, untrained).check()
 
 
@@ -130,8 +134,10 @@ class _Pool:
         self.journal = journal
         self.goal: Goal = bench.objective.goal
         self.proposer = proposer_of(bench)
+        self.screening = screen_of(bench)
         self.pyramid = pyramid_of(bench, judge)
         self.members: list[Candidate] = []
+        self.suggested: list[tuple[Genotype, int | None]] = []  # with its index; None where the screen left it out
         self.rows: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.epochs_spent = 0
@@ -182,16 +188,34 @@ class _Pool:
         event = self.journal.take(**key)
         if event is None:
             begun = time.perf_counter()
-            asked = self.proposer.ask(self.bench.space, self.history(), wanted, self.bench.config.seed)
-            # Fitted predictors may differ between machines, in the last bits: all take what rank 0 suggests, and an
-            # event has the whole generation, of which nothing is asked for twice.
-            genotypes = ranks.agreed([genotype.to_dict() for genotype in asked])
-            if not genotypes:
+            # Fitted predictors may differ between machines, in the last bits, and so may scores: all take what rank 0
+            # suggests, and an event has the whole generation, of which nothing is asked for twice.
+            found = ranks.agreed(self._suggestions(wanted))
+            if not found["genotypes"]:
                 return []
-            event = self._add({**key, "genotypes": genotypes}, time.perf_counter() - begun)
+            event = self._add({**key, **found}, time.perf_counter() - begun)
         self._took += event["took"]
-        self.members += [Candidate(Genotype.from_dict(said), generation) for said in event["genotypes"]]
+        joining = [Genotype.from_dict(said) for said in event["genotypes"]]
+        self.members += [Candidate(genotype, generation) for genotype in joining]
+        index_of = {genotype.identity: first + place for place, genotype in enumerate(joining)}
+        for said in event.get("suggested") or event["genotypes"]:
+            genotype = Genotype.from_dict(said)
+            self.suggested.append((genotype, index_of.get(genotype.identity)))
         return list(range(first, len(self.members)))
+
+    def _suggestions(self, wanted: int) -> dict[str, Any]:
+        """Return the candidates of a generation, and all that was suggested where a screen chose among it."""
+        asked, space, seed = wanted, self.bench.space, self.bench.config.seed
+        if self.screening is not None:
+            asked *= self.screening.factor
+        suggested = self.proposer.ask(space, self._known(), asked, seed)
+        if self.screening is None:
+            return {"genotypes": [genotype.to_dict() for genotype in suggested]}
+        kept = self.screening.kept(suggested, wanted)
+        return {
+            "genotypes": [genotype.to_dict() for genotype in kept],
+            "suggested": [genotype.to_dict() for genotype in suggested],
+        }
 
     def _judge(self, index: int) -> None:
         """Judge a candidate at the level above its own, or take what the journal has."""
@@ -237,8 +261,16 @@ class _Pool:
     def _score(self, index: int) -> float:
         return self.goal.sign * self.members[index].value
 
+    def _known(self) -> list[Judged]:
+        """Return all that was suggested, as a proposer sees it: what the screen left out is known, and no more."""
+        found = []
+        for place, (genotype, index) in enumerate(self.suggested):
+            level, score = (-1, -math.inf) if index is None else (self.members[index].level, self._score(index))
+            found.append(Judged(genotype, level, score, place))
+        return found
+
     def history(self) -> list[Judged]:
-        """Return the candidates as a proposer sees them."""
+        """Return the candidates as they stand."""
         return [Judged(m.genotype, m.level, self._score(i), i) for i, m in enumerate(self.members)]
 
     def best(self) -> Candidate:
