@@ -10,6 +10,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import Logger
 
 from nas_lightning.core.draws import seeded_generator
+from nas_lightning.core.errors import NonFiniteError
 from nas_lightning.core.proposer import Proposer
 from nas_lightning.core.proxy import Proxy
 
@@ -96,10 +97,11 @@ class Noted(Logger):
 
 
 def pool_of(folder):
-    """All that a search over a pool leaves, without times."""
+    """All that a search over a pool leaves, without times and memory."""
     summary = json.loads((folder / "summary.json").read_text())
     summary["search"].pop("seconds")
-    summary["evaluation"].pop("seconds")
+    for measured in ("seconds", "images_per_second", "peak_memory_mib"):
+        summary["evaluation"].pop(measured)
     events = [json.loads(line) for line in (folder / "pool.jsonl").read_text().splitlines()]
     with (folder / "generations.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -115,3 +117,11 @@ def undo(folder):
     undone = dict.fromkeys(("search", "selection", "candidates", "evaluation", "genotype"))
     (folder / "summary.json").write_text(json.dumps({**summary, **undone}))
     (folder / "genotype.json").unlink()
+
+
+def failing(member, genotype, epochs):
+    """Train nothing: every third candidate has a loss that is not finite, every third an accuracy that is none."""
+    index = int(member.folder.path.name)
+    if index % 3 == 0:
+        raise NonFiniteError("the train loss is nan in epoch 0; try again")
+    return {"val_accuracy": float("nan") if index % 3 == 1 else float(index), "seconds": 1.0}
