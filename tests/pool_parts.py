@@ -1,13 +1,18 @@
-"""Parts of searches over a pool: a proposer of independent draws, one that ends its own process, a logger."""
+"""Parts of searches over a pool, among them a proposer that ends its own process, and what such a search leaves."""
 
+import csv
+import json
 import os
 import signal
+import time
 from pathlib import Path
 
 from lightning.pytorch.loggers import Logger
 
 from nas_lightning.core.draws import seeded_generator
+from nas_lightning.core.errors import NonFiniteError
 from nas_lightning.core.proposer import Proposer
+from nas_lightning.core.proxy import Proxy
 
 
 class Drawn(Proposer):
@@ -51,6 +56,21 @@ class Killing(Drawn):
         return super().ask(space, history, k, seed)
 
 
+class Slow(Proxy):
+    """Scores all networks alike, in a time that can be measured.
+
+    Args:
+        seconds: Seconds a network.
+    """
+
+    def __init__(self, seconds: float = 0.02) -> None:
+        self.seconds = seconds
+
+    def __call__(self, network, sample):
+        time.sleep(self.seconds)
+        return 0.0
+
+
 class Noted(Logger):
     """Notes run folder, row and step of all that is logged.
 
@@ -74,3 +94,34 @@ class Noted(Logger):
 
     def log_hyperparams(self, params, *args, **kwargs):
         pass
+
+
+def pool_of(folder):
+    """All that a search over a pool leaves, without times and memory."""
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["search"].pop("seconds")
+    for measured in ("seconds", "images_per_second", "peak_memory_mib"):
+        summary["evaluation"].pop(measured)
+    events = [json.loads(line) for line in (folder / "pool.jsonl").read_text().splitlines()]
+    with (folder / "generations.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for timed in (*rows, *events, *summary["candidates"]):
+        timed.pop("seconds", None)
+        timed.pop("took", None)
+    return {"summary": summary, "events": events, "rows": rows, "genotype": (folder / "genotype.json").read_text()}
+
+
+def undo(folder):
+    """As the run was before its search ended."""
+    summary = json.loads((folder / "summary.json").read_text())
+    undone = dict.fromkeys(("search", "selection", "candidates", "evaluation", "genotype"))
+    (folder / "summary.json").write_text(json.dumps({**summary, **undone}))
+    (folder / "genotype.json").unlink()
+
+
+def failing(member, genotype, epochs):
+    """Train nothing: every third candidate has a loss that is not finite, every third an accuracy that is none."""
+    index = int(member.folder.path.name)
+    if index % 3 == 0:
+        raise NonFiniteError("the train loss is nan in epoch 0; try again")
+    return {"val_accuracy": float("nan") if index % 3 == 1 else float(index), "seconds": 1.0}

@@ -75,3 +75,12 @@ def test_a_run_without_its_supernet_is_refused(searched, tiny, tmp_path):
     judge = SupernetJudge(Workbench(as_dict(nl.compose(words)), RunFolder(tmp_path / "run")))
     with pytest.raises(nl.ConfigError, match=r"candidates\.supernet=.*gone: .*keeps no supernet"):
         judge.check()
+
+
+@pytest.mark.parametrize("name", ["nowhere", "./nowhere", "/nowhere"])
+def test_a_folder_without_a_run_is_named_by_the_key_of_this_command(tiny, tmp_path, name):
+    judge = SupernetJudge(Workbench(as_dict(nl.compose([*tiny, *POOL, f"candidates.supernet={name}"])), RunFolder("r")))
+    with pytest.raises(nl.ConfigError) as refused:
+        judge.check()
+    assert str(refused.value).startswith(f"candidates.supernet={name}: there is no run (")
+    assert "run=" not in str(refused.value)

@@ -14,7 +14,6 @@ from nas_lightning import reports
 from nas_lightning.cli.main import main
 from nas_lightning.config.compose import as_dict
 from nas_lightning.core.draws import seeded_generator
-from nas_lightning.core.errors import NonFiniteError
 from nas_lightning.evaluation.table import load
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks.judges import untrained
@@ -22,7 +21,7 @@ from nas_lightning.tasks.pool import proposer_of, run_pool
 from nas_lightning.tasks.resume import resume
 from nas_lightning.tasks.run import run_task
 from nas_lightning.training.workbench import Workbench
-from pool_parts import Noted
+from pool_parts import Noted, failing, pool_of, undo
 from whole_runs import checkpoint_differences
 
 POOL = ["method=random_search", "candidates.key=null", "candidates.values=null", "trusted=[pool_parts]"]
@@ -44,20 +43,6 @@ def run(overrides, folder):
 
 def table_words(tiny):
     return [word for word in tiny if not word.startswith(("evaluation.", "space"))] + [*DRAWN, *SIZES, *TABLE]
-
-
-def pool_of(folder):
-    """All that a search over a pool leaves, without times."""
-    summary = json.loads((folder / "summary.json").read_text())
-    summary["search"].pop("seconds")
-    summary["evaluation"].pop("seconds")
-    events = [json.loads(line) for line in (folder / "pool.jsonl").read_text().splitlines()]
-    with (folder / "generations.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    for timed in (*rows, *events, *summary["candidates"]):
-        timed.pop("seconds", None)
-        timed.pop("took", None)
-    return {"summary": summary, "events": events, "rows": rows, "genotype": (folder / "genotype.json").read_text()}
 
 
 @pytest.fixture(scope="module")
@@ -147,14 +132,6 @@ def test_cut_off_after_any_byte_it_ends_alike(tabled, tmp_path, share):
     assert len((folder / "pool.jsonl").read_bytes().splitlines()) == len(content.splitlines())
 
 
-def undo(folder):
-    """As the run was before its search ended."""
-    summary = json.loads((folder / "summary.json").read_text())
-    undone = dict.fromkeys(("search", "selection", "candidates", "evaluation", "genotype"))
-    (folder / "summary.json").write_text(json.dumps({**summary, **undone}))
-    (folder / "genotype.json").unlink()
-
-
 def test_an_event_has_a_whole_generation(tabled):
     proposed = [event for event in pool_of(tabled)["events"] if event["event"] == "proposed"]
     assert [event["generation"] for event in proposed] == list(range(12))
@@ -188,14 +165,6 @@ def test_without_its_journal_the_table_of_generations_is_that_of_the_new_search(
     (folder / "generations.csv").write_text("".join([rows[0], *wrong, *wrong]))
     resume(folder)
     assert pool_of(folder) == whole
-
-
-def failing(member, genotype, epochs):
-    """Train nothing: every third candidate has a loss that is not finite, every third an accuracy that is none."""
-    index = int(member.folder.path.name)
-    if index % 3 == 0:
-        raise NonFiniteError("the train loss is nan in epoch 0; try again")
-    return {"val_accuracy": float("nan") if index % 3 == 1 else float(index), "seconds": 1.0}
 
 
 def test_a_candidate_that_fails_is_the_worst_and_the_search_goes_on(tiny, tmp_path):

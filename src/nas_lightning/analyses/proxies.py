@@ -11,7 +11,6 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any
 
 import pandas as pd
@@ -21,14 +20,13 @@ from scipy.stats import kendalltau, spearmanr
 from nas_lightning import reports
 from nas_lightning.analyses.base import QUIET, TAKEN, Allowance, show_table
 from nas_lightning.analyses.goals import SharedGoal, note_goal
-from nas_lightning.core.batches import placed_inputs
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.objective import Goal
-from nas_lightning.core.proxy import Proxy, Sample
-from nas_lightning.data.modules import evaluation_module
-from nas_lightning.proxies import check_inputs, initialised, scores
+from nas_lightning.core.proxy import Proxy
+from nas_lightning.proxies import scores
 from nas_lightning.runs.folder import RunFolder, config_of_another_run
 from nas_lightning.searches.one_shot import print_line
+from nas_lightning.training.samples import BATCH_SIZE, check_scored, network_at_start, sample_of
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -78,7 +76,7 @@ class Proxies:
     def __init__(
         self,
         proxies: dict[str, Any],
-        batch_size: Annotated[int, Field(ge=1)] = 64,
+        batch_size: Annotated[int, Field(ge=1)] = BATCH_SIZE,
         seed: Annotated[int, Field(ge=0, lt=2**32)] = 0,
     ) -> None:
         if not proxies:
@@ -122,15 +120,12 @@ class Proxies:
     def _scores(self, found: Found) -> dict[str, float]:
         """Score one network by all proxies."""
         bench = found.bench
+        proxies = self._built(bench)
         device = bench.plain_trainer([], max_epochs=1, **QUIET).strategy.root_device
-        loading = {**bench.loaders.model_dump(exclude={"augment_val"}), "num_workers": 0}
-        data = evaluation_module(bench.data, self.batch_size, self.seed, loading)
-        data.setup("fit")
-        inputs, targets = next(iter(data.train_dataloader()))
-        unit = placed_inputs(bench.data.unit(), device)
-        sample = Sample(placed_inputs(inputs, device), targets.to(device), bench.objective.loss, unit)
-        build = partial(bench.evaluator.bare_network, found.run.genotype(), bench)
-        return scores(self._built(bench), initialised(build, self.seed).to(device), sample, self.seed)
+        reads_batch = any(proxy.reads_batch for proxy in proxies.values())
+        sample = sample_of(bench, reads_batch, device, self.batch_size, self.seed)
+        network = network_at_start(found.run.genotype(), bench, self.seed).to(device)
+        return scores(proxies, network, sample, self.seed)
 
     def _built(self, bench: Workbench) -> dict[str, Proxy]:
         return {name: bench.build(f"analysis.proxies.{name}", part) for name, part in self.proxies.items()}
@@ -156,7 +151,7 @@ class Proxies:
                 found = Found(folder, source, Goal.of(folder.summary()))
                 folder.genotype()
                 for proxy in self._built(source).values():
-                    check_inputs(proxy, source.space)
+                    check_scored(proxy, source)
                 shared.add(folder, found.goal)
             except ConfigError as error:
                 if patterns is None:

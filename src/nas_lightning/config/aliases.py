@@ -28,6 +28,8 @@ LATER_KEYS: dict[str, Any] = {
     "candidates.pool": 20,
     "candidates.promote": 0.5,
     "candidates.proposer": None,
+    "candidates.screen": None,
+    "candidates.screened": 4,
     "candidates.supernet": None,
     "data.background": 255,
     "data.largest_size": 224,

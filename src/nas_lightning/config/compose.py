@@ -137,7 +137,7 @@ def checked(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     if config_dir is not None:
         overrides = [*overrides, search_path(config_dir)]
     try:
-        with _hydra(), one_line_errors(overrides):
+        with hydra_opened(), one_line_errors(overrides):
             plain = _with_methods(as_dict(hydra.compose("config", overrides=overrides)), overrides)
             return validate(plain).composed_from(overrides)
     except ConfigError as error:
@@ -156,7 +156,7 @@ def completed(config: DictConfig) -> dict[str, Any]:
     """
     given = HydraConfig.get().overrides
     overrides = [*given.task, *(word for word in given.hydra if word.startswith("hydra.searchpath="))]
-    with _hydra(), one_line_errors(overrides):
+    with hydra_opened(), one_line_errors(overrides):
         return _with_methods(as_dict(config), overrides)
 
 
@@ -179,7 +179,7 @@ def hydra_settings(overrides: Sequence[str]) -> DictConfig:
     Raises:
         ConfigError: A key or option does not exist.
     """
-    with _hydra(), one_line_errors(overrides):
+    with hydra_opened(), one_line_errors(overrides):
         settings = hydra.compose("config", overrides=list(overrides), return_hydra_config=True).hydra
         settings.sweep.dir = str(
             settings.sweep.dir
@@ -262,7 +262,7 @@ def global_groups() -> list[str]:
 
 
 @contextlib.contextmanager
-def _hydra() -> Iterator[None]:
+def hydra_opened() -> Iterator[None]:
     """Open Hydra's compose context, also inside a running Hydra job, whose own state is restored afterwards."""
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
@@ -366,7 +366,7 @@ def known_keys(overrides: Sequence[str] = ()) -> list[str]:
             if isinstance(value, dict):
                 walk(value, f"{prefix}{key}.")
 
-    with _hydra():
+    with hydra_opened():
         walk(as_dict(hydra.compose("config", overrides=list(overrides))), "")
     return list(dict.fromkeys([*keys, *groups()]))
 

@@ -37,7 +37,7 @@ GROUPS = {
     "paper": "values of one paper that depend on the space, the data or other parts",
     "scale": "the size of an experiment",
     "analysis": "what task=analyse measures",
-    "proxy": "scores of networks before training; a list of analysis=proxies, +proxy=NAME adds one",
+    "proxy": "scores of networks before training; of analysis=proxies a list, of a pool proxy@candidates.screen=NAME",
     "convert": "what task=convert reads and writes",
     "debug": "short runs that look for mistakes",
 }

@@ -286,13 +286,17 @@ def _describe(problem: Any, values: Mapping[str, Any], model: type[BaseModel], p
     if kind == "part_type":
         return f"{key}={shown}", text, f"; write {key}._target_=package.Class"
     if key in _OPTIONS_ELSEWHERE and isinstance(value, str):
-        return f"{key}={shown}", text, f"; to choose an option write {key.rpartition('.')[2]}@{key}={shown}"
+        return f"{key}={shown}", text, f"; to choose an option write {_OPTIONS_ELSEWHERE[key]}@{key}={shown}"
     example = f"[{shown}]" if kind == "list_type" and isinstance(value, str) and "," not in value else "VALUE"
     return f"{key}={shown}", text, f"; write {key}={example}"
 
 
-_OPTIONS_ELSEWHERE = ("candidates.evaluation", "candidates.proposer")
-"""Parts that are chosen among the options of a group at the top."""
+_OPTIONS_ELSEWHERE = {
+    "candidates.evaluation": "evaluation",
+    "candidates.proposer": "proposer",
+    "candidates.screen": "proxy",
+}
+"""Parts that are chosen among the options of a group at the top, which it names."""
 
 
 def _locate(loc: Sequence[int | str], values: Mapping[str, Any], absent: bool) -> tuple[list[str], Any]:

@@ -242,7 +242,7 @@ def validate(config: "Mapping[str, Any] | RootConfig") -> RootConfig:
     for name in (*PARTS, "convert", "analysis"):
         if isinstance(config.get(name), Mapping):
             problems += check_part(name, config[name], trusted, LoaderConfig if name == "data" else None)
-    for name in ("evaluation", "proposer"):
+    for name in ("evaluation", "proposer", "screen"):
         part = (config.get("candidates") or {}).get(name)
         if isinstance(part, Mapping):
             problems += check_part(f"candidates.{name}", part, trusted)

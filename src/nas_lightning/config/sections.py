@@ -10,6 +10,7 @@ from nas_lightning.core.errors import ConfigError
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+SeveralCount = Annotated[int, Field(ge=2)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -134,6 +135,8 @@ class CandidatesConfig(Section):
     )
     promote: Share = Field(default=0.5, description="share of what arrives at a level that goes on to the next")
     supernet: Word | None = Field(default=None, description="folder of a search whose supernet judges; null: trained")
+    screen: Part | None = Field(default=None, description="proxy that chooses among suggestions; null: all are judged")
+    screened: SeveralCount = Field(default=4, description="suggestions scored for each candidate that the screen keeps")
 
     def check_pool(self) -> None:
         """Refuse a search over a pool whose values contradict each other.
@@ -147,7 +150,13 @@ class CandidatesConfig(Section):
                     f"candidates.supernet={self.supernet}: only judges what a proposer suggests; add"
                     " proposer@candidates.proposer=random, or use candidates.supernet=null"
                 )
-            for name in ("pool", "initial", "batch", "levels", "promote"):
+            if self.screen is not None:
+                raise ConfigError(
+                    "candidates.screen: only chooses among what a proposer suggests; add"
+                    " proposer@candidates.proposer=random candidates.key=null candidates.values=null, or use"
+                    " proxy@candidates.screen=null"
+                )
+            for name in ("pool", "initial", "batch", "levels", "promote", "screened"):
                 value, default = getattr(self, name), type(self).model_fields[name].default
                 if value != default:
                     raise ConfigError(
@@ -166,6 +175,11 @@ class CandidatesConfig(Section):
             raise ConfigError(
                 f"candidates.initial={self.initial}: must be at most candidates.pool={self.pool}, where the search"
                 f" ends; use candidates.initial={self.pool}"
+            )
+        if self.screen is None and self.screened != type(self).model_fields["screened"].default:
+            raise ConfigError(
+                f"candidates.screened={self.screened}: nothing is screened; add proxy@candidates.screen=synflow, or use"
+                f" candidates.screened={type(self).model_fields['screened'].default}"
             )
         levels = self.levels
         if levels is None:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from nas_lightning.core.batches import Inputs
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.part import Part
@@ -61,6 +62,18 @@ class Evaluator(Part):
         raise ConfigError(
             f"{self.key}: {type(self).__name__} names no network, which a proxy could score; use another evaluation"
         )
+
+    def unit(self, bench: Any) -> Inputs:
+        """Return inputs of the shape that `bare_network` takes: a single image, pair or token."""
+        inputs: Inputs = bench.data.unit()
+        return inputs
+
+    def check_batch(self, bench: Any) -> None:
+        """Refuse data of the run that `bare_network` does not take.
+
+        Raises:
+            ConfigError: It takes another shape, or has another number of classes.
+        """
 
     def train_to(self, genotype: Genotype, bench: Any, epochs: int) -> dict[str, Any]:
         """Train up to a number of epochs, of which a later call continues; where the evaluator `pauses`.

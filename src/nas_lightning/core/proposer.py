@@ -15,9 +15,10 @@ class Judged:
 
     Args:
         genotype: Its genotype.
-        level: The highest level that it is trained to, from 0 on.
+        level: The highest level that it is trained to, from 0 on; −1 where a screen has left it out, so that it is
+            known and must not be suggested again, but nothing is known of it.
         score: Its score at that level, higher is better: the caller applies the sign of the objective. Scores of
-            different levels do not compare. A candidate that has failed has −∞; NaN counts as that.
+            different levels do not compare. A candidate that has failed or was left out has −∞; NaN counts as that.
         index: Its place in the order of proposal, from 0 on.
     """
 
@@ -37,6 +38,11 @@ class Judged:
         return (-1, -math.inf) if failed else (self.level, self.score)
 
 
+def candidates_of(history: Sequence[Judged]) -> list[Judged]:
+    """Return a history without what a screen has left out: that from which a proposer can learn."""
+    return [judged for judged in history if judged.level >= 0]
+
+
 class Proposer(Part):
     """Suggestion of candidates from what is known of the earlier ones.
 
@@ -51,7 +57,7 @@ class Proposer(Part):
 
         Args:
             space: The search space.
-            history: The candidates so far, in the order of their proposal.
+            history: All that was suggested so far, in that order: candidates, and what a screen has left out.
             k: Number of candidates; fewer are returned only where the space has no others.
             seed: Seed of the run.
         """

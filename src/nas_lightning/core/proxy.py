@@ -36,10 +36,13 @@ class Proxy(Part):
 
     Attributes:
         inputs: Kinds of data of the networks that it can score.
+        reads_batch: Whether it reads `Sample.inputs` and `targets`; False: `Sample.unit` alone, of which only the shape
+            counts.
     """
 
     key = "proxy"
     inputs: ClassVar[tuple[Kind, ...]] = ("images", "text", "stereo")
+    reads_batch: ClassVar[bool] = True
 
     def __call__(self, network: nn.Module, sample: Sample) -> float:
         """Return the score; weights, buffers and modes of the network are left as they are.

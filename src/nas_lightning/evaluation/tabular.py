@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
@@ -197,6 +197,29 @@ class Tabular(Evaluator):
         _, trained, _ = self._trained(self._table(bench), bench)
         sizes = (trained.num_classes, trained.in_channels, trained.init_channels, trained.layers)
         return bench.space.network(genotype, *sizes, stem=trained.stem)
+
+    def unit(self, bench: Bench) -> Tensor:
+        """Return an image of the shape that the networks of the table take, [1, C, H, W]."""
+        _, trained, _ = self._trained(self._table(bench), bench)
+        return torch.zeros(1, trained.in_channels, trained.image_size, trained.image_size)
+
+    def check_batch(self, bench: Bench) -> None:
+        """Refuse images that the networks of the table do not take.
+
+        Raises:
+            ConfigError: They have another shape or other classes, as those of a run that reads accuracies on a data set
+                that it does not have.
+        """
+        dataset, trained, _ = self._trained(self._table(bench), bench)
+        data = bench.data
+        shape = (trained.in_channels, trained.image_size, trained.image_size)
+        own = (data.in_channels, data.image_size, data.image_size)
+        if (own, data.num_classes) != (shape, trained.num_classes):
+            raise ConfigError(
+                f"data={data.name} has images of {'x'.join(map(str, own))} in {data.num_classes} classes and the"
+                f" networks of evaluation.dataset={dataset} take {'x'.join(map(str, shape))} in {trained.num_classes};"
+                f" use data={dataset}"
+            )
 
     def length(self, bench: Bench, epochs: int | None) -> tuple[int, bool]:
         """Return epochs of a training in the table, and True where its test accuracy stands in for that on val.

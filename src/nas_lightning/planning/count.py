@@ -113,6 +113,9 @@ def _count_pool(bench: Workbench, work: Work) -> None:
         _count_retraining(member, work, trainings=sum(pyramid.reached), epochs=pyramid.epochs)
     else:
         work.note(f"candidates: judged by a {judge.name}, which is not counted")
+    settings = bench.config.candidates
+    if settings.screen is not None:
+        work.note(f"candidates.screen: {settings.pool * settings.screened} untrained networks scored, not counted")
 
 
 def _count_search(bench: Workbench, work: Work) -> None:

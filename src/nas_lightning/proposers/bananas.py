@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nas_lightning.core import draws
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.proposer import Judged, Proposer
+from nas_lightning.core.proposer import Judged, Proposer, candidates_of
 from nas_lightning.core.space import SearchSpace
 from nas_lightning.proposers.drawing import unseen
 from nas_lightning.proposers.encodings import features, ways
@@ -63,12 +63,13 @@ class Bananas(Proposer):
     def ask(self, space: SearchSpace, history: Sequence[Judged], k: int, seed: int) -> list[Genotype]:
         """Return random candidates up to `initial`, then the neighbours that are first in a sample of predictions."""
         seen = {judged.genotype.identity for judged in history}
-        random = min(k, self.initial - len(history)) if history else k
+        tried = candidates_of(history)
+        random = min(k, self.initial - len(tried)) if tried else k
         found = list(islice(unseen(space, seen, seed, len(history)), max(random, 0)))
-        if len(found) < k and history:
-            around = self._around(space, history, seen, max(self.candidates, k - len(found)), seed)
+        if len(found) < k and tried:
+            around = self._around(space, tried, seen, max(self.candidates, k - len(found)), seed)
             if around:
-                values = self._sampled(space, history, around, seed)
+                values = self._sampled(space, tried, around, seed)
                 order = torch.argsort(values, descending=True, stable=True)[: k - len(found)].tolist()
                 found += [around[place] for place in order]
         return found

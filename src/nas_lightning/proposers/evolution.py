@@ -15,7 +15,7 @@ from pydantic import Field
 
 from nas_lightning.core import draws
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.proposer import Judged, Proposer
+from nas_lightning.core.proposer import Judged, Proposer, candidates_of
 from nas_lightning.core.space import SearchSpace
 from nas_lightning.proposers.drawing import unseen
 
@@ -45,9 +45,10 @@ class Evolution(Proposer):
     def ask(self, space: SearchSpace, history: Sequence[Judged], k: int, seed: int) -> list[Genotype]:
         """Return random candidates up to `initial`, then mutations of winners of tournaments."""
         seen = {judged.genotype.identity for judged in history}
-        alive = history[-self.population :]
+        tried = candidates_of(history)
+        alive = tried[-self.population :]
         # More may be asked for at once than begin the search; then nothing is judged yet that could be mutated.
-        random = min(k, self.initial - len(history)) if alive else k
+        random = min(k, self.initial - len(tried)) if alive else k
         found = list(islice(unseen(space, seen, seed, len(history)), max(random, 0)))
         if not alive:
             return found

@@ -57,7 +57,8 @@ class LocalSearch(Proposer):
                     continue
                 place, judged = known[one.identity]
                 met = max(met, place + 1)
-                here = judged if here is None or judged.merit > here.merit else here
+                if judged.level >= 0 and (here is None or judged.merit > here.merit):
+                    here = judged
             if proposed:
                 continue  # where the search goes from here is not known yet: the next start is looked at
             step = 0

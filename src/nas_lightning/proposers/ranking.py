@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nas_lightning.core import draws
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.core.proposer import Judged, Proposer
+from nas_lightning.core.proposer import Judged, Proposer, candidates_of
 from nas_lightning.core.space import SearchSpace
 from nas_lightning.proposers.drawing import unseen
 from nas_lightning.proposers.encodings import one_hot
@@ -81,12 +81,13 @@ class Ranking(Proposer):
     def ask(self, space: SearchSpace, history: Sequence[Judged], k: int, seed: int) -> list[Genotype]:
         """Return random candidates up to `initial`, then the first of a new ranking."""
         seen = {judged.genotype.identity for judged in history}
-        random = min(k, self.initial - len(history)) if history else k
+        tried = candidates_of(history)
+        random = min(k, self.initial - len(tried)) if tried else k
         found = list(islice(unseen(space, seen, seed, len(history)), max(random, 0)))
-        if len(found) == k or not history:
+        if len(found) == k or not tried:
             return found
         genotypes, encoded = self._ranked(space, seen, seed, len(history))
-        scores = self.scores(self.fitted(space, history, seed), encoded)
+        scores = self.scores(self.fitted(space, tried, seed), encoded)
         for place in torch.argsort(scores, descending=True, stable=True).tolist():
             if len(found) == k:
                 break

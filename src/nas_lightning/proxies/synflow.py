@@ -26,6 +26,7 @@ class Synflow(Proxy):
     """
 
     inputs: ClassVar[tuple[Kind, ...]] = ("images",)
+    reads_batch: ClassVar[bool] = False
 
     def __init__(self, bn: bool = False) -> None:
         self.bn = bn

@@ -203,7 +203,10 @@ class SupernetJudge(Judge):
             source = Workbench(config_of_another_run(config, TAKEN), self.bench.folder)
             return source, Origin(source)
         except ConfigError as error:
-            raise ConfigError(f"candidates.supernet={self.folder}: {error}") from error
+            key, folder = f"candidates.supernet={self.folder}", RunFolder(self.folder)
+            # Messages about the run of an analysis name it by `run`, which is no key of this command.
+            line = str(error).replace(f"run={folder}", key)
+            raise ConfigError(line if line.startswith(key) else f"{key}: {line}") from error
 
 
 def untrained(member: Workbench, genotype: Genotype, epochs: int) -> dict[str, Any]:

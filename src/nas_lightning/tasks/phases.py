@@ -192,11 +192,12 @@ def _train_member(member: Workbench, genotype: Genotype, epochs: int) -> dict[st
     else:
         start(member)
     # Under the method that suggests it, not under its genotype: loggers group by that.
-    member.folder.update_summary(method=member.config.method, genotype=genotype.to_dict())
+    before = member.folder.update_summary(method=member.config.method, genotype=genotype.to_dict())["evaluation"]
     member.folder.save_genotype(genotype)
     if ranks.is_first():
-        screen().print(f"candidate: {member.folder}, up to {epochs} epochs", highlight=False, soft_wrap=True)
-    with member.loggers:
+        paused = f"paused after {before['epochs']}, " if before else ""
+        screen().print(f"candidate: {member.folder}, {paused}up to {epochs} epochs", highlight=False, soft_wrap=True)
+    with member.folder.locked(), member.loggers:  # a job of a run that was killed may train it still
         member.loggers.start()
         found = member.evaluator.train_to(genotype, member, epochs)
         evaluation: dict[str, Any] = member.folder.update_summary(evaluation=found)["evaluation"]

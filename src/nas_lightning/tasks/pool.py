@@ -5,13 +5,13 @@ that stand at a level go on to the next, as many as the share `promote` of those
 one. Nobody leaves the pool: a candidate that was left behind competes again with later ones.
 
 Source: Wang et al., RANK-NOSH (ICCV 2021), for levels and promotion; with one level it is the loop of evolution, local
-search or BANANAS. Left out: training the members of a generation side by side.
+search or BANANAS.
 """
 
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,8 @@ from nas_lightning.runs.pool import Event, Journal
 from nas_lightning.searches.outcome import outcome_of_tables
 from nas_lightning.spaces.engines import engine_named
 from nas_lightning.tasks.judges import Judge, TrainMember, Verdict, judge_of, untrained
+from nas_lightning.tasks.launched import Launcher, launcher_of
+from nas_lightning.tasks.screening import screen_of
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ def check_pool(bench: Workbench) -> None:
     """Refuse a search over a pool that cannot run, before anything is written.
 
     Raises:
-        ConfigError: A supernet would be trained beside it, or proposer, judge and space do not fit each other.
+        ConfigError: A supernet would be trained beside it, or proposer, screen, judge and space do not fit each other.
     """
     if bench.selector.needs_supernet:
         raise ConfigError(
@@ -73,7 +75,14 @@ def check_pool(bench: Workbench) -> None:
             " candidates.proposer=null"
         )
     proposer_of(bench).check(bench.space)
-    judge_of(bench, untrained).check()
+    screening = screen_of(bench)
+    if screening is not None:
+        screening.check()
+    judge = judge_of(bench, untrained)
+    judge.check()
+    launcher = launcher_of(bench, judge)
+    if launcher is not None:
+        launcher.check()
 
 
 def pyramid_of(bench: Workbench, judge: Judge) -> Pyramid:
@@ -127,11 +136,14 @@ class _Pool:
         self.bench = bench
         self.settings = bench.config.candidates
         self.judge = judge
+        self.launcher = launcher_of(bench, judge)
         self.journal = journal
         self.goal: Goal = bench.objective.goal
         self.proposer = proposer_of(bench)
+        self.screening = screen_of(bench)
         self.pyramid = pyramid_of(bench, judge)
         self.members: list[Candidate] = []
+        self.suggested: list[tuple[Genotype, int | None]] = []  # with its index; None where the screen left it out
         self.rows: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.epochs_spent = 0
@@ -165,11 +177,9 @@ class _Pool:
         fresh = self._fresh(generation, self.settings.batch if generation else self.settings.initial)
         if not fresh:
             return False
-        for index in fresh:
-            self._judge(index)
+        self._judge_all(fresh)
         for level, number in enumerate(self.pyramid.arrivals(len(fresh))[1:]):
-            for judged in promoted(self.history(), level, number):
-                self._judge(judged.index)
+            self._judge_all([judged.index for judged in promoted(self.history(), level, number)])
         self._end_generation(generation)
         return True
 
@@ -182,34 +192,72 @@ class _Pool:
         event = self.journal.take(**key)
         if event is None:
             begun = time.perf_counter()
-            asked = self.proposer.ask(self.bench.space, self.history(), wanted, self.bench.config.seed)
-            # Fitted predictors may differ between machines, in the last bits: all take what rank 0 suggests, and an
-            # event has the whole generation, of which nothing is asked for twice.
-            genotypes = ranks.agreed([genotype.to_dict() for genotype in asked])
-            if not genotypes:
+            # Fitted predictors may differ between machines, in the last bits, and so may scores: all take what rank 0
+            # suggests, and an event has the whole generation, of which nothing is asked for twice.
+            found = ranks.agreed(self._suggestions(wanted))
+            if not found["genotypes"]:
                 return []
-            event = self._add({**key, "genotypes": genotypes}, time.perf_counter() - begun)
+            event = self._add({**key, **found}, time.perf_counter() - begun)
         self._took += event["took"]
-        self.members += [Candidate(Genotype.from_dict(said), generation) for said in event["genotypes"]]
+        joining = [Genotype.from_dict(said) for said in event["genotypes"]]
+        self.members += [Candidate(genotype, generation) for genotype in joining]
+        index_of = {genotype.identity: first + place for place, genotype in enumerate(joining)}
+        for said in event.get("suggested") or event["genotypes"]:
+            genotype = Genotype.from_dict(said)
+            self.suggested.append((genotype, index_of.get(genotype.identity)))
         return list(range(first, len(self.members)))
 
-    def _judge(self, index: int) -> None:
-        """Judge a candidate at the level above its own, or take what the journal has."""
+    def _suggestions(self, wanted: int) -> dict[str, Any]:
+        """Return the candidates of a generation, and all that was suggested where a screen chose among it."""
+        asked, space, seed = wanted, self.bench.space, self.bench.config.seed
+        if self.screening is not None:
+            asked *= self.screening.factor
+        suggested = self.proposer.ask(space, self._known(), asked, seed)
+        if self.screening is None:
+            return {"genotypes": [genotype.to_dict() for genotype in suggested]}
+        kept = self.screening.kept(suggested, wanted)
+        return {
+            "genotypes": [genotype.to_dict() for genotype in kept],
+            "suggested": [genotype.to_dict() for genotype in suggested],
+        }
+
+    def _judge_all(self, indices: Sequence[int]) -> None:
+        """Judge candidates that stand at one level at the level above; those that the journal lacks side by side."""
+        for place, index in enumerate(indices):
+            if self.launcher is not None and self.journal.at_end and len(indices) - place > 1:
+                self._judge_side_by_side(self.launcher, indices[place:])
+                return
+            self._judge(index)
+
+    def _judge_side_by_side(self, launcher: Launcher, indices: Sequence[int]) -> None:
+        """Judge candidates side by side; the journal has them in their order, whichever ended first."""
+        self._allowance.begin()
+        begun = time.perf_counter()
+        level = self.members[indices[0]].level + 1
+        found = launcher({index: self.members[index].genotype for index in indices}, level)
+        # No less than the longest training, which may have been cut off before.
+        longest = max(found[index].seconds - self.members[index].seconds for index in indices)
+        took = max(time.perf_counter() - begun, longest) / len(indices)
+        for index in indices:
+            self._judge(index, (found[index], took))
+
+    def _judge(self, index: int, known: tuple[Verdict, float] | None = None) -> None:
+        """Judge a candidate at the level above its own, or take what the journal has.
+
+        Args:
+            index: Its index.
+            known: What was found already, and the seconds that it counts.
+        """
         member, level = self.members[index], self.members[index].level + 1
         event = self.journal.take(event="judged", index=index, level=level)
         if event is None:
-            if ranks.count() == 1:  # clocks of several processes differ; each training agrees on its own
-                self._allowance.begin()
-            begun = time.perf_counter()
-            found = ranks.agreed(self.judge(index, member.genotype, level))
+            found, took = known or self._judged_here(index, level)
             if found.value is None and found.failed is None:
                 raise ConfigError(
                     f"candidates: candidate {index} has no {self.goal.name} on val; let the evaluation validate, or"
                     " give a table with all architectures"
                 )
             said = {"event": "judged", "index": index, "level": level, "epochs": self.judge.levels[level]}
-            # A training that was cut off took more than what it took here.
-            took = max(time.perf_counter() - begun, found.seconds - member.seconds)
             event = self._add({**said, **self._told(index, found), "seconds": max(found.seconds, member.seconds)}, took)
         self._took += event["took"]
         before = self.judge.levels[level - 1] if level else 0
@@ -219,6 +267,16 @@ class _Pool:
         self.events.append({**event, "value": member.value, "epochs_spent": self.epochs_spent})
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=sum(m.level >= 0 for m in self.members))
+
+    def _judged_here(self, index: int, level: int) -> tuple[Verdict, float]:
+        """Return what the judge finds of a candidate, and the seconds that it took."""
+        member = self.members[index]
+        if ranks.count() == 1:  # clocks of several processes differ; each training agrees on its own
+            self._allowance.begin()
+        begun = time.perf_counter()
+        found = ranks.agreed(self.judge(index, member.genotype, level))
+        # A training that was cut off took more than what it took here.
+        return found, max(time.perf_counter() - begun, found.seconds - member.seconds)
 
     def _add(self, said: dict[str, Any], took: float) -> Event:
         self._new = True
@@ -237,8 +295,16 @@ class _Pool:
     def _score(self, index: int) -> float:
         return self.goal.sign * self.members[index].value
 
+    def _known(self) -> list[Judged]:
+        """Return all that was suggested, as a proposer sees it: what the screen left out is known, and no more."""
+        found = []
+        for place, (genotype, index) in enumerate(self.suggested):
+            level, score = (-1, -math.inf) if index is None else (self.members[index].level, self._score(index))
+            found.append(Judged(genotype, level, score, place))
+        return found
+
     def history(self) -> list[Judged]:
-        """Return the candidates as a proposer sees them."""
+        """Return the candidates as they stand."""
         return [Judged(m.genotype, m.level, self._score(i), i) for i, m in enumerate(self.members)]
 
     def best(self) -> Candidate:

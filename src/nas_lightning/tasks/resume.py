@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas_lightning.config.compose import as_dict, compose
+from nas_lightning.config.compose import as_dict, compose, hydra_settings
 from nas_lightning.config.overriding import key_of, override
 from nas_lightning.config.schema import RootConfig, validate
 from nas_lightning.config.secrets import refuse_secrets
@@ -17,6 +17,7 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.runs import layout
 from nas_lightning.runs.completeness import missing
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.sweeps.jobs import launcher_words
 from nas_lightning.tasks import images
 from nas_lightning.tasks.identity import DECISIVE, ensure_named, name_run
 from nas_lightning.tasks.inspect import INSPECTIONS
@@ -35,7 +36,7 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     Args:
         run_dir: The run folder, whose config.yaml is the configuration.
         overrides: Only `trainer.*`, `logger`, the data loading keys (`LOADING_KEYS`) and the places of the same images
-            (`MOVABLE`) may differ.
+            (`MOVABLE`) may differ, and a launcher of Hydra may be chosen.
 
     Raises:
         ConfigError: The folder holds no run, or an override is not allowed.
@@ -49,7 +50,10 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     for word in overrides:
         if word not in moved:
             _override_resumed(config, word)
-    bench = Workbench(config, folder)
+    launching = launcher_words(overrides)
+    if launching:
+        hydra_settings(launching)  # refuses a launcher that there is not
+    bench = Workbench(validate(config).composed_from(overrides), folder)
     images.move(bench, moved)
     check_processes(bench.config.trainer, bench.config.task)
     inspection = INSPECTIONS.get(bench.config.task)
@@ -67,6 +71,8 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
 def _override_resumed(config: dict[str, Any], word: str) -> None:
     """Apply one override to the plain configuration of a resumed run, which Hydra does not compose."""
     key = key_of(word)
+    if key.startswith(("hydra/launcher", "hydra.launcher")):  # of the command, not of the configuration
+        return
     # As in Hydra, `logger=` replaces all loggers and `+logger=` adds to them.
     if key == "logger" and not word.startswith("~"):
         added = as_dict(compose([word]))["logger"]
@@ -78,8 +84,8 @@ def _override_resumed(config: dict[str, Any], word: str) -> None:
         raise ConfigError(_keys_of_trainer(config, word))
     if not allowed:
         raise ConfigError(
-            f"{word}: a resumed run keeps its configuration; only trainer.*, logger.* and"
-            f" {', '.join((*loading, *MOVABLE))} may differ. For anything else start a new run: the command of this"
+            f"{word}: a resumed run keeps its configuration; only trainer.*, logger.*, hydra/launcher"
+            f" and {', '.join((*loading, *MOVABLE))} may differ. For anything else start a new run: the command of this"
             f" one with {word}; to train its genotype again, also task=evaluate genotype=FOLDER"
         )
     name = key.partition(".")[2]

@@ -66,6 +66,8 @@ def kinds_at(path: str) -> dict[str, type]:
     """Return the base classes that a part at a path must have; none for parts that are arguments of parts."""
     if path.rpartition(".")[0] == PLACES_OF_LISTS["proxy"]:
         return KINDS["proxy"]
+    if path == "candidates.screen":
+        return KINDS["proxy"]
     if path.startswith("candidates."):  # evaluation, proposer
         return KINDS.get(path.partition(".")[2], {})
     group, _, name = path.partition(".")
