@@ -38,6 +38,8 @@ from nas_lightning.proxies import (
     initialised,
     scores,
 )
+from nas_lightning.runs.files import whole_lines, write_text
+from nas_lightning.runs.history import append_row
 from nas_lightning.spaces import Genotype
 from nas_lightning.spaces.nasbench201 import arch_strings
 
@@ -94,9 +96,13 @@ def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
     space = build_space("nasbench201")
     begun = time.monotonic()
     settings = {key: vars(options)[key] for key in ("seed", "batch", "channels", "stage_cells")}
-    lines = options.rows.read_text().splitlines() if options.rows.exists() else [json.dumps(settings)]
+    lines = [json.dumps(settings)]
+    if options.rows.exists():
+        lines = [line.rstrip("\n") for line in whole_lines(options.rows)]
     if json.loads(lines[0]) != settings:
         raise SystemExit(f"--rows {options.rows}: holds scores of other settings, {lines[0]}; name another file")
+    options.rows.parent.mkdir(parents=True, exist_ok=True)
+    write_text(options.rows, "".join(f"{line}\n" for line in lines))
     names = arch_strings()
     for number in chosen(options)[len(lines) - 1 :]:
         if time.monotonic() - begun > 60 * options.minutes:
@@ -110,8 +116,7 @@ def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
             row[name] = max(LOWEST, scores({name: proxy}, network, sample, options.seed)[name])
             row[f"{name} seconds"] = time.process_time() - start
         lines.append(json.dumps(row))
-    options.rows.parent.mkdir(parents=True, exist_ok=True)
-    options.rows.write_text("\n".join(lines) + "\n")
+        append_row(options.rows, row)  # a kill loses the cell in progress only
     return [json.loads(line) for line in lines[1 : options.cells + 1]]
 
 

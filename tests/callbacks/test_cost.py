@@ -81,7 +81,7 @@ def test_both_streams_count_and_validation_does_not_slow_training(clock, memory)
         clock.now += 50  # between two epochs something else is measured
     counter.on_fit_end(TRAINER, searched)
     # 29 images an epoch in 2 · 2 s; 10 s with the validation.
-    assert counter.report() == {"seconds": 20.0, "images_per_second": 7.2, "peak_memory_mib": 100.0}
+    assert counter.report() == {"seconds": 20.0, "images": 58, "images_per_second": 7.2, "peak_memory_mib": 100.0}
 
 
 def test_validation_outside_of_training_is_not_timed(clock, memory):
@@ -90,7 +90,7 @@ def test_validation_outside_of_training_is_not_timed(clock, memory):
     clock.now += 9
     counter.on_validation_end(TRAINER, searched)
     epoch(counter, clock, searched, [part(30)], step=3.0)
-    assert counter.report() == {"seconds": 3.0, "images_per_second": 10.0, "peak_memory_mib": 100.0}
+    assert counter.report() == {"seconds": 3.0, "images": 30, "images_per_second": 10.0, "peak_memory_mib": 100.0}
 
 
 def test_each_phase_by_itself(clock, memory):
@@ -103,13 +103,13 @@ def test_each_phase_by_itself(clock, memory):
             epoch(counter, clock, module(phase), [part(10)], step=seconds)
             counter.on_fit_end(TRAINER, module(phase))
             clock.now = start
-    assert searching.report() == {"seconds": 2.0, "images_per_second": 5.0, "peak_memory_mib": 300.0}
-    assert selecting.report() == {"seconds": 5.0, "images_per_second": 2.0, "peak_memory_mib": 200.0}
+    assert searching.report() == {"seconds": 2.0, "images": 10, "images_per_second": 5.0, "peak_memory_mib": 300.0}
+    assert selecting.report() == {"seconds": 5.0, "images": 10, "images_per_second": 2.0, "peak_memory_mib": 200.0}
     assert searching.state_key != selecting.state_key
 
 
 def test_nothing_trained():
-    assert Cost().report() == {"seconds": 0.0, "images_per_second": 0.0, "peak_memory_mib": None}
+    assert Cost().report() == {"seconds": 0.0, "images": 0, "images_per_second": 0.0, "peak_memory_mib": None}
 
 
 def test_what_was_done_before_a_resume_counts(clock, memory):
@@ -119,7 +119,7 @@ def test_what_was_done_before_a_resume_counts(clock, memory):
     second.load_state_dict(first.state_dict())
     clock.now += 1000
     epoch(second, clock, module(), [part(50)], step=2.0)
-    assert second.report() == {"seconds": 4.0, "images_per_second": 20.0, "peak_memory_mib": 800.0}
+    assert second.report() == {"seconds": 4.0, "images": 60, "images_per_second": 20.0, "peak_memory_mib": 800.0}
 
 
 def test_memory_of_the_gpu_is_that_of_the_phase(monkeypatch):

@@ -52,6 +52,7 @@ SEARCH_KEYS = [
     "precision",
     "engine",
     "peak_memory_mib",
+    "images",
     "images_per_second",
     "val_accuracy",
     "margin",
@@ -62,6 +63,7 @@ SEARCH_KEYS = [
     "dominant_eigenvalue",
 ]
 EVALUATION_KEYS = [
+    "images",
     "images_per_second",
     "peak_memory_mib",
     "device",

@@ -1,5 +1,6 @@
 """Runs to a table and back: the means by hand, what is left out, what is refused."""
 
+import csv
 import json
 import shutil
 
@@ -7,10 +8,15 @@ import pandas as pd
 import pytest
 
 import nas_lightning as nl
+from nas_lightning.config.compose import as_dict
 from nas_lightning.convert import Runs
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.evaluation.table import load
+from nas_lightning.runs.folder import RunFolder
 from nas_lightning.spaces.enumeration import architecture
+from nas_lightning.tasks.run import run_task
+from nas_lightning.training.workbench import Workbench
+from pool_parts import Drawn
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +69,7 @@ def test_there_and_back(runs, tmp_path, caplog, ending):
     assert len(table.rows) == 4
     assert table.regret(architecture(space, 80).architecture, name) == 39.875
     assert table.contents.space == "s5"
+    assert not table.contents.complete  # 4 of 81
     trained = table.contents.datasets["arrays"]
     assert (trained.epochs, trained.init_channels, trained.layers, trained.image_size) == ((1,), 4, 3, 8)
     told = table.contents.about["arrays"]
@@ -97,3 +104,95 @@ def test_what_is_refused(runs, tmp_path):
         ConfigError, match=r"architecture 3 was trained twice with seed 1, to 50 and 51 %|to 51 and 50 %"
     ):
         Runs(str(tmp_path / "runs"), target)()
+
+
+POOL = ["method=random_search", "candidates.key=null", "candidates.values=null", "trusted=[pool_parts]"]
+POOL += ["+candidates.proposer._target_=pool_parts.Drawn", "candidates.pool=3", "candidates.initial=2"]
+POOL += ["candidates.batch=1", "candidates.levels=[1,2,3]"]
+
+
+@pytest.fixture(scope="module")
+def curves(images_file, tmp_path_factory):
+    """The candidates of the pool below, trained for 3 epochs on the train half and on all images, and their words."""
+    from conftest import TINY_SIZES
+
+    folder = tmp_path_factory.mktemp("curves")
+    words = ["space=s5", "data=arrays", f"data.path={images_file}", "trainer=cpu", "~callbacks.curvature", *TINY_SIZES]
+    words += ["evaluation.epochs=3"]
+    for index, one in enumerate(Drawn().ask(nl.build_space(nl.compose(["space=s5"])), [], 3, 0)):
+        for images in ("search_halves", "full"):
+            trained = [*words, "task=evaluate", f"evaluation.images={images}"]
+            nl.evaluate(nl.compose(trained), one, run_dir=folder / "runs" / f"{images}{index}")
+    return words, folder
+
+
+def learning_of(folder, column):
+    with (folder / "metrics.csv").open() as file:
+        return [float(row[column]) for row in csv.DictReader(file) if row["phase"] == "evaluation"]
+
+
+def test_learning_curves_of_real_runs(curves, tmp_path):
+    _, folder = curves
+    path = str(tmp_path / "table.csv")
+    Runs(str(folder / "runs"), path, epochs=[2, 1])()
+    table = load(path)
+    trained = table.contents.datasets["arrays"]
+    assert trained.epochs == (3, 1, 2)
+    space = nl.build_space(nl.compose(["space=s5"]))
+    for index, one in enumerate(Drawn().ask(space, [], 3, 0)):
+        for part, images, column in (("test", "full", "test_accuracy"), ("valid", "search_halves", "val_accuracy")):
+            run = folder / "runs" / f"{images}{index}"
+            found = [table.value(one.architecture, f"arrays_{part}_{epochs}") for epochs in (1, 2, 3)]
+            assert found == pytest.approx(learning_of(run, column), abs=6e-5)
+            evaluation = json.loads((run / "summary.json").read_text())["evaluation"]
+            assert found[-1] == evaluation[column]
+            assert trained.images[part] == evaluation["images"] / 3
+            assert table.seeds[f"arrays_{part}_2"].shape == (3, 1)
+    Runs(str(folder / "runs"), str(tmp_path / "last.csv"))()
+    assert load(str(tmp_path / "last.csv")).contents.datasets["arrays"].epochs == (3,)
+
+
+def test_a_pool_judged_by_the_table_is_that_judged_by_training(curves, tmp_path):
+    """Levels are beginnings of one training: the same candidates, values, promotions and cost, nothing trained."""
+    words, folder = curves
+    path = tmp_path / "table.csv"
+    Runs(str(folder / "runs"), str(path), epochs=[1, 2])()
+    looked_up = [word for word in words if not word.startswith("evaluation.")]
+    looked_up += ["evaluation=tabular", f"evaluation.path={path}", "evaluation.draws=1"]
+    found = {}
+    for name, own in (("trained", words), ("looked_up", looked_up)):
+        run_task(as_dict(nl.compose([*own, *POOL])), RunFolder(tmp_path / name))
+        summary = json.loads((tmp_path / name / "summary.json").read_text())
+        keys = ("index", "generation", "level", "epochs", "value", "val_accuracy", "genotype", "chosen")
+        with (tmp_path / name / "generations.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            row.pop("seconds")
+            row.pop("regret", None)
+        candidates = [{key: one[key] for key in keys} for one in summary["candidates"]]
+        found[name] = candidates, rows, summary["genotype"], summary["evaluation"]["test_accuracy"]
+        assert "oracle" not in summary["search"]
+    assert found["trained"] == found["looked_up"]
+    assert len({one["level"] for one in found["trained"][0]}) > 1
+    assert int(found["trained"][1][-1]["images_spent"]) > 0
+    bench = Workbench(as_dict(nl.compose([*looked_up, *POOL])), RunFolder(tmp_path / "bench"))
+    assert bench.evaluator.length(bench, None) == (1, False)
+    assert bench.evaluator.images_listed(bench, 2) * 7 == int(found["looked_up"][1][-1]["images_spent"])
+
+
+def test_curves_that_are_refused(curves, tmp_path):
+    _, folder = curves
+    target = str(tmp_path / "table.csv")
+    with pytest.raises(
+        ConfigError, match=r"convert\.epochs=\[5\]: .* was trained for 3 epochs, not for 5; use values up"
+    ):
+        Runs(str(folder / "runs"), target, epochs=[5])()
+    with pytest.raises(ConfigError, match=r"all runs on data=arrays were measured on val|no finished run that trained"):
+        Runs(str(folder / "runs" / "search_halves0"), target)()
+    shutil.copytree(folder / "runs" / "full0", tmp_path / "cut", ignore=shutil.ignore_patterns("checkpoints"))
+    lines = (tmp_path / "cut/metrics.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "cut/metrics.csv").write_text(lines[0] + lines[2] + lines[3])
+    with pytest.raises(
+        ConfigError, match=r"convert\.epochs=\[1\]: .* after 1 epochs in metrics\.csv, only after 2,3; ch"
+    ):
+        Runs(str(tmp_path / "cut"), target, epochs=[1])()

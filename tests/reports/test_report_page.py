@@ -81,7 +81,7 @@ def runs(written, tmp_path):
     return shutil.copytree(written[0], tmp_path / "runs")
 
 
-FIRST = ["accuracy", "tradeoffs", "learning", "runs", "results"]
+FIRST = ["accuracy", "budgets", "tradeoffs", "learning", "runs", "results"]
 EVERY = [*FIRST, "curvature", "correlations", "regret", "mixing", "cells", "cost"]
 
 
@@ -92,9 +92,10 @@ def test_everything_is_written(written):
     assert {str(path.relative_to(folder)) for path in paths} == names(folder)
     stems = ["eigenvalues_1", "correlation_final_eigenvalue", "correlation_mean_eigenvalue", "correlation_one_shot"]
     stems += ["accuracy_1", "accuracy_parameters_1", "accuracy_search_cost_1", "learning_search_1"]
-    stems += ["regret_1", "trajectory_1", "costs", "mixing_1_1", "mixing_1_2", "cell_1_1", "cell_1_2"]
+    stems += ["budget_1", "regret_1", "trajectory_1", "costs", "mixing_1_1", "mixing_1_2", "cell_1_1", "cell_1_2"]
     expected = {f"figures/{stem}.{ending}" for stem in stems for ending in ("svg", "png")}
     expected |= {f"tables/{n}.{e}" for n in ("runs", "results", "correlations", "costs") for e in ("md", "csv", "tex")}
+    expected |= {"tables/budget_1.csv"}
     assert names(folder) == expected | {"report.html", "report.md", "report.csv"}
     assert (folder / "tables" / "results.md").read_text() == (folder / "report.md").read_text()
     page = Page((folder / "report.html").read_text())

@@ -99,18 +99,20 @@ class Cost(L.Callback):
         self.images = state_dict["images"]
         self.peak = state_dict["peak"]
 
-    def report(self) -> dict[str, float | None]:
+    def report(self) -> dict[str, int | float | None]:
         """Return the entries of the summary; those of a resumed run include what it did before.
 
         Returns:
-            `seconds` of training epochs, validation included; `images_per_second` of all streams (a step of a search
-            reads a train batch and an arch batch), or tokens of a text, during training, validation excluded;
+            `seconds` of training epochs, validation included; `images` of all streams (a step of a search reads a train
+            batch and an arch batch), or tokens of a text, each once a step, however many passes the step makes over
+            them; `images_per_second` of these during training, validation excluded;
             `peak_memory_mib` allocated on the GPU in this phase, or resident in the process without a GPU; null if
             nothing was trained.
         """
         training = self.seconds - self.validating
         return {
             "seconds": round(self.seconds, 3),
+            "images": self.images,
             "images_per_second": round(self.images / training, 1) if training else 0.0,
             "peak_memory_mib": round(self.peak, 1) if self.peak else None,
         }

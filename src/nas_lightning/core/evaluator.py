@@ -105,6 +105,10 @@ class Evaluator(Part):
             " for instance evaluation=digits, or a table, evaluation=tabular"
         )
 
+    def images_listed(self, bench: Any, epochs: int) -> int | None:
+        """Return the images of an epoch of the trainings of `length`; None where the table does not say."""
+        return None
+
     def listed(self, genotype: Genotype, bench: Any, epochs: int) -> Listed:
         """Return what a table knows of a genotype after a training of `length`."""
         raise NotImplementedError

@@ -48,6 +48,19 @@ def chances_of_winning(count: int, draws: int) -> np.ndarray:
     return descending[::-1]
 
 
+def draws_shown(count: int) -> list[int]:
+    """Return the numbers of draws at which a curve is computed: all up to ten, then ten a decade, at last all N.
+
+    >>> draws_shown(20)
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 16, 20]
+
+    Args:
+        count: Number of architectures N.
+    """
+    beyond = (round(10 ** (1 + step / 10)) for step in range(10 * len(str(count))))
+    return sorted({draws for draws in (*range(1, 10), *beyond, count) if 0 < draws <= count})
+
+
 def expected_accuracy(accuracies: np.ndarray, feedback: np.ndarray, draws: int) -> float | None:
     """Return the expected accuracy of the architecture that random search keeps.
 

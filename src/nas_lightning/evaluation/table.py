@@ -41,7 +41,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.paths import is_file, lfs_pointer, path_of
-from nas_lightning.evaluation.chance import expected_accuracy, rank
+from nas_lightning.evaluation.chance import draws_shown, expected_accuracy, rank
 from nas_lightning.evaluation.contents import NASBENCH101, Contents, Trained
 from nas_lightning.evaluation.shipped import shipped_files, shipped_spaces
 from nas_lightning.spaces.nasbench201 import arch_strings
@@ -195,11 +195,7 @@ class Table:
             architecture has both accuracies; `random_search_draws`, all architectures if the table has fewer; and
             `random_search_chosen_by`, the column by which it chooses.
         """
-        validated = (trained.name("valid", epochs) for epochs in sorted(trained.epochs))
-        accuracies = self.columns[name]
-        known = [column for column in validated if column in self.columns]
-        # One that is empty where the accuracies are not says nothing.
-        chosen_by = next((c for c in known if not np.isnan(self.columns[c] + accuracies).all()), name)
+        accuracies, chosen_by = self.columns[name], self._feedback(name, trained)
         feedback = self.columns[chosen_by]
         expected = expected_accuracy(accuracies, feedback, draws)
         return {
@@ -207,6 +203,46 @@ class Table:
             "random_search_draws": min(draws, int(np.count_nonzero(~np.isnan(accuracies + feedback)))),
             "random_search_chosen_by": chosen_by,
         }
+
+    def random_curve(self, name: str, trained: Trained) -> list[dict[str, Any]]:
+        """Return what random search is expected to find after more and more draws, and what the draws cost.
+
+        Args:
+            name: Column of the accuracy that counts.
+            trained: The networks of the data set.
+
+        Returns:
+            Rows with `draws`; `test_accuracy`, as `random_search` gives it, in percent; `regret`, the best of the table
+            minus that, in percentage points; and `images_spent`, the images that all draws read in the trainings
+            that it chooses by, None where the table does not say. Empty for a table that lacks architectures.
+        """
+        if not self.contents.complete:
+            return []
+        chosen_by = self._feedback(name, trained)
+        accuracies, feedback = self.columns[name], self.columns[chosen_by]
+        parts = [(part, epochs) for part in ("test", "valid") for epochs in trained.epochs]
+        part, epochs = next(one for one in parts if trained.name(*one) == chosen_by)
+        images = trained.images.get(part)
+        rows = []
+        for draws in draws_shown(int(np.count_nonzero(~np.isnan(accuracies + feedback)))):
+            expected = expected_accuracy(accuracies, feedback, draws)
+            assert expected is not None  # there is one to draw
+            rows.append(
+                {
+                    "draws": draws,
+                    "test_accuracy": round(expected, 4),
+                    "regret": round(self.best(name) - expected, 4),
+                    "images_spent": None if images is None else draws * epochs * images,
+                }
+            )
+        return rows
+
+    def _feedback(self, name: str, trained: Trained) -> str:
+        """Return the column that random search chooses by: the cheapest on val that is known, else `name` itself."""
+        validated = (trained.name("valid", epochs) for epochs in sorted(trained.epochs))
+        known = [column for column in validated if column in self.columns]
+        # One that is empty where the accuracies are not says nothing.
+        return next((c for c in known if not np.isnan(self.columns[c] + self.columns[name]).all()), name)
 
 
 def load(path: str | None, key: str | None = None) -> Table:

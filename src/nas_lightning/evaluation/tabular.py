@@ -139,7 +139,8 @@ class Tabular(Evaluator):
         """Look up the genotype, and those of all epochs of the search.
 
         Writes `trajectory.csv` and `plots/trajectory.svg` if the run folder has a search: test accuracy, regret and
-        rank of the genotype after every epoch, and the error of the one-shot model on `val` if it was measured.
+        rank of the genotype after every epoch, and the error of the one-shot model on `val` if it was measured. With a
+        table of all architectures, `random_search.csv` is what `Table.random_curve` returns.
 
         Args:
             genotype: The architecture.
@@ -165,6 +166,7 @@ class Tabular(Evaluator):
         name = self._name(table, genotype)
         accuracy = self._accuracy(table, name, test)
         random_search = table.random_search(test, trained, self.draws)
+        bench.folder.save_random_search(table.random_curve(test, trained))
         self._follow(table, test, name, random_search, bench)
         network = self.bare_network(genotype, bench)
         listed = table.parameters(name)
@@ -241,6 +243,13 @@ class Tabular(Evaluator):
                 f" candidates.levels={allowed}"
             )
         return length, known[length] == trained.name("test", length)
+
+    def images_listed(self, bench: Bench, epochs: int) -> int | None:
+        """Return the images of an epoch of the trainings behind `listed`, which `Trained.images` says or does not."""
+        table = self._table(bench)
+        _, trained, _ = self._trained(table, bench)
+        on_test = _on_val(table, trained, epochs) == trained.name("test", epochs)
+        return trained.images.get("test" if on_test else "valid")
 
     def listed(self, genotype: Genotype, bench: Bench, epochs: int) -> Listed:
         """Return the accuracy after a training of `length`, and the regret in the column that judges the run.

@@ -7,7 +7,7 @@ from functools import partial
 
 import pandas as pd
 
-from nas_lightning.reports import accuracy, learning, tradeoffs
+from nas_lightning.reports import accuracy, budget_figures, budgets, learning, tradeoffs
 from nas_lightning.reports.book import Book
 from nas_lightning.reports.goals import (
     accuracies_only,
@@ -20,6 +20,7 @@ from nas_lightning.reports.goals import (
     value_heading,
     value_text,
 )
+from nas_lightning.reports.groups import setting_text
 from nas_lightning.reports.page import Section
 from nas_lightning.reports.records import EVALUATION_SETTING, gather, settings
 from nas_lightning.reports.sheets import Sheet, millions, number
@@ -45,9 +46,10 @@ def answers(frame: pd.DataFrame) -> list[str]:
 
 
 def sections(book: Book) -> Iterator[Section]:
-    """Yield the sections on accuracy or another metric, on its price, on learning, and on single runs."""
+    """Yield the sections on accuracy or another metric, on its cost and price, on learning, and on single runs."""
     parts = judged(book.frame)
     yield _accuracy(book, parts)
+    yield _budgets(book, parts)
     pictures = []
     for index, (title, rows) in enumerate(parts[:MAX_SETTINGS]):
         goal = goal_of(rows)
@@ -82,6 +84,35 @@ def _accuracy(book: Book, parts: list[tuple[str, pd.DataFrame]]) -> Section:
     goals = goals_of(book.frame)
     anchor = "accuracy" if any(goal.word == "accuracy" for goal in goals) else "metric"
     return Section(anchor, f"Test {shared_name(goals)} by method", pictures=pictures)
+
+
+def _budgets(book: Book, parts: list[tuple[str, pd.DataFrame]]) -> Section:
+    """Return the section that compares methods with each other and with random search at equal cost."""
+    pictures, answered = [], []
+    for index, (title, rows) in enumerate(parts[:MAX_SETTINGS]):
+        goal = goal_of(rows)
+        found = budgets.budgets(rows, goal, book.problems)
+        answered.append((title, rows, goal, found))
+        figure = budget_figures.draw_budgets(found, goal, book.style, setting_text(title, rows))
+        if figure is None:
+            continue
+        drawn = (
+            " The dashed line is the exact expectation of random search, which draws without replacement and chooses by"
+            " the cheapest accuracy on val."
+        )
+        value = "Regret" if budget_figures.column_of(found) == "regret" else f"Test {goal.name}"
+        caption = (
+            f"{value} against cost, {title}. Images: those that training steps read, each batch once a step however"
+            " many passes it makes, without evaluations on val; an entry of a table costs its epochs times its training"
+            " images. Seconds: of search, selection and candidates; what looks candidates up in a table, or measures"
+            " them in the supernet of another run, has no seconds that compare and is left out there. A small mark is a"
+            " run and a large one a mean; a stepped line is the best so far of a pool, mean ± one standard deviation"
+            f" over runs. At most {budget_figures.MAX_NAMES} methods, the best."
+            f"{drawn if (found['kind'] == budgets.RANDOM).any() else ''}"
+        )
+        book.values(budgets.means(found), f"budget_{index + 1}")
+        pictures += book.picture(figure, f"budget_{index + 1}", caption)
+    return Section("budgets", "At equal cost", sheets=book.sheet(budgets.answer(answered)), pictures=pictures)
 
 
 def _learning(book: Book) -> Section:

@@ -14,6 +14,7 @@ from nas_lightning.reports.page import Picture
 from nas_lightning.reports.records import Problems
 from nas_lightning.reports.sheets import Sheet, write_sheet
 from nas_lightning.reports.style import Style, save
+from nas_lightning.runs import tables
 
 HALF = 7.0
 """Inches up to which two figures stand side by side."""
@@ -52,9 +53,19 @@ class Book:
         return [Picture(svg, caption, figure.get_figwidth() > HALF)]
 
     def sheet(self, sheet: Sheet | None) -> list[Sheet]:
-        """Write a table, if there is one."""
+        """Write a table of formatted cells, if there is one."""
         if sheet is None:
             return []
         (self.folder / "tables").mkdir(parents=True, exist_ok=True)
         self.paths += write_sheet(sheet, self.folder / "tables")
         return [sheet]
+
+    def values(self, rows: pd.DataFrame, name: str) -> None:
+        """Write the values behind a figure as CSV, unrounded; an empty cell is a value that is not known."""
+        if rows.empty:
+            return
+        path = self.folder / "tables" / f"{name}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        known = rows.astype(object).where(rows.notna(), None)
+        tables.write(path, (dict(zip(rows.columns, row, strict=True)) for row in known.to_numpy()))
+        self.paths.append(path)

@@ -24,8 +24,9 @@ def label_runs(frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The frame with `group` (index of the run's row in the summary), `name` (the method, with its variant where
         there are several), `published` (percent, nan without one), `random` and `random_std` (of random
-        genotypes, in the unit of the run: those trained beside it, else all of the table; nan where neither is known)
-        and `cost` (seconds of search and selection, nan where no search was timed).
+        genotypes, in the unit of the run: those trained beside it, else all of the table; nan where neither is known),
+        `cost` (seconds of search and selection, nan where no search was timed) and `images` (those that their training
+        steps read, nan where they were not counted).
     """
     groups = {_key(row): index for index, row in zip(summary.index, summary[_KEYS].to_numpy(), strict=True)}
     index = [groups[_key(row)] for row in frame[_KEYS].to_numpy()]
@@ -38,6 +39,7 @@ def label_runs(frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         random=frame["random_baseline"].fillna(frame["random_accuracy"]),
         random_std=frame["random_baseline_std"],
         cost=frame["search_seconds"] + frame["selection_seconds"].fillna(0.0),
+        images=frame["search_images"] + frame["selection_images"].fillna(0.0),
     )
 
 

@@ -50,6 +50,7 @@ _NUMBERS = SIZE | {
     "search_val_accuracy": ("search", "val_accuracy"),
     "search_val_metric": ("search", "val_metric"),
     "search_seconds": ("search", "seconds"),
+    "search_images": ("search", "images"),
     # Absent from older summaries, as are those that follow.
     "regret": ("evaluation", "regret"),
     "regret_published": ("evaluation", "regret_published"),
@@ -62,9 +63,11 @@ _NUMBERS = SIZE | {
     "dominant_eigenvalue": ("search", "dominant_eigenvalue"),
     "curvature_seconds": ("search", "curvature_seconds"),
     "selection_seconds": ("selection", "seconds"),
+    "selection_images": ("selection", "images"),
     "evaluation_seconds": ("evaluation", "seconds"),
 }
 HASH = {"config_hash": ("config_hash",)}
+_JUDGE = {"judge": ("search", "judge")}
 _NORMAL_CELL = ("genotype", "cells", "normal")  # lists of node, operation and source
 
 # Keys of config.yaml, with all below them, that do not change what is compared.
@@ -92,11 +95,12 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         in the table), `random_accuracy` (percent, mean of all architectures of a table),
         `random_baseline` and `random_baseline_std` (of random genotypes trained by the same recipe, in the unit),
         `dominant_eigenvalue` (of the Hessian of the architecture loss, at the end of the search), `curvature_seconds`
-        (the time of measuring it), `selection_seconds`, `evaluation_seconds`, `skip_share` (percent of the normal
-        cell's edges that are skip connections). `attrs["skipped"]` names the folders that look like runs and could
-        not be read, each with the reason: `[(folder, reason), …]`; `attrs["unfinished"]` likewise the runs that
-        have finished a part of their task; `attrs["analyses"]` the folders of finished analyses, each with its name:
-        `[(folder, name), …]`.
+        (the time of measuring it), `selection_seconds`, `evaluation_seconds`, `search_images` and `selection_images`
+        (read by training steps), `skip_share` (percent of the normal cell's edges that are skip connections). As text
+        `judge` (what judged the candidates of a search over a pool, None without one). `attrs["skipped"]` names the
+        folders that look like runs and could not be read, each with the reason: `[(folder, reason), …]`;
+        `attrs["unfinished"]` likewise the runs that have finished a part of their task; `attrs["analyses"]` the folders
+        of finished analyses, each with its name: `[(folder, name), …]`.
 
     Raises:
         ConfigError: A pattern finds nothing that can be compared, or all find only analyses.
@@ -127,7 +131,7 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         raise ConfigError("runs is empty; give run folders or a glob of them, for example runs='multirun/**'")
     frame = pd.DataFrame(rows.values())
     frame = frame.astype(
-        dict.fromkeys([*LABELS, *UNIT, *HASH], object) | dict.fromkeys([*_NUMBERS, "skip_share"], float)
+        dict.fromkeys([*LABELS, *UNIT, *HASH, *_JUDGE], object) | dict.fromkeys([*_NUMBERS, "skip_share"], float)
     )
     frame = frame.replace([float("inf"), -float("inf")], float("nan"))  # of a search that diverged
     frame.attrs["skipped"] = list(skipped.values())
@@ -212,7 +216,7 @@ def _read(
         if not isinstance(content, dict) or content.get("method") is None:
             raise TypeError("it names no method")
         row: dict[str, Any] = {"run": str(path.parent)}
-        row |= {name: _get(content, keys, str) for name, keys in (LABELS | HASH).items()}
+        row |= {name: _get(content, keys, str) for name, keys in (LABELS | HASH | _JUDGE).items()}
         row |= {name: _get(content, keys, int, float) for name, keys in _NUMBERS.items()}
         row |= _unit(content, row)
         row["skip_share"] = _skip_share(_get(content, _NORMAL_CELL, list))

@@ -354,6 +354,12 @@ class RunFolder:
         tables.write(self.path / layout.TRAJECTORY, rows)
 
     @ranks.first_only
+    def save_random_search(self, rows: Sequence[Row]) -> None:
+        """Write random_search.csv: what random search is expected to find in a table; no rows write nothing."""
+        if rows:
+            tables.write(self.path / layout.RANDOM_SEARCH, rows)
+
+    @ranks.first_only
     def truncate(self, phase: str, first_epoch: int) -> None:
         """Drop the rows of a phase from `first_epoch` on, which a resumed run is about to repeat.
 

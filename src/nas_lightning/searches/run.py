@@ -239,6 +239,7 @@ def _select(bench: Workbench, trained: _Trained, costs: Costs) -> tuple[Genotype
         data.first_pass = trained.state.progress.epoch_offset
         batches = sum(control.get("batches", 0) for control in trained.state.controls.values())
     try:
-        return select(bench, trained.module, data, costs.selection.seconds, batches)
+        genotype, section = select(bench, trained.module, data, costs.selection.seconds, batches)
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped during the selection; continue with {bench.folder.command()}") from error
+    return genotype, {**section, "images": costs.selection.images}

@@ -108,8 +108,8 @@ def run_candidates(
         run_member: Runs or resumes a member in its folder and returns its summary.
 
     Returns:
-        The genotype of the best member; the sections `search` and `selection` of the summary, with the seconds of all
-        members added up; and a record per member.
+        The genotype of the best member; the sections `search` and `selection` of the summary, with the seconds and
+        images of all members added up; and a record per member.
 
     Raises:
         Interrupted: The user stopped a member; the whole run can be resumed.
@@ -145,6 +145,7 @@ def run_candidates(
     if ranks.is_first():
         save_genotype(genotype, bench.folder.plots, run_title(bench.folder.summary()))
     search = {**chosen["search"], "seconds": _total(summaries, "search", "seconds")}
+    search["images"] = _images(summaries, "search")
     if chosen["search"]["curvature_seconds"] is not None:
         search["curvature_seconds"] = _total(summaries, "search", "curvature_seconds")
     # A retraining makes one pass over val per epoch, and one for its final measurement.
@@ -152,9 +153,16 @@ def run_candidates(
     selection = {
         "seconds": round(_total(summaries, "selection", "seconds") + _total(summaries, "evaluation", "seconds"), 3),
         "validation_passes": round(_total(summaries, "selection", "validation_passes") + passes, 2),
+        "images": _images(summaries, "selection", "evaluation"),
     }
     return genotype, search, selection, records
 
 
 def _total(summaries: list[dict[str, Any]], section: str, name: str) -> float:
     return round(sum(summary[section][name] or 0 for summary in summaries), 3)
+
+
+def _images(summaries: list[dict[str, Any]], *sections: str) -> int | None:
+    """Return the images that the training steps of all members read; None where one of before did not count them."""
+    found = [summary[section].get("images") for summary in summaries for section in sections]
+    return None if None in found else sum(found)

@@ -33,12 +33,14 @@ class Verdict:
     Args:
         value: The metric in its unit; None where a partial table lacks the genotype, or it has failed.
         seconds: Seconds of training so far.
+        images: Images that its training has read so far; None where nothing is trained, or it is not known.
         regret: Regret in the table; None without one.
         failed: Why it counts as the worst, for people; None where it does not.
     """
 
     value: float | None
     seconds: float = 0.0
+    images: int | None = None
     regret: float | None = None
     failed: str | None = None
 
@@ -119,7 +121,7 @@ class TrainingJudge(Judge):
                 found = self.train(self.member(index, genotype), genotype, self.levels[level])
             except NonFiniteError as error:  # raised in all processes at once
                 return Verdict(None, failed=in_one_line(error).partition(";")[0])
-        return Verdict(self.bench.objective.goal.value(found, "val"), found["seconds"])
+        return Verdict(self.bench.objective.goal.value(found, "val"), found["seconds"], found.get("images"))
 
 
 class TableJudge(Judge):
@@ -138,6 +140,7 @@ class TableJudge(Judge):
         found = [evaluator.length(bench, epochs) for epochs in bench.config.candidates.levels or (None,)]
         self.levels = tuple(epochs for epochs, _ in found)
         self.oracle = any(on_test for _, on_test in found)
+        self._images: list[int | None] | None = None
 
     def check(self) -> None:
         """Refuse a table that does not list this space."""
@@ -146,7 +149,21 @@ class TableJudge(Judge):
     def __call__(self, index: int, genotype: Genotype, level: int) -> Verdict:
         """Read the accuracy after the epochs of the level."""
         listed = self.evaluator.listed(genotype, self.bench, self.levels[level])
-        return Verdict(listed.value, regret=listed.regret)
+        return Verdict(listed.value, images=self.images(level), regret=listed.regret)
+
+    def images(self, level: int) -> int | None:
+        """Return the images that a training to the end of a level would have read; None where the table is silent.
+
+        Each level adds the epochs since the one before, on as many images as the training of its own column has.
+        """
+        if self._images is None:  # in the first call: `check` has refused by then what cannot be read
+            self._images = [self.evaluator.images_listed(self.bench, epochs) for epochs in self.levels]
+        total, before = 0, 0
+        for epochs, images in zip(self.levels[: level + 1], self._images, strict=False):
+            if images is None:
+                return None
+            total, before = total + (epochs - before) * images, epochs
+        return total
 
 
 class SupernetJudge(Judge):

@@ -51,6 +51,7 @@ class Candidate:
         level: The level that it stands at; -1 before it is judged.
         value: The metric at that level, in its unit; the worst of all where it is not finite.
         seconds: Seconds of its training.
+        images: Images that its training has read; None where they are not known.
         regret: Its regret in the table; None without one.
     """
 
@@ -59,6 +60,7 @@ class Candidate:
     level: int = -1
     value: float = 0.0
     seconds: float = 0.0
+    images: int | None = 0
     regret: float | None = None
 
 
@@ -121,12 +123,14 @@ def run_pool(bench: Workbench, train: TrainMember) -> Found:
         **outcome_of_tables(bench.folder, -1),
         **bench.objective.goal.entries("val", None if pool.judge.oracle else finite(best.value)),
         "seconds": round(sum(row["seconds"] for row in pool.rows), 3),
+        "images": pool.images_spent,
         "judge": pool.judge.name,
         "levels": list(pool.judge.levels),
         "epochs_spent": pool.epochs_spent,
         **({"oracle": True} if pool.judge.oracle else {}),
     }
-    return best.genotype, search, {"seconds": 0.0, "validation_passes": 0.0}, pool.records(best)
+    selection = {"seconds": 0.0, "validation_passes": 0.0, "images": 0}
+    return best.genotype, search, selection, pool.records(best)
 
 
 class _Pool:
@@ -147,6 +151,7 @@ class _Pool:
         self.rows: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.epochs_spent = 0
+        self.images_spent: int | None = 0  # None from the first training on whose images are not known
         self._allowance = Allowance(bench)
         self._written = len(bench.folder.read_generations()) if ranks.is_first() else 0
         self._took = 0.0  # seconds of the generation
@@ -263,7 +268,12 @@ class _Pool:
         before = self.judge.levels[level - 1] if level else 0
         self.epochs_spent += self.judge.levels[level] - before
         member.level, member.value = level, self.goal.worst if event["value"] is None else event["value"]
-        member.seconds, member.regret = event["seconds"], event["regret"]
+        images = event.get("images")  # absent from journals of before
+        if self.images_spent is not None and images is not None:
+            self.images_spent += images - (member.images or 0)
+        else:
+            self.images_spent = None
+        member.seconds, member.images, member.regret = event["seconds"], images, event["regret"]
         self.events.append({**event, "value": member.value, "epochs_spent": self.epochs_spent})
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=sum(m.level >= 0 for m in self.members))
@@ -288,9 +298,9 @@ class _Pool:
         if failed is None and value is not None and not math.isfinite(value):
             value, failed = None, f"its {self.goal.name} is {value}"
         if failed is None:
-            return {"value": value, "regret": found.regret}
+            return {"value": value, "regret": found.regret, "images": found.images}
         log.warning("candidate %d counts as the worst: %s", index, failed)
-        return {"value": None, "regret": found.regret, "failed": failed}
+        return {"value": None, "regret": found.regret, "images": found.images, "failed": failed}
 
     def _score(self, index: int) -> float:
         return self.goal.sign * self.members[index].value
@@ -324,6 +334,7 @@ class _Pool:
             f"best_{self.goal.word}": best.value,
             **({} if best.regret is None else {"regret": best.regret}),
             "epochs_spent": self.epochs_spent,
+            **({} if self.images_spent is None else {"images_spent": self.images_spent}),
             "seconds": round(self._took, 3),
         }
         self.rows.append(row)
