@@ -62,6 +62,10 @@ class Evaluator(Part):
             f"{self.key}: {type(self).__name__} names no network, which a proxy could score; use another evaluation"
         )
 
+    def unit(self, bench: Any) -> Any:
+        """Return what the multiply-accumulates of its networks are counted for, by default of the run's data."""
+        return bench.data.unit()
+
     def train_to(self, genotype: Genotype, bench: Any, epochs: int) -> dict[str, Any]:
         """Train up to a number of epochs, of which a later call continues; where the evaluator `pauses`.
 

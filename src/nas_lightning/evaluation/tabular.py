@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
@@ -197,6 +197,11 @@ class Tabular(Evaluator):
         _, trained, _ = self._trained(self._table(bench), bench)
         sizes = (trained.num_classes, trained.in_channels, trained.init_channels, trained.layers)
         return bench.space.network(genotype, *sizes, stem=trained.stem)
+
+    def unit(self, bench: Bench) -> Tensor:
+        """Return an image of the size that the table's networks were trained on."""
+        _, trained, _ = self._trained(self._table(bench), bench)
+        return torch.zeros(1, trained.in_channels, trained.image_size, trained.image_size)
 
     def length(self, bench: Bench, epochs: int | None) -> tuple[int, bool]:
         """Return epochs of a training in the table, and True where its test accuracy stands in for that on val.

@@ -246,7 +246,9 @@ class BilevelModule(PhaseModule):
     def _penalties(self, arch: Tensors, mixing: Mixing) -> list[Tensor]:
         """Return the terms that parts add to the architecture loss, scalars."""
         kept = self.decisions.restriction if self.regularizers else {}
-        own = [part.penalty(arch, mixing, kept) for part in self.regularizers.values()]
+        own = [
+            part.penalty(arch, self.mean(arch) if part.at_mean else mixing, kept) for part in self.regularizers.values()
+        ]
         return [term for term in (self.relaxation.penalty(arch), *own) if term is not None]
 
     def reduce(self, tensors: list[Tensor]) -> list[Tensor]:
