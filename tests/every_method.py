@@ -47,6 +47,7 @@ REFUSED = {
 """Words of the message, by method and space."""
 QUICK = {
     "gaea": ["search.epochs=2"],
+    "proxyless": ["search.arch.interval=1"],
     "rdarts_l2": ["candidates.values=[3e-4,81e-4]", "candidates.epochs=1"],
     "rdarts_dp": ["candidates.values=[[0.0,0.0],[0.4,1.0]]", "candidates.epochs=1"],
     "random_search": ["candidates.values=2", "candidates.epochs=1"],

@@ -17,7 +17,7 @@ from nas_lightning.reports.folders import Folders
 from nas_lightning.reports.groups import by_mean, label_runs, seeds_text
 from nas_lightning.reports.learning import CURVES, draw_learning
 from nas_lightning.reports.style import Style
-from nas_lightning.reports.tradeoffs import PRICES, draw_tradeoff
+from nas_lightning.reports.tradeoffs import PRICES, draw_tradeoff, pareto_front
 from reported import report_run
 
 DARTS, DRNAS = (91.0, 93.0, 92.0), (95.0, 96.0)
@@ -137,18 +137,37 @@ def test_means_are_ranked_and_missing_ones_last():
 
 def test_prices_are_those_of_the_runs(frame):
     frame = frame.assign(params=[2e6, 3e6, 4e6, 1e6, 5e6], search_seconds=3600.0, selection_seconds=np.nan)
+    frame["macs"] = 100 * frame["params"]
     rows = frame.assign(cost=frame["search_seconds"])
-    parameters, cost = (draw_tradeoff(rows, price, "s3", style(frame)) for price in PRICES)
-    points = {len(line.get_xdata()): line.get_xydata().tolist() for line in parameters.axes[0].lines[::2]}
+    parameters, macs, cost = (draw_tradeoff(rows, price, "s3", style(frame)) for price in PRICES)
+    *marks, front = parameters.axes[0].lines
+    points = {len(line.get_xdata()): line.get_xydata().tolist() for line in marks[::2]}
     assert points == {2: [[1.0, 95.0], [5.0, 96.0]], 3: [[2.0, 91.0], [3.0, 93.0], [4.0, 92.0]]}
-    means = [line.get_xydata().tolist() for line in parameters.axes[0].lines[1::2]]
+    assert front.get_xydata().tolist() == [[1.0, 95.0], [5.0, 96.0]]
+    assert macs.axes[0].get_xlabel() == "multiply-accumulates (millions)"
+    assert macs.axes[0].lines[-1].get_xydata().tolist() == [[100.0, 95.0], [500.0, 96.0]]
+    means = [line.get_xydata().tolist() for line in marks[1::2]]
     assert means == [[[3.0, 95.5]], [[3.0, 92.0]]]
     assert parameters.axes[0].get_xlabel() == "parameters (millions)"
     assert cost.axes[0].get_xlabel() == "search and selection (minutes)"
     assert cost.axes[0].lines[0].get_xdata().tolist() == [60.0, 60.0]
-    assert draw_tradeoff(rows.assign(cost=math.nan), PRICES[1], "s3", style(frame)) is None
+    assert draw_tradeoff(rows.assign(cost=math.nan), PRICES[-1], "s3", style(frame)) is None
     wide = rows.assign(cost=[1.0, 2.0, 3.0, 4.0, 400.0])
-    assert draw_tradeoff(wide, PRICES[1], "s3", style(frame)).axes[0].get_xscale() == "log"
+    assert draw_tradeoff(wide, PRICES[-1], "s3", style(frame)).axes[0].get_xscale() == "log"
+
+
+def test_the_front_is_what_nothing_beats_in_both():
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 40):
+        prices, values = rng.integers(1, 12, (2, size)).tolist()
+        points = list(zip(prices, values, strict=True))
+        plain = {
+            (price, value)
+            for price, value in points
+            if not any(p <= price and v >= value and (p, v) != (price, value) for p, v in points)
+        }
+        front = pareto_front(prices, values)
+        assert [points[place] for place in front] == sorted(plain)
 
 
 def test_cost_is_search_and_selection(tmp_path):

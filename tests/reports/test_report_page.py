@@ -91,7 +91,7 @@ def test_everything_is_written(written):
     assert paths[0] == folder / "report.html"
     assert {str(path.relative_to(folder)) for path in paths} == names(folder)
     stems = ["eigenvalues_1", "correlation_final_eigenvalue", "correlation_mean_eigenvalue", "correlation_one_shot"]
-    stems += ["accuracy_1", "accuracy_parameters_1", "accuracy_search_cost_1", "learning_search_1"]
+    stems += ["accuracy_1", "accuracy_parameters_1", "accuracy_macs_1", "accuracy_search_cost_1", "learning_search_1"]
     stems += ["budget_1", "regret_1", "trajectory_1", "costs", "mixing_1_1", "mixing_1_2", "cell_1_1", "cell_1_2"]
     expected = {f"figures/{stem}.{ending}" for stem in stems for ending in ("svg", "png")}
     expected |= {f"tables/{n}.{e}" for n in ("runs", "results", "correlations", "costs") for e in ("md", "csv", "tex")}

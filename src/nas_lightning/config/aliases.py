@@ -56,6 +56,8 @@ LATER_KEYS: dict[str, Any] = {
     "search.stages.fresh": False,
     "search.weights.optimizer": "sgd",
     "selector.batch_size": None,
+    "selector.max_macs": None,
+    "selector.max_params": None,
     "selector.reshuffle": False,
     "space.network_batch_norm_momentum": 0.003,
 }

@@ -14,6 +14,7 @@ from nas_lightning.config.parts import check_part, parse
 from nas_lightning.config.secrets import secrets_in
 from nas_lightning.config.sections import (
     CandidatesConfig,
+    CostsConfig,
     Count,
     ExportConfig,
     LandscapeConfig,
@@ -77,6 +78,7 @@ class RootConfig(Section):
         "predict",
         "report",
         "convert",
+        "costs",
         "list",
     ]
     method: str
@@ -122,6 +124,7 @@ class RootConfig(Section):
     export: ExportConfig | None = Field(default=None, description="settings of task=export")
     images: str | None = Field(default=None, description="photo or folder of photos that task=predict labels")
     predict: PredictConfig | None = Field(default=None, description="settings of task=predict")
+    costs: CostsConfig | None = Field(default=None, description="settings of task=costs")
     plan: PlanConfig | None = Field(default=None, description="settings of task=plan")
     trainer: Part
     _source: dict[str, Any] = PrivateAttr()

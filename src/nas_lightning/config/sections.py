@@ -246,6 +246,13 @@ class PredictConfig(Section):
     top: Count = Field(default=5, description="most likely classes reported for each image")
 
 
+class CostsConfig(Section):
+    """The measurements of task=costs."""
+
+    batch_size: Count = Field(default=1, description="images of each timed call")
+    seconds: Positive = Field(default=0.5, description="time after which no further call of an operation is begun")
+
+
 class PlanConfig(Section):
     """The measurements of task=plan."""
 

@@ -21,11 +21,13 @@ class Regularizer(Part):
         graphable: `on_op` and `on_edge` may be captured in a CUDA graph: they read no number from the device, and what
             they draw, and numbers that change between epochs, go through `core.draws`. A subclass that overrides a hook
             says so anew.
+        at_mean: `penalty` sees the relaxation's mean instead of the mixing weights of the pass, which may be drawn.
     """
 
     key = "regularizer"
     adjustable: ClassVar[dict[str, float]] = {}
     graphable: ClassVar[bool] = False
+    at_mean: ClassVar[bool] = False
 
     def build(self, space: SearchSpace) -> SearchSpace:
         """Return the space as this part changes it (further choices, other widths), before the supernet is built."""
@@ -82,7 +84,7 @@ class Regularizer(Part):
 
         Args:
             arch: Architecture parameters by choice, each [R, O].
-            mixing: The mixing weights that were made of them for this pass, each [R, O].
+            mixing: The mixing weights that were made of them for this pass, or their mean; each [R, O].
             kept: Options that still take part, boolean [R, O] by choice, on the CPU; a removed row has none.
         """
         return None

@@ -70,6 +70,14 @@ class Relaxation(Part):
         """Return a term added to the architecture loss, or None."""
         return None
 
+    def after_step(self, before: Mapping[str, Tensor], arch: Tensors) -> None:
+        """Change the architecture parameters in place after each step of their optimizer, without gradients.
+
+        Args:
+            before: Their values before the step by choice, each [R, O].
+            arch: The parameters, as the step left them.
+        """
+
     def metrics(self, epoch: int) -> dict[str, float]:
         """Return further columns of metrics.csv and their values, such as a temperature."""
         return {}

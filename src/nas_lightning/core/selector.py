@@ -87,6 +87,10 @@ class Selector(Part):
             ConfigError: The space does not fit.
         """
 
+    def report(self, space: SearchSpace, genotype: Genotype) -> dict[str, float]:
+        """Return further entries of the summary's section `selection` on the genotype that it selected."""
+        return {}
+
     def tuning(self, space: SearchSpace, search: Any, decisions: Decisions | None = None) -> Tuning | None:
         """Return the stage in which the selector trains, or None.
 

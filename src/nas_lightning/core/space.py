@@ -268,6 +268,23 @@ class SearchSpace:
         """Return the places, in the order of `enumeration`, of a benchmark's architectures 0, 1, …; None: the same."""
         raise NotImplementedError
 
+    def placed_operations(self, network: nn.Module, genotype: Genotype) -> dict[tuple[str, int], list[nn.Module]]:
+        """Return the operations of a discrete network by choice and row, one for each cell that has them.
+
+        What a network has besides must cost the same whatever the genotype; see `core.costs`.
+
+        Args:
+            network: The network of the genotype.
+            genotype: The genotype.
+
+        Raises:
+            ConfigError: Costs of operations do not add up to those of networks: by default.
+        """
+        raise ConfigError(
+            f"space={self.name}: cannot tell what each operation costs in a network, so costs can be neither an"
+            " objective nor a limit; leave them out, or use another space"
+        )
+
     def check_image_size(self, image_size: int, layers: int, stem: str) -> None:
         """Raise ConfigError where networks of this space cannot take images of that side."""
         raise NotImplementedError

@@ -10,7 +10,7 @@ from copy import copy
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from nas_lightning.core.choices import Choice, Mixing
 from nas_lightning.core.errors import ConfigError, GenotypeError
@@ -213,6 +213,11 @@ class LayerSpace(SearchSpace):
         self.validate(genotype)
         names = tuple(genotype.choices[LAYERS])
         return LayerNetwork(names, self.structure, num_classes, in_channels, self.se, self.activation)
+
+    def placed_operations(self, network: nn.Module, genotype: Genotype) -> dict[tuple[str, int], list[nn.Module]]:
+        """Return the layers of a network by their rows: with an outer shortcut, too, they cost what the option does."""
+        layers: Any = network.layers
+        return {(LAYERS, row): [layer] for row, layer in enumerate(layers)}
 
     def _refuse_sizes(self, **sizes: Any) -> None:
         for key, value in sizes.items():

@@ -6,6 +6,7 @@ from nas_lightning.regularizers.beta_decay import BetaDecay
 from nas_lightning.regularizers.cutout import Cutout
 from nas_lightning.regularizers.drop_path import DropPath
 from nas_lightning.regularizers.edge_normalisation import EdgeNormalisation
+from nas_lightning.regularizers.expected_cost import ExpectedCost
 from nas_lightning.regularizers.noise import Noise
 from nas_lightning.regularizers.partial_channels import PartialChannels
 from nas_lightning.regularizers.skip_drop_path import SkipDropPath
@@ -17,6 +18,7 @@ __all__ = [
     "Cutout",
     "DropPath",
     "EdgeNormalisation",
+    "ExpectedCost",
     "Hooks",
     "Noise",
     "PartialChannels",

@@ -59,6 +59,10 @@ class Decoupled(Relaxation):
         active = self.weights.active(mixing)
         return self.arch.active(mixing) if active is None else active
 
+    def after_step(self, before: Mapping[str, Tensor], arch: Tensors) -> None:
+        """Let `arch` change the architecture parameters after a step."""
+        self.arch.after_step(before, arch)
+
     def mean(self, arch: Tensors) -> Mixing:
         """Return the mean of `arch`, each [R, O]."""
         return self.arch.mean(arch)

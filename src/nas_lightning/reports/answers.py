@@ -56,12 +56,13 @@ def sections(book: Book) -> Iterator[Section]:
         for price in tradeoffs.PRICES:
             caption = (
                 f"Test {goal.name} against {price.title}, {title}: a small mark is a run, the large one the mean of its"
-                f" method; at most {tradeoffs.MAX_NAMES} methods, the best."
+                f" method; at most {tradeoffs.MAX_NAMES} methods, the best. The dotted line is the Pareto front:"
+                " no other of these runs is as good for less."
             )
             figure = tradeoffs.draw_tradeoff(rows, price, title, book.style)
             pictures += book.picture(figure, f"{goal.word}_{price.name}_{index + 1}", caption)
     name = shared_name(goals_of(book.frame))
-    what = f"{name[0].upper()}{name[1:]} against parameters and search cost"
+    what = f"{name[0].upper()}{name[1:]} against parameters, multiply-accumulates and search cost"
     yield Section("tradeoffs", what, pictures=pictures)
     yield _learning(book)
     yield Section("runs", "Runs", sheets=book.sheet(runs(book)))

@@ -47,6 +47,7 @@ _NUMBERS = SIZE | {
     "test_accuracy": ("evaluation", "test_accuracy"),
     "test_metric": ("evaluation", "test_metric"),
     "params": ("evaluation", "params"),
+    "macs": ("evaluation", "macs"),
     "search_val_accuracy": ("search", "val_accuracy"),
     "search_val_metric": ("search", "val_metric"),
     "search_seconds": ("search", "seconds"),
@@ -89,10 +90,11 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         One row a run: `run` (its folder), `method`, `space`, `data`, `recipe`, `metric`, its `unit` and `direction`
         (`max` or `min`), `config_hash`; as numbers, nan where the run has none: `init_channels`, `layers`, `epochs`,
         `seed`, `test_accuracy` and `search_val_accuracy` (percent), or, of another metric, `test_metric` and
-        `search_val_metric` (in its unit), `params`, `search_seconds`, `regret` (percentage points below the best of a
-        table), `regret_published` (likewise, from the lowest published error), `rank` (in the table, 1 for the best),
-        `in_table` (1, or 0 where a partial table lacks the architecture), `random_search_accuracy` (percent, expected
-        in the table), `random_accuracy` (percent, mean of all architectures of a table),
+        `search_val_metric` (in its unit), `params`, `macs` (of one image), `search_seconds`, `regret` (percentage
+        points below the best of a table), `regret_published` (likewise, from the lowest published error), `rank`
+        (in the table, 1 for the best), `in_table` (1, or 0 where a partial table lacks the architecture),
+        `random_search_accuracy` (percent, expected in the table), `random_accuracy` (percent, mean of all
+        architectures of a table),
         `random_baseline` and `random_baseline_std` (of random genotypes trained by the same recipe, in the unit),
         `dominant_eigenvalue` (of the Hessian of the architecture loss, at the end of the search), `curvature_seconds`
         (the time of measuring it), `selection_seconds`, `evaluation_seconds`, `search_images` and `selection_images`

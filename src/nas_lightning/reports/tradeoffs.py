@@ -1,7 +1,11 @@
-"""Draw the test accuracy of runs, or another metric, against the size of their networks and the cost of search."""
+"""Draw the test accuracy of runs, or another metric, against the size of their networks and the cost of search.
+
+The Pareto front joins the runs that no other one equals or beats in both.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -42,6 +46,12 @@ PRICES = (
         ((1e5, 1e6, "parameters (millions)"), (0.0, 1e3, "parameters (thousands)")),
     ),
     Price(
+        "macs",
+        "macs",
+        "multiply-accumulates",
+        ((1e5, 1e6, "multiply-accumulates (millions)"), (0.0, 1e3, "multiply-accumulates (thousands)")),
+    ),
+    Price(
         "search_cost",
         "cost",
         "search cost",
@@ -54,8 +64,25 @@ PRICES = (
 )
 
 
+def pareto_front(prices: Sequence[float], values: Sequence[float]) -> list[int]:
+    """Return the places of the points that no other one equals or beats in both, cheapest first.
+
+    Args:
+        prices: Smaller is better.
+        values: Larger is better. Of equal points the first is on the front.
+
+    >>> pareto_front([3.0, 1.0, 2.0, 2.0], [90.0, 80.0, 85.0, 79.0])
+    [1, 2, 0]
+    """
+    front: list[int] = []
+    for place in sorted(range(len(prices)), key=lambda place: (prices[place], -values[place])):
+        if not front or values[place] > values[front[-1]]:
+            front.append(place)
+    return front
+
+
 def draw_tradeoff(rows: pd.DataFrame, price: Price, title: str, style: Style) -> Figure | None:
-    """Draw a small mark a run and a large one at the mean of each method.
+    """Draw a small mark a run, a large one at the mean of each method, and the Pareto front of all drawn runs.
 
     Args:
         rows: Runs of one setting that have a value on the test images, as `label_runs` returns them.
@@ -85,6 +112,20 @@ def draw_tradeoff(rows: pd.DataFrame, price: Price, title: str, style: Style) ->
         axes.plot(x.mean(), y.mean(), marker, color=colour, markersize=10, markeredgecolor=INK, mew=0.9)
         text = label(name, LONGEST)
         handles.append(Line2D([], [], linestyle="", marker=marker, color=colour, markersize=7, label=text))
+    drawn = pd.concat([same for _, same in groups])
+    drawn = drawn[drawn[goal.key("test")].notna()]
+    front = pareto_front(drawn[price.column].tolist(), (goal.sign * drawn[goal.key("test")]).tolist())
+    best = drawn.iloc[front]
+    axes.plot(
+        best[price.column] / divisor,
+        best[goal.key("test")],
+        color=INK,
+        lw=0.9,
+        ls=":",
+        drawstyle="steps-post",
+        zorder=1,
+    )
+    handles.append(Line2D([], [], color=INK, lw=0.9, ls=":", label="Pareto front of the runs"))
     if rows[price.column].max() > _LOG_RANGE * rows[price.column].min():
         axes.set_xscale("log")
     axes.set_xlabel(unit, size=9)

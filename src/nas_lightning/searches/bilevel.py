@@ -246,7 +246,9 @@ class BilevelModule(PhaseModule):
     def _penalties(self, arch: Tensors, mixing: Mixing) -> list[Tensor]:
         """Return the terms that parts add to the architecture loss, scalars."""
         kept = self.decisions.restriction if self.regularizers else {}
-        own = [part.penalty(arch, mixing, kept) for part in self.regularizers.values()]
+        own = [
+            part.penalty(arch, self.mean(arch) if part.at_mean else mixing, kept) for part in self.regularizers.values()
+        ]
         return [term for term in (self.relaxation.penalty(arch), *own) if term is not None]
 
     def reduce(self, tensors: list[Tensor]) -> list[Tensor]:
@@ -301,8 +303,11 @@ class BilevelModule(PhaseModule):
             a.grad = found[name]
         # A zero gradient would not do for decided entries: Adam's moments and weight decay would still move them.
         _, plain = self.plain_optimizers()
+        before = {name: a.detach().clone() for name, a in self.arch.items()}
         with held_entries(plain, {self.arch[name]: held for name, held in self.decisions.held.items()}):
             optimizer.step()
+            with torch.no_grad():
+                self.relaxation.after_step(before, self.arch)
         optimizer.zero_grad()
         self.arch_loss.update(loss, weight)
         self.log("arch_loss", self.arch_loss, on_step=False, on_epoch=True, batch_size=weight)

@@ -72,7 +72,7 @@ def build_module(bench: Workbench, stage: Stage, built: Mapping[str, Tensor] | N
     space = bench.space
     settings = config.search
     lengths = {"epochs": settings.epochs, "warmup_epochs": settings.arch.warmup_epochs}
-    regularizers = bench.build_named("regularizer", {**lengths, **data.fill()})
+    regularizers = bench.build_named("regularizer", {**lengths, **data.fill(), "costs": bench.costs})
     for name, part in regularizers.items():
         if part.alters_images() and data.kind != "images":
             raise ConfigError(

@@ -88,7 +88,8 @@ def select(
         bench.folder.save_decisions(module.decisions.history)
         passes = model.passes
     seconds += time.perf_counter() - start
-    return genotype, {"seconds": round(seconds, 3), "validation_passes": passes}
+    report = bench.selector.report(bench.space, genotype)
+    return genotype, {"seconds": round(seconds, 3), "validation_passes": passes, **report}
 
 
 def _no_supernet(

@@ -8,7 +8,7 @@ from copy import copy
 from typing import Annotated, Any, Self
 
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas_lightning.core.choices import Choice, edge_key
 from nas_lightning.core.errors import ConfigError, GenotypeError
@@ -161,6 +161,17 @@ class CellSpace(SpaceOfCells):
         """
         self.validate(genotype)
         return CellNetwork(genotype, num_classes, in_channels, init_channels, layers, auxiliary, stem)
+
+    def placed_operations(self, network: nn.Module, genotype: Genotype) -> dict[tuple[str, int], list[nn.Module]]:
+        """Return the operations of the cells of a kind by the rows of its choice."""
+        placed: dict[tuple[str, int], list[nn.Module]] = {}
+        cells: Any = network.cells
+        for cell in cells:
+            choice = self.choices[cell.kind]
+            rows = {edge: row for row, edge in enumerate(zip(choice.nodes, choice.sources, strict=True))}
+            for (node, _, source), operation in zip(cell.edges, cell.operations, strict=True):
+                placed.setdefault((cell.kind, rows[node, source]), []).append(operation)
+        return placed
 
     def sparse_genotype(
         self, scores: Mapping[str, Tensor], threshold: float, options: int = 1, every: bool = False

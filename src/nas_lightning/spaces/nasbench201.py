@@ -8,8 +8,9 @@ Shapes: E = 6 edges, O = 5 operations.
 from collections.abc import Mapping
 from functools import cache
 from random import Random
+from typing import Any
 
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from nas_lightning.core.arch_strings import CELL, CONCAT, EDGES, OPERATIONS, every
 from nas_lightning.core.choices import Choice, Mixing
@@ -110,6 +111,11 @@ class NasBench201Space(FixedEdges):
         return NasBench201Network(
             self.choices[CELL], genotype, num_classes, in_channels, init_channels, layers, auxiliary, stem
         )
+
+    def placed_operations(self, network: nn.Module, genotype: Genotype) -> dict[tuple[str, int], list[nn.Module]]:
+        """Return the operations of all cells by the rows of the choice."""
+        cells: Any = network.cells
+        return {(CELL, row): [cell.operations[row] for cell in cells] for row in range(len(EDGES))}
 
     def genotype(self, scores: Mapping[str, Tensor], keep: int | None = None) -> Genotype:
         """Discretise: select the strongest operation of each edge, `none` included, the lower one of equals.

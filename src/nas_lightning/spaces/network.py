@@ -22,11 +22,13 @@ class DiscreteCell(nn.Module):
     """A cell with the operations of a genotype.
 
     Attributes:
+        kind: `normal` or `reduce`.
         paths: Keys of the draws of drop-path, one for each operation that it acts on: all but the identities.
     """
 
     def __init__(self, genotype: Genotype, plan: CellPlan) -> None:
         super().__init__()
+        self.kind = plan.kind
         self.concat = genotype.concat[plan.kind]
         self.preprocess = Preprocess(plan, affine=True)
         self.edges = genotype.cells[plan.kind]

@@ -6,6 +6,7 @@ from typing import Any
 from nas_lightning.config.schema import RootConfig, validate
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks.convert import run_convert
+from nas_lightning.tasks.costs import run_costs
 from nas_lightning.tasks.export import run_export
 from nas_lightning.tasks.inspect import INSPECTIONS, run_inspection
 from nas_lightning.tasks.pipeline import run_pipeline
@@ -42,6 +43,7 @@ TASKS: dict[str, Callable[[RootConfig, RunFolder], dict[str, Any] | None]] = {
     **dict.fromkeys(INSPECTIONS, run_inspection),
     "report": _without_summary(run_report),
     "convert": run_convert,
+    "costs": _without_summary(run_costs),
     "export": _without_summary(run_export),
     "predict": _without_summary(run_predict),
 }

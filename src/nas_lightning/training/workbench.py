@@ -29,6 +29,7 @@ from nas_lightning.config.parts import target_of
 from nas_lightning.config.schema import RootConfig, validate
 from nas_lightning.config.sections import LoaderConfig
 from nas_lightning.core import ranks
+from nas_lightning.core.costs import Costs
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.evaluator import Evaluator
 from nas_lightning.core.objective import Objective
@@ -75,6 +76,8 @@ class Workbench:
         other = Workbench(config, folder or self.folder)
         if other.config.data == self.config.data:
             other.data, other.places = self.data, self.places
+            if (other.config.space, other.config.evaluation) == (self.config.space, self.config.evaluation):
+                other.costs = self.costs
         if other.folder is self.folder:
             other.loggers = self.loggers
         return other
@@ -184,7 +187,14 @@ class Workbench:
     @cached_property
     def selector(self) -> Selector:
         """The selector."""
-        return self.part("selector")
+        return self.part("selector", {"costs": self.costs})
+
+    @cached_property
+    def costs(self) -> Costs:
+        """Costs of the networks that the evaluator judges, measured when one is asked for."""
+        return Costs(
+            self.space, lambda genotype: self.evaluator.bare_network(genotype, self), lambda: self.evaluator.unit(self)
+        )
 
     @cached_property
     def evaluator(self) -> Evaluator:
