@@ -100,6 +100,7 @@ def pool_of(folder):
     """All that a search over a pool leaves, without times and memory."""
     summary = json.loads((folder / "summary.json").read_text())
     summary["search"].pop("seconds")
+    summary.pop("git_commit")  # of the checkout, where one may work meanwhile
     for measured in ("seconds", "images_per_second", "peak_memory_mib"):
         summary["evaluation"].pop(measured)
     events = [json.loads(line) for line in (folder / "pool.jsonl").read_text().splitlines()]
