@@ -224,6 +224,10 @@ def test_a_search_within_limits(words, sizes, tiny, tmp_path, capsys):
     [
         (["space=nasbench1shot1_1", "selector.max_macs=5"], "space=nasbench1shot1_1: cannot tell what each operation"),
         (["space=s3", "selector=perturbation", "+selector.max_macs=5"], "selector.max_macs"),
+        (
+            ["space=s3", "selector=perturbation", "selector.max_macs=5"],
+            "selector.max_macs=5: there is no such key with selector=perturbation; leave one of them out",
+        ),
         (["space=s3", "selector.max_macs=0"], "selector.max_macs=0"),
         (["space=s3", "selector.max_params=1e-6"], "selector.max_params=1e-06: the smallest network of space=s3 has"),
     ],

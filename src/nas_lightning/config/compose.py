@@ -297,7 +297,12 @@ def as_config_error(error: Exception, overrides: Sequence[str]) -> ConfigError:
             name = next((o.partition("=")[2] for o in overrides if o.lstrip("+~").startswith(f"{key}=")), "")
             return _no_such_option(key, name, list(options(key)))
         given = next((o for o in overrides if o.lstrip("+~").startswith(key)), key)
-        known = [name for name in _suggestable_keys(key, overrides) if name != key]
+        known = _suggestable_keys(key, overrides)
+        group = key.partition(".")[0]
+        chosen_part = next((word for word in overrides if word.startswith(f"{group}=")), None)
+        if key in known and chosen_part is not None:  # the default of the group has it, the chosen option does not
+            return ConfigError(f"{given}: there is no such key with {chosen_part}; leave one of them out")
+        known = [name for name in known if name != key]
         near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "task=list shows the options, --cfg job all keys"
         return ConfigError(f"{given}: there is no such key; {hint}")

@@ -6,7 +6,7 @@ Shapes: R rows and O options of a choice.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -120,7 +120,6 @@ def paths_over_all(space: SearchSpace) -> list[Mixing]:
     return paths
 
 
-@dataclass
 class Costs:
     """Costs of the networks that a run judges; each kind is measured once, when it is asked for.
 
@@ -130,10 +129,12 @@ class Costs:
         unit: Returns what costs are counted for: an image.
     """
 
-    space: SearchSpace
-    build: Callable[[Genotype], nn.Module]
-    unit: Callable[[], Any]
-    _tables: dict[str, CostTable] = field(default_factory=dict)
+    # No dataclass: as an annotation of parts it is read without importing torch; see `config.declarations`.
+    def __init__(self, space: SearchSpace, build: Callable[[Genotype], nn.Module], unit: Callable[[], Any]) -> None:
+        self.space = space
+        self.build = build
+        self.unit = unit
+        self._tables: dict[str, CostTable] = {}
 
     def table(self, name: Counted) -> CostTable:
         """Return the table of multiply-accumulates or of parameters.
