@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nas_lightning.config.further import with_methods
 from nas_lightning.config.kinds import with_data
 from nas_lightning.config.option_files import files, header
+from nas_lightning.config.replaced import without_leftovers
 from nas_lightning.config.schema import PART_LISTS, PLACES_OF_LISTS, RootConfig, validate
 from nas_lightning.config.secrets import refuse_secrets
 from nas_lightning.config.users_files import HEADER, folders_of, problem_of_chosen, text_of
@@ -162,12 +163,13 @@ def completed(config: DictConfig) -> dict[str, Any]:
 
 def _with_methods(plain: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return a configuration with its further methods; Hydra's compose context is open."""
+    plain = without_leftovers(plain, overrides)
     if not plain.get("methods"):
         return plain
 
     def composed(words: Sequence[str]) -> dict[str, Any]:
         with one_line_errors(words):
-            return as_dict(hydra.compose("config", overrides=list(words)))
+            return without_leftovers(as_dict(hydra.compose("config", overrides=list(words))), words)
 
     whole = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
     return with_methods(plain, overrides, whole.hydra.runtime.choices.get("space"), composed)

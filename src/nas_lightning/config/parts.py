@@ -110,7 +110,7 @@ def check_part(
 ) -> list[str]:
     """Bind a part to the signature of its target; return the problems."""
     try:
-        model = _model_of(path, part, trusted, shared)
+        model = model_of(path, part, trusted, shared)
     except ConfigError as error:
         return [str(error)]
     given = {key: value for key, value in part.items() if not (key.startswith("_") and key.endswith("_"))}
@@ -120,7 +120,7 @@ def check_part(
     return problems + problems_of(model, given, path)
 
 
-def _model_of(
+def model_of(
     path: str, part: Mapping[str, Any], trusted: tuple[str, ...], shared: type[BaseModel] | None
 ) -> type[BaseModel]:
     """Return the model of a part's arguments, without importing its target where the source gives them.

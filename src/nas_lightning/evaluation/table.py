@@ -237,6 +237,19 @@ class Table:
             )
         return rows
 
+    def standing(self, name: str, test: str, accuracy: float | None) -> dict[str, Any]:
+        """Return the fields of the summary on the accuracy of an architecture and its place among all."""
+        return {
+            "in_table": accuracy is not None,
+            "test_accuracy": accuracy,
+            "test_accuracy_std": self.spread(name, test),
+            "test_error": None if accuracy is None else round(100 - accuracy, 4),
+            "regret": self.regret(name, test),
+            "regret_published": self.published_regret(name, test),
+            "rank": self.rank(name, test),
+            "rank_of": self.count(test),
+        }
+
     def _feedback(self, name: str, trained: Trained) -> str:
         """Return the column that random search chooses by: the cheapest on val that is known, else `name` itself."""
         validated = (trained.name("valid", epochs) for epochs in sorted(trained.epochs))

@@ -175,7 +175,7 @@ class Tabular(Evaluator):
             "recipe": "tabular",
             "table": table.path,
             "dataset": dataset,
-            **_standing(table, name, test, accuracy),
+            **table.standing(name, test, accuracy),
             "random_accuracy": table.mean(test),
             **random_search,
             **({} if validated is None else {"val_accuracy": validated}),
@@ -209,8 +209,7 @@ class Tabular(Evaluator):
         """Refuse images that the networks of the table do not take.
 
         Raises:
-            ConfigError: They have another shape or other classes, as those of a run that reads accuracies on a data set
-                that it does not have.
+            ConfigError: They have another shape or other classes.
         """
         dataset, trained, _ = self._trained(self._table(bench), bench)
         data = bench.data
@@ -384,20 +383,6 @@ def _table_for(genotype: Genotype) -> str:
     """Return words for a table that can list a genotype: its key, and the command that makes one."""
     key = next(key for key in KEYS if name_of(genotype, key) is not None)
     return f"a table with the column {key} ({KEYS[key]})"
-
-
-def _standing(table: Table, name: str, test: str, accuracy: float | None) -> dict[str, Any]:
-    """Return the fields of the summary on the accuracy of an architecture and its place among all."""
-    return {
-        "in_table": accuracy is not None,
-        "test_accuracy": accuracy,
-        "test_accuracy_std": table.spread(name, test),
-        "test_error": None if accuracy is None else round(100 - accuracy, 4),
-        "regret": table.regret(name, test),
-        "regret_published": table.published_regret(name, test),
-        "rank": table.rank(name, test),
-        "rank_of": table.count(test),
-    }
 
 
 def _validation_errors(folder: RunFolder) -> dict[int, float]:

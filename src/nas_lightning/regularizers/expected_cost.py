@@ -61,7 +61,6 @@ class ExpectedCost(Regularizer):
         table: str | None = None,
         costs: Costs | None = None,
     ) -> None:
-        assert costs is not None, "filled in by the workbench"
         if (cost == "latency") != (table is not None):
             raise ConfigError(
                 f"{self.key}.table={'null' if table is None else table}: cost={cost} is"
@@ -89,6 +88,7 @@ class ExpectedCost(Regularizer):
         Raises:
             ConfigError: Costs of the space do not add up, or the table of latencies is of another one.
         """
+        assert self.costs is not None, "filled in where a search is built"
         self._choices = space.choices
         if self.cost == "latency":
             assert self.file is not None

@@ -79,6 +79,7 @@ _IGNORED = (
 )
 
 
+# Long: the columns are listed once, where they are made.
 def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
     """Read every run that the patterns find.
 
