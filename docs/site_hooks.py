@@ -14,7 +14,17 @@ from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 
 ORDER = (
-    *("index.md", "quickstart.md", "rethinking.md", "choosing.md", "usage.md", "methods.md", "methods", "results.md"),
+    *(
+        "index.md",
+        "quickstart.md",
+        "own_images.md",
+        "rethinking.md",
+        "choosing.md",
+        "usage.md",
+        "methods.md",
+        "methods",
+        "results.md",
+    ),
     *("spaces.md", "extend.md", "fidelity.md"),
 )
 """Pages and folders as a newcomer reads them."""
