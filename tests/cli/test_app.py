@@ -118,7 +118,7 @@ def test_pipeline_leaves_a_complete_run_folder(tiny, capsys):
     assert summary["objective"] == {"metric": "accuracy", "unit": "%", "direction": "max"}
     assert set(summary["search"]) == set(SEARCH_KEYS)
     assert set(summary["evaluation"]) == set(EVALUATION_KEYS)
-    assert set(summary["selection"]) == {"seconds", "validation_passes"}
+    assert set(summary["selection"]) == {"seconds", "images", "validation_passes"}
     assert summary["candidates"] is None
     evaluation = summary["evaluation"]
     assert evaluation["test_accuracy"] + evaluation["test_error"] == pytest.approx(100)
