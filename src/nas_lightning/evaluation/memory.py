@@ -79,7 +79,7 @@ def demand_of_training(recipe: Recipe, network: nn.Module, bench: Workbench, fou
 def peak_of_step(
     recipe: Recipe, network: nn.Module, objective: Objective, shape: tuple[int, int, int], device: torch.device
 ) -> int:
-    """Return the peak in bytes of a training step: weights, gradients, momenta, one batch, what backward keeps.
+    """Return the peak in bytes of a training step: weights, gradients, their averages, one batch, what backward keeps.
 
     Args:
         recipe: Batch size and losses.
@@ -94,9 +94,10 @@ def peak_of_step(
     live = LiveBytes()
     live.hold([*image.parameters(), *image.buffers()])
     with meta_as_cpu(device.type == "cpu"), live:
-        if recipe.momentum:  # as after a first step
-            for weight in image.parameters():
-                optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+        for weight in image.parameters():  # a first step makes what the optimizer keeps
+            weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+        optimizer.zero_grad()
         images = torch.empty(recipe.batch_size, *shape, device="meta")
         step(optimizer, images, torch.empty(recipe.batch_size, dtype=torch.long, device="meta"))
     return int(OPERATORS * live.peak)

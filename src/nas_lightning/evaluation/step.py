@@ -12,7 +12,8 @@ from nas_lightning.capture import Graphed, Policy
 from nas_lightning.core.batches import Inputs
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.objective import Objective
-from nas_lightning.evaluation.recipe import FAST_DEVICES, BaseRecipe
+from nas_lightning.evaluation.optimizers import FAST_DEVICES
+from nas_lightning.evaluation.recipe import BaseRecipe
 from nas_lightning.spaces.operations import Pointwise
 
 
