@@ -13,7 +13,12 @@ CRASH = [
     *("+callbacks.crash.phase=evaluation", "+callbacks.crash.epoch=1"),
 ]
 RECIPES = {
-    "rmsprop": ["evaluation.optimizer=rmsprop", "evaluation.decay=kernels", "evaluation.schedule=staircase"],
+    "rmsprop": [
+        "evaluation.optimizer=rmsprop",
+        "evaluation.decay=kernels",
+        "evaluation.schedule=staircase",
+        "evaluation.ema_decay=0.7",
+    ],
     "adamw": ["evaluation.optimizer=adamw", "evaluation.warmup_epochs=1"],
 }
 

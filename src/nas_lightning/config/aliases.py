@@ -22,6 +22,7 @@ ALIASES = {
 """Former targets and their present names. Of a class that moves twice the first name comes first."""
 _RECIPE: dict[str, Any] = {
     "decay": "all",
+    "ema_decay": None,
     "epsilon": None,
     "optimizer": "sgd",
     "rho": None,

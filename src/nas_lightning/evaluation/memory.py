@@ -98,6 +98,8 @@ def peak_of_step(
             weight.grad = torch.zeros_like(weight)
         optimizer.step()
         optimizer.zero_grad()
+        average = [] if recipe.ema_decay is None else [torch.empty_like(weight) for weight in image.parameters()]
         images = torch.empty(recipe.batch_size, *shape, device="meta")
         step(optimizer, images, torch.empty(recipe.batch_size, dtype=torch.long, device="meta"))
+        del average
     return int(OPERATORS * live.peak)

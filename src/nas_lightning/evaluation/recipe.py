@@ -60,6 +60,7 @@ class BaseRecipe(Evaluator):
     drop_path = 0.0
     label_smoothing = 0.0
     compile = False
+    ema_decay = None  # type: float | None
     channels_last = False  # type: bool | None
     graph = "off"  # type: Literal["auto", "off", "required"]
 
@@ -93,6 +94,8 @@ class Recipe(BaseRecipe):
             RMSProp, 1e-8 of AdamW.
         decay: Weights that decay: `all`, or `kernels`, without biases, and scales and shifts of normalisations. The
             decay is added to the gradient, by AdamW to the step.
+        ema_decay: Share that stays at each step of a moving average of the weights, which is measured and exported in
+            their place; None averages nothing.
         auxiliary: Weight of the auxiliary head's loss; 0 builds no head.
         drop_path: Largest probability of dropping a path; in epoch e of E it is e/E of this.
         cutout: Side of the square that cutout blanks, in pixels; 0 for none.
@@ -118,6 +121,7 @@ class Recipe(BaseRecipe):
     rho: Annotated[float, Field(ge=0, lt=1)] | None = None
     epsilon: Annotated[float, Field(gt=0)] | None = None
     decay: optimizers.Decayed = "all"
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     auxiliary: Annotated[float, Field(ge=0)] = 0.4
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.2
     cutout: Annotated[int, Field(ge=0)] = 16

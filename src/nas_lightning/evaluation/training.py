@@ -163,6 +163,7 @@ class Training(BaseRecipe):
             "test_error": None if accuracy is None else round(100 - accuracy, 4),
             **(goal.entries("val", value) if self.measured_on == "val" else {}),
             **goal.entries("best_epoch", best),
+            **({} if module.unaveraged is None else {goal.key("unaveraged"): goal.rounded(module.unaveraged)}),
         }
 
     def _results(
