@@ -13,13 +13,17 @@ CRASH = [
     *("+callbacks.crash.phase=evaluation", "+callbacks.crash.epoch=1"),
 ]
 RECIPES = {
-    "rmsprop": [
-        "evaluation.optimizer=rmsprop",
-        "evaluation.decay=kernels",
-        "evaluation.schedule=staircase",
-        "evaluation.ema_decay=0.7",
-    ],
-    "adamw": ["evaluation.optimizer=adamw", "evaluation.warmup_epochs=1"],
+    "rmsprop": {
+        "optimizer": "rmsprop",
+        "decay": "kernels",
+        "schedule": "staircase",
+        "ema_decay": 0.7,
+        "mixup": 0.4,
+        "dropout": 0.2,
+        "drop_path": 0.2,
+        "drop_path_schedule": "constant",
+    },
+    "adamw": {"optimizer": "adamw", "warmup_epochs": 1, "cutmix": 1.0, "mixup": 0.2, "label_smoothing": 0.1},
 }
 
 
@@ -38,7 +42,14 @@ def outcome(folder):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_run_resumes_to_the_bit(tiny, tmp_path, name):
     """The machine dies in the second of three epochs."""
-    words = [*tiny, "space.num_nodes=2", *RECIPES[name], "evaluation.lr=0.01", "evaluation.epochs=3", *CRASH]
+    words = [
+        *tiny,
+        "space.num_nodes=2",
+        *(f"evaluation.{key}={value}" for key, value in RECIPES[name].items()),
+        "evaluation.lr=0.01",
+        "evaluation.epochs=3",
+        *CRASH,
+    ]
     CrashOnce.armed = False
     accuracies, weights = evaluated(words, tmp_path / "whole")
     CrashOnce.armed = True

@@ -21,9 +21,13 @@ ALIASES = {
 }
 """Former targets and their present names. Of a class that moves twice the first name comes first."""
 _RECIPE: dict[str, Any] = {
+    "cutmix": 0.0,
     "decay": "all",
+    "drop_path_schedule": "growing",
+    "dropout": 0.0,
     "ema_decay": None,
     "epsilon": None,
+    "mixup": 0.0,
     "optimizer": "sgd",
     "rho": None,
 }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from nas_lightning.core import draws
 from nas_lightning.core.errors import in_one_line
 from nas_lightning.core.functional import meta_as_cpu
 from nas_lightning.core.memory import FIXED, GIB, SHARE, Demand, LiveBytes
@@ -93,7 +94,7 @@ def peak_of_step(
     optimizer = step.optimizer()
     live = LiveBytes()
     live.hold([*image.parameters(), *image.buffers()])
-    with meta_as_cpu(device.type == "cpu"), live:
+    with meta_as_cpu(device.type == "cpu"), draws.keyed(0, 0, "memory"), live:
         for weight in image.parameters():  # a first step makes what the optimizer keeps
             weight.grad = torch.zeros_like(weight)
         optimizer.step()

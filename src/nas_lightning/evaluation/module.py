@@ -127,7 +127,9 @@ class EvaluationModule(PhaseModule):
         lr = learning_rate(recipe.schedule, epoch, recipe.epochs, recipe.lr, recipe.lr_min, recipe.warmup_epochs)
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
             group["lr"] = lr
-        self.network.drop_probability = drop_path_in_evaluation(epoch, recipe.epochs, recipe.drop_path)  # type: ignore[assignment]
+        growing = recipe.drop_path_schedule == "growing"
+        drop = drop_path_in_evaluation(epoch, recipe.epochs, recipe.drop_path) if growing else recipe.drop_path
+        self.network.drop_probability = drop  # type: ignore[assignment]
         self.log("lr", lr, sync_dist=True)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -138,7 +140,8 @@ class EvaluationModule(PhaseModule):
         self.streams.after("train", outputs)
         self._finite.watch(loss)
         self._batch_idx = batch_idx
-        self.train_metric.update(detached(outputs), targets)
+        if not self.recipe.mixes:
+            self.train_metric.update(detached(outputs), targets)
         weight = self.objective.weight(targets)
         self.train_loss.update(loss.detach(), weight)
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=weight)
@@ -187,9 +190,14 @@ class EvaluationModule(PhaseModule):
             ranks.take_over(list(self.average.module.buffers()))
 
     def epoch_metrics(self) -> dict[str, float]:
-        """Return the metric on train, measured during training, and the probability of drop-path."""
-        value = {self.goal.key("train"): self.goal.in_unit(float(self.train_metric.compute()))}
-        self.train_metric.reset()
+        """Return the metric on train, measured during training, and the probability of drop-path.
+
+        Of mixtures of images there is none: they have two labels.
+        """
+        value = {}
+        if not self.recipe.mixes:
+            value[self.goal.key("train")] = self.goal.in_unit(float(self.train_metric.compute()))
+            self.train_metric.reset()
         if self.recipe.drop_path > 0:
             value["drop_path"] = float(self.network.drop_probability)  # type: ignore[arg-type]
         return value

@@ -61,6 +61,10 @@ class BaseRecipe(Evaluator):
     label_smoothing = 0.0
     compile = False
     ema_decay = None  # type: float | None
+    mixup = 0.0
+    cutmix = 0.0
+    dropout = 0.0
+    drop_path_schedule = "growing"  # type: Literal["growing", "constant"]
     channels_last = False  # type: bool | None
     graph = "off"  # type: Literal["auto", "off", "required"]
 
@@ -68,6 +72,11 @@ class BaseRecipe(Evaluator):
     def measured_on(self) -> str:
         """Return the split on which the metric is measured: `test` or `val`."""
         return "test" if self.images == "full" else "val"
+
+    @property
+    def mixes(self) -> bool:
+        """Whether steps are on mixtures of images, so that a metric on them says little."""
+        return self.mixup > 0 or self.cutmix > 0
 
     def build_optimizer(self, weights: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """Build the optimizer of all weights."""
@@ -98,6 +107,10 @@ class Recipe(BaseRecipe):
             their place; None averages nothing.
         auxiliary: Weight of the auxiliary head's loss; 0 builds no head.
         drop_path: Largest probability of dropping a path; in epoch e of E it is e/E of this.
+        drop_path_schedule: `growing`, as said, or `constant`, the largest in every epoch.
+        dropout: Probability of dropping a unit before the classifier.
+        mixup: α of MixUp; 0 switches it off. With it or CutMix no metric is measured on the training images.
+        cutmix: α of CutMix; 0 switches it off. With both, each batch takes either with probability 1/2.
         cutout: Side of the square that cutout blanks, in pixels; 0 for none.
         label_smoothing: Label smoothing of the training loss.
         channels_last: Whether images and weights use the memory format channels_last; None is yes on the CPU and on
@@ -124,6 +137,10 @@ class Recipe(BaseRecipe):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     auxiliary: Annotated[float, Field(ge=0)] = 0.4
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    drop_path_schedule: Literal["growing", "constant"] = "growing"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    cutmix: Annotated[float, Field(ge=0)] = 0.0
     cutout: Annotated[int, Field(ge=0)] = 16
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     channels_last: bool | None = None

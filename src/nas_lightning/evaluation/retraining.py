@@ -12,6 +12,7 @@ from nas_lightning.core.errors import ConfigError, MachineError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.data.modules import evaluation_module
 from nas_lightning.deployment.description import TrainedNetwork
+from nas_lightning.evaluation.dropout import add_dropout
 from nas_lightning.evaluation.memory import check_memory
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import check_compiler
@@ -39,6 +40,8 @@ class Retraining(Recipe, Training):
                 f"evaluation.label_smoothing={self.label_smoothing}: objective.metric={bench.objective.metric} has no"
                 " classes to smooth; use evaluation.label_smoothing=0"
             )
+        if self.dropout:
+            self.network(random_genotype(bench.space, bench.config.seed), bench)  # refuses what has no classifier
         super().check(bench)
         device = bench.probe.strategy.root_device
         if self.compile:
@@ -112,4 +115,6 @@ class Retraining(Recipe, Training):
         data = bench.images
         auxiliary = self.auxiliary > 0 and self.stem is not None and auxiliary_fits(data.image_size, self.stem)
         L.seed_everything(bench.config.seed, workers=True, verbose=False)
-        return bench.space.build_network(genotype, data, bench.objective.outputs(data.num_classes), self, auxiliary)
+        network = bench.space.build_network(genotype, data, bench.objective.outputs(data.num_classes), self, auxiliary)
+        add_dropout(network, self.dropout, bench.space.name)
+        return network
