@@ -23,7 +23,14 @@ RECIPES = {
         "drop_path": 0.2,
         "drop_path_schedule": "constant",
     },
-    "adamw": {"optimizer": "adamw", "warmup_epochs": 1, "cutmix": 1.0, "mixup": 0.2, "label_smoothing": 0.1},
+    "adamw": {
+        "optimizer": "adamw",
+        "warmup_epochs": 1,
+        "cutmix": 1.0,
+        "augment": "randaugment",
+        "mixup": 0.2,
+        "label_smoothing": 0.1,
+    },
 }
 
 

@@ -21,6 +21,7 @@ ALIASES = {
 }
 """Former targets and their present names. Of a class that moves twice the first name comes first."""
 _RECIPE: dict[str, Any] = {
+    "augment": "standard",
     "cutmix": 0.0,
     "decay": "all",
     "drop_path_schedule": "growing",

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.evaluator import Evaluator
+from nas_lightning.data.policies import Policy
 from nas_lightning.evaluation import optimizers
 
 
@@ -63,7 +64,6 @@ class BaseRecipe(Evaluator):
     ema_decay = None  # type: float | None
     mixup = 0.0
     cutmix = 0.0
-    dropout = 0.0
     drop_path_schedule = "growing"  # type: Literal["growing", "constant"]
     channels_last = False  # type: bool | None
     graph = "off"  # type: Literal["auto", "off", "required"]
@@ -112,6 +112,9 @@ class Recipe(BaseRecipe):
         mixup: α of MixUp; 0 switches it off. With it or CutMix no metric is measured on the training images.
         cutmix: α of CutMix; 0 switches it off. With both, each batch takes either with probability 1/2.
         cutout: Side of the square that cutout blanks, in pixels; 0 for none.
+        augment: Augmentation of the training images besides the source's crop and mirror image: `standard` is none, and
+            colour jitter on ImageNet; `autoaugment`, `randaugment`, `trivial`, see `data.policies`. But for `standard`
+            images are transformed one by one, which takes longer for those in memory.
         label_smoothing: Label smoothing of the training loss.
         channels_last: Whether images and weights use the memory format channels_last; None is yes on the CPU and on
             CUDA, unless the network has convolutions with wrong gradients in that format. Results are the same up to
@@ -142,6 +145,7 @@ class Recipe(BaseRecipe):
     mixup: Annotated[float, Field(ge=0)] = 0.0
     cutmix: Annotated[float, Field(ge=0)] = 0.0
     cutout: Annotated[int, Field(ge=0)] = 16
+    augment: Policy = "standard"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     channels_last: bool | None = None
     compile: bool = False

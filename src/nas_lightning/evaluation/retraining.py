@@ -62,6 +62,7 @@ class Retraining(Recipe, Training):
             bench.config.seed,
             bench.loaders.model_dump(exclude={"augment_val"}),
             cutout=self.cutout,
+            augment=self.augment,
             images=self.images,
         )
 
