@@ -31,6 +31,7 @@ _RECIPE: dict[str, Any] = {
     "mixup": 0.0,
     "optimizer": "sgd",
     "rho": None,
+    "weights_of": None,
 }
 LATER_KEYS_OF_RECIPES = {
     f"{part}.{key}": value for part in ("evaluation", "candidates.evaluation") for key, value in _RECIPE.items()

@@ -115,6 +115,8 @@ class Recipe(BaseRecipe):
         augment: Augmentation of the training images besides the source's crop and mirror image: `standard` is none, and
             colour jitter on ImageNet; `autoaugment`, `randaugment`, `trivial`, see `data.policies`. But for `standard`
             images are transformed one by one, which takes longer for those in memory.
+        weights_of: Folder of a run that trained the same genotype in the same sizes: training starts from its weights,
+            with a new classifier. None starts from random weights.
         label_smoothing: Label smoothing of the training loss.
         channels_last: Whether images and weights use the memory format channels_last; None is yes on the CPU and on
             CUDA, unless the network has convolutions with wrong gradients in that format. Results are the same up to
@@ -146,6 +148,7 @@ class Recipe(BaseRecipe):
     cutmix: Annotated[float, Field(ge=0)] = 0.0
     cutout: Annotated[int, Field(ge=0)] = 16
     augment: Policy = "standard"
+    weights_of: str | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     channels_last: bool | None = None
     compile: bool = False
