@@ -9,6 +9,8 @@ import torch
 import nas_lightning as nl
 from conftest import write_images
 from lightning_parts import CrashOnce
+from nas_lightning.config.compose import as_dict
+from nas_lightning.config.schema import validate
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.deployment.description import plain_weights
 from nas_lightning.evaluation import transfer
@@ -84,7 +86,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(first, tmp_path
 
 def test_a_search_finds_a_network_of_its_own(first, tmp_path):
     with pytest.raises(nl.ConfigError, match=r"task=pipeline finds a network of its own; use task=evaluate genotype="):
-        run_pipeline(nl.compose(first), RunFolder(tmp_path / "second"))
+        run_pipeline(validate(as_dict(nl.compose(first))), RunFolder(tmp_path / "second"))
 
 
 def test_the_space_must_be_that_of_the_run(first, tmp_path):
