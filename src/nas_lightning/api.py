@@ -127,6 +127,7 @@ def evaluate(
     bench = Workbench(config_of_run(_checked(cfg, task="evaluate")), folder)
     found = genotype if isinstance(genotype, Genotype) else given_genotype(bench, genotype)
     bench.space.validate(found)
+    bench.evaluator.check_genotype(found, bench)
     with _at_work(bench):
         folder.save_genotype(found)
         summary = run_phases(bench, show=False)

@@ -92,6 +92,7 @@ def test_own_values_win_over_those_of_the_parts():
 
 def test_a_file_of_the_same_group_that_is_included_gives_its_keys():
     keys = {key.name: key.default for key in list_options("evaluation")["cifar_drnas"].keys}
+    assert keys["evaluation.ema_decay"] is None  # of a file that recipes of images share
     assert (keys["evaluation.drop_path"], keys["evaluation.epochs"]) == (0.3, 600)
 
 

@@ -72,6 +72,7 @@ def test_a_later_key_at_the_value_of_before_makes_no_other_run():
     """Older configurations lack it."""
     config = yaml.safe_load((BEFORE / "config.yaml").read_text())
     config["search"]["stages"] = [{"name": name, "epochs": 1, "overrides": {}} for name in "abc"]
+    config["candidates"]["evaluation"] = dict(config["evaluation"])
     before = comparable_hash(config), member_name(config)
     for key, value in LATER_KEYS.items():
         assign(config, key, value)

@@ -20,6 +20,23 @@ ALIASES = {
     "nas_lightning.lightning.retraining.Retraining": "nas_lightning.evaluation.Retraining",
 }
 """Former targets and their present names. Of a class that moves twice the first name comes first."""
+_RECIPE: dict[str, Any] = {
+    "augment": "standard",
+    "cutmix": 0.0,
+    "decay": "all",
+    "drop_path_schedule": "growing",
+    "dropout": 0.0,
+    "ema_decay": None,
+    "epsilon": None,
+    "mixup": 0.0,
+    "optimizer": "sgd",
+    "rho": None,
+    "weights_of": None,
+}
+LATER_KEYS_OF_RECIPES = {
+    f"{part}.{key}": value for part in ("evaluation", "candidates.evaluation") for key, value in _RECIPE.items()
+}
+"""Those of the recipes of images, of the run and of its candidates; values as a configuration file gives them."""
 LATER_KEYS: dict[str, Any] = {
     "callbacks.curvature.images": None,
     "candidates.batch": 4,
@@ -36,6 +53,7 @@ LATER_KEYS: dict[str, Any] = {
     "data.skip_unreadable": False,
     "data.split_folders": True,
     "data.white": None,
+    **LATER_KEYS_OF_RECIPES,
     "evaluation.draws": 10,
     "evaluation.random_baseline": 0,
     "evaluation.random_folder": "outputs/random_baseline",

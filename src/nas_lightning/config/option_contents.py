@@ -111,6 +111,7 @@ def _collect(found: Contents, file: Path, folder: str, package: str, roots: tupl
                 found.settings[name] = Setting(setting.value, comment)
         elif isinstance(entry, str):
             # A file of the same group, which stands where this one does, unless its header has another place.
+            entry = entry.removesuffix("@_here_")  # of a group below, in the place of this one
             path = entry.removeprefix("/") if entry.startswith("/") else f"{folder}/{entry}"
             inner, _, name = path.rpartition("/")
             _include(found, inner, name, "", roots, package)

@@ -53,6 +53,17 @@ class Evaluator(Part):
             ConfigError: The evaluation is not possible.
         """
 
+    def check_genotype(self, genotype: Genotype, bench: Any) -> None:
+        """Refuse a given genotype that cannot be evaluated, before anything is written.
+
+        Args:
+            genotype: The genotype that the command names.
+            bench: The parts of the run.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+
     def bare_network(self, genotype: Genotype, bench: Any) -> nn.Module:
         """Build the network that it judges, without auxiliary head; torch's generator draws the weights.
 

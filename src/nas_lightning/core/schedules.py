@@ -21,6 +21,17 @@ def exponential(epoch: int, epochs: int, start: float, end: float = 0.0, factor:
     return max(end, start * factor**epoch)
 
 
+def staircase(
+    epoch: int, epochs: int, start: float, end: float = 0.0, factor: float = 0.97, width: float = 2.4
+) -> float:
+    """Return `start`·`factor`^⌊epoch/`width`⌋, at least `end` (EfficientNet; there the floor is taken of steps).
+
+    >>> [round(staircase(epoch, 350, 1.0), 4) for epoch in (0, 2, 3, 5, 8)]
+    [1.0, 1.0, 0.97, 0.9409, 0.9127]
+    """
+    return max(end, start * factor ** math.floor(epoch / width + 1e-9))
+
+
 def linear(epoch: int, epochs: int, start: float, end: float = 0.0, tail: int = 5) -> float:
     """Return a linear decay over E−5 epochs, then over the last five one from a fifth of one step's height to 0.
 
@@ -41,6 +52,7 @@ def constant(epoch: int, epochs: int, start: float, end: float = 0.0) -> float:
 SCHEDULES: dict[str, Callable[..., float]] = {
     "cosine": cosine,
     "exponential": exponential,
+    "staircase": staircase,
     "linear": linear,
     "constant": constant,
 }

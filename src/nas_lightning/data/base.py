@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 from nas_lightning.core.errors import DataError
 from nas_lightning.data.batched import BatchedImages
 from nas_lightning.data.fingerprint import difference, sampled
+from nas_lightning.data.policies import Learned, Policy, policy_transforms
 from nas_lightning.data.preprocessing import Preprocessing
 from nas_lightning.data.source import DataSource
 from nas_lightning.data.splits import stratified_cut
@@ -75,10 +76,12 @@ class ImageData(DataSource):
             normalise.
         std: likewise, the standard deviation.
         notes: what else to tell of what was found, such as the number of files that are not read.
+        learned_policy: which of AutoAugment's published policies suits the images.
         shape: of a published set, known before it is read; None where it has to be read.
     """
 
     shape: ClassVar[Shape | None] = None
+    learned_policy: ClassVar[Learned] = "imagenet"
     loader_keys = ("num_workers", "prefetch_factor", "augment_on", "split", "split_file", "val_fraction", "augment_val")
 
     in_channels: int
@@ -98,13 +101,17 @@ class ImageData(DataSource):
         counts = f"{train + test} images ({train} to train on, {test} to test on)"
         return " · ".join([f"{self.num_classes} classes: {names}", counts, *self.notes])
 
-    def dataset(self, part: Part, augment: bool, cutout: int = 0) -> Dataset[tuple[Tensor, int]]:
+    def dataset(
+        self, part: Part, augment: bool, cutout: int = 0, policy: Policy = "standard"
+    ) -> Dataset[tuple[Tensor, int]]:
         """Return a dataset of (normalised float32 image [C, H, W], label); `BatchedImages` where that is possible.
 
         Args:
             part: the images of the training or of the test part.
             augment: whether images are randomly cropped, flipped and so on, as is usual for the source.
             cutout: side, in pixels, of a random square that is blanked; 0 is off.
+            policy: what augmentation does besides: nothing (`standard`), or see `data.policies`; images are then
+                transformed one by one.
 
         Raises:
             DataError: The images cannot be used, or the square does not fit them.
@@ -113,7 +120,7 @@ class ImageData(DataSource):
         assert self.mean is not None
         assert self.std is not None
         steps: list[Transform] = [
-            *(self._augmentation() if augment else self._framing()),
+            *self._steps(augment, policy),
             Standardise(self.mean, self.std),
             *self._cutout(cutout),
         ]
@@ -122,6 +129,14 @@ class ImageData(DataSource):
         if isinstance(images, Tensor) and len(batched) == len(steps):
             return BatchedImages([images], labels, batched)
         return LabelledImages(images, labels, v2.Compose(steps))
+
+    def _steps(self, augment: bool, policy: Policy) -> list[Transform]:
+        """Return the transforms before normalisation: raw image to uint8 tensor [C, H, W]."""
+        if not augment:
+            return self._framing()
+        if policy == "standard":
+            return self._augmentation()
+        return [*self._geometry(), *policy_transforms(policy, self.learned_policy)]
 
     def levels(self, part: Part, indices: Sequence[int]) -> list[float]:
         """Return the mean of each of some images, normalised; none where their pixels may differ between two readings.
@@ -178,6 +193,10 @@ class ImageData(DataSource):
     def _augmentation(self) -> list[Transform]:
         """Return the random geometry and colour of training: raw image to uint8 tensor [C, H, W]."""
         return self._framing()
+
+    def _geometry(self) -> list[Transform]:
+        """Return the random geometry alone, which a policy follows; all of `_augmentation` where it has no colour."""
+        return self._augmentation()
 
     def _framing(self) -> list[Transform]:
         """Return the deterministic counterpart; none for raw images that are such tensors already."""

@@ -249,6 +249,10 @@ class ImageNet(ImageData):
             v2.PILToTensor(),
         ]
 
+    def _geometry(self) -> list[Transform]:
+        """Return the same without colour jitter, which policies replace, as in timm."""
+        return [v2.RandomResizedCrop(self.image_size), v2.RandomHorizontalFlip(), v2.PILToTensor()]
+
     def _framing(self) -> list[Transform]:
         return [v2.Resize(shorter_side(self.image_size)), v2.CenterCrop(self.image_size), v2.PILToTensor()]
 

@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 from nas_lightning.core.errors import DataError
 from nas_lightning.data.base import ImageData, LabelledImages, Part
 from nas_lightning.data.keyed import preserved_rng, seed_all
+from nas_lightning.data.policies import Policy
 from nas_lightning.data.splits import SPLIT_SEED
 
 Item = tuple[Tensor, int]
@@ -38,7 +39,12 @@ class _DataModuleImages(ImageData):
         self.module = module
         self.name = type(module).__name__
 
-    def dataset(self, part: Part, augment: bool, cutout: int = 0) -> Dataset[Item]:
+    def dataset(self, part: Part, augment: bool, cutout: int = 0, policy: Policy = "standard") -> Dataset[Item]:
+        if policy != "standard":
+            raise self._error(
+                f"has transforms of its own, so evaluation.augment={policy} does not apply",
+                "use evaluation.augment=standard",
+            )
         self.prepare()
         labels = self.train_labels if part == "train" else self.test_labels
         return LabelledImages(self._images[part], labels, v2.Compose([torch.Tensor.float, *self._cutout(cutout)]))

@@ -1,6 +1,6 @@
 """The Lightning data modules of a search and of an evaluation."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -11,6 +11,7 @@ from nas_lightning.data.base import ImageData
 from nas_lightning.data.keyed import order
 from nas_lightning.data.keyed_module import AugmentOn, KeyedDataModule
 from nas_lightning.data.loading import PassLoader, even_length
+from nas_lightning.data.policies import Policy
 from nas_lightning.data.splits import SplitMethod
 
 Positive = Annotated[int, Field(gt=0)]
@@ -145,6 +146,7 @@ class EvaluationData(KeyedDataModule):
         seed: of the run; decides the order and the augmentation.
         num_workers: processes that load images; 0 loads in the training process.
         cutout: side, in pixels, of the square that augmentation blanks; 0 is off.
+        augment: what augmentation does besides, see `nas_lightning.data.policies`.
         images: `full` trains on all training images and tests on the test part, or on what a benchmark's split
             leaves of it. `search_halves`, for choosing among candidates, trains on the train half of the search and
             tests on its val part, not augmented: the test part is not touched.
@@ -162,6 +164,7 @@ class EvaluationData(KeyedDataModule):
         seed: int,
         num_workers: Count = 0,
         cutout: Count = 0,
+        augment: Policy = "standard",
         images: Literal["full", "search_halves"] = "full",
         split: SplitMethod = "stratified",
         val_fraction: Fraction = 0.0,
@@ -173,6 +176,7 @@ class EvaluationData(KeyedDataModule):
             data, batch_size, seed, num_workers, split, val_fraction, cutout, split_file, prefetch_factor, augment_on
         )
         self.images = images
+        self.augment: Policy = augment
 
     def setup(self, stage: str) -> None:
         """Make the datasets.
@@ -187,7 +191,9 @@ class EvaluationData(KeyedDataModule):
                 " data.val_fraction=0.1"
             )
         self.data.prepare()
-        self.augmented = self.data.dataset("train", augment=True, cutout=self.cutout)
+        # A user's own source may override `dataset` without policies.
+        policy: dict[str, Any] = {} if self.augment == "standard" else {"policy": self.augment}
+        self.augmented = self.data.dataset("train", augment=True, cutout=self.cutout, **policy)
         if self.images == "full":
             self.held_out = self.data.dataset("test", augment=False)
             self.train_indices = np.arange(len(self.data.train_labels))

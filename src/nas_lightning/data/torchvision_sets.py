@@ -13,6 +13,7 @@ from torchvision import datasets
 from nas_lightning.core.errors import DataError
 from nas_lightning.core.paths import path_of
 from nas_lightning.data.base import ImageData, Part, Shape, Transform
+from nas_lightning.data.policies import Learned
 from nas_lightning.data.transforms import CropAndFlip
 
 
@@ -25,6 +26,7 @@ class _TorchvisionSet(ImageData):
     """
 
     source: ClassVar[type[datasets.VisionDataset]]
+    learned_policy: ClassVar[Learned] = "cifar10"
 
     def __init__(self, root: str = "data", download: bool = False) -> None:
         self.root = root
@@ -112,6 +114,7 @@ class Svhn(_TorchvisionSet):
     name = "svhn"
     shape = Shape(73_257, 26_032, 3, 32, 10)
     source = datasets.SVHN
+    learned_policy = "svhn"
     mean = (0.4377, 0.4438, 0.4728)
     std = (0.1980, 0.2010, 0.1970)
 

@@ -157,8 +157,15 @@ class Denormalising(nn.Module):
         return self.network(images) * self.scale.std + self.scale.mean
 
 
+AVERAGED = "average.module."
+"""How the names of averaged weights begin in a checkpoint of a training."""
+
+
 def plain_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights and buffers of the network in a checkpoint of its training, without the auxiliary head."""
-    prefix = "network."
+    """Return weights and buffers of the network in a checkpoint of its training, without the auxiliary head.
+
+    Where the training averaged them, these are the averages, whose accuracy the run reports.
+    """
+    prefix = next((AVERAGED for name in state if name.startswith(AVERAGED)), "network.")
     kept = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     return {name: value.contiguous() for name, value in kept.items() if not name.startswith("auxiliary.")}

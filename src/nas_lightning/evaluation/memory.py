@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from nas_lightning.core import draws
 from nas_lightning.core.errors import in_one_line
 from nas_lightning.core.functional import meta_as_cpu
 from nas_lightning.core.memory import FIXED, GIB, SHARE, Demand, LiveBytes
@@ -79,7 +80,7 @@ def demand_of_training(recipe: Recipe, network: nn.Module, bench: Workbench, fou
 def peak_of_step(
     recipe: Recipe, network: nn.Module, objective: Objective, shape: tuple[int, int, int], device: torch.device
 ) -> int:
-    """Return the peak in bytes of a training step: weights, gradients, momenta, one batch, what backward keeps.
+    """Return the peak in bytes of a training step: weights, gradients, their averages, one batch, what backward keeps.
 
     Args:
         recipe: Batch size and losses.
@@ -93,10 +94,13 @@ def peak_of_step(
     optimizer = step.optimizer()
     live = LiveBytes()
     live.hold([*image.parameters(), *image.buffers()])
-    with meta_as_cpu(device.type == "cpu"), live:
-        if recipe.momentum:  # as after a first step
-            for weight in image.parameters():
-                optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+    with meta_as_cpu(device.type == "cpu"), draws.keyed(0, 0, "memory"), live:
+        for weight in image.parameters():  # a first step makes what the optimizer keeps
+            weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+        optimizer.zero_grad()
+        average = [] if recipe.ema_decay is None else [torch.empty_like(weight) for weight in image.parameters()]
         images = torch.empty(recipe.batch_size, *shape, device="meta")
         step(optimizer, images, torch.empty(recipe.batch_size, dtype=torch.long, device="meta"))
+        del average
     return int(OPERATORS * live.peak)

@@ -11,6 +11,7 @@ from nas_lightning.core import draws, ranks
 from nas_lightning.core.batches import Batch, Streams, detached
 from nas_lightning.core.objective import Objective
 from nas_lightning.core.schedules import drop_path_in_evaluation, learning_rate
+from nas_lightning.evaluation.moving_average import moving_average
 from nas_lightning.evaluation.recipe import BaseRecipe
 from nas_lightning.evaluation.step import TrainingStep, lay_out_like_weights
 from nas_lightning.training.finite import FiniteLoss
@@ -29,6 +30,8 @@ class EvaluationModule(PhaseModule):
 
     Attributes:
         step: The computation of one training step.
+        average: Moving average of the weights, which is measured in their place; None where the recipe has none.
+        unaveraged: Metric of the weights themselves in the test, in its unit; None without average.
         best: Best held-out metric of any epoch so far, in its unit; logged, never reported as the result.
         metric_name: `test_accuracy`, or `val_accuracy` if the recipe trains on the search halves; `…_metric` where the
             objective is no accuracy.
@@ -48,6 +51,9 @@ class EvaluationModule(PhaseModule):
         self.objective = objective
         self.recipe = recipe
         self.step = TrainingStep(network, objective, recipe)
+        self.average = None if recipe.ema_decay is None else moving_average(network, recipe.ema_decay)
+        self._measured = self.step if self.average is None else TrainingStep(self.average.module, objective, recipe)
+        self.unaveraged: float | None = None
         self.seed = seed
         self.built_from = genotype
         self.goal = objective.goal
@@ -56,6 +62,7 @@ class EvaluationModule(PhaseModule):
         self.num_steps = 0
         self.train_metric = objective.new_metric()
         self.test_metric = objective.new_metric()
+        self._unaveraged_metric = objective.new_metric()
         self.train_loss = MeanLoss()  # a checkpoint lacks Lightning's own sums
         self.in_epoch = False
         self.streams = Streams()
@@ -70,8 +77,10 @@ class EvaluationModule(PhaseModule):
     def setup(self, stage: str) -> None:
         """Prepare the network for its device."""
         if stage == "fit":
-            self.step.prepare(self.trainer.strategy.root_device)
-        self.step.policy.refuse_any([reason_of_processes(self.trainer.world_size)])
+            for step in dict.fromkeys((self.step, self._measured)):
+                step.prepare(self.trainer.strategy.root_device)
+        for step in dict.fromkeys((self.step, self._measured)):
+            step.policy.refuse_any([reason_of_processes(self.trainer.world_size)])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Build the recipe's optimizer on all weights."""
@@ -90,6 +99,12 @@ class EvaluationModule(PhaseModule):
         """
         self._finite.check(self, "training", "train", self._batch_idx)
         self.num_steps += 1
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take the step, then average; `on_train_batch_end` would come after a checkpoint between two batches."""
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
@@ -112,7 +127,9 @@ class EvaluationModule(PhaseModule):
         lr = learning_rate(recipe.schedule, epoch, recipe.epochs, recipe.lr, recipe.lr_min, recipe.warmup_epochs)
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
             group["lr"] = lr
-        self.network.drop_probability = drop_path_in_evaluation(epoch, recipe.epochs, recipe.drop_path)  # type: ignore[assignment]
+        growing = recipe.drop_path_schedule == "growing"
+        drop = drop_path_in_evaluation(epoch, recipe.epochs, recipe.drop_path) if growing else recipe.drop_path
+        self.network.drop_probability = drop  # type: ignore[assignment]
         self.log("lr", lr, sync_dist=True)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -123,7 +140,8 @@ class EvaluationModule(PhaseModule):
         self.streams.after("train", outputs)
         self._finite.watch(loss)
         self._batch_idx = batch_idx
-        self.train_metric.update(detached(outputs), targets)
+        if not self.recipe.mixes:
+            self.train_metric.update(detached(outputs), targets)
         weight = self.objective.weight(targets)
         self.train_loss.update(loss.detach(), weight)
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=weight)
@@ -133,7 +151,7 @@ class EvaluationModule(PhaseModule):
         """Update the metric with a held-out batch."""
         inputs, targets = batch
         with draws.keyed(self.seed, self.num_steps, f"test {batch_idx}", self.global_rank):
-            outputs = self.step.outputs(self.streams.before("test", inputs))
+            outputs = self._measured.outputs(self.streams.before("test", inputs))
         self.streams.after("test", outputs)
         self.test_metric.update(outputs, targets)
 
@@ -145,8 +163,12 @@ class EvaluationModule(PhaseModule):
         self.log(self.metric_name, value, sync_dist=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Update the final metric with a batch."""
+        """Update the final metric with a batch, and that of the weights without averaging."""
         self.validation_step(batch, batch_idx)
+        if self.average is not None:
+            inputs, targets = batch
+            with draws.keyed(self.seed, self.num_steps, f"test {batch_idx}", self.global_rank):
+                self._unaveraged_metric.update(self.step.outputs(inputs), targets)
 
     def on_test_epoch_start(self) -> None:
         """Begin the held-out text with a state of zeros, where there is one."""
@@ -156,16 +178,26 @@ class EvaluationModule(PhaseModule):
         """Log the final metric."""
         self.log(self.metric_name, self.goal.in_unit(self.test_metric.compute()), sync_dist=True)
         self.test_metric.reset()
+        if self.average is not None:
+            self.unaveraged = float(self.goal.in_unit(self._unaveraged_metric.compute()))
+            self._unaveraged_metric.reset()
 
     def on_validation_epoch_start(self) -> None:
         """Broadcast the running statistics of rank 0, which DDP does only at the start of a training step."""
         self.streams.begin("test")
         ranks.take_over(list(self.network.buffers()))
+        if self.average is not None:
+            ranks.take_over(list(self.average.module.buffers()))
 
     def epoch_metrics(self) -> dict[str, float]:
-        """Return the metric on train, measured during training, and the probability of drop-path."""
-        value = {self.goal.key("train"): self.goal.in_unit(float(self.train_metric.compute()))}
-        self.train_metric.reset()
+        """Return the metric on train, measured during training, and the probability of drop-path.
+
+        Of mixtures of images there is none: they have two labels.
+        """
+        value = {}
+        if not self.recipe.mixes:
+            value[self.goal.key("train")] = self.goal.in_unit(float(self.train_metric.compute()))
+            self.train_metric.reset()
         if self.recipe.drop_path > 0:
             value["drop_path"] = float(self.network.drop_probability)  # type: ignore[arg-type]
         return value

@@ -12,6 +12,8 @@ from nas_lightning.core.errors import ConfigError, MachineError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.data.modules import evaluation_module
 from nas_lightning.deployment.description import TrainedNetwork
+from nas_lightning.evaluation import transfer
+from nas_lightning.evaluation.dropout import add_dropout
 from nas_lightning.evaluation.memory import check_memory
 from nas_lightning.evaluation.recipe import Recipe
 from nas_lightning.evaluation.step import check_compiler
@@ -39,6 +41,10 @@ class Retraining(Recipe, Training):
                 f"evaluation.label_smoothing={self.label_smoothing}: objective.metric={bench.objective.metric} has no"
                 " classes to smooth; use evaluation.label_smoothing=0"
             )
+        if self.weights_of is not None:
+            self._check_transfer(self.weights_of, bench)
+        if self.dropout:
+            self.network(random_genotype(bench.space, bench.config.seed), bench)  # refuses what has no classifier
         super().check(bench)
         device = bench.probe.strategy.root_device
         if self.compile:
@@ -51,6 +57,46 @@ class Retraining(Recipe, Training):
                 self, lambda: self.network(random_genotype(bench.space, bench.config.seed), bench), bench, found=False
             )
 
+    def _check_transfer(self, run: str, bench: Workbench) -> None:
+        """Refuse to start from a run's weights where the network or the task is another.
+
+        Raises:
+            ConfigError: It is.
+        """
+        if bench.config.task != "evaluate":
+            raise ConfigError(
+                f"evaluation.weights_of={run}: task={bench.config.task} finds a network of its own; use task=evaluate"
+                f" genotype={run}"
+            )
+        if self.random_baseline:
+            raise ConfigError(
+                f"evaluation.random_baseline={self.random_baseline}: random genotypes have no weights in"
+                f" evaluation.weights_of={run}; use evaluation.random_baseline=0"
+            )
+        if not bench.folder.holds_run:  # a resume has weights of its own
+            transfer.check_sizes(run, bench.config.space, {**self._sizes(), "in_channels": bench.images.in_channels})
+
+    def check_genotype(self, genotype: Genotype, bench: Workbench) -> None:
+        """Refuse to start from the weights of another genotype.
+
+        Raises:
+            ConfigError: The run that `weights_of` names trained another.
+        """
+        if self.weights_of is not None:
+            transfer.check_genotype(self.weights_of, genotype)
+
+    def take_weights(self, network: nn.Module, bench: Workbench) -> None:
+        """Start from the weights of the run that `weights_of` names, but for the classifier.
+
+        Raises:
+            ConfigError: They do not fit.
+        """
+        if self.weights_of is not None:
+            transfer.take_weights(network, self.weights_of, bench.space.name)
+
+    def _sizes(self) -> dict[str, Any]:
+        return {"init_channels": self.init_channels, "layers": self.layers, "stem": self.stem}
+
     def training_data(self, bench: Workbench) -> Any:
         """Build the data module of the training."""
         return evaluation_module(
@@ -59,6 +105,7 @@ class Retraining(Recipe, Training):
             bench.config.seed,
             bench.loaders.model_dump(exclude={"augment_val"}),
             cutout=self.cutout,
+            augment=self.augment,
             images=self.images,
         )
 
@@ -112,4 +159,6 @@ class Retraining(Recipe, Training):
         data = bench.images
         auxiliary = self.auxiliary > 0 and self.stem is not None and auxiliary_fits(data.image_size, self.stem)
         L.seed_everything(bench.config.seed, workers=True, verbose=False)
-        return bench.space.build_network(genotype, data, bench.objective.outputs(data.num_classes), self, auxiliary)
+        network = bench.space.build_network(genotype, data, bench.objective.outputs(data.num_classes), self, auxiliary)
+        add_dropout(network, self.dropout, bench.space.name)
+        return network

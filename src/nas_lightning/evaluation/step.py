@@ -12,7 +12,9 @@ from nas_lightning.capture import Graphed, Policy
 from nas_lightning.core.batches import Inputs
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.objective import Objective
-from nas_lightning.evaluation.recipe import FAST_DEVICES, BaseRecipe
+from nas_lightning.evaluation import mixing
+from nas_lightning.evaluation.optimizers import FAST_DEVICES
+from nas_lightning.evaluation.recipe import BaseRecipe
 from nas_lightning.spaces.operations import Pointwise
 
 
@@ -86,13 +88,31 @@ class TrainingStep:
         return functional_call(self._passes, dict(weights), (inputs["images"], options[0]))
 
     def loss(self, images: Inputs, targets: Tensor) -> tuple[Tensor, Any]:
-        """Return the loss of the main head plus the weighted one of the auxiliary head, and the main outputs."""
+        """Return the loss of the main head plus the weighted one of the auxiliary head, and the main outputs.
+
+        Where the recipe mixes images, the outputs are those of the mixtures.
+        """
+        if not self.recipe.mixes or not isinstance(images, Tensor):
+            return self._loss(images, targets, 1.0)
+        mixed = mixing.mix(images, targets, mixing.draw(self.recipe.mixup, self.recipe.cutmix))
+        return self._loss(mixed.images, targets, mixed.share, mixed.partners)
+
+    def _loss(
+        self, images: Inputs, targets: Tensor, share: float, partners: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         outputs = self.outputs(images)
         logits, auxiliary = outputs if type(outputs) is tuple else (outputs, None)  # outputs may be a named tuple
+        loss = self._total(logits, auxiliary, targets)
+        if partners is not None:
+            loss = share * loss + (1 - share) * self._total(logits, auxiliary, partners)
+        return loss, logits
+
+    def _total(self, logits: Any, auxiliary: Any, targets: Tensor) -> Tensor:
+        """Return the loss of both heads for one set of targets."""
         loss = self.objective.training_loss(logits, targets, self.recipe.label_smoothing)
         if auxiliary is not None:
             loss = loss + self.recipe.auxiliary * self.objective.loss(auxiliary, targets, self.recipe.label_smoothing)
-        return loss, logits
+        return loss
 
     def clip(self) -> None:
         """Clip the global L2 norm of the gradient to the recipe's."""

@@ -69,6 +69,13 @@ class Training(BaseRecipe):
         """Return the sizes of the network, for the section `evaluation` of the summary."""
         raise NotImplementedError
 
+    def take_weights(self, network: nn.Module, bench: Workbench) -> None:
+        """Change the random weights of a network, in place, before its first step; by default nothing.
+
+        Raises:
+            ConfigError: The weights to start from do not fit.
+        """
+
     def check_memory(self, network: nn.Module, bench: Workbench) -> None:
         """Refuse the training of a network that does not fit the memory, where that can be predicted.
 
@@ -126,9 +133,11 @@ class Training(BaseRecipe):
             extra=[cost],
         )
         data = self.training_data(bench)
+        path, saved = bench.folder.resumable("evaluation") or (None, None)
+        if saved is None:
+            self.take_weights(network, bench)
         module = self.module(network, bench, genotype)
         # The networks of two genotypes can have equal shapes, so that loading alone would not notice the mistake.
-        path, saved = bench.folder.resumable("evaluation") or (None, None)
         if saved is not None and saved["evaluation"]["genotype"] != genotype.to_dict():
             raise ConfigError(
                 f"resume={bench.folder}: checkpoints/evaluation belongs to another genotype; delete it"
@@ -163,6 +172,7 @@ class Training(BaseRecipe):
             "test_error": None if accuracy is None else round(100 - accuracy, 4),
             **(goal.entries("val", value) if self.measured_on == "val" else {}),
             **goal.entries("best_epoch", best),
+            **({} if module.unaveraged is None else {goal.key("unaveraged"): goal.rounded(module.unaveraged)}),
         }
 
     def _results(

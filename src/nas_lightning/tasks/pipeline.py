@@ -30,7 +30,7 @@ def run_pipeline(config: RootConfig, folder: RunFolder) -> dict[str, Any]:
     """
     bench = Workbench(config_of_run(config), folder)
     if config.task == "evaluate":
-        given_genotype(bench)  # refused before anything is written
+        bench.evaluator.check_genotype(given_genotype(bench), bench)  # refused before anything is written
     start(bench)
     with guarded(folder):
         return run_phases(bench)
