@@ -120,9 +120,13 @@ def test_a_search_prefers_cheap_options(words, tiny, tmp_path):
     ("words", "message"),
     [
         (["method=rs_ws", "space=mobilenet_small", *SMALLEST], "learns no architecture, so its cost"),
+        (
+            ["method=fair_darts"],
+            r"regularizer\.expected_cost: the mixing weights of relaxation Sigmoid do not sum to 1.*relaxation=softmax",
+        ),
         (["method=darts", "space=nasbench1shot1_1"], "space=nasbench1shot1_1: cannot tell what each operation costs"),
     ],
-    ids=["nothing_learned", "not_additive"],
+    ids=["nothing_learned", "no_probabilities", "not_additive"],
 )
 def test_searches_without_such_a_cost_are_refused(words, message, tiny, tmp_path):
     cfg = nl.compose([*tiny, *words, "task=search", "+regularizer=expected_cost"])

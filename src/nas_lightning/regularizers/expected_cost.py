@@ -21,8 +21,9 @@ class ExpectedCost(Regularizer):
     """Adds weight·(E/T)^exponent, or weight·log(E/T), to the architecture loss: E the expected cost, T the target.
 
     E = fixed + Σ_rows share_r Σ_o p_ro·cost_ro: p are the relaxation's mean weights, decided rows one-hot, and cost_ro
-    is what option o costs in row r of the network that is retrained, in all its cells. A node that keeps k of n edges
-    takes each with the probability k/n, or k times its weight; see `core.costs.edge_shares`. Sampled paths do not
+    is what option o costs in row r of the network that is retrained, in all its cells. An option that no genotype may
+    hold, `none` in DARTS' cells, is left out of the row, and p scaled to sum to 1 without it. A node that keeps k of n
+    edges takes each with the probability k/n, or by its weight; see `core.costs.edge_shares`. Sampled paths do not
     enter, so the term has no variance.
 
     Source: Cai et al., ProxylessNAS (ICLR 2019), section 3.3 and equation 3; `power` with exponent 1 has the gradient
@@ -105,11 +106,16 @@ class ExpectedCost(Regularizer):
         return space
 
     def check(self, module: Any) -> None:
-        """Refuse a search that learns no architecture.
+        """Refuse a search that learns no architecture, or whose mixing weights are no probabilities.
 
         Raises:
-            ConfigError: It does not.
+            ConfigError: It is one of these.
         """
+        if not module.relaxation.simplex:
+            raise ConfigError(
+                f"{self.key}: the mixing weights of relaxation {type(module.relaxation).__name__} do not sum to 1, so"
+                f" they are no probabilities to expect a cost by; use relaxation=softmax or ~{self.key}"
+            )
         if not module.hypergradient.learns:
             raise ConfigError(
                 f"{self.key}: hypergradient {type(module.hypergradient).__name__} learns no architecture, so its cost"
