@@ -157,13 +157,21 @@ class Costs:
         space: The search space.
         build: Builds the network of a genotype.
         unit: Returns what costs are counted for: an image.
+        hardware: Returns the name of the device of the run, and its CPU threads, None on a GPU; None if unknown.
     """
 
     # No dataclass: as an annotation of parts it is read without importing torch; see `config.declarations`.
-    def __init__(self, space: SearchSpace, build: Callable[[Genotype], nn.Module], unit: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        build: Callable[[Genotype], nn.Module],
+        unit: Callable[[], Any],
+        hardware: Callable[[], tuple[str, int | None]] | None = None,
+    ) -> None:
         self.space = space
         self.build = build
         self.unit = unit
+        self.hardware = hardware
         self._tables: dict[str, CostTable] = {}
 
     def table(self, name: Counted) -> CostTable:
