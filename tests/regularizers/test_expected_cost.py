@@ -45,7 +45,7 @@ def test_at_a_decided_architecture_it_is_the_exact_count(space, cost):
 @pytest.mark.parametrize(
     ("values", "form"),
     [
-        ({}, lambda share: 0.2 * share),
+        ({}, lambda share: 0.1 * share),
         ({"exponent": 0.6, "weight": 2.0, "target": 0.3}, lambda share: 2 * share**0.6),
         ({"form": "log", "weight": 0.5}, lambda share: 0.5 * math.log(share)),
     ],
@@ -79,7 +79,7 @@ def test_where_all_weigh_the_same_it_is_its_weight():
     part = part_of(space)
     assert math.isnan(part.metrics()["expected_macs"])
     uniform = {"layers": space.choices["layers"].uniform().double()}
-    assert float(part.penalty({}, uniform, {})) == pytest.approx(0.2, rel=1e-6)
+    assert float(part.penalty({}, uniform, {})) == pytest.approx(0.1, rel=1e-6)
 
 
 def test_weighted_edges_count_by_their_weights():
@@ -120,9 +120,13 @@ def test_a_search_prefers_cheap_options(words, tiny, tmp_path):
     ("words", "message"),
     [
         (["method=rs_ws", "space=mobilenet_small", *SMALLEST], "learns no architecture, so its cost"),
+        (
+            ["method=fair_darts"],
+            r"regularizer\.expected_cost: the mixing weights of relaxation Sigmoid do not sum to 1.*relaxation=softmax",
+        ),
         (["method=darts", "space=nasbench1shot1_1"], "space=nasbench1shot1_1: cannot tell what each operation costs"),
     ],
-    ids=["nothing_learned", "not_additive"],
+    ids=["nothing_learned", "no_probabilities", "not_additive"],
 )
 def test_searches_without_such_a_cost_are_refused(words, message, tiny, tmp_path):
     cfg = nl.compose([*tiny, *words, "task=search", "+regularizer=expected_cost"])

@@ -41,6 +41,8 @@ CODE_LOADERS = (
     "torch._inductor",
 )
 """Modules of trusted packages whose functions run code from a file, an address or a string."""
+FILLED = ("costs", "run")
+"""Names of arguments that the workbench fills in with objects of the run, which no configuration can give."""
 
 
 def target_of(path: str, part: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Callable[..., Any]:
@@ -186,6 +188,11 @@ def _arguments_model(fields: Fields, open_ended: bool, shared: type[BaseModel] |
         name: (_checkable(annotation), ... if required else None)
         for name, (annotation, required) in fields.items()
     }
+    for name in FILLED:
+        if name in arguments and _holds_objects(arguments[name][0]):
+            del arguments[name]
+            if open_ended:  # unknown keys pass there
+                arguments[name] = (Annotated[Any, BeforeValidator(_refuse_filled)], None)
     for name, field in (shared.model_fields if shared else {}).items():
         arguments.setdefault(name, (field.rebuild_annotation(), field.default))
     config = ConfigDict(
@@ -206,6 +213,16 @@ def _is_section(value: Any) -> Any:
 
 
 _Built = Annotated[Any, BeforeValidator(_is_section)]
+
+
+def _refuse_filled(value: Any) -> Any:
+    """Refuse any value: the workbench gives it."""
+    raise PydanticCustomError("filled_in", "is filled in by the run")
+
+
+def _holds_objects(checkable: Any) -> bool:
+    """Return whether an annotation, as `_checkable` returns it, holds built objects only, or none."""
+    return checkable == _Built or {*typing.get_args(checkable)} == {_Built, types.NoneType}
 
 
 def _checkable(annotation: Any) -> Any:
@@ -283,6 +300,8 @@ def _describe(problem: Any, values: Mapping[str, Any], model: type[BaseModel], p
         "none_required": "null",
     }
     text = words[kind].format(**context) if kind in words else problem["msg"]
+    if kind == "filled_in":
+        return f"{key}={shown}", text, "; leave it out"
     if kind == "part_type":
         return f"{key}={shown}", text, f"; write {key}._target_=package.Class"
     if key in _OPTIONS_ELSEWHERE and isinstance(value, str):

@@ -52,7 +52,8 @@ class CostTable:
     def expected(self, choices: Mapping[str, Choice], mixing: Mixing, kept: Mapping[str, Tensor]) -> Tensor:
         """Return the expected cost where the weights of a row are the probabilities of its options, a scalar.
 
-        A node that keeps fewer edges than can enter it takes each with the probability of `edge_shares`.
+        An option that no genotype may hold takes no part: the others share its probability in proportion to theirs. A
+        node that keeps fewer edges than can enter it takes each with the probability of `edge_shares`.
 
         Args:
             choices: The choices of the space.
@@ -61,7 +62,7 @@ class CostTable:
         """
         terms = []
         for name, table in self.options.items():
-            weights = mixing[name]
+            weights = _of_selectable(choices[name], mixing[name])
             shares = edge_shares(choices[name], kept.get(name), mixing.get(edge_key(name)))
             table = table.to(weights)
             terms.append((weights * table).sum(dim=1) @ shares.to(weights))
@@ -75,8 +76,8 @@ class CostTable:
 def edge_shares(choice: Choice, kept: Tensor | None, weights: Tensor | None) -> Tensor:
     """Return the probability that each row of a choice is in a network, [R].
 
-    A node with n edges of which a genotype has k takes each with k/n; where edges are weighted, with k times the
-    weight, but never with more than 1.
+    A node with n edges of which a genotype has k takes each with k/n; where edges are weighted, in proportion to the
+    weights, but never with more than 1: what an edge exceeds 1 by, the others share likewise. The shares sum to k.
 
     Args:
         choice: The choice of operations.
@@ -94,10 +95,39 @@ def edge_shares(choice: Choice, kept: Tensor | None, weights: Tensor | None) -> 
             shares[rows] = shares[rows] * (keep / number)
         else:
             shares = shares.to(weights.device)
-            shares = shares.index_put(
-                (torch.tensor(rows, device=weights.device),),
-                shares[rows] * (keep * weights[place, : len(rows)]).clamp(max=1),
-            )
+            inside = torch.tensor(rows, device=weights.device)
+            shares = shares.index_put((inside,), _filled(weights[place, : len(rows)], shares[inside] > 0, keep))
+    return shares
+
+
+def _of_selectable(choice: Choice, weights: Tensor) -> Tensor:
+    """Return weights [R, O] scaled to sum to 1 over the options that a genotype may hold; the others weigh 0."""
+    if not (choice.mask & ~choice.selectable).any():
+        return weights
+    weights = weights * choice.selectable.to(weights)
+    total = weights.sum(dim=1, keepdim=True)
+    return weights / torch.where(total > torch.finfo(total.dtype).tiny, total, 1)  # a row may be out
+
+
+def _filled(weights: Tensor, present: Tensor, keep: int) -> Tensor:
+    """Return min(1, c·weight) for each edge into a node, [S], with the c for which these sum to `keep`.
+
+    Args:
+        weights: Weights of the edges, [S].
+        present: True where an edge can be taken, more often than `keep` times, [S].
+        keep: Number of edges that are taken.
+    """
+    full = torch.zeros_like(present)
+    shares = weights
+    for _ in range(keep + 1):  # each round but the last fills one edge at least, or changes nothing
+        free = weights.masked_fill(full | ~present, 0)
+        total = free.sum()
+        some = total > torch.finfo(total.dtype).tiny
+        among = present & ~full
+        # Where all others weigh 0, none of them is preferred.
+        part = torch.where(some, free / torch.where(some, total, 1), among / among.sum().clamp(min=1))
+        shares = torch.where(full, 1, (keep - full.sum()) * part)
+        full = full | (shares > 1)
     return shares
 
 
@@ -127,13 +157,21 @@ class Costs:
         space: The search space.
         build: Builds the network of a genotype.
         unit: Returns what costs are counted for: an image.
+        hardware: Returns the name of the device of the run, and its CPU threads, None on a GPU; None if unknown.
     """
 
     # No dataclass: as an annotation of parts it is read without importing torch; see `config.declarations`.
-    def __init__(self, space: SearchSpace, build: Callable[[Genotype], nn.Module], unit: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        build: Callable[[Genotype], nn.Module],
+        unit: Callable[[], Any],
+        hardware: Callable[[], tuple[str, int | None]] | None = None,
+    ) -> None:
         self.space = space
         self.build = build
         self.unit = unit
+        self.hardware = hardware
         self._tables: dict[str, CostTable] = {}
 
     def table(self, name: Counted) -> CostTable:

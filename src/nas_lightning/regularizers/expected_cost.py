@@ -21,15 +21,16 @@ class ExpectedCost(Regularizer):
     """Adds weight·(E/T)^exponent, or weight·log(E/T), to the architecture loss: E the expected cost, T the target.
 
     E = fixed + Σ_rows share_r Σ_o p_ro·cost_ro: p are the relaxation's mean weights, decided rows one-hot, and cost_ro
-    is what option o costs in row r of the network that is retrained, in all its cells. A node that keeps k of n edges
-    takes each with the probability k/n, or k times its weight; see `core.costs.edge_shares`. Sampled paths do not
+    is what option o costs in row r of the network that is retrained, in all its cells. An option that no genotype may
+    hold, `none` in DARTS' cells, is left out of the row, and p scaled to sum to 1 without it. A node that keeps k of n
+    edges takes each with the probability k/n, or by its weight; see `core.costs.edge_shares`. Sampled paths do not
     enter, so the term has no variance.
 
     Source: Cai et al., ProxylessNAS (ICLR 2019), section 3.3 and equation 3; `power` with exponent 1 has the gradient
-    of `add#linear` in its released code, λ·(E − T)/T with λ = 0.2. The logarithm is that of Wu et al., FBNet (CVPR
-    2019), equation 2, and of ProxylessNAS' `mul#log`, which both multiply the loss by their term; here it is added,
-    because terms of several parts add up. Costs are counted, or measured by `task=costs`, operation by operation, as
-    both papers do with latencies.
+    of `add#linear` in its released code, λ·(E − T)/T, with the λ = 0.1 of its search script. The script's default is
+    another form, `mul#log`. The logarithm is that of Wu et al., FBNet (CVPR 2019), equation 2, and of `mul#log`, which
+    both multiply the loss by their term; here it is added, because terms of several parts add up. Costs are counted,
+    or measured by `task=costs`, operation by operation, as both papers do with latencies.
 
     Args:
         cost: `macs`, `params` or `latency`.
@@ -54,7 +55,7 @@ class ExpectedCost(Regularizer):
     def __init__(
         self,
         cost: Literal["macs", "params", "latency"] = "macs",
-        weight: Annotated[float, Field(ge=0)] = 0.2,
+        weight: Annotated[float, Field(ge=0)] = 0.1,
         target: Annotated[float, Field(gt=0)] | None = None,
         form: Literal["power", "log"] = "power",
         exponent: Annotated[float, Field(gt=0)] = 1.0,
@@ -86,13 +87,13 @@ class ExpectedCost(Regularizer):
         """Measure what the options of the space cost; return the same space.
 
         Raises:
-            ConfigError: Costs of the space do not add up, or the table of latencies is of another one.
+            ConfigError: Costs of the space do not add up, or the table of latencies is of other networks.
         """
         assert self.costs is not None, "filled in where a search is built"
         self._choices = space.choices
         if self.cost == "latency":
             assert self.file is not None
-            self._table = read_latencies(self.file, self.costs.space, f"{self.key}.table")
+            self._table = read_latencies(self.file, self.costs, f"{self.key}.table")
         else:
             self._table = self.costs.table(self.cost)
         uniform = {name: choice.uniform().double() for name, choice in space.choices.items()}
@@ -105,11 +106,16 @@ class ExpectedCost(Regularizer):
         return space
 
     def check(self, module: Any) -> None:
-        """Refuse a search that learns no architecture.
+        """Refuse a search that learns no architecture, or whose mixing weights are no probabilities.
 
         Raises:
-            ConfigError: It does not.
+            ConfigError: It is one of these.
         """
+        if not module.relaxation.simplex:
+            raise ConfigError(
+                f"{self.key}: the mixing weights of relaxation {type(module.relaxation).__name__} do not sum to 1, so"
+                f" they are no probabilities to expect a cost by; use relaxation=softmax or ~{self.key}"
+            )
         if not module.hypergradient.learns:
             raise ConfigError(
                 f"{self.key}: hypergradient {type(module.hypergradient).__name__} learns no architecture, so its cost"

@@ -40,6 +40,7 @@ from nas_lightning.core.terminal import screen
 from nas_lightning.data import ImageData
 from nas_lightning.data.from_datamodule import from_datamodule
 from nas_lightning.data.source import DataSource
+from nas_lightning.deployment.latency import cpu_name
 from nas_lightning.loggers import RunInfo, RunLoggers
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.training.contracts import check_hooks, check_kind, kinds_at
@@ -193,8 +194,16 @@ class Workbench:
     def costs(self) -> Costs:
         """Costs of the networks that the evaluator judges, measured when one is asked for."""
         return Costs(
-            self.space, lambda genotype: self.evaluator.bare_network(genotype, self), lambda: self.evaluator.unit(self)
+            self.space,
+            lambda genotype: self.evaluator.bare_network(genotype, self),
+            lambda: self.evaluator.unit(self),
+            self._hardware,
         )
+
+    def _hardware(self) -> tuple[str, int | None]:
+        if accelerator_of(self.config.trainer) == "cuda":
+            return torch.cuda.get_device_name(), None
+        return cpu_name(), self.config.threads or torch.get_num_threads()
 
     @cached_property
     def evaluator(self) -> Evaluator:
