@@ -46,8 +46,8 @@ def memory(monkeypatch):
     return peaks
 
 
-def module(phase="search", device="cpu"):
-    return SimpleNamespace(phase=phase, device=torch.device(device))
+def module(phase="search", device="cpu", reads_arch=True):
+    return SimpleNamespace(phase=phase, device=torch.device(device), reads_arch=reads_arch)
 
 
 def part(number):
@@ -82,6 +82,13 @@ def test_both_streams_count_and_validation_does_not_slow_training(clock, memory)
     counter.on_fit_end(TRAINER, searched)
     # 29 images an epoch in 2 · 2 s; 10 s with the validation.
     assert counter.report() == {"seconds": 20.0, "images": 58, "images_per_second": 7.2, "peak_memory_mib": 100.0}
+
+
+def test_the_arch_stream_counts_in_steps_that_read_it(clock, memory):
+    counter = Cost()
+    for reads in (False, True):
+        epoch(counter, clock, module(reads_arch=reads), [{"train": part(8), "arch": part(5)}])
+    assert counter.images == 8 + 8 + 5
 
 
 def test_validation_outside_of_training_is_not_timed(clock, memory):
@@ -194,6 +201,21 @@ def test_a_resumed_run_counts_every_image_once(tiny, tmp_path, phase):
 
 IMAGES = {"search": 2 * (20 + 2 * 16), "evaluation": 2 * 40}
 """Two epochs: of a half of 20 the train stream reads 20 and the arch stream two whole batches of 16."""
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["search.arch.interval=3"], 4 * 20 + 2 * 16),  # of 8 steps the third and the sixth
+        (["search.arch.warmup_epochs=3"], 4 * 20 + 2 * 16),  # the two steps of the last epoch
+        (["method=rs_ws"], 4 * 20),
+        (["search.arch.images=train"], 4 * 20),
+    ],
+)
+def test_steps_without_an_architecture_step_read_one_stream(tiny, tmp_path, words, expected):
+    """Two steps an epoch, with 16 and 4 images of the train half; 16 of the arch half in each architecture step."""
+    nl.search(nl.compose([*tiny, "search.epochs=4", *words]), run_dir=tmp_path / "run")
+    assert summary_of(tmp_path / "run")["search"]["images"] == expected
 
 
 def test_retraining_says_on_what_it_ran(tiny, tmp_path):

@@ -1,20 +1,25 @@
 """What is found at equal cost: real runs of each kind, a table that is enumerated, and folders that lack a count."""
 
 import csv
+import hashlib
 import json
 import logging
+import pickle
 import xml.etree.ElementTree as ET
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from torchvision import datasets
 
 import nas_lightning as nl
 from nas_lightning.config.compose import as_dict
 from nas_lightning.core.objective import ACCURACY
 from nas_lightning.reports import collect, summarise
-from nas_lightning.reports.budget_figures import column_of, draw_budgets
+from nas_lightning.reports.answers import judged
+from nas_lightning.reports.budget_figures import column_of, draw_budgets, shown_names
 from nas_lightning.reports.budgets import POOL, RANDOM, RANDOM_NAME, SEARCH, answer, budgets, means, random_at
 from nas_lightning.reports.groups import label_runs
 from nas_lightning.reports.records import Problems
@@ -57,13 +62,8 @@ def test_costs_of_real_runs(real):
     rows = budgets(labelled(real), ACCURACY, problems)
     assert problems.found == []
     end = rows[rows["run"] == str(real / "darts")].iloc[0]
-    # Every image of the train half and of the arch half once an epoch, in 2 epochs.
-    with (real / "darts/metrics.csv").open() as file:
-        assert len([row for row in csv.DictReader(file) if row["phase"] == "search"]) == 2
-    data = json.loads((real / "darts/data.json").read_text())
-    assert (end["kind"], end["images"]) == (SEARCH, summary(real / "darts")["search"]["images"])
-    assert end["images"] > 0
-    assert end["images"] % 8 == 0, data  # 4 of each stream a step
+    # 40 training images, 20 in each half: 2 epochs of 5 steps, each with 4 of the train half and 4 of the arch half.
+    assert (end["kind"], end["images"]) == (SEARCH, 2 * 5 * (4 + 4))
     assert end["seconds"] == pytest.approx(summary(real / "darts")["search"]["seconds"], abs=0.1)
     assert end["regret"] == summary(real / "darts")["evaluation"]["regret"]
     for seed in range(2):
@@ -108,6 +108,79 @@ def test_the_report_has_figure_table_and_answer(real, tmp_path):
     assert found["gain"].lstrip("'") == f"{np.mean(tests) - expected:+.2f}"
     assert found["ahead"] == f"{sum(test > expected for test in tests)} of 2"
     assert "At equal cost" in (tmp_path / "report/report.html").read_text()
+
+
+@pytest.fixture
+def small_cifar10(tmp_path, monkeypatch):
+    """A folder with 40 and 20 images in the format of CIFAR-10."""
+    folder, rng = tmp_path / "data/cifar-10-batches-py", np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    sizes = {"data_batch_1": 40, "test_batch": 20}
+    contents = {
+        name: {"data": rng.integers(0, 256, (size, 3072), dtype=np.uint8), "labels": [i % 10 for i in range(size)]}
+        for name, size in sizes.items()
+    }
+    contents["batches.meta"] = {"label_names": [f"thing{i}" for i in range(10)]}
+    sums = {}
+    for name, content in contents.items():
+        (folder / name).write_bytes(pickle.dumps(content))
+        sums[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
+    monkeypatch.setattr(datasets.CIFAR10, "train_list", [("data_batch_1", sums["data_batch_1"])])
+    monkeypatch.setattr(datasets.CIFAR10, "test_list", [("test_batch", sums["test_batch"])])
+    meta = {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
+    monkeypatch.setattr(datasets.CIFAR10, "meta", meta)
+    return folder.parent
+
+
+def test_a_table_sets_the_data_set_and_not_the_images_of_the_search(small_cifar10, tmp_path):
+    """One search reads cifar10; pools read none, and stay on the default images: by CIFAR-10's table all compare."""
+    words = ["space=nasbench201", "evaluation=tabular", "trainer=cpu", "~callbacks.curvature"]
+    sizes = ["search.init_channels=2", "search.layers=1", "search.epochs=1", "search.batch_size=4"]
+    read = ["data=cifar10", f"data.root={small_cifar10}"]
+    run([*words, *sizes, *read, "method=darts"], tmp_path / "darts")
+    for dataset in ("cifar10", "cifar100"):
+        run([*words, *EVOLVED, f"evaluation.dataset={dataset}"], tmp_path / dataset)
+    told = {name: summary(tmp_path / name) for name in ("darts", "cifar10", "cifar100")}
+    assert [told[name]["data"] for name in told] == ["cifar10", "digits", "digits"]
+    parts = judged(labelled(tmp_path))
+    assert [title for title, _ in parts] == [
+        f"nasbench201 · {name} · tabular · 16/5/200" for name in ("cifar10", "cifar100")
+    ]
+    found = []
+    for (title, rows), name, names in zip(
+        parts, ("cifar10", "cifar100"), (["cifar10", "darts"], ["cifar100"]), strict=True
+    ):
+        assert sorted(Path(path).name for path in rows["run"]) == names
+        curve = budgets(rows, ACCURACY, Problems())
+        found.append((title, rows, ACCURACY, curve))
+        drawn = curve[curve["kind"] == RANDOM].set_index("step")
+        assert drawn.loc[10, "test"] == told[name]["evaluation"]["random_search_accuracy"]
+    ahead = {line[1]: float(line[5]) for line in answer(found).lines}
+    assert ahead[found[0][0]] > 90 > 80 > ahead[found[1][0]] > 60  # of CIFAR-10 and of CIFAR-100
+
+
+def test_settings_that_differ_in_their_table_alone_name_its_file(tmp_path):
+    told = {"recipe": "tabular", "dataset": "cifar10", "test_accuracy": 90.0, "regret": 1.0}
+    for name in ("a.csv", "b.csv"):
+        report_run(tmp_path / name[0], 90.0, evaluation={**told, "table": f"/somewhere/{name}"})
+    assert [title for title, _ in judged(labelled(tmp_path))] == [
+        f"s3 · cifar10 · tabular · {name}" for name in ("a.csv", "b.csv")
+    ]
+
+
+def test_the_end_of_a_run_is_its_last_row_as_it_stands():
+    """A pool whose images are not known from a generation on: no value of the end beside images of before."""
+    rows = pd.DataFrame([*table_rows([[9.0, 5.0, 1.0]]), *table_rows([[5.0, 3.0, 2.0]], RANDOM, RANDOM_NAME)])
+    runs = pd.DataFrame({"run": ["a0"], "name": ["a"], "test_accuracy": [89.0]})
+    assert answer([("s3", runs, ACCURACY, rows)]).lines[0][:4] == ["a", "s3", "1", "0.000"]
+    rows.loc[2, "images"] = float("nan")
+    assert answer([("s3", runs, ACCURACY, rows)]) is None
+    rows.loc[2, "regret"] = float("nan")
+    assert column_of(rows) == "test"
+    rows = pd.concat([rows, pd.DataFrame(table_rows([[4.0]], SEARCH, "b"))], ignore_index=True)
+    assert shown_names(rows, ACCURACY) == ["a", "b", RANDOM_NAME]
+    rows.loc[2, "test"] = float("nan")
+    assert shown_names(rows, ACCURACY) == ["b", "a", RANDOM_NAME]
 
 
 def test_candidates_that_are_trained_cost_what_they_read(tiny, tmp_path):

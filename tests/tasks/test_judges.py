@@ -1,5 +1,6 @@
 """What judges the candidates of a pool: the supernet of a finished search, against a plain loop; tables."""
 
+import json
 import shutil
 
 import pytest
@@ -75,6 +76,19 @@ def test_a_run_without_its_supernet_is_refused(searched, tiny, tmp_path):
     judge = SupernetJudge(Workbench(as_dict(nl.compose(words)), RunFolder(tmp_path / "run")))
     with pytest.raises(nl.ConfigError, match=r"candidates\.supernet=.*gone: .*keeps no supernet"):
         judge.check()
+
+
+def test_a_training_that_fails_counts_what_it_has_read(tiny, tmp_path):
+    """With such a learning rate the second step has no finite loss, at both levels: 16 of the 20 images are read."""
+    words = [*tiny, *POOL, "task=search", "space.num_nodes=2", "candidates.levels=[1,2]", "evaluation.lr=1e38"]
+    summary = run_task(as_dict(nl.compose(words)), RunFolder(tmp_path / "run"))
+    events = [json.loads(line) for line in (tmp_path / "run/pool.jsonl").read_text().splitlines()]
+    judged = [event for event in events if event["event"] == "judged"]
+    assert len(judged) > 4
+    assert {event["images"] for event in judged if "failed" in event} == {16}
+    assert all("failed" in event for event in judged)
+    assert summary["search"]["images"] == 4 * 16
+    assert summary["search"]["seconds"] > 0
 
 
 @pytest.mark.parametrize("name", ["nowhere", "./nowhere", "/nowhere"])

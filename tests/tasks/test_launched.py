@@ -1,6 +1,7 @@
 """Candidates side by side: by a real launcher, with the results of one after the other."""
 
 import json
+import logging
 import shutil
 import subprocess
 import time
@@ -44,10 +45,30 @@ def test_those_that_fail_side_by_side_are_those_that_fail_alone(tiny, tmp_path):
 
     def events(name):
         lines = (tmp_path / name / "pool.jsonl").read_text().splitlines()
-        return [{**json.loads(line), "took": None} for line in lines]
+        found = [json.loads(line) for line in lines]
+        return [event if event["event"] == "judged" else {**event, "took": None} for event in found]
 
     assert events("run") == events("alone")
+    # Each counts the second that its training says, once: neither the wall clock, nor again at the next level.
+    counted = [event["took"] for event in events("run") if event["event"] == "judged"]
+    assert set(counted) == {0.0, 1.0}
+    assert sum(counted) == sum(index % 3 != 0 for index in range(9))
     assert (tmp_path / "run/candidates/5/run.log").exists()  # it was a job
+
+
+def test_jobs_in_this_process_leave_its_log_as_it_is(tiny, tmp_path, monkeypatch):
+    """A launcher with one worker runs jobs here, and Hydra sets up the log of each."""
+    words = [*tiny, *DRAWN, *SIZES, *JOBLIB, "hydra.launcher.n_jobs=1"]
+    root, handler = logging.getLogger(), logging.FileHandler(tmp_path / "run.log")
+    monkeypatch.setattr(root, "handlers", [handler])
+    monkeypatch.setattr(root, "level", logging.INFO)
+    run_pool(bench_of(words, tmp_path / "run"), failing)
+    assert (root.handlers, root.level) == ([handler], logging.INFO)
+    handler.close()
+    told = (tmp_path / "run.log").read_text()
+    assert "candidates 0, 1, 2, 3 by joblib" in told
+    assert "pool: generation 0, 4 of 6" in told
+    assert "pool: generation 1, 6 of 6" in told
 
 
 @pytest.mark.slow

@@ -46,10 +46,12 @@ class Cost(L.Callback):
             self._started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Count the images, or the tokens of a text, of all streams in all processes."""
+        """Count the images, or the tokens of a text, that the step has read, in all processes."""
         if not self._counts(pl_module):
             return
-        streams = batch.values() if isinstance(batch, dict) else [batch]
+        streams = [batch]
+        if isinstance(batch, dict):  # of a search; only an architecture step reads the arch stream
+            streams = [part for name, part in batch.items() if name != "arch" or pl_module.reads_arch]
         self.images += trainer.world_size * sum(count_of(inputs) for inputs, *_ in streams)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -103,9 +105,9 @@ class Cost(L.Callback):
         """Return the entries of the summary; those of a resumed run include what it did before.
 
         Returns:
-            `seconds` of training epochs, validation included; `images` of all streams (a step of a search reads a train
-            batch and an arch batch), or tokens of a text, each once a step, however many passes the step makes over
-            them; `images_per_second` of these during training, validation excluded;
+            `seconds` of training epochs, validation included; `images` that steps read (in a search a train batch,
+            and an arch batch where it has an architecture step), or tokens of a text, each once a step, however many
+            passes the step makes over them; `images_per_second` of these during training, validation excluded;
             `peak_memory_mib` allocated on the GPU in this phase, or resident in the process without a GPU; null if
             nothing was trained.
         """

@@ -163,14 +163,17 @@ def completed(config: DictConfig) -> dict[str, Any]:
 
 def _with_methods(plain: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return a configuration with its further methods; Hydra's compose context is open."""
-    plain = without_leftovers(plain, overrides)
-    if not plain.get("methods"):
-        return plain
+
+    def as_given(words: Sequence[str]) -> dict[str, Any]:
+        with one_line_errors(words):
+            return as_dict(hydra.compose("config", overrides=list(words)))
 
     def composed(words: Sequence[str]) -> dict[str, Any]:
-        with one_line_errors(words):
-            return without_leftovers(as_dict(hydra.compose("config", overrides=list(words))), words)
+        return without_leftovers(as_given(words), words, as_given)
 
+    plain = without_leftovers(plain, overrides, as_given)
+    if not plain.get("methods"):
+        return plain
     whole = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
     return with_methods(plain, overrides, whole.hydra.runtime.choices.get("space"), composed)
 

@@ -38,7 +38,15 @@ class LoadingError(MachineError):
 
 
 class NonFiniteError(NasLightningError, ArithmeticError):
-    """A non-finite loss; the run stopped before the step that it would have entered."""
+    """A non-finite loss; the run stopped before the step that it would have entered.
+
+    Attributes:
+        images: Images that the training had read in the steps before; None where nobody has counted them.
+        seconds: Seconds of its training up to here.
+    """
+
+    images: int | None = None
+    seconds: float = 0.0
 
 
 class FaultError(NasLightningError):

@@ -16,7 +16,7 @@ from nas_lightning.callbacks import (
     hardware,
     out_of_time,
 )
-from nas_lightning.core.errors import ConfigError, Interrupted
+from nas_lightning.core.errors import ConfigError, Interrupted, NonFiniteError
 from nas_lightning.core.functional import count_parameters, macs_of
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.data.modules import evaluation_module
@@ -119,6 +119,7 @@ class Training(BaseRecipe):
             ConfigError: As `__call__`.
             MachineError: As `__call__`.
             Interrupted: As `__call__`.
+            NonFiniteError: The loss is not finite; the error has the cost up to there.
         """
         network = self.network(genotype, bench)
         self.check_memory(network, bench)
@@ -145,7 +146,11 @@ class Training(BaseRecipe):
             )
         interrupt = callback_of(trainer, InterruptAtEpochEnd)
         with interrupt.listening(bench.folder), callback_of(trainer, Preemption).listening():
-            trainer.fit(module, datamodule=data, ckpt_path=path)
+            try:
+                trainer.fit(module, datamodule=data, ckpt_path=path)
+            except NonFiniteError as error:  # in all processes at once, and after a resume at the same step
+                error.images, error.seconds = cost.images, round(cost.state_dict()["seconds"], 3)
+                raise
             done = trainer.current_epoch
             # Ranks must agree: one that entered the test alone would wait for the others.
             stopped = trainer.strategy.reduce_boolean_decision(interrupt.requested or out_of_time(trainer), all=False)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nas_lightning.core.objective import Goal
-from nas_lightning.reports.budgets import COSTS, POOL, RANDOM, RANDOM_NAME, means
+from nas_lightning.reports.budgets import COSTS, POOL, RANDOM, RANDOM_NAME, ends_of, means
 from nas_lightning.reports.style import INK, LONGEST, TITLE, Style, label, legend_columns, panels, tidy
 
 MAX_NAMES = 16
@@ -65,13 +65,13 @@ def draw_budgets(rows: pd.DataFrame, goal: Goal, style: Style, title: str) -> Fi
 
 def column_of(rows: pd.DataFrame) -> str:
     """Return the column that is drawn: `regret` where every run has one at its end, else `test`."""
-    ends = rows[rows["kind"] != RANDOM].groupby("run").last()
+    ends = ends_of(rows)
     return "regret" if len(ends) and ends["regret"].notna().all() else "test"
 
 
 def shown_names(rows: pd.DataFrame, goal: Goal) -> list[str]:
     """Return the names that are drawn, the best mean at the end first, random search last."""
-    ends = rows[rows["kind"] != RANDOM].groupby(["name", "run"])["test"].last().groupby("name").mean()
+    ends = ends_of(rows).groupby("name")["test"].mean()
     best = (goal.sign * ends).sort_values(ascending=False, kind="stable").index[:MAX_NAMES]
     return [*map(str, best), *([RANDOM_NAME] if (rows["kind"] == RANDOM).any() else ())]
 

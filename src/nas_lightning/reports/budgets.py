@@ -1,9 +1,10 @@
 """Compare what searches find at equal cost: differentiable ones, searches over a pool, and random search.
 
 The cost is counted twice. Images: those that training steps read, each batch once a step; a step of a search over a
-supernet reads one of each stream, and an entry of a table costs what its training reads. However many passes a step
-makes over its batches, they count once, and evaluations on val do not count. Seconds: those of search and selection,
-with the training of candidates; what is looked up in a table takes no time that could be compared.
+supernet reads one of the train half, and one of the arch half if it has an architecture step, and an entry of a table
+costs what its training reads. However many passes a step makes over its batches, they count once, and evaluations on
+val do not count. Seconds: those of search and selection, with the training of candidates; what is looked up in a table
+takes no time that could be compared.
 
 Random search is not run: its expectation is exact (`evaluation.chance`), and run folders hold it.
 """
@@ -89,7 +90,7 @@ def _pool(folder: Path, row: dict[Any, Any], goal: Goal) -> list[dict[str, Any]]
 
 
 def _random(runs: pd.DataFrame, problems: Problems) -> list[dict[str, Any]]:
-    """Return the expectation of random search, of the first run whose folder has it."""
+    """Return the expectation of random search, of the first run whose folder has it: all have one table."""
     for run in runs["run"]:
         path = Path(run) / layout.RANDOM_SEARCH
         if not path.exists():
@@ -144,6 +145,15 @@ def _mean(values: pd.Series[Any]) -> float:
     return float(values.mean(skipna=False))
 
 
+def ends_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the last row of each run as it stands: what is not known at its end is not that of a generation before.
+
+    Args:
+        rows: What `budgets` returns; those of random search are left out.
+    """
+    return rows[rows["kind"] != RANDOM].groupby("run", sort=False).tail(1)
+
+
 def random_at(rows: pd.DataFrame, images: float, column: str) -> float:
     """Return what random search is expected to find with so many images, linear between the draws computed.
 
@@ -169,11 +179,11 @@ def answer(parts: list[tuple[str, pd.DataFrame, Goal, pd.DataFrame]]) -> Sheet |
     """
     lines = []
     for title, runs, goal, rows in parts:
-        ends = rows[rows["kind"] != RANDOM].groupby("run", sort=False).last()
+        ends = ends_of(rows).set_index("run")
         for name, same in by_mean(runs, goal):
             end = ends.reindex(same["run"])
             expected = pd.Series([random_at(rows, images, "test") for images in end["images"]], index=end.index)
-            if expected.isna().any():
+            if expected.isna().any() or end["test"].isna().any():
                 continue
             gain = goal.sign * (end["test"] - expected)
             lines.append(

@@ -5,6 +5,7 @@ A folder whose table is damaged is left out of that figure and listed; it never 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,8 +18,13 @@ from nas_lightning.runs import layout, tables
 
 SETTING = ("space", "data")
 """Columns that runs must share for their searches to be drawn together."""
-EVALUATION_SETTING = ("space", "data", "recipe", "metric", "init_channels", "layers", "epochs", "unit", "direction")
-"""Columns that they must share for their values on the test images to be compared."""
+EVALUATION_SETTING = (
+    *("space", "judged_on", "table", "recipe", "metric", "init_channels", "layers", "epochs", "unit", "direction"),
+)
+"""Columns that they must share for their values on the test images to be compared.
+
+Where a table judges, its data set counts and not the images of the search, of which a search over a pool reads none.
+"""
 
 
 @dataclass
@@ -144,14 +150,22 @@ def settings(frame: pd.DataFrame, columns: Sequence[str], limit: int) -> list[tu
         limit: How many parts at most.
 
     Returns:
-        A title and the rows of each part.
+        A title and the rows of each part; the titles of parts that differ in their table alone name its file.
     """
     parts = [(_title(same.iloc[0], columns), same) for _, same in frame.groupby([*columns], dropna=False, sort=True)]
+    if "table" in columns:
+        seen = Counter(title for title, _ in parts)
+        parts = [
+            (f"{title} · {Path(same['table'].iloc[0]).name}" if seen[title] > 1 and known else title, same)
+            for title, same in parts
+            for known in [pd.notna(same["table"].iloc[0])]
+        ]
     return sorted(parts, key=lambda part: -part[1]["run"].nunique())[:limit]
 
 
 def _title(row: pd.Series[Any], columns: Sequence[str]) -> str:
-    texts = [str(row[name]) for name in columns if name in ("space", "data", "recipe") and pd.notna(row[name])]
+    named = ("space", "data", "judged_on", "recipe")
+    texts = [str(row[name]) for name in columns if name in named and pd.notna(row[name])]
     sizes = [row[name] for name in ("init_channels", "layers", "epochs") if name in columns and pd.notna(row[name])]
     if sizes:
         texts.append("/".join(f"{size:.0f}" for size in sizes))

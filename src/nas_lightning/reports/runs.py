@@ -69,6 +69,7 @@ _NUMBERS = SIZE | {
 }
 HASH = {"config_hash": ("config_hash",)}
 _JUDGE = {"judge": ("search", "judge")}
+_TABLE = {"table": ("evaluation", "table"), "judged_on": ("evaluation", "dataset")}
 _NORMAL_CELL = ("genotype", "cells", "normal")  # lists of node, operation and source
 
 # Keys of config.yaml, with all below them, that do not change what is compared.
@@ -100,8 +101,9 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         `dominant_eigenvalue` (of the Hessian of the architecture loss, at the end of the search), `curvature_seconds`
         (the time of measuring it), `selection_seconds`, `evaluation_seconds`, `search_images` and `selection_images`
         (read by training steps), `skip_share` (percent of the normal cell's edges that are skip connections). As text
-        `judge` (what judged the candidates of a search over a pool, None without one). `attrs["skipped"]` names the
-        folders that look like runs and could not be read, each with the reason: `[(folder, reason), …]`;
+        `judge` (what judged the candidates of a search over a pool, None without one), `table` (that judged the
+        network, None without one) and `judged_on` (the data set of that table, else `data`). `attrs["skipped"]` names
+        the folders that look like runs and could not be read, each with the reason: `[(folder, reason), …]`;
         `attrs["unfinished"]` likewise the runs that have finished a part of their task; `attrs["analyses"]` the folders
         of finished analyses, each with its name: `[(folder, name), …]`.
 
@@ -134,7 +136,8 @@ def collect(patterns: Sequence[str] | str) -> pd.DataFrame:
         raise ConfigError("runs is empty; give run folders or a glob of them, for example runs='multirun/**'")
     frame = pd.DataFrame(rows.values())
     frame = frame.astype(
-        dict.fromkeys([*LABELS, *UNIT, *HASH, *_JUDGE], object) | dict.fromkeys([*_NUMBERS, "skip_share"], float)
+        dict.fromkeys([*LABELS, *UNIT, *HASH, *_JUDGE, *_TABLE], object)
+        | dict.fromkeys([*_NUMBERS, "skip_share"], float)
     )
     frame = frame.replace([float("inf"), -float("inf")], float("nan"))  # of a search that diverged
     frame.attrs["skipped"] = list(skipped.values())
@@ -219,7 +222,8 @@ def _read(
         if not isinstance(content, dict) or content.get("method") is None:
             raise TypeError("it names no method")
         row: dict[str, Any] = {"run": str(path.parent)}
-        row |= {name: _get(content, keys, str) for name, keys in (LABELS | HASH | _JUDGE).items()}
+        row |= {name: _get(content, keys, str) for name, keys in (LABELS | HASH | _JUDGE | _TABLE).items()}
+        row["judged_on"] = row["judged_on"] or row["data"]
         row |= {name: _get(content, keys, int, float) for name, keys in _NUMBERS.items()}
         row |= _unit(content, row)
         row["skip_share"] = _skip_share(_get(content, _NORMAL_CELL, list))

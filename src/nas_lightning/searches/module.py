@@ -29,6 +29,7 @@ class SearchModule(BilevelModule):
 
     Attributes:
         arch_batch: The last batch of the arch stream.
+        reads_arch: Whether the last step had an architecture step on that batch.
         rollback: Set by a control: where to go back to at the end of this epoch.
         in_epoch: Whether an epoch has begun and not ended.
     """
@@ -36,6 +37,7 @@ class SearchModule(BilevelModule):
     searches = True
     lr_keys = "search.weights.lr or search.arch.lr"
     arch_batch: Batch | None = None
+    reads_arch: bool = False
     rollback: Rollback | None = None
     in_epoch: bool = False
     _epoch_lr: float = 0.0
@@ -96,7 +98,7 @@ class SearchModule(BilevelModule):
         one_level = self.settings.arch.images == "train"
         self.arch_batch = batch["train" if one_level else "arch"]
         self._follow_rate(rate_of(batch["train"][0]))
-        arch = self.steps_arch and not one_level
+        self.reads_arch = arch = self.steps_arch and not one_level
         if arch and self.settings.order == "arch_first":
             self.arch_step(batch["train"], batch["arch"], batch_idx)
         self.weight_step(batch["train"], batch_idx, joint=one_level and self.steps_arch)

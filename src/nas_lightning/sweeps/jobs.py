@@ -112,7 +112,8 @@ def run_jobs(task: Callable[[int], Any], words: Sequence[str], folders: Sequence
             launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=context, task_function=_Job(task), config=config
             )
-        found = launcher.launch([[f"hydra.sweep.subdir={folder.name}"] for folder in folders], initial_job_idx=0)
+        with _own_log():
+            found = launcher.launch([[f"hydra.sweep.subdir={folder.name}"] for folder in folders], initial_job_idx=0)
     return [one.return_value for one in found]
 
 
@@ -142,6 +143,21 @@ def _ending_with(home: tuple[str, int]) -> Iterator[None]:
     finally:
         over.set()
         watcher.join()
+
+
+@contextlib.contextmanager
+def _own_log() -> Iterator[None]:
+    """Let this process log where it did before: jobs that run in it set up the log anew, each for itself."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        for handler in [one for one in root.handlers if one not in handlers]:
+            root.removeHandler(handler)
+            handler.close()
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 @contextlib.contextmanager

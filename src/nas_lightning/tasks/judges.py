@@ -115,12 +115,16 @@ class TrainingJudge(Judge):
         return self.bench.variant(validate(config), RunFolder(self.bench.folder.candidates / str(index)))
 
     def __call__(self, index: int, genotype: Genotype, level: int) -> Verdict:
-        """Train to the epochs of the level; a training whose loss is not finite has failed."""
+        """Train to the epochs of the level; a training whose loss is not finite has failed.
+
+        Its images and seconds are those up to there, so that the counts of the whole search go on.
+        """
         with stopping_in(f"candidate {index}", self.bench.folder):
             try:
                 found = self.train(self.member(index, genotype), genotype, self.levels[level])
             except NonFiniteError as error:  # raised in all processes at once
-                return Verdict(None, failed=in_one_line(error).partition(";")[0])
+                reason = in_one_line(error).partition(";")[0]
+                return Verdict(None, error.seconds, error.images, failed=reason)
         return Verdict(self.bench.objective.goal.value(found, "val"), found["seconds"], found.get("images"))
 
 

@@ -154,7 +154,7 @@ class _Pool:
         self.images_spent: int | None = 0  # None from the first training on whose images are not known
         self._allowance = Allowance(bench)
         self._written = len(bench.folder.read_generations()) if ranks.is_first() else 0
-        self._took = 0.0  # seconds of the generation
+        self._took = 0.0  # seconds of the generation: of proposals, and of trainings or else of judging
         self._new = False  # whether anything of the generation is not of before
         self._bar: Progress | None = None
         if judge.oracle:
@@ -237,26 +237,24 @@ class _Pool:
     def _judge_side_by_side(self, launcher: Launcher, indices: Sequence[int]) -> None:
         """Judge candidates side by side; the journal has them in their order, whichever ended first."""
         self._allowance.begin()
-        begun = time.perf_counter()
         level = self.members[indices[0]].level + 1
         found = launcher({index: self.members[index].genotype for index in indices}, level)
-        # No less than the longest training, which may have been cut off before.
-        longest = max(found[index].seconds - self.members[index].seconds for index in indices)
-        took = max(time.perf_counter() - begun, longest) / len(indices)
         for index in indices:
-            self._judge(index, (found[index], took))
+            self._judge(index, found[index])
 
-    def _judge(self, index: int, known: tuple[Verdict, float] | None = None) -> None:
+    def _judge(self, index: int, known: Verdict | None = None) -> None:
         """Judge a candidate at the level above its own, or take what the journal has.
 
         Args:
             index: Its index.
-            known: What was found already, and the seconds that it counts.
+            known: What was found already.
         """
         member, level = self.members[index], self.members[index].level + 1
         event = self.journal.take(event="judged", index=index, level=level)
         if event is None:
-            found, took = known or self._judged_here(index, level)
+            found, took = self._judged_here(index, level) if known is None else (known, 0.0)
+            if self.judge.trains:  # not the wall clock: that depends on what runs beside it, and on a resume
+                took = max(found.seconds - member.seconds, 0.0)
             if found.value is None and found.failed is None:
                 raise ConfigError(
                     f"candidates: candidate {index} has no {self.goal.name} on val; let the evaluation validate, or"
@@ -285,8 +283,7 @@ class _Pool:
             self._allowance.begin()
         begun = time.perf_counter()
         found = ranks.agreed(self.judge(index, member.genotype, level))
-        # A training that was cut off took more than what it took here.
-        return found, max(time.perf_counter() - begun, found.seconds - member.seconds)
+        return found, time.perf_counter() - begun
 
     def _add(self, said: dict[str, Any], took: float) -> Event:
         self._new = True
