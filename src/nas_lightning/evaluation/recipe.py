@@ -9,7 +9,6 @@ from pydantic import Field
 
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.evaluator import Evaluator
-from nas_lightning.data.policies import Policy
 from nas_lightning.evaluation import optimizers
 
 
@@ -133,12 +132,12 @@ class Recipe(BaseRecipe):
     init_channels: Annotated[int, Field(ge=2, multiple_of=2)] | None
     layers: Annotated[int, Field(ge=1)] | None
     stem: Literal["cifar", "imagenet"] | None = "cifar"
-    optimizer: optimizers.Name = "sgd"
+    optimizer: Literal["sgd", "rmsprop", "adamw"] = "sgd"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = False
     rho: Annotated[float, Field(ge=0, lt=1)] | None = None
     epsilon: Annotated[float, Field(gt=0)] | None = None
-    decay: optimizers.Decayed = "all"
+    decay: Literal["all", "kernels"] = "all"
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     auxiliary: Annotated[float, Field(ge=0)] = 0.4
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.2
@@ -147,7 +146,7 @@ class Recipe(BaseRecipe):
     mixup: Annotated[float, Field(ge=0)] = 0.0
     cutmix: Annotated[float, Field(ge=0)] = 0.0
     cutout: Annotated[int, Field(ge=0)] = 16
-    augment: Policy = "standard"
+    augment: Literal["standard", "autoaugment", "randaugment", "trivial"] = "standard"
     weights_of: str | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     channels_last: bool | None = None
