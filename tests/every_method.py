@@ -24,14 +24,18 @@ REFUSED = {
     },
     **{("darts_plus", space): "have at most 0 skip connections" for space in (*WITHOUT_SKIP, *RECURRENT)},
     **{("darts_pt_fixed_alpha", space): "by learned weights" for space in BLOCK_SPACES},
-    **{("fair_darts", space): "use selector=magnitude" for space in (*BLOCK_SPACES, *RECURRENT, *DISPARITY, *LAYERED)},
+    **{
+        ("fair_darts", space): "use selector=magnitude"
+        for space in (*BLOCK_SPACES, *RECURRENT, *DISPARITY, *LAYERED, "points")
+    },
     **{
         (method, space): r"~regularizer\.partial_channels"
         for method in BY_CHANNELS
         for space in (*DISPARITY, *RECURRENT, *LAYERED)
     },
+    ("drnas_progressive", "points"): "cannot be widened",
     ("darts_plus", "proxyless"): "have at most 0 skip connections",
-    **{("rdarts_dp", space): r"~regularizer\.cutout" for space in (*DISPARITY, *RECURRENT)},
+    **{("rdarts_dp", space): r"~regularizer\.cutout" for space in (*DISPARITY, *RECURRENT, "points")},
     **{
         (method, space): r"search\.weights\.optimizer=adam"
         for method in SECOND_ORDER

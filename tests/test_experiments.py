@@ -25,6 +25,7 @@ SCALES = {
     "images": ("smoke", "Digits"),
     "text": ("smoke_text", "Grammar"),
     "stereo": ("smoke_stereo", "StereoScenes"),
+    "points": ("smoke_points", "PointDigits"),
 }
 KINDS = {"robustdarts/figure16": "text", "robustdarts/table3": "stereo", "robustdarts/table4": "stereo"}
 SMOKES = (  # of each paper the one with most parts

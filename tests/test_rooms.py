@@ -34,7 +34,7 @@ FLOORS = (
         "selectors",
         "sweeps",
     ),
-    ("disparity", "layered", "recurrent"),
+    ("disparity", "layered", "points", "recurrent"),
     ("config", "curvature", "data", "hypergradients", "runs", "spaces"),
     ("capture", "objectives"),
     ("core",),

@@ -60,6 +60,16 @@ def test_there_is_a_config_for_every_source():
                 "imagenet",
                 "imagenet16_120",
             ),
-            *("mnist5k", "scenes", "stereo_folder", "stereo_torchvision", "svhn", "text", "textures"),
+            *(
+                "mnist5k",
+                "modelnet",
+                "points_digits",
+                "scenes",
+                "stereo_folder",
+                "stereo_torchvision",
+                "svhn",
+                "text",
+                "textures",
+            ),
         ]
     )

@@ -10,11 +10,17 @@ BUILT_IN = {
     "images": {"space": "s3", "data": "digits", "objective": "classification", "evaluation": "digits"},
     "text": {"space": "recurrent", "data": "grammar", "objective": "language_model", "evaluation": "grammar"},
     "stereo": {"space": "disparity", "data": "scenes", "objective": "disparity", "evaluation": "disparity"},
+    "points": {
+        "space": "points",
+        "data": "points_digits",
+        "objective": "classification",
+        "evaluation": "points_digits",
+    },
 }
 """Built-in options of each kind, by group; data of images are the default of conf/config.yaml."""
-IN_WORDS = {"images": "images", "text": "text", "stereo": "pairs of images"}
+IN_WORDS = {"images": "images", "text": "text", "stereo": "pairs of images", "points": "point clouds"}
 """Names of the kinds for people."""
-SMALL = {"text": "scale=smoke_text", "stereo": "scale=smoke_stereo"}
+SMALL = {"text": "scale=smoke_text", "stereo": "scale=smoke_stereo", "points": "scale=smoke_points"}
 """What `scale=smoke`, which is for images, stands for on other kinds."""
 DECIDING = ("experiment", "debug")
 """Groups whose options may choose the data, too."""

@@ -176,11 +176,11 @@ class Objective(Part):
         unit: Unit of the reported values; a metric that is a fraction is reported in %.
         direction: Direction in which the metric improves.
         has_classes: Whether the outputs are logits of classes, so that labels can be smoothed.
-        inputs: Kind of data that it is for.
+        inputs: Kind of data that it is for, or several.
     """
 
     key = "objective"
-    inputs: "Kind" = "images"
+    inputs: "Kind | tuple[Kind, ...]" = "images"
     metric: str
     unit: str = "%"
     direction: Direction = "max"

@@ -18,8 +18,8 @@ from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.neighbours import drawn_move, moves
 
-Kind = Literal["images", "text", "stereo"]
-"""Kinds of data: labelled images, columns of text, stereo pairs with their disparity."""
+Kind = Literal["images", "text", "stereo", "points"]
+"""Kinds of data: labelled images, columns of text, stereo pairs with their disparity, labelled point clouds."""
 SIZES = ("init_channels", "layers", "stem", "hidden", "dropout")
 """Keys of `search` that size a supernet; each space knows some of them, and the others are null."""
 

@@ -1,4 +1,4 @@
-"""Labelled images and texts, their splits, and randomness that is a pure function of keys."""
+"""Images, point clouds, stereo pairs and texts, their splits, and randomness that is a pure function of keys."""
 
 from nas_lightning.data.arrays import Arrays
 from nas_lightning.data.base import ImageData
@@ -10,6 +10,8 @@ from nas_lightning.data.grammar import Grammar
 from nas_lightning.data.imagenet16 import ImageNet16
 from nas_lightning.data.keyed import KeyedDataset, order
 from nas_lightning.data.mnist5k import Mnist5k
+from nas_lightning.data.modelnet import ModelNet
+from nas_lightning.data.points import PointClouds, PointData, PointDigits
 from nas_lightning.data.splits import SearchSplit, search_split
 from nas_lightning.data.stereo import StereoData, StereoPairs, StereoScenes
 from nas_lightning.data.stereo_folders import StereoFolder, StereoTorchvision
@@ -32,6 +34,10 @@ __all__ = [
     "ImageNet16",
     "KeyedDataset",
     "Mnist5k",
+    "ModelNet",
+    "PointClouds",
+    "PointData",
+    "PointDigits",
     "SearchSplit",
     "StereoData",
     "StereoFolder",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nas_lightning.data.module import EvaluationData, SearchData
+from nas_lightning.data.point_modules import PointEvaluationData, PointSearchData
 from nas_lightning.data.source import DataSource
 from nas_lightning.data.stereo_modules import StereoEvaluationData, StereoSearchData
 from nas_lightning.data.text_modules import TextEvaluationData, TextSearchData
@@ -12,12 +13,14 @@ SEARCH: dict[str, Callable[..., Any]] = {
     "images": SearchData,
     "text": TextSearchData,
     "stereo": StereoSearchData,
+    "points": PointSearchData,
 }
 """Data modules of searches, by kind of data; they are `data.streams.SearchStreams`."""
 EVALUATION: dict[str, Callable[..., Any]] = {
     "images": EvaluationData,
     "text": TextEvaluationData,
     "stereo": StereoEvaluationData,
+    "points": PointEvaluationData,
 }
 """Data modules of retrainings, by kind of data."""
 

@@ -9,6 +9,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from nas_lightning.core.objective import Objective
+from nas_lightning.core.space import Kind
 
 
 class BalancedAccuracy(MulticlassConfusionMatrix):
@@ -34,6 +35,8 @@ class Classification(Objective):
         class_weights: `balanced` weights each class by N / (K·N_class) in the loss, so rare classes count as much as
             frequent ones; `none` weights images equally.
     """
+
+    inputs: tuple[Kind, ...] = ("images", "points")
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
 
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.objective import Direction, NumberScale, Objective
+from nas_lightning.core.space import Kind
 
 _LOSSES = {"absolute": nn.functional.l1_loss, "squared": nn.functional.mse_loss, "huber": nn.functional.smooth_l1_loss}
 
@@ -30,6 +31,7 @@ class Regression(Objective):
         unit: Unit of the numbers, such as `years`; empty where there is none.
     """
 
+    inputs: tuple[Kind, ...] = ("images", "points")
     direction: Direction = "min"
     has_classes = False
 

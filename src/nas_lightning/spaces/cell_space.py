@@ -105,7 +105,7 @@ class CellSpace(SpaceOfCells):
             setattr(other, name, value)
         other.choices = dict(self._cells)
         if other.edge_weights:
-            other.choices |= {edge_key(cell): _edge_choice(choice) for cell, choice in self._cells.items()}
+            other.choices |= {edge_key(cell): edge_choice(choice) for cell, choice in self._cells.items()}
         return other
 
     def check_image_size(self, image_size: int, layers: int, stem: str) -> None:
@@ -193,7 +193,7 @@ class CellSpace(SpaceOfCells):
         )
 
 
-def _edge_choice(choice: Choice) -> Choice:
+def edge_choice(choice: Choice) -> Choice:
     """Build the choice of edges: a row for each node, in the order of `rows_of_node`, its options the incoming edges.
 
     An option is named by the node that the edge leaves. A row has several sources; `sources` holds the first.

@@ -19,7 +19,7 @@ def _cell(text: str) -> tuple[Edge, ...]:
     for node, incoming in enumerate(text.split(";"), start=2):
         for pair in incoming.split(","):
             op, source = pair.split()
-            edges.append((node, _SHORT[op], int(source)))
+            edges.append((node, _SHORT.get(op, op), int(source)))
     return tuple(edges)
 
 
@@ -49,6 +49,11 @@ def _recurrent(text: str) -> Genotype:
 def _layers(text: str) -> Genotype:
     """Parse 'e6k3 e3k3 …': the block of each layer."""
     return Genotype("mobilenet", choices={"layers": text.split()})
+
+
+def _points(text: str) -> Genotype:
+    """Parse 'edge_conv 0, skip 1; …', as `_cell`."""
+    return Genotype("points", {"cell": _cell(text)}, {"cell": (2, 3, 4)})
 
 
 PUBLISHED: dict[str, Genotype] = {
@@ -196,6 +201,11 @@ PUBLISHED: dict[str, Genotype] = {
     # Chen & Hsieh, SDARTS (ICML 2020), released code: random smoothing and adversarial, recurrent cells.
     "sdarts_rs_rnn": _recurrent("sigmoid 0, sigmoid 1, identity 2, sigmoid 1, tanh 2, tanh 2, sigmoid 0, sigmoid 3"),
     "sdarts_adv_rnn": _recurrent("relu 0, relu 1, tanh 2, relu 3, identity 2, relu 1, tanh 2, relu 7"),
+    # Li et al., SGAS (CVPR 2020), released code for point clouds: the best of ten searches by each criterion on
+    # ModelNet10, and the best of ten random genotypes.
+    "sgas_modelnet_cri1": _points("edge_conv 0, skip 1; mr_conv 0, mr_conv 2; gin 1, conv_1x1 3"),
+    "sgas_modelnet_cri2": _points("edge_conv 0, mr_conv 1; skip 1, gat 2; conv_1x1 0, gat 3"),
+    "sgas_modelnet_random": _points("edge_conv 1, edge_conv 0; semi_gcn 1, conv_1x1 0; gat 0, mr_conv 2"),
 }
 
 

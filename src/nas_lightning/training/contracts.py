@@ -75,22 +75,23 @@ def kinds_at(path: str) -> dict[str, type]:
     return KINDS.get(group, {}) if named or not name else {}
 
 
-def check_kind(section: str, part: object, kind: Kind, space: SearchSpace) -> None:
+def check_kind(section: str, part: object, kinds: Kind | tuple[Kind, ...], space: SearchSpace) -> None:
     """Refuse a part that is for another kind of data than the space.
 
     Args:
         section: Its section of the configuration.
         part: The part.
-        kind: Kind of data that it is for.
+        kinds: Kind of data that it is for, or several.
         space: The space of the run.
 
     Raises:
         ConfigError: It is for another kind.
     """
-    if kind != space.inputs:
-        wanted = BUILT_IN[space.inputs][section]
+    kinds = (kinds,) if isinstance(kinds, str) else kinds
+    if space.inputs not in kinds:
+        wanted, words = BUILT_IN[space.inputs][section], " or ".join(IN_WORDS[kind] for kind in kinds)
         raise ConfigError(
-            f"{section}: {type(part).__name__} is for {IN_WORDS[kind]}, but space={space.name} reads"
-            f" {IN_WORDS[space.inputs]}; use {section}={wanted}, or a space that reads {IN_WORDS[kind]},"
-            f" space={BUILT_IN[kind]['space']}"
+            f"{section}: {type(part).__name__} is for {words}, but space={space.name} reads"
+            f" {IN_WORDS[space.inputs]}; use {section}={wanted}, or a space that reads {words},"
+            f" space={BUILT_IN[kinds[0]]['space']}"
         )
