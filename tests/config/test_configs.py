@@ -41,10 +41,16 @@ def kinds_of_evaluations():
     return sorted({frozenset({*map(str, keys), keys["_target_"]}): name for name, keys in found.items()}.values())
 
 
+def cut(name):
+    """Part a combination before the name of its data, which may hold an underscore."""
+    data = max((one for one in options("data") if name.endswith(f"_{one}")), key=len)
+    return name.removesuffix(f"_{data}"), "_", data
+
+
 @pytest.mark.parametrize("name", options("when/space_data"))
 def test_values_for_a_space_on_a_data_set_leave_every_evaluation_possible(name):
     """Another evaluation has other keys: a table has no layers."""
-    space, _, data = name.rpartition("_")
+    space, _, data = cut(name)
     for evaluation in kinds_of_evaluations():
         config = nl.compose([f"space={space}", f"data={data}", f"evaluation={evaluation}"])
         assert Workbench(as_dict(config), RunFolder("unused")).part("evaluation") is not None
@@ -70,10 +76,10 @@ def test_every_yaml_composes_and_binds(group, name):
     elif group == "proxy":  # the analysis lists all
         overrides = ["analysis=proxies"]
     elif group == "when/method_data":
-        method, _, data = name.rpartition("_")
+        method, _, data = cut(name)
         overrides = [f"method={method}", f"data={data}"]
     elif group == "when/space_data":
-        space, _, data = name.rpartition("_")
+        space, _, data = cut(name)
         overrides = [f"space={space}", f"data={data}"]
     elif group == "when/paper_data":
         paper, space, data = name.rsplit("_", 2)

@@ -10,6 +10,7 @@ from nas_lightning.config.schema import PART_LISTS
 
 MOMENTA = ("space.batch_norm_momentum", "space.network_batch_norm_momentum")
 BY_COMBINATION = {
+    "space=points": {"space.embedding", "space.hidden"},
     **{f"space=nasbench1shot1_{k}": {"search.layers", *MOMENTA} for k in (1, 2, 3)},
     "method=drnas_progressive": {"regularizer.partial_channels.divisor", "search.stages"},
     "space=nasbench201": {"search.layers"},

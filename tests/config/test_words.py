@@ -46,7 +46,7 @@ UNREADABLE = {
     "tags=[größe]": r"tags=\[größe\]: cannot be read; a bracket or quote may be missing: .* need quotes",
     "seed=range(0,3": r"a bracket or quote may be missing",
     "run='ä": r"a bracket or quote may be missing; a text is \"run='ä'\"",
-    "run=a#b,c": r"cannot be read; one text is written \"run='a#b,c'\", several",
+    "run=a#b,c": r"cannot be read; one text is written \"run='a#b,c'\", a list of",
     "größe=1": r"größe is not a key; write KEY=VALUE",
     "search.epochs": r"has no value; give one, search\.epochs=VALUE",
     "seed =1": r"seed  is not a key; .* without blanks around =",

@@ -1,5 +1,7 @@
 """What is settled, combined: selection after greedy decisions, edge weights of what is gone, searches that diverged."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -122,9 +124,19 @@ def test_dropped_parameters_stay_to_the_bit(tiny, tmp_path):
 
 
 def test_an_unfinished_search_is_selected_from_only_where_its_epoch_is_named(tiny, tmp_path):
-    nl.search(nl.compose([*tiny, *SMALL]), run_dir=tmp_path / "run")
+    nl.search(nl.compose([*tiny, *SMALL, "search.snapshots=1"]), run_dir=tmp_path / "run")
     (tmp_path / "run" / "summary.json").write_text("{}")
+    shutil.copy(tmp_path / "run/checkpoints/epoch=1.ckpt", tmp_path / "run/checkpoints/last.ckpt")
     words = ["task=select", f"run={tmp_path / 'run'}", "selector=magnitude", "trainer=cpu"]
-    with pytest.raises(nl.ConfigError, match="has finished only 2 epochs"):
+    with pytest.raises(nl.ConfigError, match="has finished only 1 epochs"):
         nl.select(nl.compose(words), run_dir=tmp_path / "selected")
-    nl.select(nl.compose([*words, "epoch=2"]), run_dir=tmp_path / "selected")
+    nl.select(nl.compose([*words, "epoch=1"]), run_dir=tmp_path / "selected")
+
+
+def test_what_a_selector_refuses_another_may_select_from(tiny, tmp_path):
+    """Of a search of all its epochs, no epoch has to be named."""
+    words = [*tiny, *SMALL, "method=fair_darts", "selector.threshold=0.9"]
+    with pytest.raises(nl.ConfigError, match="lower it on the finished search"):
+        nl.search(nl.compose(words), run_dir=tmp_path / "run")
+    words = ["task=select", f"run={tmp_path / 'run'}", "selector=threshold", "selector.threshold=0.45", "trainer=cpu"]
+    assert nl.select(nl.compose(words), run_dir=tmp_path / "selected").genotype

@@ -67,4 +67,7 @@ def problem_of(word: str) -> str:
             f"{word}: cannot be read; a bracket or quote may be missing: 'KEY=[a,b]', KEY=range(0,3); words with other"
             f" characters than A-Z, 0-9 and _-./: need quotes, \"KEY=['ä',b]\""
         )
-    return f"{word}: cannot be read; one text is written \"{key}={quoted(value)}\", several \"{key}='a','b'\""
+    return (
+        f'{word}: cannot be read; one text is written "{key}={quoted(value)}", a list of texts'
+        f" \"{key}=['a','b']\", those of a sweep \"{key}='a','b'\""
+    )

@@ -19,6 +19,9 @@ def origin_checkpoint(bench: Workbench) -> dict[str, Any]:
     last = folder.checkpoint(layout.LAST)
     if epoch is None and folder.summary()["search"] is None:
         at = 0 if last is None else last["search"]["search_epoch"]
+        # A search of all its epochs has no result where its selector found none: another selector may.
+        if last is not None and not _in_epoch(last) and at >= bench.config.search.epochs:
+            return last
         ready = [f", or take the supernet as it is, epoch={at}"] if last is not None and not _in_epoch(last) else []
         raise ConfigError(
             f"run={folder}: its search has finished only {at} epochs; continue with {folder.command()}{''.join(ready)}"

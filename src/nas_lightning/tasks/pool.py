@@ -72,9 +72,9 @@ def check_pool(bench: Workbench) -> None:
     """
     if bench.selector.needs_supernet:
         raise ConfigError(
-            f"candidates.proposer: no supernet is trained, so method={bench.config.method} would have no effect; use"
-            " method=random_search candidates.key=null candidates.values=null, or method=evolution, or"
-            " candidates.proposer=null"
+            f"candidates.proposer: no supernet is trained, and {type(bench.selector).__name__} of"
+            f" method={bench.config.method} selects from one; use method=evolution without selector=, or"
+            " method=random_search candidates.key=null candidates.values=null, or candidates.proposer=null"
         )
     proposer_of(bench).check(bench.space)
     screening = screen_of(bench)
