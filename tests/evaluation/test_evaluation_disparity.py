@@ -146,7 +146,7 @@ def test_a_retraining_has_an_augmentation_of_its_own():
         (["search.layers=3"], r"^search\.layers=3: space=disparity has no such size"),
         (
             ["objective=classification"],
-            r"Classification is for images, but space=disparity reads pairs of images; use objective=disparity",
+            r"Classification is for images or point clouds, but space=disparity reads pairs of images; use obj",
         ),
         (["+regularizer=cutout"], r"~regularizer\.cutout|cutout"),
         (["+regularizer=partial_channels"], r"~regularizer\.partial_channels"),
