@@ -19,7 +19,7 @@ from nas_lightning.data.stereo import StereoData, stacked
 from nas_lightning.data.stereo_motorcycle import motorcycle
 from nas_lightning.disparity.network import DisparityNetwork
 from nas_lightning.evaluation.module import EvaluationModule
-from nas_lightning.evaluation.optimizers import FAST_DEVICES
+from nas_lightning.evaluation.optimizers import fused_on
 from nas_lightning.evaluation.training import Training
 from nas_lightning.objectives import DisparityErrors
 from nas_lightning.reports.disparities import save_disparities
@@ -64,7 +64,7 @@ class StereoTraining(Training):
             lr=self.lr,
             betas=self.betas,
             weight_decay=self.weight_decay,
-            fused=True if weights and all(w.device.type in FAST_DEVICES for w in weights) else None,
+            fused=fused_on(weights),
         )
 
     def training_data(self, bench: Workbench) -> Any:

@@ -39,7 +39,7 @@ def build_optimizer(name: Name, weights: Sequence[nn.Parameter], rates: Rates) -
         rates: Its settings.
     """
     groups = groups_of(weights, rates.weight_decay, rates.decayed)
-    fused = True if weights and all(weight.device.type in FAST_DEVICES for weight in weights) else None
+    fused = fused_on(weights)
     rho, eps = DEFAULTS.get(name, (0.0, 0.0))
     rho, eps = rho if rates.rho is None else rates.rho, eps if rates.epsilon is None else rates.epsilon
     if name == "rmsprop":
@@ -54,6 +54,11 @@ def build_optimizer(name: Name, weights: Sequence[nn.Parameter], rates: Rates) -
         nesterov=rates.nesterov,
         fused=fused,
     )
+
+
+def fused_on(weights: Sequence[nn.Parameter]) -> bool | None:
+    """Return the argument `fused` of torch's optimizers: True where all weights lie on devices that gain by it."""
+    return True if weights and all(weight.device.type in FAST_DEVICES for weight in weights) else None
 
 
 def groups_of(weights: Sequence[nn.Parameter], weight_decay: float, decayed: Decayed) -> list[dict[str, Any]]:

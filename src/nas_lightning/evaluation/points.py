@@ -10,7 +10,7 @@ from torch import nn
 
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.space import Kind
-from nas_lightning.evaluation.optimizers import FAST_DEVICES
+from nas_lightning.evaluation.optimizers import fused_on
 from nas_lightning.evaluation.training import Training
 from nas_lightning.points import PointSpace
 from nas_lightning.training.workbench import Workbench
@@ -69,7 +69,7 @@ class PointTraining(Training):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             nesterov=self.nesterov,
-            fused=True if weights and all(w.device.type in FAST_DEVICES for w in weights) else None,
+            fused=fused_on(weights),
         )
 
     def sizes(self) -> dict[str, Any]:
