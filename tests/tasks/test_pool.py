@@ -287,6 +287,8 @@ def test_generations_are_logged_before_the_evaluation(tiny, tmp_path, monkeypatc
         (["candidates.proposer=null", "candidates.levels=[1,2]"], "candidates.levels=null"),
         ([*SMALL, "evaluation.warmup_epochs=1"], "give it 2 epochs or more"),
         ([*SMALL, "selector=magnitude"], "no supernet is trained"),
+        ([*SMALL, "+regularizer=drop_path"], "regularizer.drop_path: no supernet is trained"),
+        ([*SMALL, "relaxation=gumbel_soft"], "relaxation: no supernet is trained, so Gumbel would"),
         ([*SMALL, "~evaluation", "+evaluation._target_=nas_lightning.evaluation.Evaluator"], "evaluation=tabular"),
         ([*SMALL, "candidates.proposer._target_=pathlib.Path"], "candidates.proposer"),
     ],

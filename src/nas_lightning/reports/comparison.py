@@ -29,8 +29,9 @@ from nas_lightning.runs.files import write_text
 
 log = logging.getLogger(__name__)
 
-_SHARED = ["space", "data", "recipe", "metric", *SIZE]  # what runs must share to be compared
-_WORDS = ("space", "data", "of", "method")  # columns that are not numbers
+_SHARED = ["space", "data", "table", "recipe", "metric", *SIZE]  # what runs must share to be compared
+_SEVERAL = ("space", "data", "table")  # of these, the columns that are shown where there are several
+_WORDS = (*_SEVERAL, "of", "method")  # columns that are not numbers
 _EXACT_PAIRS = 12  # pairs up to which the signed-rank test enumerates all signs, 4096 of them
 _COLUMNS = {
     "method": "method",
@@ -68,26 +69,28 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Compare every method with the baseline on the seeds that both have.
 
     The value compared is the regret where all runs have one (evaluation=tabular), otherwise the test error: smaller is
-    better. Runs that report a metric that is no accuracy are compared by it, in its direction.
+    better. Runs that report a metric that is no accuracy are compared by it, in its direction. Where a table judges,
+    its data set counts and not the images of the search, of which a search over a pool reads none.
 
     Args:
         frame: What `collect` returns; runs without a value on the test images are left out.
         baseline: The method that the others are compared with.
 
     Returns:
-        One row a method, the best mean first: the columns of space, data, recipe, metric and size, `value` (`regret`,
-        `test_error` or `test_metric`; with any of the latter also `unit` and `direction` of the metric), `method`, `n`,
-        `mean`, `std`, `rank` (the mean over the seeds that all methods have, 1 is the best), `friedman_p` (that all
-        methods are alike); against the baseline `pairs`, `difference_mean` and `difference_std` (method minus baseline,
-        in percentage points or the unit of the metric; negative where the method is better, unless larger values of the
-        metric are), `detectable` (see `reports.power`), `wilcoxon_p` and `t_p` (two-sided; nan with fewer than two
-        pairs or no difference at all), and `wilcoxon_holm`, `t_holm`, adjusted for the number of methods. Standard
-        deviations are those of a sample.
+        One row a method, the best mean first: the columns of space, data, table, recipe, metric and size, `value`
+        (`regret`, `test_error` or `test_metric`; with any of the latter also `unit` and `direction` of the metric),
+        `method`, `n`, `mean`, `std`, `rank` (the mean over the seeds that all methods have, 1 is the best),
+        `friedman_p` (that all methods are alike); against the baseline `pairs`, `difference_mean` and `difference_std`
+        (method minus baseline, in percentage points or the unit of the metric; negative where the method is better,
+        unless larger values of the metric are), `detectable` (see `reports.power`), `wilcoxon_p` and `t_p` (two-sided;
+        nan with fewer than two pairs or no difference at all), and `wilcoxon_holm`, `t_holm`, adjusted for the number
+        of methods. Standard deviations are those of a sample.
 
     Raises:
         ConfigError: There is no run of the baseline, or a method has two runs of one seed.
     """
     runs = with_goals(frame[is_tested(frame)])
+    runs["data"] = runs["judged_on"]
     runs["test_error"] = 100 - runs["test_accuracy"]
     of_accuracy = "regret" if runs.loc[runs["test_accuracy"].notna(), "regret"].notna().all() else "test_error"
     groups: list[pd.DataFrame] = []
@@ -105,7 +108,7 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         table = same.pivot_table(index="seed", columns="method", values=value)
         methods = [str(method) for method in table.columns]
         if baseline not in methods:
-            without.append(f"there are no runs of it on {' · '.join(map(str, labels[:3]))}")
+            without.append(f"there are no runs of it on {' · '.join(name for name in map(_text, labels[:4]) if name)}")
             continue
         smaller = goal.word == "accuracy" or goal.direction == "min"
         rows = pd.DataFrame([_row(method, table[method], table[baseline]) for method in methods])
@@ -117,7 +120,7 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         rows = rows.sort_values(["mean", "method"], ascending=[smaller, True])
         shared = [*_SHARED, "value", *UNIT]
         for place, (name, label) in enumerate(zip(shared, [*labels[:-2], value, *labels[-2:]], strict=True)):
-            rows.insert(place, name, str(label))
+            rows.insert(place, name, _text(label))
         groups.append(rows)
     if not groups:
         allowed = ", ".join(sorted(map(str, runs["method"].unique()))) or "none, no run has a value on the test images"
@@ -126,6 +129,11 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         log.warning("baseline=%s: %s: nothing is compared there", baseline, reason)
     table = pd.concat(groups, ignore_index=True)
     return table if (table["value"] == "test_metric").any() else table.drop(columns=[*UNIT])
+
+
+def _text(label: object) -> str:
+    """Return a label; nothing where runs have none, as without a table."""
+    return "" if label is None or label != label else str(label)  # nan differs from itself
 
 
 def _row(method: str, values: pd.Series[float], baseline: pd.Series[float]) -> dict[str, Any]:
@@ -246,10 +254,10 @@ def show(comparison: pd.DataFrame, file: IO[str] | None = None) -> None:
 
 
 def _cells(comparison: pd.DataFrame) -> list[list[str]]:
-    """Format the table, header first; space and data are columns where there are several."""
+    """Format the table, header first; space, data and table are columns where there are several."""
     records = comparison.to_dict("records")
     values = [_value(row) for row in records]
-    several = [name for name in ("space", "data") if comparison[name].nunique() > 1]
+    several = [name for name in _SEVERAL if comparison[name].nunique() > 1]
     several += ["of"] if len(set(values)) > 1 else []
     value = "value" if "of" in several else values[0][0]
     header = [*several, *(title.format(value) for title in _COLUMNS.values())]

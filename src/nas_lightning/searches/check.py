@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from nas_lightning.capture.policy import reason_of_device, reason_of_processes
+from nas_lightning.config.schema import RootConfig
 from nas_lightning.core import draws
 from nas_lightning.core.choices import Mixing
 from nas_lightning.core.errors import ConfigError
@@ -25,11 +26,8 @@ def check_search(bench: Workbench) -> None:
         ConfigError: The parts do not fit each other or the images, or a stage does not fit the one before.
     """
     stages = stages_of(bench)
-    if bench.config.control and not stages:
-        name = next(iter(bench.config.control))
-        raise ConfigError(
-            f"control.{name}: no supernet is trained, so it has nothing to control; remove it, ~control.{name}"
-        )
+    if not stages:
+        check_untrained(bench.config)
     processes = number_of_processes(bench.config.trainer)
     previous: SearchModule | None = None
     searched: list[SearchModule] = []
@@ -51,6 +49,34 @@ def check_search(bench: Workbench) -> None:
         previous = module
         searched += [module] if stage.phase == "search" else []
     _check_strengths(searched)
+
+
+IDLE = {
+    "relaxation": ("uniform", "nas_lightning.relaxations.Uniform"),
+    "hypergradient": ("none", "nas_lightning.hypergradients.Nothing"),
+    "perturbation": ("none", "nas_lightning.perturbations.Identity"),
+}
+"""What a method without a supernet names for the parts of one: the option and its target."""
+
+
+def check_untrained(config: RootConfig) -> None:
+    """Refuse parts of a supernet in a run that trains none, where they would have no effect without a word.
+
+    Raises:
+        ConfigError: There is such a part.
+    """
+    for section in ("control", "regularizer"):
+        for name in getattr(config, section):
+            raise ConfigError(
+                f"{section}.{name}: no supernet is trained, so it would have no effect; remove it, ~{section}.{name}"
+            )
+    for section, (option, target) in IDLE.items():
+        given = getattr(config, section)["_target_"]
+        if given != target:
+            raise ConfigError(
+                f"{section}: no supernet is trained, so {given.rpartition('.')[2]} would have no effect; use"
+                f" {section}={option}, or a method that trains one, such as method=darts"
+            )
 
 
 def _check_stage(bench: Workbench, stage: Stage, processes: int) -> SearchModule:
