@@ -60,7 +60,9 @@ def swept(*words):
     return {**params, **{key: values for key, values in sweep_choices(words).items() if key in params}}
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in SMOKES else pytest.mark.slow) for name in EXPERIMENTS]
+)
 def test_an_experiment_composes_at_both_scales_and_its_header_says_how_many_runs(name):
     """The last member of the sweep; of a part of another sweep it is that one's member, which is run once."""
     said = int(re.search(r"\. (\d+) runs?\b", header(name)).group(1))

@@ -187,6 +187,7 @@ def test_shuffling_measures_the_error_on_the_test_images(erring, images_file, by
     assert_no_accuracy(tmp_path / "a", out)
 
 
+@pytest.mark.slow
 def test_the_drop_is_the_error_gained_by_discretisation(erring, by_hand, tmp_path, capsys):
     found = analyse("discretization", tmp_path / "a", f"run={erring}")
     (row,) = table(tmp_path / "a" / "analysis.csv")

@@ -71,6 +71,7 @@ def test_the_seed_of_the_directions(searched, images_file, tmp_path):
     assert float(row["loss"]) == pytest.approx(by_hand(searched, images_file, 2, -2, seed=3)[0], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_fewer_images(searched, measured, tmp_path):
     """The first batch of 16 of the 20 images of val, in the order of the search."""
     measure(tmp_path / "a", f"run={searched}", "landscape.images=3", "landscape.batch_size=16")
@@ -110,6 +111,7 @@ def test_the_searched_run_is_only_read_and_the_report_passes_over_landscapes(sea
         collect(str(tmp_path / "a"))
 
 
+@pytest.mark.slow
 def test_a_landscape_that_was_cut_off_goes_on(measured, searched, tmp_path, monkeypatch):
     """Stopped by Ctrl-C, then half a row as a kill leaves it: what is measured stays, the rest is measured."""
     calls = []
@@ -137,6 +139,7 @@ def test_a_landscape_that_was_cut_off_goes_on(measured, searched, tmp_path, monk
     assert len(calls) == 6, "nothing is left"
 
 
+@pytest.mark.slow
 def test_several_runs_stand_in_one_figure(searched, images_file, tmp_path, caplog):
     """Another method of the space is looked at along the same directions; what has no supernet is passed over."""
     data = ["data=arrays", f"data.path={images_file}", "space=s3", "space.num_nodes=2", "~callbacks.curvature"]

@@ -47,6 +47,7 @@ def test_search_step(run):
     assert row["time_ratio"] == pytest.approx(np.median(ratios))
 
 
+@pytest.mark.slow
 def test_method_steps(run):
     """A second-order step takes longer than a first-order one, however small the network."""
     sizes = ["--batch", "2", "--channels", "4", "--cells", "3", "--rounds", "1"]

@@ -208,7 +208,7 @@ IMAGES = {"search": 2 * (20 + 2 * 16), "evaluation": 2 * 40}
     [
         (["search.arch.interval=3"], 4 * 20 + 2 * 16),  # of 8 steps the third and the sixth
         (["search.arch.warmup_epochs=3"], 4 * 20 + 2 * 16),  # the two steps of the last epoch
-        (["method=rs_ws"], 4 * 20),
+        pytest.param(["method=rs_ws"], 4 * 20, marks=pytest.mark.slow),
         (["search.arch.images=train"], 4 * 20),
     ],
 )

@@ -103,6 +103,7 @@ def test_a_long_measurement_is_left_and_its_epoch_repeated(whole, tmp_path, numb
     resumed_equals(whole, tmp_path / "run")
 
 
+@pytest.mark.slow
 @SIGNALS
 def test_a_short_measurement_ends_and_its_epoch_is_saved(whole, tmp_path, number, monkeypatch, caplog):
     _, measured = interrupted(whole, tmp_path / "run", number, True, 600.0, monkeypatch)

@@ -52,7 +52,7 @@ def recheck():
     [
         ([], ["+regularizer=skip_noise", "+regularizer=drop_path"]),
         (["mode=eval", "batch=fixed", "weight_decay=false"], []),
-        (["exact=true"], []),
+        pytest.param(["exact=true"], [], marks=pytest.mark.slow),
     ],
 )
 def test_equals_the_dense_hessian_on_the_same_batch(tracked, tmp_path, recheck, options, regularizer):

@@ -18,7 +18,7 @@ def recorded():
 
 
 @pytest.mark.parametrize("engine", ["fast", "reference"])
-@pytest.mark.parametrize("space", [pytest.param("darts", marks=pytest.mark.slow), "s2", "s4"])
+@pytest.mark.parametrize("space", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("darts", "s2")), "s4"])
 def test_supernets_with_regularizers(space, engine):
     """Mixing weights as inputs with gradients; probabilities and strengths change from epoch to epoch."""
     space = build_space(space)

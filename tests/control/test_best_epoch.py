@@ -35,7 +35,12 @@ def state(folder, name):
 
 
 @pytest.mark.parametrize(
-    ("values", "best"), [([3.0, 9.0, 9.0, 1.0], 1), ([1.0, 2.0, 3.0, 4.0], 3), ([4.0, 1.0, 4.0, 4.0], 0)]
+    ("values", "best"),
+    [
+        ([3.0, 9.0, 9.0, 1.0], 1),
+        pytest.param([1.0, 2.0, 3.0, 4.0], 3, marks=pytest.mark.slow),
+        pytest.param([4.0, 1.0, 4.0, 4.0], 0, marks=pytest.mark.slow),
+    ],
 )
 def test_the_first_of_the_best_is_returned(values, best, tiny, tmp_path):
     cfg = nl.compose([*tiny, *scripted(values)])

@@ -176,6 +176,7 @@ def test_weight_decay_grows_tenfold_at_each_rollback(whole):
     assert criterion == {**criterion, "values": [1, 1, 1, 1, 5, 9]}  # what was given up is forgotten
 
 
+@pytest.mark.slow
 def test_a_kill_after_a_rollback_resumes_exactly(small, whole, tmp_path):
     folder, result = whole
     crash = ["+callbacks.crash._target_=lightning_parts.CrashOnce", "+callbacks.crash.phase=search",
@@ -227,6 +228,7 @@ def test_what_cannot_work_is_refused_before_anything_is_written(tracked, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_second_rollback_may_go_back_further_and_no_more_is_kept_than_it_needs(tracked, tmp_path):
     """Attempt 0 goes from 8 to 6, attempt 1 at once from 7 to 5, whose checkpoint attempt 0 left."""
     growing = [[1] * 8 + [2] * 4, [1] * 7 + [2] * 5, [1] * 12]

@@ -58,7 +58,7 @@ def test_a_node_keeps_the_edges_that_lead_the_most():
     assert [row["kind"] for row in module.decisions.history] == ["operation", "operation", "pruned", "pruned"]
 
 
-@pytest.mark.parametrize("space", ["nasbench201", "s3"])
+@pytest.mark.parametrize("space", ["nasbench201", pytest.param("s3", marks=pytest.mark.slow)])
 def test_fixed_rows_never_change(space, tiny, tmp_path):
     words = [*tiny, "method=dsnas", f"space={space}", "search.layers=3", "search.epochs=6", "search.snapshots=1"]
     nl.search(nl.compose([*words, "search.arch.lr=0.3"]), run_dir=tmp_path / "run")

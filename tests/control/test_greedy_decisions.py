@@ -153,6 +153,7 @@ def test_the_genotype_is_what_was_decided(whole):
         assert torch.equal(weights, kept.float())  # exactly one, and exactly zero
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_changes_nothing(whole, overrides, tmp_path):
     forget()
     cut(overrides, tmp_path / "cut", ("search", 3, 1))

@@ -270,6 +270,7 @@ def test_sums_are_those_of_gradients_by_hand(tiny, tmp_path, statistic):
         assert total == pytest.approx(expected[place], rel=1e-7, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_what_a_drawn_path_leaves_out_is_not_measured(tiny, tmp_path):
     """Each pass draws its own path: an operation is measured where both passes hold it, and seldom is."""
     words = ["method=gdas", "+control=operation_stopping", "control.operation_stopping.threshold=-1",

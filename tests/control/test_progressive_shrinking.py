@@ -253,6 +253,7 @@ def test_a_restart_in_a_run(images_file, tmp_path):
 # Kills and selection ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [("search", 4, 1), ("search", 3, 0)])  # within the stage; before anything of it is kept
 def test_a_kill_in_the_second_stage_changes_nothing(whole, tmp_path, at):
     forget()

@@ -61,9 +61,9 @@ def checkpoint(folder, name="last"):
     [
         ([0, 1, 2, 0], 2, (2, 1, 2)),  # ends after epoch 2, returns epoch 1: two epochs
         ([3, 1, 0, 4], 2, (3, 2, 3)),  # too many by the initial parameters stop nothing
-        ([0, 1, 2, 3], 3, (3, 2, 3)),
+        pytest.param([0, 1, 2, 3], 3, (3, 2, 3), marks=pytest.mark.slow),
         ([3, 2, 4, 2], 2, (None, None, 4)),  # never fewer than two
-        ([0, 1, 1, 0], 2, (None, None, 4)),
+        pytest.param([0, 1, 1, 0], 2, (None, None, 4), marks=pytest.mark.slow),
     ],
 )
 def test_the_search_ends_one_epoch_before_the_limit(tiny, tmp_path, skips, limit, expected):
@@ -86,6 +86,7 @@ def test_what_is_returned_is_the_end_of_that_epoch_to_the_bit(tiny, tmp_path):
     assert differences(last["search"]["arch"], kept["search"]["arch"], "arch") == []
 
 
+@pytest.mark.slow
 def test_it_equals_a_search_that_ends_there(tiny, tmp_path):
     """The learning rate of the weights aside, which depends on the planned length: it is constant here."""
     constant = "search.weights.schedule=constant"

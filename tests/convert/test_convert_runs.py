@@ -131,6 +131,7 @@ def learning_of(folder, column):
         return [float(row[column]) for row in csv.DictReader(file) if row["phase"] == "evaluation"]
 
 
+@pytest.mark.slow
 def test_learning_curves_of_real_runs(curves, tmp_path):
     _, folder = curves
     path = str(tmp_path / "table.csv")
@@ -152,6 +153,7 @@ def test_learning_curves_of_real_runs(curves, tmp_path):
     assert load(str(tmp_path / "last.csv")).contents.datasets["arrays"].epochs == (3,)
 
 
+@pytest.mark.slow
 def test_a_pool_judged_by_the_table_is_that_judged_by_training(curves, tmp_path):
     """Levels are beginnings of one training: the same candidates, values, promotions and cost, nothing trained."""
     words, folder = curves

@@ -31,6 +31,7 @@ def test_other_errors_keep_their_lines(error):
     assert lack_of_memory(error) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[*PROGRAM, "task=report", "runs=x"], PYTHON], ids=["command line", "Python"])
 def test_the_limit_of_a_shell(words, tmp_path):
     limited = ["bash", "-c", f'ulimit -v {KIB}; exec "$@"', "bash", *words]

@@ -344,6 +344,7 @@ def resident_bytes():
     return pages * 4096
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 @pytest.mark.parametrize("exact", [False, True])
 def test_nothing_grows(exact):
@@ -427,6 +428,7 @@ def test_lanczos_equals_dense_on_s3(dtype, seed, scale):
         torch.testing.assert_close(largest, dense.flip(0)[:3], rtol=0, atol=1e-4 * dense[-1].item())
 
 
+@pytest.mark.slow
 def test_products_on_the_darts_space():
     """At most 20 for 224 parameters, from the logits of the first epoch, where the largest eigenvalues are closest."""
     net, loss, arch = supernet_problem("darts", torch.float32, channels=4, scale=1e-3)

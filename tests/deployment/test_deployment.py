@@ -89,7 +89,7 @@ def files_of(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("run", ["evaluated", "photo_run"])
+@pytest.mark.parametrize("run", [pytest.param("evaluated", marks=pytest.mark.slow), "photo_run"])
 def test_exported_files_give_the_outputs_of_the_network(run, request, tmp_path):
     folder = request.getfixturevalue(run)
     before = files_of(folder)
@@ -106,6 +106,7 @@ def test_exported_files_give_the_outputs_of_the_network(run, request, tmp_path):
     assert not any("auxiliary" in name for name in torch.load(tmp_path / "e" / "weights.pt", weights_only=True))
 
 
+@pytest.mark.slow
 def test_onnx_gives_them_too(evaluated, tmp_path):
     for package in onnx_files.ONNX_PACKAGES:
         pytest.importorskip(package)

@@ -54,6 +54,7 @@ def test_predictions_give_the_error_of_the_summary(run, photos, tmp_path):
     assert [float(row["value"]) for row in rows] == pytest.approx([prediction.value for prediction in found], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_export_gives_the_same_numbers(run, photos, tmp_path):
     nl.export(run, tmp_path / "export", ["export.onnx=true"])
     card = json.loads((tmp_path / "export" / "export.json").read_text())

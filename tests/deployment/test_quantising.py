@@ -28,6 +28,7 @@ def digits_run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_is_quantised_with_its_own_images(digits_run, tmp_path, capsys):
     words = ["task=export", f"run={digits_run}", "export.int8=true"]
     made = nl.export(nl.compose(words), run_dir=tmp_path / "e")

@@ -173,6 +173,7 @@ def test_the_disparity_depends_on_both_images():
     assert not torch.allclose(predicted[0], predicted[2])
 
 
+@pytest.mark.slow
 def test_gradients_of_all_mixing_weights_against_differences():
     space = small(encoder=2, decoder=1)
     supernet, x = supernet_of(space, channels=1), pairs(8, 16, number=1)

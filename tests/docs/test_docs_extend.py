@@ -29,6 +29,7 @@ def execute(words):
     return pytest.main(["-q", "-p", "no:cacheprovider"])
 
 
+@pytest.mark.slow
 def test_the_walk_of_the_page(tmp_path, monkeypatch):
     files = write_files(PAGE, tmp_path)
     kinds = {name.split("/")[0] if "/" in name else "test" for name in files}

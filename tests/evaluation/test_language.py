@@ -180,7 +180,7 @@ def plain_loop_without_clip(recipe):
     return plain_loop(recipe_of(epochs=recipe.epochs, lr=recipe.lr, clip=1e9, nonmono=recipe.nonmono))
 
 
-@pytest.mark.parametrize("place", [(1, 4), (6, 9), (5, 0)])
+@pytest.mark.parametrize("place", [(6, 9), *(pytest.param(at, marks=pytest.mark.slow) for at in ((1, 4), (5, 0)))])
 def test_a_training_resumed_between_two_batches_ends_like_a_whole_one(tmp_path, place):
     """Before and after weights are averaged: states of the stream, averages, best weights and losses go on."""
     recipe = recipe_of(epochs=8)

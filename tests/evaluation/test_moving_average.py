@@ -53,6 +53,7 @@ class Averaging(L.Callback):
         Averaging.average = found
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_and_exported_by_its_average(tiny, tmp_path):
     Averaging.average = None
     words = [

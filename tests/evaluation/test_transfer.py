@@ -52,6 +52,7 @@ def test_a_training_starts_from_the_averages_with_a_new_classifier(first, tmp_pa
     assert any(not torch.equal(after[n], raw[n]) for n in after if n.endswith("weight") and "classifier" not in n)
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_resumes_to_the_bit_without_the_other_run(first, tmp_path):
     words = [*first, "trusted=[lightning_parts]", "+callbacks.crash._target_=lightning_parts.CrashOnce"]
     words += ["+callbacks.crash.phase=evaluation", "+callbacks.crash.epoch=1"]

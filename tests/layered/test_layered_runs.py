@@ -55,7 +55,7 @@ def state(folder, phase):
     return {**saved["state_dict"], **(saved["search"]["arch"] if phase == "search" else {})}
 
 
-@pytest.mark.parametrize("phase", ["search", "evaluation"])
+@pytest.mark.parametrize("phase", [pytest.param("search", marks=pytest.mark.slow), "evaluation"])
 def test_a_cut_run_resumes_with_the_same_bits(phase, small, tmp_path):
     """Noise in the search, stochastic depth in the retraining."""
     words = ["method=noisy_darts", "evaluation.drop_path=0.5", "trusted=[lightning_parts]"]

@@ -78,7 +78,10 @@ def plain_attack(case, net, start, epsilon, steps):
     return point, float(case.loss(point, net).detach())
 
 
-@pytest.mark.parametrize(("mode", "epsilon", "steps"), [("eval", 0.1, 7), ("train", 0.1, 7), ("eval", 0.4, 3)])
+@pytest.mark.parametrize(
+    ("mode", "epsilon", "steps"),
+    [pytest.param("eval", 0.1, 7, marks=pytest.mark.slow), ("train", 0.1, 7), ("eval", 0.4, 3)],
+)
 def test_attack_matches_the_plain_loop(mode, epsilon, steps):
     case = Case()
     net = copy.deepcopy(case.net).train(mode == "train")  # may move its buffers: it is thrown away
@@ -130,7 +133,7 @@ def test_buffers_and_gradients_stay_bit_identical(mode):
     assert all(module.training for module in case.net.modules())
 
 
-@pytest.mark.parametrize("epsilon", [0.01, 0.1, 0.5])
+@pytest.mark.parametrize("epsilon", [0.01, *(pytest.param(e, marks=pytest.mark.slow) for e in (0.1, 0.5))])
 def test_loss_is_never_below_the_clean_one(epsilon):
     case = Case()
     with evaluating(case.net), torch.no_grad():

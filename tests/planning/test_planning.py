@@ -133,7 +133,10 @@ def test_passes_of_the_selection():
     "changes",
     [
         ("search.epochs=3", "search.arch.warmup_epochs=1", "callbacks.curvature.interval=2"),
-        ("trainer.limit_train_batches=0.5", "candidates.key=seed", "candidates.values=2", "candidates.epochs=1"),
+        pytest.param(
+            ("trainer.limit_train_batches=0.5", "candidates.key=seed", "candidates.values=2", "candidates.epochs=1"),
+            marks=pytest.mark.slow,
+        ),
         ("method=darts_pt", "selector.tune_epochs=1", "data.val_fraction=0.25", "search.batch_size=8"),
     ],
     ids=["curvature", "candidates", "selection"],
@@ -227,6 +230,7 @@ def test_hours_are_of_the_right_order(tmp_path, monkeypatch):
     assert took / 3 < planned < took * 3, json.dumps([planned, took])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_a_plan_at_once(number, tiny, monkeypatch):
     before = signal.getsignal(number)

@@ -158,6 +158,7 @@ def test_without_strength_it_is_darts_bit_for_bit(tiny, tmp_path):
     assert all(".branches." in name for name in further)
 
 
+@pytest.mark.slow
 def test_its_weights_are_trained_saved_and_resumed(tiny, tmp_path):
     words = ["method=darts_minus", "space.num_nodes=2", "regularizer.auxiliary_skip.branch=convolution", "task=search"]
     cut_off_and_resumed_equals_whole([*tiny, *words], "search", 1, tmp_path)

@@ -128,6 +128,7 @@ def test_the_same_runs_give_the_same_page(written, tmp_path):
     assert (tmp_path / "again" / "report.html").read_bytes() == paths[0].read_bytes()
 
 
+@pytest.mark.slow
 def test_no_absolute_path_is_on_the_page(runs, tmp_path):
     (runs / "half").mkdir()
     (runs / "half" / "summary.json").write_text('{"method": "dar')
@@ -155,6 +156,7 @@ def test_no_absolute_path_is_on_the_page(runs, tmp_path):
     assert folders == [f"{name}{seed}" for name, count in (("a", 4), ("b", 4), ("c", 2)) for seed in range(count)]
 
 
+@pytest.mark.slow
 def test_heat_maps_share_one_scale(written, monkeypatch, tmp_path):
     home, _ = written
     drawn = []
@@ -233,6 +235,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(runs, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_analyses_are_drawn_wherever_they_lie(runs, tmp_path):
     """Beside the runs or elsewhere, of runs that the report has or not."""
     report_analysis(

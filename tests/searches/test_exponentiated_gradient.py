@@ -144,7 +144,9 @@ def last(folder):
     return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["search"]["arch"]
 
 
-@pytest.mark.parametrize("method", ["gaea", "gaea_erm", "gaea_pc_darts"])
+@pytest.mark.parametrize(
+    "method", ["gaea_erm", *(pytest.param(m, marks=pytest.mark.slow) for m in ("gaea", "gaea_pc_darts"))]
+)
 def test_a_search_stays_on_the_simplex(method, tiny, tmp_path):
     words = [*tiny, f"method={method}", "space=s1", "search.arch.lr=20.0"]  # S1 has ragged rows
     words += ["regularizer.partial_channels.divisor=2"] * (method == "gaea_pc_darts")

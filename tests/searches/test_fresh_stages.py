@@ -73,6 +73,7 @@ def bench_of_words(words, folder):
 # What is carried --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_stage_is_a_search_started_there_with_its_seed_and_decisions(whole, tmp_path):
     """Weights, buffers and architecture parameters are those of a module that knows no stage before."""
     bench = bench_of_words(whole[1], tmp_path / "unused")
@@ -247,7 +248,13 @@ def test_without_a_fresh_stage_the_configuration_is_that_of_the_run(overrides, t
 # Kills, selection -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("at", [("search", 1, 0), ("search", 2, 0), ("search", 3, 1), ("search", 5, 0)])
+@pytest.mark.parametrize(
+    "at",
+    [
+        ("search", 3, 1),
+        *(pytest.param(at, marks=pytest.mark.slow) for at in (("search", 1, 0), ("search", 2, 0), ("search", 5, 0))),
+    ],
+)
 def test_a_kill_in_any_stage_changes_nothing(whole, tmp_path, at):
     """Within a stage, and before anything of it is kept, where it is entered again from the end of the one before."""
     forget()

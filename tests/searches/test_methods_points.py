@@ -16,7 +16,9 @@ CLOUDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("method", ["gdas", "sgas", "darts_pt", "pc_darts", "fair_darts", "rdarts_dp"])
+@pytest.mark.parametrize(
+    "method", ["gdas", "sgas", pytest.param("darts_pt", marks=pytest.mark.slow), "pc_darts", "fair_darts", "rdarts_dp"]
+)
 def test_methods_of_every_kind(method, tmp_path):
     """All methods are in `make test-all`."""
     run(method, "points", CLOUDS, tmp_path / "run")

@@ -119,6 +119,7 @@ NARROW = "{name: b, epochs: 25, fresh: true, overrides: {control.progressive_shr
 NARROWER = "{name: c, epochs: 25, overrides: {control.progressive_shrinking.options: 2, search.layers: 3}}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "options"),
     [

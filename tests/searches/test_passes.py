@@ -185,7 +185,7 @@ def trained(setting, none, steps=3, momentum=0.9):
     return net, momenta, passes.policy
 
 
-@pytest.mark.parametrize("none", [True, False])
+@pytest.mark.parametrize("none", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_drawn_paths_leave_the_others_as_they_were_to_the_bit(none):
     """Three steps on two paths: what neither of them holds is not moved, decayed or counted."""
     (eager, momenta, _), (graphed, found, policy) = trained("off", none), trained("required", none)
@@ -277,6 +277,7 @@ def test_a_path_without_the_options_of_a_learning_regularizer_is_eager():
     assert passes.policy.passing == ["a drawn path, and a regularizer that learns"]
 
 
+@pytest.mark.slow
 def test_many_decisions_are_not_too_many_captures(monkeypatch):
     monkeypatch.setattr(passes_module, "Graphed", partial(Graphed, limit=5))
     space = build_space("s3")

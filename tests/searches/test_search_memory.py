@@ -33,6 +33,7 @@ def peaks(*words):
     return memory.peaks_of_stage(bench, stages_of(bench)[0], torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_peaks_grow_with_the_images_and_curvature_with_its_own():
     eight, sixteen = peaks("search.batch_size=8"), peaks("search.batch_size=16")
     assert sixteen["search step"] == pytest.approx(2 * eight["search step"], rel=0.1)
@@ -43,11 +44,15 @@ def test_peaks_grow_with_the_images_and_curvature_with_its_own():
     assert fewer["curvature"] > fewer["search step"] / 2
 
 
-@pytest.mark.parametrize("method", ["darts_2nd", "gdas", "sdarts_adv", "drnas", "pc_darts"])
+@pytest.mark.parametrize(
+    "method",
+    [*(pytest.param(m, marks=pytest.mark.slow) for m in ("darts_2nd", "sdarts_adv")), "gdas", "drnas", "pc_darts"],
+)
 def test_methods_run_without_numbers(method):
     assert peaks(f"method={method}", "search.batch_size=4")["search step"] > 0
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_with_what_does(monkeypatch):
     bench = bench_of("search.batch_size=16")
     needed = memory.peaks_of_stage(bench, stages_of(bench)[0], torch.device("cpu"))
@@ -139,9 +144,14 @@ STEPS = {
     "learned noise": ["method=noisy_darts", "regularizer.skip_noise.learnable=true"],
     "moving": ["search.arch.batch_norm=moving", "space=nasbench201", "search.layers=1"],
 }
+QUICKLY = ("gdas", "learned noise", "moving")
+"""Drawn paths, noise with parameters, moving statistics; the others run with the slow tests."""
 
 
-@pytest.mark.parametrize("words", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param(words, id=name, marks=[] if name in QUICKLY else pytest.mark.slow) for name, words in STEPS.items()],
+)
 @pytest.mark.parametrize("engine", ["fast", pytest.param("reference", marks=pytest.mark.slow)])
 def test_recomputed_cells_change_no_result(words, engine):
     def after_two_steps(*more):

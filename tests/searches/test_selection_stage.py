@@ -337,6 +337,7 @@ def same_selection(first, second):
     assert a["search"]["val_accuracy"] == b["search"]["val_accuracy"]
 
 
+@pytest.mark.slow
 def test_select_from_another_run_is_the_selection_of_one_run(searched, whole, tmp_path):
     """Also where it is killed on the way; the other run stays as it was."""
     forget()

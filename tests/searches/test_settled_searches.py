@@ -22,6 +22,7 @@ def last(folder):
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
 
+@pytest.mark.slow
 def test_selection_after_greedy_decisions_settles_what_is_left(tiny, tmp_path):
     """S5 has two rows: SGAS decides one of each cell, so that one decision is left and nothing is tuned in between."""
     own = [*tiny, "space=s5", "search.epochs=2", *GREEDY, "control.greedy_decisions.first_epoch=1"]

@@ -188,7 +188,7 @@ def search_of(words, folder, capsys):
     ("words", "sizes"),
     [
         (["space=mobilenet_small", *SMALLEST], {}),
-        (["space=s3"], {"init_channels": 4, "layers": 3}),
+        pytest.param(["space=s3"], {"init_channels": 4, "layers": 3}, marks=pytest.mark.slow),
         (["method=gdas", "space=nasbench201", "search.layers=1"], {"init_channels": 4, "layers": 3}),
     ],
     ids=["layers", "s3", "gdas"],

@@ -137,6 +137,7 @@ def test_what_cannot_be_selected_is_refused_first(words, told, tiny, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_whole_pipeline_with_sparse_cells(tiny, tmp_path):
     """Searched, drawn, retrained and exported by its genotype file."""
     words = [*tiny, "method=fair_darts", "space=s3", "search.arch.lr=0.02", "selector.threshold=0.502"]

@@ -72,6 +72,7 @@ def test_one_output_for_both():
     assert output.relu[0] is output.relu[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduced", [False, True])
 def test_gradients_of_gradients(reduced):
     module, nodes = module_of(reduced).requires_grad_(False), nodes_of(2, 4)

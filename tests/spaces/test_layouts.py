@@ -36,7 +36,9 @@ def padded_pools(make, layout):
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("engine", ["fast", "reference"])
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize(
+    "space", ["nasbench201", *(pytest.param(name, marks=pytest.mark.slow) for name in ("darts", "s1"))]
+)
 def test_padded_average_pools_of_supernets(space, engine, layout):
     """The gradient of CUDA's kernel for channels_last is wrong there (torch 2.11; pytorch's issue 188344)."""
     space = SPACES[space]()

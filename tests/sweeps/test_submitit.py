@@ -78,6 +78,7 @@ class Job:
         return submitit.helpers.DelayedSubmission(self)
 
 
+@pytest.mark.slow
 def test_a_member_that_is_queued_again_goes_on_although_finished_ones_are_not_skipped(tiny, tmp_path, monkeypatch):
     """`skip_finished=false` refuses the folders of sweeps of before, not the job's own."""
     config, folder = as_dict(nl.compose([*tiny, "task=search", "skip_finished=false"])), RunFolder(tmp_path / "run")

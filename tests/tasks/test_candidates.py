@@ -101,6 +101,7 @@ def test_random_search_trains_no_supernet(tiny, tmp_path, monkeypatch):
     assert other["candidates"][0]["genotype"] != summary["candidates"][0]["genotype"]
 
 
+@pytest.mark.slow
 def test_members_of_several_keys(tiny, tmp_path):
     summary = run(
         [*tiny, "method=rdarts_dp", "space=s3", "hypergradient=first_order", "candidates.epochs=1",

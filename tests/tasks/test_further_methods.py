@@ -71,6 +71,7 @@ def test_the_method_of_the_run_is_not_run_twice(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_members_of_a_sweep_have_them_too(tiny, tmp_path, capsys):
     code, _, err = run_command([*tiny, RS, "search.epochs=1", "evaluation.epochs=1", "seed=5", "-m"], capsys)
     assert code == 0, err

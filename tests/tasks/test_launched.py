@@ -33,6 +33,7 @@ def bench_of(words, folder):
     return bench
 
 
+@pytest.mark.slow
 def test_those_that_fail_side_by_side_are_those_that_fail_alone(tiny, tmp_path):
     """Every third one with a loss that is not finite: in the journal in the order of their indices."""
     sizes = ["candidates.pool=9", "candidates.initial=6", "candidates.batch=3", "candidates.promote=0.9"]

@@ -186,6 +186,7 @@ def test_a_candidate_that_fails_is_the_worst_and_the_search_goes_on(tiny, tmp_pa
     assert (again[0], again[3]) == (best, records)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_resumed(tabled, images_file, tmp_path):
     killing = ["+candidates.proposer._target_=pool_parts.Killing", "+candidates.proposer.size=40"]
     words = [f"data.path={images_file}", "data=arrays", "trainer=cpu", "~callbacks.curvature", *POOL, *killing]
@@ -327,6 +328,7 @@ def test_a_proposer_begins_with_the_random_candidates_of_the_run(tiny, tmp_path,
     assert begun("candidates.proposer.initial=3") == 3
 
 
+@pytest.mark.slow
 def test_a_random_pool_is_random_search(tiny, tmp_path):
     before = run([*tiny, "method=random_search", "candidates.values=3", "candidates.epochs=1"], tmp_path / "before")
     pool = ["method=random_search", "candidates.key=null", "candidates.values=null", "candidates.pool=3"]

@@ -42,6 +42,7 @@ def found(summary):
     return {name: (part["genotype"], part["evaluation"]["test_accuracy"]) for name, part in summary["readings"].items()}
 
 
+@pytest.mark.slow
 def test_readings_are_those_of_a_selection_by_hand(tiny, tmp_path):
     summary = run([*tiny, *TWO], tmp_path / "run")
     assert summary["readings"]["same"]["genotype"] == summary["genotype"]
@@ -141,6 +142,7 @@ def test_a_failure_of_the_machine_in_a_reading_names_the_run(tiny, tmp_path, mon
     assert is_finished(resume(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_search_alone_is_read_without_an_evaluation(tiny, tmp_path, capsys):
     summary = run([*tiny, *TWO, "task=search"], tmp_path / "run")
     assert set(summary["readings"]) == {"same", "lost"}

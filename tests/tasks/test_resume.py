@@ -45,12 +45,12 @@ def whole(images_file, tmp_path_factory):
 @pytest.mark.parametrize(
     ("phase", "epoch", "num_workers"),
     [
-        ("search", 0, 0),
-        ("search", 1, 0),
-        ("evaluation", 1, 0),
-        pytest.param("search", 0, 2, marks=pytest.mark.slow),
         ("search", 1, 2),
-        ("evaluation", 1, 2),
+        ("evaluation", 1, 0),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("search", 0, 0), ("search", 1, 0), ("search", 0, 2), ("evaluation", 1, 2))
+        ),
     ],
 )
 def test_resumed_run_equals_uninterrupted_one(images_file, whole, tmp_path, monkeypatch, phase, epoch, num_workers):
@@ -67,6 +67,7 @@ def test_resumed_run_equals_uninterrupted_one(images_file, whole, tmp_path, monk
         assert checkpoint_differences(tmp_path / "cut", whole / str(num_workers), name) == []
 
 
+@pytest.mark.slow
 def test_search_cut_off_in_its_second_stage(tiny, tmp_path):
     stages = ["search.epochs=3", "search.stages=[{name: a, epochs: 1}, {name: b, epochs: 2}]", "task=search"]
     # Epoch 1 is one of the second stage: the first has one epoch only.

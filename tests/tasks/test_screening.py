@@ -75,6 +75,7 @@ def test_a_screen_by_parameters_changes_the_candidates_of_a_table_as_by_hand(scr
     assert [len(event["suggested"]) for event in proposals(screened)] == [9, 6, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.45, 0.9])
 def test_a_screened_search_that_is_cut_off_ends_alike(screened, tmp_path, share):
     whole, folder = pool_of(screened), tmp_path / "run"
@@ -114,7 +115,10 @@ def test_exactly_those_that_score_best_are_trained(tiny, images_file, tmp_path):
         assert kept == sorted(scores.values(), reverse=True)[: len(kept)]
 
 
-@pytest.mark.parametrize("name", ["random", "evolution", "local_search", "bananas", "ranking"])
+@pytest.mark.parametrize(
+    "name",
+    ["random", "evolution", "local_search", *(pytest.param(n, marks=pytest.mark.slow) for n in ("bananas", "ranking"))],
+)
 def test_every_proposer_suggests_what_is_new(images_file, tmp_path, name):
     words = [*POOL, f"proposer@candidates.proposer={name}", "proxy@candidates.screen=parameters"]
     summary = run([*on_table(images_file, *words), "candidates.pool=9"], tmp_path / "run")
@@ -130,6 +134,7 @@ def test_every_proposer_suggests_what_is_new(images_file, tmp_path, name):
         assert sum(second) >= 4, second
 
 
+@pytest.mark.slow
 def test_a_supernet_judges_what_the_screen_keeps(searched, tiny, tmp_path):
     words = [*tiny, *DRAWN, *SIZES, "space.num_nodes=2", f"candidates.supernet={searched}", "task=search"]
     run([*words, "proxy@candidates.screen=naswot", "candidates.screened=2"], tmp_path / "run")

@@ -17,21 +17,20 @@ from nas_lightning.training.workbench import Workbench
 
 pytestmark = pytest.mark.xdist_group("processes")  # in one worker, which makes what they share once
 TWO = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn"}
-QUICK = {
-    "first order": ["method=darts"],
+FOUR = ("search.epochs=4", "callbacks.curvature.interval=1")
+CASES = {
     # The curvature is measured in the first case and, through a relaxation that draws, in the second.
+    "first order": ["method=darts"],
     "gumbel": ["method=gdas"],
     "adversarial": ["method=sdarts_adv", "~callbacks.curvature"],
     "perturbation selector": ["method=darts_pt", "selector.epochs=1", "~callbacks.curvature"],
-}
-FOUR = ("search.epochs=4", "callbacks.curvature.interval=1")
-SLOW = {
-    name: [f"method={name}"]
-    for name in (
-        *("darts_2nd", "drnas", "snas", "sdarts_rs", "noisy_darts", "sgas", "rs_ws", "rdarts_dp"),
-        *("beta_sdarts_rs", "darts_minus", "darts_plus"),
-    )
-} | {
+    **{
+        name: [f"method={name}"]
+        for name in (
+            *("darts_2nd", "drnas", "snas", "sdarts_rs", "noisy_darts", "sgas", "rs_ws", "rdarts_dp"),
+            *("beta_sdarts_rs", "darts_minus", "darts_plus"),
+        )
+    },
     "pc_darts": ["method=pc_darts", "regularizer.partial_channels.divisor=2"],
     "unrolled exactly": ["method=darts", "hypergradient=unrolled_exact", "~callbacks.curvature"],
     "oles": ["method=oles", "control.operation_stopping.window=1"],
@@ -60,6 +59,8 @@ TEXTS = {
     "text unrolled": ["hypergradient=unrolled", "hypergradient.clip=0.25", "~callbacks.curvature", *SGD],
 }
 DOUBLES = {f"double {h}": [*DOUBLE, f"hypergradient={h}"] for h in ("first_order", "unrolled", "unrolled_exact")}
+QUICKLY = ("first order", "double first_order")
+"""One with the curvature, one whose steps are those of a single process; the others run with the slow tests."""
 
 
 def by_two(cases, folder):
@@ -77,12 +78,24 @@ def by_two(cases, folder):
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
-    return by_two({**QUICK, **DOUBLES}, tmp_path_factory.mktemp("quick"))
+    every = {**CASES, **DOUBLES}
+    return by_two({name: every[name] for name in QUICKLY}, tmp_path_factory.mktemp("quick"))
 
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory):
-    return by_two(SLOW, tmp_path_factory.mktemp("slow"))
+    every = {**CASES, **DOUBLES}
+    return by_two({name: every[name] for name in every if name not in QUICKLY}, tmp_path_factory.mktemp("slow"))
+
+
+def cases(names):
+    """Each name with the fixture that runs it, and a mark for those that run with the slow tests."""
+    for name in names:
+        yield pytest.param(
+            *(name, "quick" if name in QUICKLY else "slow"),
+            id=name,
+            marks=[] if name in QUICKLY else pytest.mark.slow,
+        )
 
 
 def agree(folder):
@@ -95,16 +108,10 @@ def agree(folder):
         assert not differences(first, second, file.name)
 
 
-@pytest.mark.parametrize("name", [*QUICK, *DOUBLES])
-def test_processes_agree(quick, name):
+@pytest.mark.parametrize(("name", "ran"), list(cases([*CASES, *DOUBLES])))
+def test_processes_agree(name, ran, request):
     """Weights, buffers, moments, architecture parameters, decisions, metrics and genotype."""
-    agree(quick / name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SLOW)
-def test_processes_agree_in_every_method(slow, name):
-    agree(slow / name)
+    agree(request.getfixturevalue(ran) / name)
 
 
 @pytest.mark.slow
@@ -122,20 +129,21 @@ def test_processes_agree_on_text(tmp_path):
         assert differences(found["trajectory"][0], found["trajectory"][-1])
 
 
-@pytest.mark.parametrize("name", DOUBLES)
-def test_two_processes_take_the_steps_of_one(quick, name, tmp_path):
+@pytest.mark.parametrize(("name", "ran"), list(cases(DOUBLES)))
+def test_two_processes_take_the_steps_of_one(name, ran, request, tmp_path):
     """Half the batch in each of two processes is the whole batch in one, where normalisation sees one image."""
+    made = request.getfixturevalue(ran)
     torch.set_default_dtype(torch.float64)
     try:
         config = rank_parts.case(
-            [*DOUBLES[name], "space.num_nodes=2"], quick / "tiny.npz", tmp_path / name, 16, "GroupNormed"
+            [*DOUBLES[name], "space.num_nodes=2"], made / "tiny.npz", tmp_path / name, 16, "GroupNormed"
         )
         (tmp_path / name).mkdir()
         run_search(Workbench(config, RunFolder(tmp_path / name)))
     finally:
         torch.set_default_dtype(torch.float32)
     alone, together = (
-        torch.load(folder / name / "search.rank0.pt", weights_only=True)["trajectory"] for folder in (tmp_path, quick)
+        torch.load(folder / name / "search.rank0.pt", weights_only=True)["trajectory"] for folder in (tmp_path, made)
     )
     assert len(alone) == len(together) >= 6
     for one, two in zip(alone, together, strict=True):
