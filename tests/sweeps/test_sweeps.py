@@ -20,6 +20,7 @@ from lightning_parts import CountBatches, CrashOnce
 from nas_lightning.config.compose import PLUGINS, as_dict, hydra_settings, rewrite
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.runs.folder import RunFolder
+from nas_lightning.sweeps import run as sweeping
 from nas_lightning.sweeps.grammar import sweep_choices, sweep_members
 from nas_lightning.sweeps.members import value_on_val
 from nas_lightning.sweeps.processes import check_ranks
@@ -201,6 +202,16 @@ def test_mistakes_in_a_sweep_are_one_line(tiny, capsys, wrong, told):
     assert told in err
     assert len(err.strip().splitlines()) == 1
     assert not Path("multirun").exists()
+
+
+def test_a_long_check_shows_how_far_it_is(tiny, capsys, monkeypatch):
+    told = []
+    for many in (2, 3):
+        monkeypatch.setattr(sweeping, "MANY", many)
+        code, out, _ = run([*tiny, "seed=0,1", "search.epochs=2,0", "-m"], capsys)
+        assert code == 2
+        told.append("runs to check: 3" in out)  # the first, and one of each further value
+    assert told == [True, False]
 
 
 def test_lightnings_ranks_are_refused_on_the_command_line(tiny, capsys):

@@ -19,8 +19,9 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.one_shot import BatchNormMode
 from nas_lightning.core.space import SearchSpace
+from nas_lightning.core.terminal import print_line
 from nas_lightning.searches.build import search_data
-from nas_lightning.searches.one_shot import OneShotModel, print_line
+from nas_lightning.searches.one_shot import OneShotModel
 from nas_lightning.searches.outcome import eigenvalue_at
 from nas_lightning.training.workbench import Workbench
 

@@ -25,13 +25,13 @@ from nas_lightning.config.sections import LandscapeConfig
 from nas_lightning.core.bilevel import Tensors
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.objective import Goal
-from nas_lightning.core.terminal import screen
+from nas_lightning.core.terminal import screen, track_progress
 from nas_lightning.curvature.landscape import anisotropy, at_distance, directions, grid, moved, over_plane
 from nas_lightning.reports.landscape import limits, save_landscape
 from nas_lightning.runs.folder import RunFolder, config_of_another_run
 from nas_lightning.runs.versions import git_commit, versions
 from nas_lightning.searches.build import search_data
-from nas_lightning.searches.one_shot import OneShotModel, track_progress
+from nas_lightning.searches.one_shot import OneShotModel
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)

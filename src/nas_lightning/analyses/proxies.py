@@ -23,9 +23,9 @@ from nas_lightning.analyses.goals import SharedGoal, note_goal
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.objective import Goal
 from nas_lightning.core.proxy import Proxy
+from nas_lightning.core.terminal import print_line
 from nas_lightning.proxies import scores
 from nas_lightning.runs.folder import RunFolder, config_of_another_run
-from nas_lightning.searches.one_shot import print_line
 from nas_lightning.training.samples import BATCH_SIZE, check_scored, network_at_start, sample_of
 from nas_lightning.training.workbench import Workbench
 

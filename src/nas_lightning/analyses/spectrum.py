@@ -17,9 +17,9 @@ from nas_lightning.callbacks.curvature import loss_of_arch
 from nas_lightning.core.batches import placed_inputs
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.functional import evaluating
+from nas_lightning.core.terminal import print_line
 from nas_lightning.curvature import spectrum
 from nas_lightning.searches.build import search_data
-from nas_lightning.searches.one_shot import print_line
 from nas_lightning.training.workbench import Workbench
 
 

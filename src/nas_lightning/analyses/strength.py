@@ -25,10 +25,11 @@ from nas_lightning.core import draws
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.objective import Goal
 from nas_lightning.core.selector import tuning_overrides
+from nas_lightning.core.terminal import print_line, track_progress
 from nas_lightning.data.streams import SearchStreams
 from nas_lightning.searches.build import search_data
 from nas_lightning.searches.module import SearchModule
-from nas_lightning.searches.one_shot import OneShotModel, print_line, track_progress
+from nas_lightning.searches.one_shot import OneShotModel
 from nas_lightning.training.workbench import Workbench
 
 Row = Annotated[int, Field(ge=0)]

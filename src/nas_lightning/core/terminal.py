@@ -4,14 +4,16 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from rich.console import Console
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 
 class Forgiving(io.TextIOBase):
@@ -129,6 +131,22 @@ def _forgiving(stream: TextIO | None) -> TextIO:
 def screen() -> Console:
     """Return a console on standard output that draws with the characters of its encoding."""
     return Console(file=sys.stdout)  # given, because rich would take the encoding for UTF-8
+
+
+def print_line(line: str) -> None:
+    """Print a line on the terminal."""
+    screen().print(line, highlight=False, soft_wrap=True)
+
+
+def track_progress(items: Sequence[Item], title: str) -> Iterable[Item]:
+    """Iterate with a progress bar on a terminal, or after a line with the title and the count elsewhere."""
+    console = screen()
+    if console.is_terminal:
+        from rich.progress import track  # much to import for the commands that show no bar
+
+        return track(items, description=title, console=console)
+    console.print(f"{title}: {len(items)}", highlight=False)
+    return items
 
 
 def text_width() -> int | None:

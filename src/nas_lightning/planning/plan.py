@@ -9,12 +9,12 @@ from typing import Any
 from nas_lightning.config.compose import as_dict, compose, hydra_settings, rewrite
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.memory import Demand
+from nas_lightning.core.terminal import track_progress
 from nas_lightning.data.source import DataSource
 from nas_lightning.data.stand_in import without_reading
 from nas_lightning.planning.count import Unit, Work, count
 from nas_lightning.planning.measure import Seconds
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.sweeps.grammar import limited, params_of, sweep_choices
 from nas_lightning.training.workbench import Workbench
 

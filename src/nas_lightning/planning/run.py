@@ -12,7 +12,7 @@ from nas_lightning.config.sections import PlanConfig
 from nas_lightning.core.errors import ConfigError, Interrupted
 from nas_lightning.core.memory import Demand
 from nas_lightning.core.signals import taking_over
-from nas_lightning.core.terminal import screen
+from nas_lightning.core.terminal import screen, track_progress
 from nas_lightning.evaluation.memory import demand_of_training
 from nas_lightning.evaluation.retraining import Retraining
 from nas_lightning.planning.count import Unit
@@ -20,7 +20,6 @@ from nas_lightning.planning.measure import measure
 from nas_lightning.planning.output import read_seconds, show, write_tables
 from nas_lightning.planning.plan import Plan, plan_of, plan_of_config
 from nas_lightning.searches.memory import demands_of_stage
-from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.searches.stages import Stage
 from nas_lightning.spaces.enumeration import random_genotype
 from nas_lightning.tasks.genotype import given_genotype

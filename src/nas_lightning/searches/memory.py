@@ -20,10 +20,10 @@ from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.errors import in_one_line
 from nas_lightning.core.functional import evaluating, frozen_batch_stats, meta_as_cpu, plain_autograd
 from nas_lightning.core.memory import FIXED, GIB, SHARE, Demand, LiveBytes
+from nas_lightning.core.terminal import track_progress
 from nas_lightning.data import ImageData
 from nas_lightning.searches.build import bench_of, build_module, stages_of, stand_in
 from nas_lightning.searches.module import SearchModule
-from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.searches.optimizers import build_optimizers, inner_step_of
 from nas_lightning.searches.stages import Stage
 from nas_lightning.training.memory import bound, free_for, in_words, refuse_excess

@@ -1,12 +1,11 @@
 """Evaluate the one-shot model on `val`, for selectors, decisions and analyses."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import lightning as L
 import torch
-from rich.progress import track
 from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
@@ -16,7 +15,7 @@ from nas_lightning.core.choices import Active, Mixing
 from nas_lightning.core.errors import GenotypeError
 from nas_lightning.core.functional import batch_statistics, evaluating
 from nas_lightning.core.one_shot import BatchNormMode, OneShot
-from nas_lightning.core.terminal import screen
+from nas_lightning.core.terminal import print_line, track_progress
 from nas_lightning.data.streams import SearchStreams
 from nas_lightning.searches.module import SearchModule
 
@@ -200,17 +199,3 @@ def one_shot_of(module: SearchModule, model: OneShotModel) -> OneShot:
         print_line,
         module.goal,
     )
-
-
-def print_line(line: str) -> None:
-    """Print a line on the terminal."""
-    screen().print(line, highlight=False, soft_wrap=True)
-
-
-def track_progress(items: Sequence[Any], title: str) -> Iterable[Any]:
-    """Iterate with a progress bar on a terminal, or after a line with the title and the count elsewhere."""
-    console = screen()
-    if console.is_terminal:
-        return track(items, description=title, console=console)
-    console.print(f"{title}: {len(items)}", highlight=False)
-    return items

@@ -13,9 +13,10 @@ from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.one_shot import BatchNormMode, OneShot
 from nas_lightning.core.selector import Selector
+from nas_lightning.core.terminal import track_progress
 from nas_lightning.data.streams import SearchStreams
 from nas_lightning.searches.module import SearchModule
-from nas_lightning.searches.one_shot import OneShotModel, one_shot_of, track_progress
+from nas_lightning.searches.one_shot import OneShotModel, one_shot_of
 from nas_lightning.training.workbench import Workbench
 
 

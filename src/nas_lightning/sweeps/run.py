@@ -19,11 +19,15 @@ from omegaconf import DictConfig
 from nas_lightning.config.compose import checked, hydra_settings
 from nas_lightning.config.schema import check_read
 from nas_lightning.core.errors import ConfigError, Interrupted, SweepError
+from nas_lightning.core.terminal import track_progress
 from nas_lightning.runs import layout
 from nas_lightning.sweeps.grammar import params_of, size_of, sweep_choices, sweep_members
 from nas_lightning.sweeps.members import Member, Run
 from nas_lightning.sweeps.processes import check_ranks
 from nas_lightning.sweeps.records import Record, ended, read_records, short, show
+
+MANY = 20
+"""Runs whose check takes seconds, so that it shows how far it is."""
 
 
 def run_sweep(overrides: Sequence[str], run: Run, launch: Callable[[Member], None]) -> None:
@@ -43,7 +47,8 @@ def run_sweep(overrides: Sequence[str], run: Run, launch: Callable[[Member], Non
     swept = {**sweep_choices(params_of(settings)), **sweep_choices(overrides)}
     if len(swept.get("sweep") or ["sweep=NAME"]) > 1:
         raise ConfigError("sweep: a sweep has one name, the folder of all its members; use sweep=NAME")
-    for member in sweep_members([*params_of(settings), *overrides]):
+    members = sweep_members([*params_of(settings), *overrides])
+    for member in track_progress(members, "runs to check") if len(members) > MANY else members:
         composed = checked(member)
         check_read(composed)
         check_ranks(composed.trainer, settings.launcher)
@@ -60,11 +65,11 @@ def run_sweep(overrides: Sequence[str], run: Run, launch: Callable[[Member], Non
             launch(Member(run, records, size, os.getpid()))
     except (Exception, Interrupted, KeyboardInterrupt) as error:
         ending = error
-    members = read_records(records)
+    ran = read_records(records)
     shutil.rmtree(records, ignore_errors=True)  # members that are still queued find it gone
-    if ending is not None and not members:
+    if ending is not None and not ran:
         raise ending
-    _end(members, folder, size, ending)
+    _end(ran, folder, size, ending)
 
 
 def _end(members: list[Record], folder: Path, size: int | None, ending: BaseException | None) -> None:

@@ -3,9 +3,8 @@
 from nas_lightning.config.compose import options
 from nas_lightning.config.schema import RootConfig
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.terminal import screen
+from nas_lightning.core.terminal import screen, track_progress
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.searches.one_shot import track_progress
 from nas_lightning.training.workbench import Workbench
 
 

@@ -10,11 +10,11 @@ from nas_lightning.config.schema import RootConfig
 from nas_lightning.config.sections import CostsConfig
 from nas_lightning.core.cost_files import MeasuredOperation, document_of
 from nas_lightning.core.errors import ConfigError
+from nas_lightning.core.terminal import print_line
 from nas_lightning.deployment.latency import cpu_name, median_milliseconds, operation_latencies
 from nas_lightning.runs import layout
 from nas_lightning.runs.documents import write_json
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.searches.one_shot import print_line
 from nas_lightning.tasks.trained import refuse_run
 from nas_lightning.training.processes import check_processes
 from nas_lightning.training.workbench import Workbench

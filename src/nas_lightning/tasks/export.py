@@ -13,11 +13,11 @@ from nas_lightning.analyses.base import show_table
 from nas_lightning.config.schema import RootConfig
 from nas_lightning.config.sections import ExportConfig
 from nas_lightning.core.errors import ConfigError, DataError
+from nas_lightning.core.terminal import print_line, track_progress
 from nas_lightning.deployment import TrainedNetwork, write_export
 from nas_lightning.deployment.onnx_files import INSTALL_ONNX, onnx_is_wanted, require_onnx
 from nas_lightning.deployment.quantising import LabelledSamples
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.searches.one_shot import print_line, track_progress
 from nas_lightning.tasks.trained import refuse_run, trained_network
 from nas_lightning.training.workbench import Workbench
 

@@ -9,6 +9,7 @@ from nas_lightning.analyses.base import QUIET, show_table
 from nas_lightning.config.schema import RootConfig
 from nas_lightning.config.sections import PredictConfig
 from nas_lightning.core.errors import ConfigError, DataError, MachineError
+from nas_lightning.core.terminal import print_line, track_progress
 from nas_lightning.core.workers import reason_of_end, reason_of_start
 from nas_lightning.data.checks import warn_unlike
 from nas_lightning.data.listing import count_words
@@ -16,7 +17,6 @@ from nas_lightning.deployment import TrainedNetwork, image_files, predict_images
 from nas_lightning.deployment.predicting import Prediction, sample_pixels
 from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
-from nas_lightning.searches.one_shot import print_line, track_progress
 from nas_lightning.tasks.trained import refuse_run, trained_network
 from nas_lightning.training.processes import check_processes
 from nas_lightning.training.workbench import Workbench
