@@ -32,6 +32,14 @@ CURVES = {
     "Evaluation": ["evaluation/test_accuracy", "evaluation/train_loss", "evaluation/train_accuracy"],
 }
 """Curves by section, each against the epoch of its phase."""
+POOL = {
+    "pool/regret": "pool/images_spent",
+    "pool/best_accuracy": "pool/images_spent",
+    "pool/at_level_0": "pool/size",
+    "pool/at_level_1": "pool/size",
+    "pool/epochs_spent": "pool/size",
+}
+"""Curves of searches over a pool: values against their cost in images, what stands at a level against its size."""
 RESULTS = ("evaluation/test_accuracy", "search/val_accuracy", "evaluation/params", "search/seconds")
 """Bars over methods."""
 DRAWINGS = ("search/cell_normal", "search/cell_reduce", "search/mixing_normal", "search/mixing_reduce")
@@ -43,17 +51,18 @@ def workspace(entity: str, project: str) -> ws.Workspace:
         wr.BarPlot(title=name, metrics=[name], groupby=wr.Config("method"), groupby_aggfunc="mean") for name in RESULTS
     ]
     sections = [ws.Section(name="Results", panels=results, is_open=True)]
-    for title, names in CURVES.items():
+    axes = {title: {name: f"{name.split('/')[0]}/epoch" for name in names} for title, names in CURVES.items()}
+    for title, names in {**axes, "Pool": POOL}.items():
         curves = [
             wr.LinePlot(
                 title=name,
-                x=f"{name.split('/')[0]}/epoch",
+                x=axis,
                 y=[name],
                 groupby=wr.Config("method"),
                 groupby_aggfunc="mean",
                 groupby_rangefunc="stddev",
             )
-            for name in names
+            for name, axis in names.items()
         ]
         sections.append(ws.Section(name=title, panels=curves, is_open=title != "Schedules"))
     drawings = [wr.MediaBrowser(title=name, media_keys=[name]) for name in DRAWINGS]

@@ -157,17 +157,41 @@ def test_tensorboard_shows_the_same_numbers(logged):
     assert {"genotype/text_summary", "summary/text_summary"} <= set(events.Tags()["tensors"])
 
 
+@pytest.fixture(scope="module")
+def pooled(images_file, nowhere, tmp_path_factory):
+    """Run folder of a search over a pool that a table judges at two levels."""
+    folder = tmp_path_factory.mktemp("pooled") / "run"
+    table = ["space=nasbench201", "evaluation=tabular", "evaluation.dataset=cifar10", "candidates.levels=[12,200]"]
+    sizes = ["candidates.pool=12", "candidates.initial=4", "candidates.batch=4"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder.parent)
+        run(["data=arrays", f"data.path={images_file}", "method=evolution", *table, *sizes, "logger=wandb"], folder)
+    return folder
+
+
+def test_a_pool_is_drawn_against_what_it_has_judged_and_cost(pooled):
+    (found,) = offline_runs(pooled)
+    rows = RunFolder(pooled).read_generations()
+    assert len(rows) == 3
+    for name in ("size", "at_level_0", "at_level_1", "best_accuracy", "regret", "epochs_spent", "images_spent"):
+        assert found.column(f"pool/{name}") == pytest.approx([float(row[name]) for row in rows]), name
+    assert found.column("pool/size") == [4, 8, 12]
+    assert found.metrics["pool/*"] == "pool/size"
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the package's own pydantic models
-def test_the_dashboard_shows_what_is_logged(logged):
+def test_the_dashboard_shows_what_is_logged(logged, pooled):
     pytest.importorskip("wandb_workspaces")
     spec = importlib.util.spec_from_file_location("dashboard", ROOT / "docs/wandb/dashboard.py")
     dashboard = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(dashboard)
     text = dashboard.workspace("me", "mine")._to_model().model_dump_json()
-    (found,) = offline_runs(logged)
-    told = {name.removesuffix("/path") for row in found.history for name in row} | set(found.summary)
+    (found,), (pool,) = offline_runs(logged), offline_runs(pooled)
+    told = {name for row in pool.history for name in row}
+    told |= {name.removesuffix("/path") for row in found.history for name in row} | set(found.summary)
     told |= {"search/cutout", "search/temperature"}  # of methods with such a schedule
-    named = {*dashboard.RESULTS, *dashboard.DRAWINGS, *(name for names in dashboard.CURVES.values() for name in names)}
+    named = {*dashboard.RESULTS, *dashboard.DRAWINGS, *dashboard.POOL, *dashboard.POOL.values()}
+    named |= {*(name for names in dashboard.CURVES.values() for name in names)}
     assert named <= told
     for name in named:
         assert name in text

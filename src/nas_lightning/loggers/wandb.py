@@ -19,7 +19,8 @@ from nas_lightning.loggers.base import RunInfo
 
 log = logging.getLogger(__name__)
 
-PHASES = ("search", "selection", "evaluation")
+AXES = {**{f"{phase}/*": f"{phase}/epoch" for phase in ("search", "selection", "evaluation")}, "pool/*": "pool/size"}
+"""What names of metrics are drawn against: the epoch of their phase, or the candidates of a pool so far."""
 
 
 class Wandb(WandbLogger):
@@ -126,9 +127,9 @@ class Wandb(WandbLogger):
         if mode == "disabled":
             return started
         run.note("wandb", started.id)
-        for phase in PHASES:
-            started.define_metric(f"{phase}/epoch")
-            started.define_metric(f"{phase}/*", step_metric=f"{phase}/epoch")
+        for names, axis in AXES.items():
+            started.define_metric(axis)
+            started.define_metric(names, step_metric=axis)
         where = started.url if mode == "online" else f"{mode}; upload: wandb sync {Path(started.dir).parent}"
         log.info("wandb: run %s, %s", started.id, where)
         return started
