@@ -3,17 +3,11 @@
 import pytest
 
 import nas_lightning as nl
+from clouds import CLOUDS
 from every_method import METHODS, run
 from nas_lightning.config.compose import as_dict
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks.run import run_task
-
-CLOUDS = [
-    "data=points_digits", "data.points=20", "trainer=cpu", "search.epochs=2", "search.batch_size=8",
-    "search.init_channels=4", "space.embedding=8", "space.hidden=[8]", "space.neighbours=4",
-    "trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "evaluation.epochs=1",
-    "evaluation.init_channels=4", "evaluation.batch_size=8", "~callbacks.curvature", "search.arch.warmup_epochs=0",
-]  # fmt: skip
 
 
 @pytest.mark.parametrize(
