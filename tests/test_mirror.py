@@ -53,7 +53,6 @@ ELSEWHERE = {
     "curvature/products": "curvature/test_eigenvalues.py",
     "data/survey": "data/test_data_pixels.py",
     "data/keyed_module": "data/test_data_keyed.py",
-    "data/stand_in": "planning/test_planning.py",
     "deployment/exporting": "deployment/test_deployment.py",
     "deployment/load": "deployment/test_deployment.py",
     "loggers/tensorboard": "cli/test_app.py",

@@ -195,6 +195,17 @@ def test_data_pipeline_refuses_fewer_images_than_a_pass_needs(module, capsys):
     assert "use at least --images" in capsys.readouterr().err
 
 
+def test_photo_loading(run):
+    """On tiny photos: each part has loaders and steps, whose shares add up; reading at half the size is no slower."""
+    sizes = ["--photos", "8", "--batch", "4", "--width", "64", "--rounds", "1", "--workers", "0", "1"]
+    rows = run("photo_loading", *sizes)["rows"]
+    assert [row["workers"] for row in rows if "workers" in row] == [0, 1, 0, 1]
+    for part in ("train", "test"):
+        steps = [row for row in rows if "step" in row and row["part"] == part]
+        assert sum(row["share"] for row in steps) == pytest.approx(1)
+    assert next(row["ratio"] for row in rows if "way" in row) == 1
+
+
 def test_evaluation_step(run):
     sizes = ["--batch", "4", "--channels", "2", "--layers", "3", "--rounds", "2", "--warm", "1"]
     (row,) = run("evaluation_step", *sizes, "evaluation.auxiliary=0.0")["rows"]

@@ -12,7 +12,8 @@ from nas_lightning.config.compose import as_dict
 from nas_lightning.config.sections import LoaderConfig
 
 PATHS = sorted((CONF / "data").glob("*.yaml"))
-COMMON = {"num_workers", "prefetch_factor", "augment_on", "split", "val_fraction", "augment_val"}  # of images
+COMMON = {"num_workers", "prefetch_factor", "augment_on", "split", "val_fraction", "augment_val"}
+COMMON |= {"search_fractions", "search_seed", "search_split"}  # of images
 SOME = {"split_file"}  # of the data sets that NAS-Bench-201 has splits for
 
 

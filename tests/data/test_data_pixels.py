@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
 
 from nas_lightning.core.errors import DataError
@@ -216,3 +216,28 @@ def test_unlike_pools_the_channels():
     assert unlike(images, mean, std) == ""
     assert unlike(images * 8, mean, std)
     assert unlike(torch.full_like(images, 255), mean, std)
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".tif", ".webp"])
+def test_photos_are_read_as_pil_reads_them_with_copies(tmp_path, extension, orientation):
+    """PIL's own two calls are the reference: turn a copy upright, then convert the copy."""
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    pixels = RNG.integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    for mode in ("RGB", "L", "P", "CMYK", "RGBA"):
+        photo = Image.fromarray(pixels).convert(mode)
+        path = tmp_path / f"{mode}{extension}"
+        try:
+            photo.save(path, exif=exif)
+        except (OSError, KeyError, ValueError):  # the format has no such mode
+            continue
+        with Image.open(path) as opened:
+            if opened.has_transparency_data:
+                continue  # shown on a background, see above
+            upright = ImageOps.exif_transpose(opened)
+            for wanted in ("RGB", "L"):
+                found = read_upright(str(path), wanted)
+                assert (found.mode, found.size) == (wanted, upright.size)
+                assert np.array_equal(np.asarray(found), np.asarray(upright.convert(wanted)))

@@ -16,6 +16,7 @@ NAMES = {Path(name).name for name in NAMES}
 ELSEWHERE = {
     "config/option_contents.py": "conf/config.yaml, which has the same name and lies in no run folder",
     "core/genotypes.py": "core/ stands below runs/, which takes the name from there",
+    "core/split_lists.py": "likewise",
     "deployment/load.py": "it is copied into an export and runs without this package",
 }
 

@@ -275,7 +275,7 @@ LOADING_KEYS = ("num_workers", "prefetch_factor", "augment_on")
 """Keys of `data` about the loading of images; they change no image."""
 
 
-PLACES = ("data.path", "data.root", "data.data_dir", "data.split_file", "evaluation.path")
+PLACES = ("data.path", "data.root", "data.data_dir", "data.split_file", "data.search_split", "evaluation.path")
 """Keys that name where images or tables lie: relative to the working folder, or absolute."""
 MOVABLE = (*PLACES, "data.download", "data.follow_links")
 """Keys that may change with the place of the images; the images must be the same."""
@@ -293,6 +293,11 @@ class LoaderConfig(Section):
         default="stratified", description="method of cutting the search halves"
     )
     split_file: str | None = Field(default=None, description="JSON file with the images of each half, for benchmark")
+    search_fractions: Annotated[list[Share], Field(min_length=2, max_length=2)] | None = Field(
+        default=None, description="shares of the images of each class that a search draws, [train, arch]; null: all"
+    )
+    search_seed: CountOrZero = Field(default=0, description="seed of that draw, whatever the seed of the run")
+    search_split: str | None = Field(default=None, description="split.csv of another run: exactly its images")
     val_fraction: Fraction = Field(
         default=0.0, description="share of the training images that becomes a validation split of its own"
     )

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from nas_lightning.core.errors import DataError
+from nas_lightning.core.paths import shown
 from nas_lightning.data.batched import BatchedImages
 from nas_lightning.data.fingerprint import difference, sampled
 from nas_lightning.data.policies import Learned, Policy, policy_transforms
@@ -82,7 +83,10 @@ class ImageData(DataSource):
 
     shape: ClassVar[Shape | None] = None
     learned_policy: ClassVar[Learned] = "imagenet"
-    loader_keys = ("num_workers", "prefetch_factor", "augment_on", "split", "split_file", "val_fraction", "augment_val")
+    loader_keys = (
+        *("num_workers", "prefetch_factor", "augment_on", "split", "split_file", "val_fraction", "augment_val"),
+        *("search_fractions", "search_seed", "search_split"),
+    )
 
     in_channels: int
     image_size: int
@@ -146,6 +150,41 @@ class ImageData(DataSource):
         """
         images = self.dataset(part, augment=False)
         return [float(images[index][0].mean()) for index in indices]
+
+    def image_names(self) -> Sequence[str]:
+        """Return a name of each training image, in index order: its number, or what a source with files overrides.
+
+        Names are text, differ from each other, and stay as they are where the images move as a whole.
+        """
+        return [str(index) for index in range(len(self.train_labels))]
+
+    def find_images(self, names: Sequence[str], labels: Sequence[str], given: str) -> np.ndarray:
+        """Return the indices of training images, int64, in the order of the names.
+
+        Args:
+            names: Those of `image_names`.
+            labels: The name of the class of each.
+            given: Key and value that gave them, for messages.
+
+        Raises:
+            DataError: There is no such image, or it has another class.
+        """
+        place = {name: index for index, name in enumerate(self.image_names())}
+        missing = [name for name in names if name not in place]
+        if missing:
+            raise DataError(
+                f"{given}: {len(missing)} of {len(names)} images are not among the training images, e.g."
+                f" {shown(missing[0])}; give the list of these images, or draw anew with data.search_split=null"
+            )
+        found = np.array([place[name] for name in names], dtype=np.int64)
+        for name, label, index in zip(names, labels, found.tolist(), strict=True):
+            here = str(self.class_names[self.train_labels[index]])
+            if label != here:
+                raise DataError(
+                    f"{given}: image {shown(name)} has class {shown(label)} there, but {shown(here)} here; give the"
+                    " list of these images"
+                )
+        return found
 
     def preprocessing(self) -> Preprocessing | None:
         """Return the steps that turn an image file into pixels like those of the test images; None if unknown."""

@@ -18,7 +18,7 @@ from nas_lightning.core.errors import DataError
 from nas_lightning.core.paths import is_directory, path_of, shown
 from nas_lightning.data.base import ImageData, Part, Shape, Transform, channel_statistics
 from nas_lightning.data.checks import require_contrast, warn_unlike
-from nas_lightning.data.listing import Listing, count_words, list_images
+from nas_lightning.data.listing import ListedNames, Listing, count_words, list_images
 from nas_lightning.data.parts import find_parts
 from nas_lightning.data.preprocessing import Preprocessing, read_upright
 from nas_lightning.data.splits import stratified_cut
@@ -123,6 +123,11 @@ class ImageFolder(ImageData):
             self._middles("test", sample(test.paths)), self.mean, self.std, f"data.path={self.path}: test images"
         )
         self.notes = tuple(notes)
+        self._names = ListedNames(self.path, train.paths)
+
+    def image_names(self) -> Sequence[str]:
+        """Return the place of each training photo below the folder."""
+        return self._names
 
     def _parts(self, root: Path, notes: list[str]) -> tuple[Listing, Listing]:
         """List the files of both parts, and add to the notes what is left out."""
@@ -240,6 +245,11 @@ class ImageNet(ImageData):
         self.train_labels, self.test_labels = train.labels, test.labels
         self.class_names = train.classes
         self.in_channels, self.num_classes = 3, len(train.classes)
+        self._names = ListedNames(self.root, train.paths)
+
+    def image_names(self) -> Sequence[str]:
+        """Return the place of each training photo below the folder: train/<class>/*.JPEG."""
+        return self._names
 
     def _augmentation(self) -> list[Transform]:
         return [

@@ -4,6 +4,7 @@ The pass number is the trainer's current epoch: nothing has to be counted, saved
 the loaders in each epoch (`reload_dataloaders_every_n_epochs=1`).
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from nas_lightning.data.batched import BatchedImages, Raw, concatenate
 from nas_lightning.data.benchmark_split import benchmark_split
 from nas_lightning.data.loading import PassLoader
 from nas_lightning.data.passes import PassModule
+from nas_lightning.data.search_subsets import check_subsets, drawn_subsets, listed_subsets
 from nas_lightning.data.splits import SearchSplit, SplitMethod, search_split
 
 Item = tuple[Tensor, int]
@@ -28,7 +30,7 @@ class KeyedDataModule(PassModule):
     With several processes each one reads its own part of every pass, and `batch_size` is that of each process.
 
     Raises:
-        DataError: `val_fraction` or `split_file` contradicts `split`.
+        DataError: `val_fraction`, `split_file` or one of the keys of search subsets contradicts `split`.
     """
 
     data: ImageData
@@ -45,8 +47,12 @@ class KeyedDataModule(PassModule):
         split_file: str | None,
         prefetch_factor: int,
         augment_on: AugmentOn,
+        search_fractions: Sequence[float] | None = None,
+        search_seed: int = 0,
+        search_split: str | None = None,
     ) -> None:
         super().__init__()
+        check_subsets(search_fractions, search_seed, search_split, split, val_fraction)
         if split == "benchmark" and val_fraction:
             raise DataError(
                 f"data.val_fraction={val_fraction}: data.split=benchmark fixes the parts itself; use"
@@ -67,6 +73,9 @@ class KeyedDataModule(PassModule):
         self.split_file = split_file
         self.prefetch_factor = prefetch_factor
         self.augment_on: AugmentOn = augment_on
+        self.search_fractions = search_fractions
+        self.search_seed = search_seed
+        self.search_split = search_split
         self._persistent: dict[str, PassLoader] = {}
         self._sources: dict[str, Dataset[Item]] = {}
 
@@ -77,6 +86,10 @@ class KeyedDataModule(PassModule):
     def _search_split(self) -> SearchSplit:
         """Return the indices of train, arch and val."""
         self.data.prepare()
+        if self.search_split is not None:
+            return listed_subsets(self.search_split, self.data)
+        if self.search_fractions is not None:
+            return drawn_subsets(self.data.train_labels, self.search_fractions, self.val_fraction, self.search_seed)
         if self.split_method == "benchmark":
             return benchmark_split(self.split_file, self.data.train_labels, self.data.test_labels)
         return search_split(self.data.train_labels, self.split_method, val_fraction=self.val_fraction)

@@ -2,14 +2,14 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nas_lightning.core.errors import DataError
-from nas_lightning.core.paths import is_directory, shown
+from nas_lightning.core.paths import is_directory, path_of, shown
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
@@ -41,6 +41,28 @@ class Listing(NamedTuple):
     def select(self, indices: np.ndarray) -> "Listing":
         """Return the listing of some of the files."""
         return self._replace(paths=[self.paths[i] for i in indices], labels=self.labels[indices])
+
+
+class ListedNames(Sequence[str]):
+    r"""The place of each listed file below a folder, as text with `/`: made when it is asked for.
+
+    Bytes of a name that are no text are written as `\xff`, so that every name can be stored as UTF-8.
+
+    Args:
+        folder: the folder, as it was given for the listing.
+        paths: files below it.
+    """
+
+    def __init__(self, folder: str, paths: Sequence[str]) -> None:
+        self.paths = paths
+        self.start = len(str(path_of(folder) / "_")) - 1
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        below = self.paths[index][self.start :].replace(os.sep, "/")
+        return below.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def junk(name: str) -> bool:

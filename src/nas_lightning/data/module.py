@@ -1,5 +1,6 @@
 """The Lightning data modules of a search and of an evaluation."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -7,11 +8,13 @@ from pydantic import Field
 from torch import Tensor
 
 from nas_lightning.core.errors import DataError
+from nas_lightning.core.split_lists import ListedImage
 from nas_lightning.data.base import ImageData
 from nas_lightning.data.keyed import order
 from nas_lightning.data.keyed_module import AugmentOn, KeyedDataModule
 from nas_lightning.data.loading import PassLoader, even_length
 from nas_lightning.data.policies import Policy
+from nas_lightning.data.search_subsets import rows_of
 from nas_lightning.data.splits import SplitMethod
 
 Positive = Annotated[int, Field(gt=0)]
@@ -42,6 +45,11 @@ class SearchData(KeyedDataModule):
         augment_on: where images that lie in memory are augmented: in the `loader`, or on the `device` that they are
             trained on, after the transfer of a batch as it is stored; `auto` is a GPU, if there is one. The images
             are the same.
+        search_fractions: shares of the training images of each class that are drawn for train and for arch; None:
+            `split` uses all. See `nas_lightning.data.drawn_subsets`.
+        search_seed: of that draw, which is the same in runs of any seed.
+        search_split: list of the images of every part that an earlier run has written, used instead of a draw or
+            `split`; see `nas_lightning.data.listed_subsets`.
     """
 
     def __init__(
@@ -57,11 +65,16 @@ class SearchData(KeyedDataModule):
         split_file: str | None = None,
         prefetch_factor: Positive = 4,
         augment_on: AugmentOn = "auto",
+        search_fractions: Sequence[float] | None = None,
+        search_seed: Count = 0,
+        search_split: str | None = None,
     ) -> None:
         super().__init__(
-            data, batch_size, seed, num_workers, split, val_fraction, cutout, split_file, prefetch_factor, augment_on
+            *(data, batch_size, seed, num_workers, split, val_fraction, cutout, split_file, prefetch_factor),
+            *(augment_on, search_fractions, search_seed, search_split),
         )
         self.augment_val = augment_val
+        self.val_is_apart = val_fraction > 0  # of a list it is known when that is read
 
     def setup(self, stage: str) -> None:
         """Split the images and make the datasets.
@@ -70,6 +83,7 @@ class SearchData(KeyedDataModule):
             ConfigError: The images are too few for the batch size or the processes, or `augment_on` does not fit them.
         """
         self.split = self._search_split()
+        self.val_is_apart = self.split.val is not self.split.arch
         each = f" in each of {self.processes} processes" if self.processes > 1 else ""
         if self.batch_size * self.processes > len(self.split.train):
             raise DataError(
@@ -110,7 +124,17 @@ class SearchData(KeyedDataModule):
     @property
     def val_is_augmented(self) -> bool:
         """True if `val` is the arch half with its augmentation, as published."""
-        return self.augment_val and not self.val_fraction
+        return self.augment_val and not self.val_is_apart
+
+    def chosen(self) -> list[ListedImage]:
+        """Return the images of the parts where they are drawn or listed subsets; none where the parts are all images.
+
+        Raises:
+            DataError: The images cannot be used, or cannot be split so.
+        """
+        if self.search_fractions is None and self.search_split is None:
+            return []
+        return rows_of(self._search_split(), self.data)
 
     def val_dataloader(self) -> PassLoader:
         """Return the val part in index order."""
@@ -155,6 +179,9 @@ class EvaluationData(KeyedDataModule):
         split_file: as for the search.
         prefetch_factor: likewise.
         augment_on: likewise.
+        search_fractions: as for the search, used by `search_halves`.
+        search_seed: likewise.
+        search_split: likewise.
     """
 
     def __init__(
@@ -171,9 +198,13 @@ class EvaluationData(KeyedDataModule):
         split_file: str | None = None,
         prefetch_factor: Positive = 4,
         augment_on: AugmentOn = "auto",
+        search_fractions: Sequence[float] | None = None,
+        search_seed: Count = 0,
+        search_split: str | None = None,
     ) -> None:
         super().__init__(
-            data, batch_size, seed, num_workers, split, val_fraction, cutout, split_file, prefetch_factor, augment_on
+            *(data, batch_size, seed, num_workers, split, val_fraction, cutout, split_file, prefetch_factor),
+            *(augment_on, search_fractions, search_seed, search_split),
         )
         self.images = images
         self.augment: Policy = augment

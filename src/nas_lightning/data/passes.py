@@ -2,6 +2,7 @@
 
 from lightning.pytorch import LightningDataModule
 
+from nas_lightning.core.split_lists import ListedImage
 from nas_lightning.data.source import DataSource
 
 
@@ -29,6 +30,10 @@ class PassModule(LightningDataModule):
     def processes(self) -> int:
         """Number of processes that share each pass."""
         return self.trainer.world_size if self.trainer else self.expected_processes
+
+    def chosen(self) -> list[ListedImage]:
+        """Return the images of a search that learns from drawn or listed subsets only; none where it uses all data."""
+        return []
 
     def prepare_data(self) -> None:
         """Fetch and read the data, in one process."""

@@ -22,7 +22,7 @@ def convert(image: Image.Image, mode: str, white: float | None = None, backgroun
     Deep pixels become round(value / white · 255). What is transparent shows the background.
 
     Args:
-        image: any image of PIL; only its first frame is used.
+        image: any image of PIL; only its first frame is used. It may be turned itself, and may be what is returned.
         mode: PIL's name of the colours, `L` or `RGB`.
         white: the value of white pixels where they have more than 8 bits; None: 65535 for integers, 1 for real numbers.
         background: grey level, 0 to 255.
@@ -30,13 +30,17 @@ def convert(image: Image.Image, mode: str, white: float | None = None, backgroun
     Raises:
         DataError: Deep pixels are negative, not finite or beyond white.
     """
-    image = ImageOps.exif_transpose(image)
+    # In place, and without PIL's conversion between equal modes: either would copy all pixels.
+    ImageOps.exif_transpose(image, in_place=True)
     if is_deep(image):
         return _scaled(image, white, background).convert(mode)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         opaque = Image.new("RGBA", image.size, (background, background, background, 255))
         image = Image.alpha_composite(opaque, image)
+    if image.mode == mode:
+        image.load()  # decoded while the file is open
+        return image
     return image.convert(mode)
 
 

@@ -3,6 +3,7 @@
 from typing import Any, Protocol, runtime_checkable
 
 from nas_lightning.core.batches import Batch
+from nas_lightning.core.split_lists import ListedImage
 
 
 @runtime_checkable
@@ -29,6 +30,10 @@ class SearchStreams(Protocol):
 
     def setup(self, stage: str) -> None:
         """Split the data and make the streams; raises ConfigError where that is not possible."""
+        ...
+
+    def chosen(self) -> list[ListedImage]:
+        """Return the images of drawn or listed subsets, which the run folder keeps; none where all data are used."""
         ...
 
     def train_dataloader(self) -> dict[str, Any]:

@@ -57,7 +57,7 @@ _NEUTRAL_KEYS = (
         "data.prefetch_factor",
         "data.augment_on",
     ),
-    *("data.split", "data.split_file"),
+    *("data.split", "data.split_file", "data.search_seed"),
 )
 _CUTS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "fast_dev_run", "overfit_batches")
 _KEYS = ["method", "space", "data", "recipe"]

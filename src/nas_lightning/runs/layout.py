@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nas_lightning.core import ranks
 from nas_lightning.core.genotypes import FILE as GENOTYPE_FILE
+from nas_lightning.core.split_lists import FILE as SPLIT_FILE
 
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
@@ -20,6 +21,7 @@ RANDOM_SEARCH = "random_search.csv"
 NETWORK = "network.json"
 LOGGERS = "loggers.json"
 DATA = "data.json"
+SPLIT = SPLIT_FILE  # likewise
 LOG = "run.log"
 
 ANALYSIS = "analysis.csv"

@@ -3,17 +3,24 @@
 import hashlib
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from nas_lightning.config.overriding import key_of, value_of
 from nas_lightning.config.sections import MOVABLE, PLACES
+from nas_lightning.core import ranks
 from nas_lightning.core.errors import ConfigError
 from nas_lightning.core.paths import exists, is_file, path_of
+from nas_lightning.core.split_lists import COLUMNS, ListedImage, read_list
+from nas_lightning.runs import layout, tables
+from nas_lightning.searches.build import search_data
 from nas_lightning.training.places import absolute, places_of, recorded
 from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
 
+TASKS_THAT_SEARCH = ("pipeline", "search", "select")
+"""Tasks whose run folder keeps which images the search learnt from."""
 Record = tuple[dict[str, Any], dict[str, Any]]
 """Places by dotted key, and the fingerprint."""
 
@@ -45,10 +52,44 @@ def checked_record(bench: Workbench) -> Record:
 
 
 def keep(bench: Workbench, record: Record) -> None:
-    """Write the record into the run folder, unless it is there already."""
+    """Write the record into the run folder, unless it is there already, and the subsets of its search, if it has some.
+
+    Raises:
+        ConfigError: The folder lists other images for the search.
+    """
     places, found = record
+    _keep_split(bench)
     if bench.folder.data_record() != {"places": places, "fingerprint": found}:
         bench.folder.save_data_record(places, found)
+
+
+def split_of(bench: Workbench) -> list[ListedImage]:
+    """Return the images of the search, part by part, where it learns from subsets; none where it uses all data.
+
+    Raises:
+        DataError: They cannot be used, or cannot be split so.
+    """
+    return search_data(bench).chosen() if bench.config.task in TASKS_THAT_SEARCH else []
+
+
+def _keep_split(bench: Workbench) -> None:
+    chosen, path = split_of(bench), bench.folder.path / layout.SPLIT
+    if not chosen:
+        return
+    if not path.exists():
+        save_split(path, chosen)
+    elif read_list(path, str(bench.folder)) != chosen:
+        raise ConfigError(
+            f"data={bench.data.name}: the search would learn from other images than those listed in {path}, since files"
+            " were added, removed or renamed; restore them, or start a new run with"
+            f" data.search_split={path}"
+        )
+
+
+@ranks.first_only
+def save_split(path: Path, chosen: Sequence[ListedImage]) -> None:
+    """Write a list of images atomically, see `core.split_lists`."""
+    tables.write(path, [image._asdict() for image in chosen], COLUMNS)
 
 
 def move(bench: Workbench, words: Sequence[str]) -> None:
@@ -91,5 +132,9 @@ def _say_unknown(bench: Workbench) -> None:
 
 def _files(places: dict[str, Any]) -> dict[str, str]:
     """Return the hash of each file beside the images."""
-    names = [key for key in ("data.split_file", "evaluation.path") if key in places and is_file(places[key])]
+    names = [
+        key
+        for key in ("data.split_file", "data.search_split", "evaluation.path")
+        if key in places and is_file(places[key])
+    ]
     return {key: hashlib.blake2b(path_of(places[key]).read_bytes(), digest_size=8).hexdigest() for key in names}

@@ -57,6 +57,7 @@ def start(bench: Workbench) -> None:
     # Built now, so that nothing is written where one of them is refused; a Trainer refuses much by itself.
     _ = bench.loggers, bench.probe
     record = images.checked_record(bench)
+    images.split_of(bench)  # refused now, where nothing is written yet
     bench.folder.claim(bench.config.to_dict())
     with reporting_failures(bench.folder):
         images.keep(bench, record)
