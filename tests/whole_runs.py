@@ -1,5 +1,6 @@
-"""What whole runs of any space must do: agree in two processes, resume to the bit, and be read by other tasks."""
+"""Whole runs: cut off and resumed, on two processes, read by other tasks; and what two of them must agree in."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import torch
 
 import nas_lightning as nl
 from commands import run as command
+from comparing import differences
 from lightning_parts import CrashOnce
 from nas_lightning.config.compose import as_dict
 from nas_lightning.runs.folder import RunFolder
@@ -26,6 +28,48 @@ READERS = {
     "export": (["task=export"], "network.pt2"),
 }
 """Words of tasks that read a finished run, each with a file that it writes."""
+
+
+def run(overrides, folder):
+    run_task(as_dict(nl.compose(overrides)), RunFolder(folder))
+
+
+def outcome(folder):
+    """Everything that must agree, without times and versions."""
+    summary = json.loads((folder / "summary.json").read_text())
+    for phase in ("search", "selection", "evaluation"):
+        for key in ("seconds", "images_per_second", "peak_memory_mib"):
+            (summary[phase] or {}).pop(key, None)
+    return {
+        "summary": summary,
+        "genotype": (folder / "genotype.json").read_text(),
+        "genotypes": (folder / "genotypes.jsonl").read_text(),
+        "metrics": (folder / "metrics.csv").read_text(),
+    }
+
+
+def checkpoint_differences(a, b, name):
+    first, second = (torch.load(folder / "checkpoints" / name, weights_only=True) for folder in (a, b))
+    wanted = ("state_dict", "optimizer_states", "search", "evaluation", "epoch", "global_step")
+    return [place for key in wanted if key in first for place in differences(first[key], second[key], key)]
+
+
+def cut_off_and_resumed_equals_whole(overrides, phase, epoch, tmp_path):
+    crash = [
+        "trusted=[lightning_parts]",
+        "+callbacks.crash._target_=lightning_parts.CrashOnce",
+        f"+callbacks.crash.phase={phase}",
+        f"+callbacks.crash.epoch={epoch}",
+    ]
+    CrashOnce.armed = False
+    run([*overrides, *crash], tmp_path / "whole")
+    CrashOnce.armed = True
+    with pytest.raises(RuntimeError, match="the machine died"):
+        run([*overrides, *crash], tmp_path / "cut")
+    nl.resume(tmp_path / "cut")
+    assert not CrashOnce.armed
+    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
+    assert checkpoint_differences(tmp_path / "cut", tmp_path / "whole", "last.ckpt") == []
 
 
 def two_processes_agree(words, choice, tmp_path):
@@ -50,28 +94,6 @@ def two_processes_agree(words, choice, tmp_path):
     for part in ("arch", "weights"):
         assert first[part].keys() == second[part].keys()
         assert all(torch.equal(first[part][name], second[part][name]) for name in first[part])
-
-
-def state(folder, phase):
-    path = folder / "checkpoints" / ("last.ckpt" if phase == "search" else "evaluation/last.ckpt")
-    saved = torch.load(path, weights_only=True)
-    return {**saved["state_dict"], **(saved["search"]["arch"] if phase == "search" else {})}
-
-
-def cut_run_resumes(words, phase, tmp_path):
-    """Cut a run in a phase of two epochs; resumed, it ends with the bits of a whole one. Its folder is returned."""
-    words = [*words, "trusted=[lightning_parts]", "+callbacks.crash._target_=lightning_parts.CrashOnce"]
-    config = as_dict(nl.compose([*words, f"+callbacks.crash.phase={phase}", "+callbacks.crash.epoch=1"]))
-    CrashOnce.armed = False
-    run_task(config, RunFolder(tmp_path / "whole"))
-    CrashOnce.armed = True
-    with pytest.raises(RuntimeError, match="the machine died"):
-        run_task(config, RunFolder(tmp_path / "cut"))
-    nl.resume(tmp_path / "cut")
-    whole, found = state(tmp_path / "whole", phase), state(tmp_path / "cut", phase)
-    assert found.keys() == whole.keys()
-    assert all(torch.equal(found[name], tensor) for name, tensor in whole.items())
-    return tmp_path / "cut"
 
 
 def is_read_by(name, finished, tmp_path, capsys):

@@ -9,7 +9,7 @@ from layered_toy import SMALLEST
 from nas_lightning.config.compose import as_dict
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks.run import run_task
-from whole_runs import READERS, cut_run_resumes, is_read_by, two_processes_agree
+from whole_runs import READERS, cut_off_and_resumed_equals_whole, is_read_by, two_processes_agree
 
 
 @pytest.fixture
@@ -25,7 +25,9 @@ def test_two_processes_end_with_equal_parameters_and_weights(small, tmp_path):
 @pytest.mark.parametrize("phase", [pytest.param("search", marks=pytest.mark.slow), "evaluation"])
 def test_a_cut_run_resumes_with_the_same_bits(phase, small, tmp_path):
     """Noise in the search, stochastic depth in the retraining."""
-    cut = cut_run_resumes([*small, "method=noisy_darts", "evaluation.drop_path=0.5"], phase, tmp_path)
+    words = [*small, "method=noisy_darts", "evaluation.drop_path=0.5"]
+    cut_off_and_resumed_equals_whole(words, phase, 1, tmp_path)
+    cut = tmp_path / "cut"
     evaluated = json.loads((cut / "summary.json").read_text())["evaluation"]
     assert evaluated["params"] > 0
     assert "init_channels" not in evaluated

@@ -2,12 +2,8 @@
 
 import pytest
 
-import nas_lightning as nl
 from clouds import CLOUDS
-from nas_lightning.config.compose import as_dict
-from nas_lightning.runs.folder import RunFolder
-from nas_lightning.tasks.run import run_task
-from whole_runs import READERS, cut_run_resumes, is_read_by, two_processes_agree
+from whole_runs import READERS, cut_off_and_resumed_equals_whole, is_read_by, run, two_processes_agree
 
 
 @pytest.mark.slow
@@ -19,7 +15,8 @@ def test_two_processes_end_with_equal_parameters_and_weights(tmp_path):
 def test_a_cut_run_resumes_with_the_same_bits(phase, tmp_path):
     """Noise in the search, dropped paths in the retraining; points are drawn anew in each pass."""
     words = ["space=points", "method=noisy_darts", "evaluation.epochs=2", "evaluation.drop_path=0.5"]
-    cut_run_resumes([*(word for word in CLOUDS if word != "evaluation.epochs=1"), *words], phase, tmp_path)
+    words = [*(word for word in CLOUDS if word != "evaluation.epochs=1"), *words]
+    cut_off_and_resumed_equals_whole(words, phase, 1, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +24,7 @@ def finished(tmp_path_factory):
     """Run folder of a search and a retraining."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     words = [*(word for word in CLOUDS if "batch_size" not in word), "search.batch_size=128"]  # tasks read all clouds
-    run_task(as_dict(nl.compose([*words, "space=points", "trainer.limit_test_batches=1"])), RunFolder(folder))
+    run([*words, "space=points", "trainer.limit_test_batches=1"], folder)
     return folder
 
 
