@@ -8,6 +8,7 @@ from cases import BLOCK_SPACES, CONF
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 WITHOUT_SKIP = ("s4", *BLOCK_SPACES)
 DISPARITY = ("disparity", "disparity_full")
+CONVOLUTIONS = ("points", "graphs")
 LAYERED = ("mobilenet", "mobilenet_small", "proxyless")
 RECURRENT = ("recurrent", "recurrent_reduced")
 BY_CHANNELS = ("pc_darts", "pc_sdarts_rs", "pc_sdarts_adv", "gaea_pc_darts", "drnas_progressive")
@@ -26,16 +27,16 @@ REFUSED = {
     **{("darts_pt_fixed_alpha", space): "by learned weights" for space in BLOCK_SPACES},
     **{
         ("fair_darts", space): "use selector=magnitude"
-        for space in (*BLOCK_SPACES, *RECURRENT, *DISPARITY, *LAYERED, "points")
+        for space in (*BLOCK_SPACES, *RECURRENT, *DISPARITY, *LAYERED, *CONVOLUTIONS)
     },
     **{
         (method, space): r"~regularizer\.partial_channels"
         for method in BY_CHANNELS
         for space in (*DISPARITY, *RECURRENT, *LAYERED)
     },
-    ("drnas_progressive", "points"): "cannot be widened",
+    **{("drnas_progressive", space): "cannot be widened" for space in CONVOLUTIONS},
     ("darts_plus", "proxyless"): "have at most 0 skip connections",
-    **{("rdarts_dp", space): r"~regularizer\.cutout" for space in (*DISPARITY, *RECURRENT, "points")},
+    **{("rdarts_dp", space): r"~regularizer\.cutout" for space in (*DISPARITY, *RECURRENT, *CONVOLUTIONS)},
     **{
         (method, space): r"search\.weights\.optimizer=adam"
         for method in SECOND_ORDER

@@ -26,6 +26,7 @@ SCALES = {
     "text": ("smoke_text", "Grammar"),
     "stereo": ("smoke_stereo", "StereoScenes"),
     "points": ("smoke_points", "PointDigits"),
+    "graphs": ("smoke_graphs", "GraphDigits"),
 }
 KINDS = {"robustdarts/figure16": "text", "robustdarts/table3": "stereo", "robustdarts/table4": "stereo"}
 SMOKES = (  # of each paper the one with most parts

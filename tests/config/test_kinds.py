@@ -49,7 +49,13 @@ def test_the_built_in_data_exist():
 
 @pytest.mark.parametrize(
     ("space", "small"),
-    [("recurrent", "smoke_text"), ("disparity", "smoke_stereo"), ("points", "smoke_points"), ("s3", "smoke")],
+    [
+        ("recurrent", "smoke_text"),
+        ("disparity", "smoke_stereo"),
+        ("points", "smoke_points"),
+        ("graphs", "smoke_graphs"),
+        ("s3", "smoke"),
+    ],
 )
 def test_the_small_scale_is_that_of_the_kind(space, small):
     assert f"scale={small}" in rewrite([f"space={space}", "scale=smoke"])

@@ -5,9 +5,11 @@ import torch
 from nas_lightning.core.batches import (
     Chunk,
     Continued,
+    Graphs,
     Maps,
     Streams,
     all_finite,
+    count_of,
     detached,
     first_of,
     nbytes_of,
@@ -52,6 +54,20 @@ def test_the_first_columns_of_text_keep_their_own_state():
     assert len(images) == 2
     assert labels.tolist() == [0, 1]
     assert len(first_of((torch.zeros(5, 1, 2, 2), torch.arange(5)), None)[0]) == 5
+
+
+def test_the_first_graphs_keep_their_nodes_edges_and_targets():
+    edges = torch.tensor([[0, 1, 4, 6, 5], [1, 2, 3, 5, 6]])
+    graphs = Graphs(torch.arange(14.0).reshape(7, 2), edges, torch.tensor([3, 2, 2]))
+    inputs, targets = first_of((graphs, torch.arange(7)), 2)
+    assert torch.equal(inputs.x, graphs.x[:5])
+    assert inputs.edge_index.tolist() == [[0, 1, 4], [1, 2, 3]]
+    assert inputs.sizes.tolist() == [3, 2]
+    assert targets.tolist() == [0, 1, 2, 3, 4]
+    assert count_of(inputs) == 5
+    assert nbytes_of(inputs) == 4 * 10 + 8 * (6 + 2)
+    assert {part.device.type for part in placed_inputs(inputs, "meta")} == {"meta"}
+    assert rate_of(inputs) == 1.0
 
 
 def test_outputs_lose_their_history_and_tell_whether_they_are_finite():

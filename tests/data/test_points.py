@@ -8,6 +8,7 @@ import torch
 
 from nas_lightning.core.errors import DataError
 from nas_lightning.data import PointClouds, PointDigits
+from nas_lightning.data.item_modules import ItemEvaluationData
 from nas_lightning.data.modules import evaluation_module, search_module
 from nas_lightning.data.point_augmentation import PointAugmentation, turned
 from nas_lightning.data.point_modules import PointEvaluationData, PointSearchData
@@ -142,6 +143,7 @@ def test_the_bits_do_not_depend_on_the_number_of_workers(digits, stream):
 def test_two_passes_see_other_augmentations_and_the_test_part_none(digits):
     module = evaluation_module(digits, 32, 0, {}, images="full")
     assert isinstance(module, PointEvaluationData)
+    assert isinstance(module, ItemEvaluationData)
     module.setup("fit")
     clouds, labels = next(iter(module.val_dataloader()))
     assert torch.equal(clouds[0], digits.cloud("test", 0))

@@ -30,7 +30,7 @@ def test_recipes_of_modelnet_are_those_of_the_released_code(recipe, layers, neig
 def test_the_network_of_a_recipe_has_its_own_neighbours_and_the_head_of_the_space():
     made = bench("evaluation.neighbours=5", "evaluation.layers=1")
     network = made.evaluator.bare_network(PUBLISHED["sgas_modelnet_cri2"], made)
-    assert network.cells[0].inputs.neighbours == 5
+    assert network.body.structure.neighbours == 5
     whole = bench(
         "space.embedding=1024", "space.hidden=[512,256]", "evaluation.init_channels=128", "evaluation.layers=3"
     )

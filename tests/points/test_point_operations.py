@@ -6,23 +6,25 @@ import pytest
 import torch
 
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.points.neighbours import Neighbourhood, from_rows, nearest, to_rows
-from nas_lightning.points.operations import POINT_OPERATIONS, Attention, build_point_operation
+from nas_lightning.points.neighbours import NearestPoints, from_rows, nearest, to_rows
+from nas_lightning.points.operations import POINT_OPERATIONS, POINTS, Attention
 
-CLOUDS, CHANNELS, POINTS, NEIGHBOURS = 3, 4, 11, 5
+CLOUDS, CHANNELS, POINT_COUNT, NEIGHBOURS = 3, 4, 11, 5
 BY_NAME = sorted(POINT_OPERATIONS)
 
 
 @pytest.fixture
 def x():
-    return torch.randn(CLOUDS, CHANNELS, POINTS, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.randn(
+        CLOUDS, CHANNELS, POINT_COUNT, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
 
 
 def built(name):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        graph = Neighbourhood()
-        operation = build_point_operation(name, CHANNELS, graph).double()
+        graph = NearestPoints()
+        operation = POINTS.build(name, CHANNELS, graph).double()
         for norm in operation.modules():
             if isinstance(norm, torch.nn.BatchNorm1d):
                 torch.nn.init.normal_(norm.weight)  # also negative: a maximum does not pass through
@@ -71,9 +73,9 @@ class Reference:
     """Each operation as its formula stands, over [cloud][point] vectors."""
 
     def __init__(self, x, graph):
-        self.x = [[x[b, :, n, 0] for n in range(POINTS)] for b in range(CLOUDS)]
+        self.x = [[x[b, :, n, 0] for n in range(POINT_COUNT)] for b in range(CLOUDS)]
         self.graph = graph
-        self.places = [(b, n) for b in range(CLOUDS) for n in range(POINTS)]
+        self.places = [(b, n) for b in range(CLOUDS) for n in range(POINT_COUNT)]
 
     def layer(self, module, vectors):
         return normed([torch.relu(module.convolution.weight @ v) for v in vectors], module.norm)
@@ -172,9 +174,9 @@ def test_the_weights_of_attention_sum_to_one_over_the_point_and_its_neighbours(x
     operation, graph = built("gat")
     assert isinstance(operation, Attention)
     with graph.of(nearest(x, NEIGHBOURS)):
-        weights = operation.weights(to_rows(x))
-    assert weights.shape == (NEIGHBOURS, CLOUDS * POINTS, 1)
-    torch.testing.assert_close(weights.sum(0), torch.ones(CLOUDS * POINTS, 1, dtype=torch.float64))
+        weights = operation.weights(to_rows(x), graph.messages(CLOUDS * POINT_COUNT, itself=True))
+    assert weights.shape == (NEIGHBOURS, CLOUDS * POINT_COUNT, 1)
+    torch.testing.assert_close(weights.sum(0), torch.ones(CLOUDS * POINT_COUNT, 1, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(
@@ -189,17 +191,17 @@ def test_the_weights_of_attention_sum_to_one_over_the_point_and_its_neighbours(x
 )
 def test_parameters_are_those_of_the_released_code(name, small, large):
     for channels, expected in ((32, small), (128, large)):
-        operation = build_point_operation(name, channels, Neighbourhood())
+        operation = POINTS.build(name, channels, NearestPoints())
         assert sum(weight.numel() for weight in operation.parameters()) == expected
 
 
 def test_rows_and_maps_are_inverses(x):
     rows = to_rows(x)
-    assert rows.shape == (CLOUDS * POINTS, CHANNELS)
-    assert torch.equal(rows[POINTS + 2], x[1, :, 2, 0])
+    assert rows.shape == (CLOUDS * POINT_COUNT, CHANNELS)
+    assert torch.equal(rows[POINT_COUNT + 2], x[1, :, 2, 0])
     assert torch.equal(from_rows(rows, CLOUDS), x)
 
 
 def test_an_unknown_operation_is_refused():
     with pytest.raises(ConfigError, match="operation 'conv_3x3' is unknown; allowed: none, skip_connect"):
-        build_point_operation("conv_3x3", 4, Neighbourhood())
+        POINTS.build("conv_3x3", 4, NearestPoints())

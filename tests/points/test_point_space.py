@@ -10,10 +10,12 @@ import torch
 
 from cases import random_genotype, random_mixing, seeded, space_config
 from nas_lightning.core import draws
+from nas_lightning.core.batches import Graphs
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.functional import count_parameters
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.points import PointSpace
+from nas_lightning.points import GraphSpace, PointSpace
+from nas_lightning.points.neighbours import nearest
 from nas_lightning.spaces.published import PUBLISHED
 
 SMALL = {"embedding": 16, "hidden": [8], "neighbours": 4}
@@ -25,6 +27,13 @@ def space(**changes):
 
 def clouds(batch=3, points=16, seed=0):
     return torch.randn(batch, 3, points, generator=seeded(seed), dtype=torch.float64)
+
+
+def graphs(features, nodes=14):
+    """Two graphs, the second with a node without edges."""
+    x = torch.randn(nodes, features, generator=seeded(1), dtype=torch.float64)
+    edges = torch.tensor([[0, 1, 2, 3, 5, 8, 9, 10], [1, 0, 3, 2, 4, 9, 10, 8]])
+    return Graphs(x, edges, torch.tensor([8, nodes - 8]))
 
 
 def tiny(one, seed=0, **sizes):
@@ -67,13 +76,15 @@ def test_outputs_do_not_depend_on_the_order_of_the_points():
     torch.testing.assert_close(net(x, mixing), net(x[..., order], mixing), rtol=1e-12, atol=1e-12)
 
 
-def test_the_supernet_on_a_path_is_the_network_of_that_path():
+@pytest.mark.parametrize("kind", ["points", "graphs"])
+def test_the_supernet_on_a_path_is_the_network_of_that_path(kind):
     """With the same weights, drawn by place: both call the same operations around the same stem and head."""
-    one = space(**SMALL)
+    one = space(**SMALL) if kind == "points" else GraphSpace(**space_config("graphs"))
+    inputs = clouds() if kind == "points" else graphs(3)
     path = one.path_of(random_genotype(one, avoid="none"))
     genotype = one.genotype_of(path)
-    net = tiny(one, layers=3).eval()
-    network = one.network(genotype, 5, init_channels=4, layers=3).double().eval()
+    net = tiny(one, layers=3, in_channels=3).eval()
+    network = one.network(genotype, 5, 3, init_channels=4, layers=3).double().eval()
     for part in ("stem", "head"):
         getattr(network.body, part).load_state_dict(getattr(net.body, part).state_dict())
     (choice,) = one.choices.values()
@@ -83,47 +94,36 @@ def test_the_supernet_on_a_path_is_the_network_of_that_path():
             (row,) = (r for r in range(9) if (choice.nodes[r], choice.sources[r]) == (node, source))
             operation.load_state_dict(theirs.edges[row].operations[choice.options[row].index(op)].state_dict())
     active = {name: table > 0 for name, table in path.items()}
-    expected = network(clouds())
+    expected = network(inputs)
     for given in (None, active):
-        found = net(clouds(), {name: table.double() for name, table in path.items()}, given)
+        found = net(inputs, {name: table.double() for name, table in path.items()}, given)
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_the_second_input_is_part_of_every_output():
     one = space(**SMALL)
-    cell = one.network(random_genotype(one), init_channels=4, layers=1).double().eval().cells[0]
+    body = one.network(random_genotype(one), init_channels=4, layers=1).double().eval().body
+    cell = body.cells[0]
     x = torch.randn(2, 12, 16, 1, generator=seeded(0), dtype=torch.float64)
-    y = cell(x, x, 0.0)
+    y = cell(x, x, one.structure.links(None, 0, x), 0.0)
     assert y.shape == (2, 4 * 4, 16, 1)
     torch.testing.assert_close(y[:, :4], cell.inputs.last(x))
 
 
 def test_neighbours_are_taken_from_the_input_before_the_last_with_the_dilation_of_the_cell():
     one = space(**SMALL)
-    first, second = one.network(random_genotype(one), init_channels=4, layers=2).cells
-    assert (first.inputs.dilation, second.inputs.dilation) == (1, 2)
-    x = torch.randn(1, 12, 16, 1, generator=seeded(0))
-    far = x.clone()
-    far[..., 0, 0] += 100.0  # another graph, in the input that the graph is taken from alone
+    body = one.network(random_genotype(one), init_channels=4, layers=2).eval().body
     seen = []
-    for before in (x, far):
-        with torch.no_grad():
-            first.eval()
-            first.inputs.graph.of, kept = watched(first.inputs.graph, seen), first.inputs.graph.of
-            first(before, x, 0.0)
-            first.inputs.graph.of = kept
-    assert not torch.equal(*seen)
 
+    def call(cell, before, last, links):
+        seen.append((before, links))
+        return cell(before, last, links, 0.0)
 
-def watched(graph, seen):
-    """The block of a graph that also tells which neighbours it was given."""
-    block = graph.of
-
-    def of(indices):
-        seen.append(indices)
-        return block(indices)
-
-    return of
+    body(clouds().float(), call)
+    stem = seen[0][0]
+    assert torch.equal(seen[1][0], stem)  # the second cell, too, has the stem before its last input
+    for (before, links), dilation in zip(seen, (1, 2), strict=True):
+        assert torch.equal(links, nearest(before, 4, dilation))
 
 
 def test_dropout_behind_dense_layers_is_a_named_draw():

@@ -13,12 +13,13 @@ from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.build import search_data
 from nas_lightning.training.workbench import Workbench
 
-SPACES = {"images": "s3", "text": "recurrent", "stereo": "disparity", "points": "points"}
+SPACES = {"images": "s3", "text": "recurrent", "stereo": "disparity", "points": "points", "graphs": "graphs"}
 SMALL = {
     "images": [],
     "text": ["data.train_tokens=4000", "data.valid_tokens=4000", "data.test_tokens=400"],
     "stereo": ["data.height=16", "data.width=32", "data.max_disparity=8", "data.train_pairs=20", "data.test_pairs=3"],
     "points": ["data.points=24"],
+    "graphs": ["data.train_graphs=12", "data.nodes=6"],
 }
 
 

@@ -16,11 +16,23 @@ BUILT_IN = {
         "objective": "classification",
         "evaluation": "points_digits",
     },
+    "graphs": {
+        "space": "graphs",
+        "data": "graphs_digits",
+        "objective": "multilabel",
+        "evaluation": "graphs_digits",
+    },
 }
 """Built-in options of each kind, by group; data of images are the default of conf/config.yaml."""
-IN_WORDS = {"images": "images", "text": "text", "stereo": "pairs of images", "points": "point clouds"}
+IN_WORDS = {
+    "images": "images",
+    "text": "text",
+    "stereo": "pairs of images",
+    "points": "point clouds",
+    "graphs": "graphs",
+}
 """Names of the kinds for people."""
-SMALL = {"text": "scale=smoke_text", "stereo": "scale=smoke_stereo", "points": "scale=smoke_points"}
+SMALL = {kind: f"scale=smoke_{kind}" for kind in ("text", "stereo", "points", "graphs")}
 """What `scale=smoke`, which is for images, stands for on other kinds."""
 DECIDING = ("experiment", "debug")
 """Groups whose options may choose the data, too."""

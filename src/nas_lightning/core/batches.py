@@ -1,6 +1,7 @@
 """What a batch holds besides images, and the states that networks with memory carry from one batch to the next.
 
-Shapes: T tokens of a chunk, B columns of a text or images, V words, H hidden units.
+Shapes: T tokens of a chunk, B columns of a text or images, V words, H hidden units; G graphs of n nodes and e edges
+together, F features of a node.
 """
 
 from collections.abc import Mapping
@@ -22,6 +23,20 @@ class Chunk(NamedTuple):
     tokens: Tensor
     state: Tensor | None = None
     rate: float = 1.0
+
+
+class Graphs(NamedTuple):
+    """Inputs of networks that read graphs: the nodes of several graphs, one after the other, as those of one.
+
+    Attributes:
+        x: Features of the nodes, [n, F].
+        edge_index: Edges, [2, e] int64, from the first row to the second; those of a graph stand together.
+        sizes: Nodes of each graph, [G] int64.
+    """
+
+    x: Tensor
+    edge_index: Tensor
+    sizes: Tensor
 
 
 class Continued(NamedTuple):
@@ -50,7 +65,7 @@ class Maps(NamedTuple):
     scales: tuple[Tensor, ...]
 
 
-Inputs = Tensor | Chunk
+Inputs = Tensor | Chunk | Graphs
 Outputs = Tensor | Continued | Maps
 Batch = tuple[Inputs, Tensor]
 
@@ -59,8 +74,9 @@ def placed_inputs(inputs: Inputs, device: torch.device | str) -> Inputs:
     """Return inputs on a device."""
     if isinstance(inputs, Tensor):
         return inputs.to(device)
-    state = None if inputs.state is None else inputs.state.to(device)
-    return inputs._replace(tokens=inputs.tokens.to(device), state=state)
+    kind: Any = type(inputs)
+    placed: Chunk | Graphs = kind(*(part.to(device) if isinstance(part, Tensor) else part for part in inputs))
+    return placed
 
 
 def detached(outputs: Outputs) -> Outputs:
@@ -81,12 +97,16 @@ def all_finite(outputs: Outputs) -> bool:
 
 
 def first_of(batch: Batch, number: int | None) -> Batch:
-    """Return the first images or columns of a batch; None is all."""
+    """Return the first images, columns or graphs of a batch; None is all."""
     inputs, targets = batch
     if number is None:
         return batch
     if isinstance(inputs, Tensor):
         return inputs[:number], targets[:number]
+    if isinstance(inputs, Graphs):
+        nodes = int(inputs.sizes[:number].sum())
+        edges = inputs.edge_index[:, inputs.edge_index[1] < nodes]
+        return Graphs(inputs.x[:nodes], edges, inputs.sizes[:number]), targets[:nodes]
     state = None if inputs.state is None else inputs.state[:number]
     return inputs._replace(tokens=inputs.tokens[:, :number], state=state), targets[:, :number]
 
@@ -97,12 +117,16 @@ def rate_of(inputs: Inputs) -> float:
 
 
 def count_of(inputs: Inputs) -> int:
-    """Return how many images, pairs or tokens inputs hold."""
+    """Return how many images, pairs, tokens or nodes inputs hold."""
+    if isinstance(inputs, Graphs):
+        return len(inputs.x)
     return len(inputs) if isinstance(inputs, Tensor) else inputs.tokens.numel()
 
 
 def nbytes_of(inputs: Inputs) -> int:
     """Return the size of inputs in bytes."""
+    if isinstance(inputs, Graphs):
+        return sum(part.nbytes for part in inputs)
     return inputs.nbytes if isinstance(inputs, Tensor) else inputs.tokens.nbytes
 
 

@@ -18,8 +18,9 @@ from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.neighbours import drawn_move, moves
 
-Kind = Literal["images", "text", "stereo", "points"]
-"""Kinds of data: labelled images, columns of text, stereo pairs with their disparity, labelled point clouds."""
+Kind = Literal["images", "text", "stereo", "points", "graphs"]
+"""Kinds of data: labelled images, columns of text, stereo pairs with their disparity, labelled point clouds, graphs
+with labelled nodes."""
 SIZES = ("init_channels", "layers", "stem", "hidden", "dropout")
 """Keys of `search` that size a supernet; each space knows some of them, and the others are null."""
 

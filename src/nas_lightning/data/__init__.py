@@ -1,4 +1,4 @@
-"""Images, point clouds, stereo pairs and texts, their splits, and randomness that is a pure function of keys."""
+"""Images, point clouds, graphs, stereo pairs, texts, their splits, and randomness that is a pure function of keys."""
 
 from nas_lightning.data.arrays import Arrays
 from nas_lightning.data.base import ImageData
@@ -7,12 +7,14 @@ from nas_lightning.data.bible import Bible
 from nas_lightning.data.digits import Digits
 from nas_lightning.data.folders import ImageFolder, ImageNet
 from nas_lightning.data.grammar import Grammar
+from nas_lightning.data.graphs import GraphData, GraphDigits
 from nas_lightning.data.imagenet16 import ImageNet16
 from nas_lightning.data.keyed import KeyedDataset, order
 from nas_lightning.data.mnist5k import Mnist5k
 from nas_lightning.data.modelnet import ModelNet
 from nas_lightning.data.points import PointClouds, PointData, PointDigits
 from nas_lightning.data.search_subsets import drawn_subsets, listed_subsets
+from nas_lightning.data.ppi import Ppi
 from nas_lightning.data.splits import SearchSplit, search_split
 from nas_lightning.data.stereo import StereoData, StereoPairs, StereoScenes
 from nas_lightning.data.stereo_folders import StereoFolder, StereoTorchvision
@@ -29,6 +31,8 @@ __all__ = [
     "Cutout",
     "Digits",
     "Grammar",
+    "GraphData",
+    "GraphDigits",
     "ImageData",
     "ImageFolder",
     "ImageNet",
@@ -39,6 +43,7 @@ __all__ = [
     "PointClouds",
     "PointData",
     "PointDigits",
+    "Ppi",
     "SearchSplit",
     "StereoData",
     "StereoFolder",

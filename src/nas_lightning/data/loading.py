@@ -1,8 +1,8 @@
 """Loaders that read pass after pass through the same images, with workers that persist between passes."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,16 @@ from nas_lightning.core.draws import hashed_seed
 from nas_lightning.data import workers
 from nas_lightning.data.batched import BatchedImages
 from nas_lightning.data.keyed import Key, KeyedBatches, KeyedDataset
+
+Item = TypeVar("Item", covariant=True)
+
+
+class Collated(Dataset[Item]):
+    """A dataset that joins its items into batches itself, where stacking them is not possible."""
+
+    def collate(self, items: Sequence[Any]) -> Any:
+        """Return a batch of items."""
+        raise NotImplementedError
 
 
 class Pass(Sampler[list[Key]]):
@@ -108,9 +118,11 @@ class PassLoader(DataLoader[Any]):
         rank: int = 0,
     ) -> None:
         keyed: Dataset[Any] = KeyedDataset(dataset, seed, stream)
-        collate = None
+        collate: Callable[..., Any] | None = None
         if isinstance(dataset, BatchedImages):
             keyed, collate = KeyedBatches(dataset, seed, stream, finished), _identity
+        elif isinstance(dataset, Collated):
+            collate = dataset.collate
         super().__init__(
             keyed,
             batch_sampler=Pass(processes, rank),

@@ -91,12 +91,7 @@ class SearchData(KeyedDataModule):
                 " half; use at most that, e.g."
                 f" search.batch_size={_fitting(len(self.split.train) // self.processes)}"
             )
-        if self.batch_size * self.processes > len(self.split.arch):
-            raise DataError(
-                f"search.batch_size={self.batch_size}{each}: more than the {len(self.split.arch)} images of the arch"
-                " half, whose batches are always full; use at most that, e.g."
-                f" search.batch_size={len(self.split.arch) // self.processes}"
-            )
+        self._check_arch(each)
         if len(self.split.val) < self.processes:
             raise DataError(
                 f"data.val_fraction={self.val_fraction}: {len(self.split.val)} images of val{each} are too few; use a"
@@ -105,6 +100,15 @@ class SearchData(KeyedDataModule):
         self.augmented = self._split_images(self.split, augment=True, cutout=self.cutout)
         self.unaugmented = self._split_images(self.split, augment=False)
         self._check_augment_on(self.augmented)
+
+    def _check_arch(self, each: str) -> None:
+        """Refuse an arch half that is smaller than a batch; `each` says of what, where processes share it."""
+        if self.batch_size * self.processes > len(self.split.arch):
+            raise DataError(
+                f"search.batch_size={self.batch_size}{each}: more than the {len(self.split.arch)} images of the arch"
+                " half, whose batches are always full; use at most that, e.g."
+                f" search.batch_size={len(self.split.arch) // self.processes}"
+            )
 
     def train_dataloader(self) -> dict[str, PassLoader]:
         """Return the streams, with equally many batches."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nas_lightning.data.graph_modules import GraphEvaluationData, GraphSearchData
 from nas_lightning.data.module import EvaluationData, SearchData
 from nas_lightning.data.point_modules import PointEvaluationData, PointSearchData
 from nas_lightning.data.source import DataSource
@@ -14,6 +15,7 @@ SEARCH: dict[str, Callable[..., Any]] = {
     "text": TextSearchData,
     "stereo": StereoSearchData,
     "points": PointSearchData,
+    "graphs": GraphSearchData,
 }
 """Data modules of searches, by kind of data; they are `data.streams.SearchStreams`."""
 EVALUATION: dict[str, Callable[..., Any]] = {
@@ -21,6 +23,7 @@ EVALUATION: dict[str, Callable[..., Any]] = {
     "text": TextEvaluationData,
     "stereo": StereoEvaluationData,
     "points": PointEvaluationData,
+    "graphs": GraphEvaluationData,
 }
 """Data modules of retrainings, by kind of data."""
 

@@ -2,6 +2,7 @@
 
 from nas_lightning.core.evaluator import Evaluator
 from nas_lightning.evaluation.disparity import StereoTraining
+from nas_lightning.evaluation.graphs import GraphTraining
 from nas_lightning.evaluation.language import LanguageTraining
 from nas_lightning.evaluation.points import PointTraining
 from nas_lightning.evaluation.recipe import Recipe
@@ -11,6 +12,7 @@ from nas_lightning.evaluation.training import Training
 
 __all__ = [
     "Evaluator",
+    "GraphTraining",
     "LanguageTraining",
     "PointTraining",
     "Recipe",

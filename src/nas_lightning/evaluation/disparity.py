@@ -1,6 +1,6 @@
 """The evaluator that trains a network of disparities from scratch and measures it beside what needs no training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,7 @@ from nas_lightning.data.stereo import StereoData, stacked
 from nas_lightning.data.stereo_motorcycle import motorcycle
 from nas_lightning.disparity.network import DisparityNetwork
 from nas_lightning.evaluation.module import EvaluationModule
-from nas_lightning.evaluation.optimizers import fused_on
-from nas_lightning.evaluation.training import Training
+from nas_lightning.evaluation.training import AdamTraining
 from nas_lightning.objectives import DisparityErrors
 from nas_lightning.reports.disparities import save_disparities
 from nas_lightning.training.workbench import Workbench
@@ -37,15 +36,13 @@ METRICS = ("epe", "bad_3", "d1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class StereoTraining(Training):
+class StereoTraining(AdamTraining):
     """Trains on pairs by Adam, and measures the test pairs by every metric, beside two baselines.
 
     Source of the published recipe: Zela et al., RobustDARTS (ICLR 2020), appendix F: Adam from 1e-4 to 0 by a cosine.
 
     Args:
         init_channels: Width C of the network.
-        drop_path: Largest probability of dropping a path; in epoch e of E it is e/E of this.
-        betas: Decay of Adam's averages of the gradient and of its square.
         augmentation: Factor of the variances of the augmentation of the training; None: that of the data, as in the
             search.
     """
@@ -53,19 +50,7 @@ class StereoTraining(Training):
     inputs: ClassVar[Kind] = "stereo"
 
     init_channels: Annotated[int, Field(ge=1)]
-    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
     augmentation: Annotated[float, Field(ge=0)] | None = None
-
-    def build_optimizer(self, weights: Sequence[nn.Parameter]) -> torch.optim.Adam:
-        """Build Adam on all weights, fused if their device supports it."""
-        return torch.optim.Adam(
-            weights,
-            lr=self.lr,
-            betas=self.betas,
-            weight_decay=self.weight_decay,
-            fused=fused_on(weights),
-        )
 
     def training_data(self, bench: Workbench) -> Any:
         """Build the data module of the training, with the recipe's own augmentation if it has one."""

@@ -1,10 +1,12 @@
 """The training of a discrete network from scratch, whatever it reads, and its measurement on the test part."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
+import torch
+from pydantic import Field
 from torch import nn
 
 from nas_lightning.callbacks import (
@@ -21,6 +23,7 @@ from nas_lightning.core.functional import count_parameters, macs_of
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.data.modules import evaluation_module
 from nas_lightning.evaluation.module import EvaluationModule
+from nas_lightning.evaluation.optimizers import fused_on
 from nas_lightning.evaluation.recipe import BaseRecipe
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench, callback_of
@@ -191,3 +194,26 @@ class Training(BaseRecipe):
             **self.sizes(),
             **({} if self.graph == "off" else {"graph": module.step.policy.summary}),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamTraining(Training):
+    """Trains by Adam, with coupled weight decay.
+
+    Args:
+        drop_path: Largest probability of dropping a path; in epoch e of E it is e/E of this.
+        betas: Decay of Adam's averages of the gradient and of its square.
+    """
+
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def build_optimizer(self, weights: Sequence[nn.Parameter]) -> torch.optim.Adam:
+        """Build Adam on all weights, fused if their device supports it."""
+        return torch.optim.Adam(
+            weights,
+            lr=self.lr,
+            betas=self.betas,
+            weight_decay=self.weight_decay,
+            fused=fused_on(weights),
+        )

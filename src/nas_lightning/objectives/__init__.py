@@ -4,6 +4,7 @@ from nas_lightning.core.objective import Objective
 from nas_lightning.objectives.classification import BalancedAccuracy, Classification
 from nas_lightning.objectives.disparity import Disparity, DisparityErrors
 from nas_lightning.objectives.language_model import LanguageModel, Perplexity
+from nas_lightning.objectives.multilabel import MicroF1, Multilabel
 from nas_lightning.objectives.regression import Regression
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "Disparity",
     "DisparityErrors",
     "LanguageModel",
+    "MicroF1",
+    "Multilabel",
     "Objective",
     "Perplexity",
     "Regression",

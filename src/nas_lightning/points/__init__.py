@@ -1,5 +1,5 @@
-"""Point clouds: their search space, its graph convolutions, its supernet and its networks."""
+"""Point clouds and graphs: their search spaces, graph convolutions, supernets and networks."""
 
-from nas_lightning.points.space import PointSpace
+from nas_lightning.points.space import GraphSpace, PointSpace
 
-__all__ = ["PointSpace"]
+__all__ = ["GraphSpace", "PointSpace"]

@@ -1,14 +1,14 @@
-"""The network of a genotype of point clouds.
+"""The network of a genotype of point clouds or graphs.
 
 Shapes: B clouds, N points; see `points.body` for the others.
 """
 
 from torch import Tensor, nn
 
+from nas_lightning.core.batches import Inputs
 from nas_lightning.core.genotypes import Genotype
-from nas_lightning.points.body import CellInputs, PointBody, Structure
-from nas_lightning.points.neighbours import Neighbourhood
-from nas_lightning.points.operations import build_point_operation
+from nas_lightning.points.body import Body, CellInputs, Structure
+from nas_lightning.points.operations import Family
 from nas_lightning.spaces.operations import Identity, drop_path
 
 
@@ -20,7 +20,7 @@ class PointCell(nn.Module):
         index: Index of the cell.
         channels_in: Channels of the outputs of the two cells before it.
         channels: Channels C of a node.
-        neighbours: Neighbours of a point, itself included.
+        family: Its operations.
 
     Attributes:
         kind: Name of the cell in the genotype.
@@ -28,17 +28,24 @@ class PointCell(nn.Module):
     """
 
     def __init__(
-        self, genotype: Genotype, index: int, channels_in: tuple[int, int], channels: int, neighbours: int
+        self, genotype: Genotype, index: int, channels_in: tuple[int, int], channels: int, family: Family
     ) -> None:
         super().__init__()
-        graph = Neighbourhood()
+        graph = family.neighbourhood()
         ((self.kind, self.edges),) = genotype.cells.items()
         self.index = index
-        self.operations = nn.ModuleList(build_point_operation(op, channels, graph) for _, op, _ in self.edges)
-        self.inputs = CellInputs(index, channels_in, channels, neighbours, graph)
+        self.operations = nn.ModuleList(family.build(op, channels, graph) for _, op, _ in self.edges)
+        self.inputs = CellInputs(channels_in, channels, graph)
 
-    def forward(self, before: Tensor, last: Tensor, drop_probability: float) -> Tensor:
-        """Compute the output from those of the two cells before it; paths of clouds drop with that probability."""
+    def forward(self, before: Tensor, last: Tensor, links: Tensor, drop_probability: float) -> Tensor:
+        """Compute the output of the cell.
+
+        Args:
+            before: Output of cell k-2, [B, C', N, 1].
+            last: Output of cell k-1, likewise.
+            links: Who is whose neighbour.
+            drop_probability: Chance that a path is dropped, of each cloud or node.
+        """
 
         def nodes(inputs: list[Tensor]) -> list[Tensor]:
             found = dict(enumerate(inputs))
@@ -49,17 +56,17 @@ class PointCell(nn.Module):
                 found[node] = found[node] + y if node in found else y
             return list(found.values())
 
-        return self.inputs.computed(before, last, nodes)
+        return self.inputs.computed(before, last, links, nodes)
 
 
 class PointNetwork(nn.Module):
-    """A network that classifies point clouds.
+    """A network that classifies point clouds, or the nodes of graphs.
 
     Args:
         genotype: The architecture, checked.
         structure: The network around the cells.
         num_classes: Outputs.
-        in_channels: Coordinates of a point.
+        in_channels: Coordinates of a point, or features of a node.
         init_channels: Channels C of a node.
         layers: Number of cells.
 
@@ -80,17 +87,17 @@ class PointNetwork(nn.Module):
         self.drop_probability = 0.0
 
         def cell(index: int, channels_in: tuple[int, int]) -> nn.Module:
-            return PointCell(genotype, index, channels_in, init_channels, structure.neighbours)
+            return PointCell(genotype, index, channels_in, init_channels, structure.family)
 
-        self.body = PointBody(structure, cell, num_classes, in_channels, init_channels, layers)
+        self.body = Body(structure, cell, num_classes, in_channels, init_channels, layers)
 
     @property
     def cells(self) -> nn.ModuleList:
         """The cells."""
         return self.body.cells
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Compute logits [B, num_classes] of clouds [B, in_channels, N]."""
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Compute logits [B, num_classes] of clouds [B, in_channels, N], or [n, num_classes] of the nodes of graphs."""
         probability = self.drop_probability if self.training else 0.0
-        logits: Tensor = self.body(inputs, lambda cell, before, last: cell(before, last, probability))
+        logits: Tensor = self.body(inputs, lambda cell, *given: cell(*given, probability))
         return logits

@@ -1,6 +1,6 @@
-"""The candidate operations of point clouds: convolutions over the graph of nearest neighbours.
+"""The candidate operations of point clouds and of graphs: convolutions over neighbours.
 
-Source: Li et al., SGAS (CVPR 2020), space of graph convolutions, and its released code (`gcn_lib.dense`), where
+Source: Li et al., SGAS (CVPR 2020), spaces of graph convolutions, and its released code (`gcn_lib.dense`), where
 `rel_sage` is `res_sage`. Convolutions are 1×1 without biases, in the order convolution, ReLU, batch normalisation, and
 that is affine in the search, too. With h such a layer, N(i) the neighbours of point i without itself, N⁺(i) with it:
 
@@ -13,25 +13,57 @@ that is affine in the search, too. With h such a layer, N(i) the neighbours of p
     sage       ReLU(W·[x_i, max over j in N⁺(i) of ReLU(V·x_j)]) over its length, without normalisation
     rel_sage   the same with V·(x_j − x_i)
 
+On graphs with given edges, other layers are released (`gcn_lib.sparse`, which calls those of PyTorch Geometric, as in
+the authors' DeepGCNs), so four operations differ. With V a convolution, h⁺ the ReLU and the normalisation of h, d_i the
+size of N⁺(i):
+
+    gat        h⁺(Σ over j in N⁺(i) of a_ij·V·x_j),  a_ij = softmax over j of LeakyReLU(a·[V·x_i, V·x_j])
+    semi_gcn   h⁺(Σ over j in N⁺(i) of V·x_j / √(d_i·d_j))
+    sage       h([x_i, mean over j in N⁺(i) of V·x_j]) over its length
+    rel_sage   the same with V·(x_j − x_i)
+
 The released code decides by one index of a batch, its first, whether a graph has the points themselves; this is what
 that comes to. What neighbours have in common is computed once a point, before neighbours are gathered: a convolution
 and a maximum of differences are differences of convolutions and of maxima. Results are the same up to rounding.
-Shapes: B clouds, C channels, N points; operations map [B, C, N, 1] to the same shape.
+Shapes: B clouds, C channels, N points, M = B·N rows; operations map [B, C, N, 1] to the same shape.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.points.neighbours import Neighbourhood, from_rows, to_rows
+from nas_lightning.points.neighbours import (
+    GivenEdges,
+    Messages,
+    NearestPoints,
+    Neighbourhood,
+    from_rows,
+    to_rows,
+)
 from nas_lightning.spaces.operations import Identity, Zero
 
 SLOPE = 0.2
 """Slope of the leaky ReLUs."""
+
+
+class RowNorm(nn.BatchNorm1d):
+    """A batch normalisation of rows, by the running statistics where there are fewer than two.
+
+    One number has no deviation, and torch refuses it; the last batch of a part may hold one cloud, a graph one edge.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise [M, C]."""
+        if len(x) > 1:
+            return super().forward(x)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 class PointLayer(nn.Module):
@@ -47,15 +79,19 @@ class PointLayer(nn.Module):
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
         self.convolution = nn.Linear(in_channels, channels, bias=False)
-        self.norm = nn.BatchNorm1d(channels)
+        self.norm = RowNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C', N, 1] to [B, C, N, 1]."""
         return from_rows(self.of_rows(to_rows(x)), len(x))
 
     def of_rows(self, rows: Tensor) -> Tensor:
-        """Map rows [B·N, C'] to [B·N, C]."""
-        return self.norm(torch.relu(self.convolution(rows)))
+        """Map rows [M, C'] to [M, C]."""
+        return self.activated(self.convolution(rows))
+
+    def activated(self, rows: Tensor) -> Tensor:
+        """Return the rows [M, C] of the convolution behind the ReLU and the normalisation."""
+        return self.norm(torch.relu(rows))
 
 
 class GraphOperation(nn.Module):
@@ -75,8 +111,12 @@ class GraphOperation(nn.Module):
         return from_rows(self.of_rows(to_rows(x)), len(x))
 
     def of_rows(self, rows: Tensor) -> Tensor:
-        """Map rows [B·N, C] to the same shape."""
+        """Map rows [M, C] to the same shape."""
         raise NotImplementedError
+
+    def messages(self, rows: Tensor, itself: bool) -> Messages:
+        """Return the edges between the points of rows [M, C], from each to itself, too, where that is asked."""
+        return self.graph.messages(len(rows), itself)
 
 
 class EdgeConv(GraphOperation):
@@ -89,13 +129,13 @@ class EdgeConv(GraphOperation):
         self.difference = nn.Linear(channels, channels, bias=False)
         for half in (self.own, self.difference):
             nn.init.uniform_(half.weight, -1 / sqrt(2 * channels), 1 / sqrt(2 * channels))
-        self.norm = nn.BatchNorm1d(channels)
+        self.norm = RowNorm(channels)
 
     def of_rows(self, rows: Tensor) -> Tensor:
-        """Map rows [B·N, C] to the same shape."""
-        others = self.difference(rows)
-        edges = torch.relu(self.own(rows) - others + self.graph.gathered(others, itself=False))
-        return self.norm(edges.flatten(0, 1)).view_as(edges).amax(0)
+        """Map rows [M, C] to the same shape."""
+        messages, others = self.messages(rows, itself=False), self.difference(rows)
+        edges = torch.relu(messages.own(self.own(rows) - others) + messages.others(others))
+        return messages.largest(self.norm(edges.flatten(0, -2)).view_as(edges))
 
 
 class MaxRelative(GraphOperation):
@@ -106,42 +146,62 @@ class MaxRelative(GraphOperation):
         self.layer = PointLayer(2 * channels, channels)
 
     def of_rows(self, rows: Tensor) -> Tensor:
-        """Map rows [B·N, C] to the same shape."""
-        largest = self.graph.gathered(rows, itself=False).amax(0) - rows
+        """Map rows [M, C] to the same shape."""
+        messages = self.messages(rows, itself=False)
+        largest = messages.largest(messages.others(rows)) - messages.reached(rows)
         return self.layer.of_rows(torch.cat([rows, largest], dim=1))
 
 
-class Attention(GraphOperation):
-    """Mean of a layer over the point and its neighbours, weighted by one head of attention."""
+class Aggregation(GraphOperation):
+    """A weighted sum of a layer over the point and its neighbours.
 
-    def __init__(self, channels: int, graph: Neighbourhood) -> None:
+    Args:
+        channels: C.
+        graph: The neighbours, set while a cell computes.
+        activated_first: Whether ReLU and normalisation of the layer come before the sum, or after it.
+    """
+
+    def __init__(self, channels: int, graph: Neighbourhood, activated_first: bool = True) -> None:
         super().__init__(channels, graph)
+        self.activated_first = activated_first
         self.layer = PointLayer(channels, channels)
+
+    def of_rows(self, rows: Tensor) -> Tensor:
+        """Map rows [M, C] to the same shape."""
+        messages = self.messages(rows, itself=True)
+        if self.activated_first:
+            return self.aggregated(self.layer.of_rows(rows), messages)
+        return self.layer.activated(self.aggregated(self.layer.convolution(rows), messages))
+
+    def aggregated(self, rows: Tensor, messages: Messages) -> Tensor:
+        """Return the weighted sums, [M, C], of the rows [M, C] of the layer."""
+        raise NotImplementedError
+
+
+class Attention(Aggregation):
+    """Mean of a layer over the point and its neighbours, weighted by one head of attention; see `Aggregation`."""
+
+    def __init__(self, channels: int, graph: Neighbourhood, activated_first: bool = True) -> None:
+        super().__init__(channels, graph, activated_first)
         self.attention = nn.Parameter(torch.empty(2, channels))
         nn.init.uniform_(self.attention, -sqrt(3), sqrt(3))  # as released: Glorot's bound for a 1×1 kernel
 
-    def of_rows(self, rows: Tensor) -> Tensor:
-        """Map rows [B·N, C] to the same shape."""
-        rows = self.layer.of_rows(rows)
-        return (self.weights(rows) * self.graph.gathered(rows, itself=True)).sum(0)
+    def aggregated(self, rows: Tensor, messages: Messages) -> Tensor:
+        """Return the weighted means."""
+        return messages.total(self.weights(rows, messages) * messages.others(rows))
 
-    def weights(self, rows: Tensor) -> Tensor:
-        """Return the weights of the neighbours of each point, [K, B·N, 1], of the rows [B·N, C] of the layer."""
+    def weights(self, rows: Tensor, messages: Messages) -> Tensor:
+        """Return the weights of the edges, [*e, 1], from the rows [M, C] of the layer."""
         own, others = (rows @ self.attention.t()).split(1, dim=1)
-        scores = own + self.graph.gathered(others, itself=True)
-        return F.leaky_relu(scores, SLOPE).softmax(0)
+        return messages.softmax(F.leaky_relu(messages.own(own) + messages.others(others), SLOPE))
 
 
-class MeanOfNeighbours(GraphOperation):
-    """Mean of a layer over the point and its neighbours: Kipf and Welling's convolution for equal degrees."""
+class MeanOfNeighbours(Aggregation):
+    """Mean of a layer over the point and its neighbours: Kipf and Welling's convolution; see `Aggregation`."""
 
-    def __init__(self, channels: int, graph: Neighbourhood) -> None:
-        super().__init__(channels, graph)
-        self.layer = PointLayer(channels, channels)
-
-    def of_rows(self, rows: Tensor) -> Tensor:
-        """Map rows [B·N, C] to the same shape."""
-        return self.graph.gathered(self.layer.of_rows(rows), itself=True).mean(0)
+    def aggregated(self, rows: Tensor, messages: Messages) -> Tensor:
+        """Return the sums by the degrees."""
+        return messages.smoothed(rows)
 
 
 class Isomorphism(GraphOperation):
@@ -152,8 +212,9 @@ class Isomorphism(GraphOperation):
         self.layer = PointLayer(channels, channels)
 
     def of_rows(self, rows: Tensor) -> Tensor:
-        """Map rows [B·N, C] to the same shape."""
-        return self.layer.of_rows(rows + self.graph.gathered(rows, itself=False).sum(0))
+        """Map rows [M, C] to the same shape."""
+        messages = self.messages(rows, itself=False)
+        return self.layer.of_rows(rows + messages.total(messages.others(rows)))
 
 
 class Sage(GraphOperation):
@@ -169,14 +230,42 @@ class Sage(GraphOperation):
         super().__init__(channels, graph)
         self.relative = relative
         self.inner = nn.Linear(channels, channels, bias=False)
-        self.outer = nn.Linear(2 * channels, channels, bias=False)
+        self.outer = self.outer_layer(channels)
 
     def of_rows(self, rows: Tensor) -> Tensor:
-        """Map rows [B·N, C] to the same shape."""
-        inner = self.inner(rows)
-        largest = self.graph.gathered(inner, itself=True).amax(0)
-        largest = torch.relu(largest - inner if self.relative else largest)
-        return F.normalize(torch.relu(self.outer(torch.cat([rows, largest], dim=1))), dim=1)
+        """Map rows [M, C] to the same shape."""
+        inner, messages = self.inner(rows), self.messages(rows, itself=True)
+        found = self.reduced(messages, messages.others(inner))
+        return F.normalize(self.joined(rows, found - inner if self.relative else found), dim=1)
+
+    def outer_layer(self, channels: int) -> nn.Module:
+        """Build the layer that reads the point and its neighbours."""
+        return nn.Linear(2 * channels, channels, bias=False)
+
+    def reduced(self, messages: Messages, edges: Tensor) -> Tensor:
+        """Return what the edges [*e, C] to each point come to, [M, C]."""
+        return messages.largest(edges)
+
+    def joined(self, rows: Tensor, found: Tensor) -> Tensor:
+        """Return the outer layer of the points [M, C] and of what their neighbours come to, [M, C]."""
+        return torch.relu(self.outer(torch.cat([rows, torch.relu(found)], dim=1)))
+
+
+class MeanSage(Sage):
+    """A normalised layer of the point and of the mean of a convolution of its neighbours, of length one; see `Sage`."""
+
+    def outer_layer(self, channels: int) -> nn.Module:
+        """Build the layer, with its normalisation."""
+        return PointLayer(2 * channels, channels)
+
+    def reduced(self, messages: Messages, edges: Tensor) -> Tensor:
+        """Return the mean."""
+        return messages.mean(edges)
+
+    def joined(self, rows: Tensor, found: Tensor) -> Tensor:
+        """Return the outer layer of both, without a ReLU in between."""
+        layer: Any = self.outer
+        return layer.of_rows(torch.cat([rows, found], dim=1))
 
 
 Builder = Callable[[int, Neighbourhood], nn.Module]
@@ -196,17 +285,44 @@ POINT_OPERATIONS: dict[str, Builder] = {
 """Builders by the names of SGAS: (channels, neighbours) → module."""
 
 
-def build_point_operation(name: str, channels: int, graph: Neighbourhood) -> nn.Module:
-    """Build a candidate operation, the same in the search and in networks.
+GRAPH_OPERATIONS: dict[str, Builder] = POINT_OPERATIONS | {
+    "gat": partial(Attention, activated_first=False),
+    "semi_gcn": partial(MeanOfNeighbours, activated_first=False),
+    "sage": partial(MeanSage, relative=False),
+    "rel_sage": partial(MeanSage, relative=True),
+}
+"""Builders by the same names, for graphs with given edges."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """The operations on one kind of graph.
 
     Args:
-        name: One of `POINT_OPERATIONS`.
-        channels: Channels C of input and output.
-        graph: The neighbours, set while a cell computes.
-
-    Raises:
-        ConfigError: The name is unknown.
+        operations: Builders by name.
+        neighbourhood: Makes what says who is whose neighbour.
     """
-    if name not in POINT_OPERATIONS:
-        raise ConfigError(f"operation '{name}' is unknown; allowed: {', '.join(POINT_OPERATIONS)}")
-    return POINT_OPERATIONS[name](channels, graph)
+
+    operations: Mapping[str, Builder]
+    neighbourhood: type[Neighbourhood]
+
+    def build(self, name: str, channels: int, graph: Neighbourhood) -> nn.Module:
+        """Build a candidate operation, the same in the search and in networks.
+
+        Args:
+            name: One of `operations`.
+            channels: Channels C of input and output.
+            graph: The neighbours, set while a cell computes.
+
+        Raises:
+            ConfigError: The name is unknown.
+        """
+        if name not in self.operations:
+            raise ConfigError(f"operation '{name}' is unknown; allowed: {', '.join(self.operations)}")
+        return self.operations[name](channels, graph)
+
+
+POINTS = Family(POINT_OPERATIONS, NearestPoints)
+"""On the nearest neighbours of points."""
+GRAPHS = Family(GRAPH_OPERATIONS, GivenEdges)
+"""On given edges."""

@@ -1,15 +1,15 @@
-"""The supernet of a space of point clouds: every edge of every cell is a mixed operation.
+"""The supernet of a space of point clouds or graphs: every edge of every cell is a mixed operation.
 
 Shapes: B clouds, N points, E edges and O options of the choice; see `points.body` for the others.
 """
 
 from torch import Tensor, nn
 
+from nas_lightning.core.batches import Inputs
 from nas_lightning.core.choices import Active, Choice, Mixing, edge_key, offset_key
 from nas_lightning.core.space import EdgeInfo
-from nas_lightning.points.body import CellInputs, PointBody, Structure
-from nas_lightning.points.neighbours import Neighbourhood
-from nas_lightning.points.operations import build_point_operation
+from nas_lightning.points.body import Body, CellInputs, Structure
+from nas_lightning.points.operations import Family
 from nas_lightning.spaces.engines import engine_named
 from nas_lightning.spaces.mixed import Mix, MixedCell, edge_by_edge
 from nas_lightning.spaces.partial import check_divisor
@@ -24,7 +24,7 @@ class PointSearchCell(MixedCell):
         index: Index of the cell.
         channels_in: Channels of the outputs of the two cells before it.
         channels: Channels C of a node.
-        neighbours: Neighbours of a point, itself included.
+        family: Its operations.
         partial_channels: The divisor of the channels that go through the operations.
     """
 
@@ -34,35 +34,35 @@ class PointSearchCell(MixedCell):
         index: int,
         channels_in: tuple[int, int],
         channels: int,
-        neighbours: int,
+        family: Family,
         partial_channels: int,
     ) -> None:
-        graph = Neighbourhood()
+        graph = family.neighbourhood()
 
         def build(name: str, channels: int, stride: int, search: bool, key: tuple[int | str, ...]) -> nn.Module:
-            return build_point_operation(name, channels, graph)
+            return family.build(name, channels, graph)
 
         edges = [
             EdgeInfo(choice.name, index, row, source, node, 1, channels // partial_channels)
             for row, (source, node) in enumerate(zip(choice.sources, choice.nodes, strict=True))
         ]
         super().__init__(choice, edges, partial_channels, edge_by_edge, build)
-        self.inputs = CellInputs(index, channels_in, channels, neighbours, graph)
+        self.inputs = CellInputs(channels_in, channels, graph)
 
-    def forward(self, before: Tensor, last: Tensor, mix: Mix) -> Tensor:
-        """Compute the output of the cell from those of the two before it, [B, C', N, 1]."""
-        return self.inputs.computed(before, last, lambda inputs: self.nodes(inputs, mix))
+    def forward(self, before: Tensor, last: Tensor, links: Tensor, mix: Mix) -> Tensor:
+        """Compute the output of the cell from those of the two before it, [B, C', N, 1], and from the neighbours."""
+        return self.inputs.computed(before, last, links, lambda inputs: self.nodes(inputs, mix))
 
 
 class PointSupernet(Regularized):
-    """All candidate networks of a space of point clouds in one.
+    """All candidate networks of a space of point clouds or graphs in one.
 
     Args:
         choices: The choice of operations, and that of edges where these have weights.
         structure: The network around the cells.
         partial_channels: Divisor of the channels that go through the operations.
         num_classes: Outputs.
-        in_channels: Coordinates of a point.
+        in_channels: Coordinates of a point, or features of a node.
         init_channels: Channels C of a node.
         layers: Number of cells.
         engine: `auto`, `fast` or `reference`; all compute alike here.
@@ -89,24 +89,22 @@ class PointSupernet(Regularized):
         (self.choice,) = (choice for choice in choices.values() if choice.kind == "op")
 
         def cell(index: int, channels_in: tuple[int, int]) -> nn.Module:
-            return PointSearchCell(
-                self.choice, index, channels_in, init_channels, structure.neighbours, partial_channels
-            )
+            return PointSearchCell(self.choice, index, channels_in, init_channels, structure.family, partial_channels)
 
-        self.body = PointBody(structure, cell, num_classes, in_channels, init_channels, layers)
+        self.body = Body(structure, cell, num_classes, in_channels, init_channels, layers)
 
-    def forward(self, inputs: Tensor, mixing: Mixing, active: Active | None = None) -> Tensor:
+    def forward(self, inputs: Inputs, mixing: Mixing, active: Active | None = None) -> Tensor:
         """Compute the logits of the mixture.
 
         Args:
-            inputs: Clouds [B, in_channels, N].
+            inputs: Clouds [B, in_channels, N], or graphs of n nodes.
             mixing: Weights by choice, [E, O], and those of the edges where the space has them; under `offset_key` the
                 offsets that are added to each edge's weighted sum, [E].
             active: Options that are computed at all, boolean, same keys; None computes all. It is never inferred from a
                 weight being zero.
 
         Returns:
-            Logits [B, num_classes].
+            Logits [B, num_classes], or [n, num_classes].
         """
         name = self.choice.name
         mix = Mix(
@@ -117,8 +115,8 @@ class PointSupernet(Regularized):
             mixing[edge_key(name)] if edge_key(name) in self.choices else None,
         )
 
-        def call(cell: nn.Module, before: Tensor, last: Tensor) -> Tensor:
-            return self.cell_output(cell, before, last, mix)
+        def call(cell: nn.Module, *given: Tensor) -> Tensor:
+            return self.cell_output(cell, *given, mix)
 
         logits: Tensor = self.body(inputs, call)
         return logits

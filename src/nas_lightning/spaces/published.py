@@ -51,9 +51,9 @@ def _layers(text: str) -> Genotype:
     return Genotype("mobilenet", choices={"layers": text.split()})
 
 
-def _points(text: str) -> Genotype:
+def _points(text: str, space: str = "points") -> Genotype:
     """Parse 'edge_conv 0, skip 1; …', as `_cell`."""
-    return Genotype("points", {"cell": _cell(text)}, {"cell": (2, 3, 4)})
+    return Genotype(space, {"cell": _cell(text)}, {"cell": (2, 3, 4)})
 
 
 PUBLISHED: dict[str, Genotype] = {
@@ -206,6 +206,10 @@ PUBLISHED: dict[str, Genotype] = {
     "sgas_modelnet_cri1": _points("edge_conv 0, skip 1; mr_conv 0, mr_conv 2; gin 1, conv_1x1 3"),
     "sgas_modelnet_cri2": _points("edge_conv 0, mr_conv 1; skip 1, gat 2; conv_1x1 0, gat 3"),
     "sgas_modelnet_random": _points("edge_conv 1, edge_conv 0; semi_gcn 1, conv_1x1 0; gat 0, mr_conv 2"),
+    # The same, released code for graphs: on PPI.
+    "sgas_ppi_cri1": _points("edge_conv 0, mr_conv 1; mr_conv 0, gin 1; semi_gcn 2, edge_conv 3", "graphs"),
+    "sgas_ppi_cri2": _points("rel_sage 0, mr_conv 1; edge_conv 0, edge_conv 1; rel_sage 1, edge_conv 3", "graphs"),
+    "sgas_ppi_random": _points("mr_conv 1, gin 0; skip 1, conv_1x1 0; rel_sage 2, rel_sage 0", "graphs"),
 }
 
 

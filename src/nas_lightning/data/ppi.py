@@ -1,0 +1,128 @@
+"""Protein-protein interactions, from files: 24 graphs, one for each of so many human tissues.
+
+Source: Zitnik and Leskovec (Bioinformatics 2017), as prepared for GraphSAGE (Hamilton et al., NeurIPS 2017) and packed
+by DGL, whose archive `ppi.zip` PyTorch Geometric reads, too. Of each part (train, valid, test) a folder has
+
+    PART_graph.json     nodes and links in networkx' format; `directed` says whether a link leads both ways
+    PART_feats.npy      features of its N nodes, [N, F]
+    PART_labels.npy     their labels, 0 or 1, [N, K]
+    PART_graph_id.npy   the graph of each node, [N]
+
+As in PyTorch Geometric, links between graphs and from a node to itself are left out, and a link counts once.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from nas_lightning.core.errors import DataError
+from nas_lightning.core.paths import is_directory, is_file, path_of, shown
+from nas_lightning.data.arrays import UNREADABLE
+from nas_lightning.data.graphs import PARTS, Graph, GraphData, GraphPart
+
+log = logging.getLogger(__name__)
+
+PUBLISHED = {"graphs": "20/2/2", "nodes": "56944", "features": "50", "labels": "121"}
+"""Counts of the published set; those of the graphs by part."""
+
+
+class Ppi(GraphData):
+    """Graphs of a folder in the layout of `ppi.zip`; counts other than the published ones are warned of.
+
+    Args:
+        path: The folder, or the one that holds it as `ppi`.
+    """
+
+    name = "ppi"
+    missing: ClassVar[dict[str, str]] = {
+        "path": "data.path={given}: nothing there; give the folder with train_graph.json, …, data.path=PATH"
+    }
+
+    def __init__(self, path: str | None = None) -> None:
+        self.path = path
+
+    def _load(self) -> None:
+        if self.path is None:
+            raise DataError(
+                "data.path=null: data=ppi needs the files of ppi.zip; give the folder with data.path=PATH, or use"
+                " data=graphs_digits, which is built in"
+            )
+        folder = path_of(self.path)
+        if not is_directory(folder):
+            raise DataError(self.missing["path"].format(given=shown(self.path)))
+        folder = folder / "ppi" if is_directory(folder / "ppi") else folder
+        graphs = {part: self._of_part(folder, part) for part in PARTS}
+        widths = {(graph.x.shape[1], graph.labels.shape[1]) for part in PARTS for graph in graphs[part]}
+        if len(widths) > 1:
+            raise self._error(f"parts have different numbers of features or labels, {sorted(widths)}")
+        self._take(graphs)
+        self.class_names = tuple(f"label {index}" for index in range(self.num_classes))
+        found = {
+            "graphs": "/".join(str(len(graphs[part])) for part in PARTS),
+            "nodes": str(sum(len(graph.x) for part in PARTS for graph in graphs[part])),
+            "features": str(self.in_channels),
+            "labels": str(self.num_classes),
+        }
+        unlike = [f"{found[key]} {key}, not {value}" for key, value in PUBLISHED.items() if found[key] != value]
+        if unlike:
+            log.warning("data.path=%s: not the published set: %s", shown(self.path), "; ".join(unlike))
+
+    def _of_part(self, folder: Path, part: GraphPart) -> list[Graph]:
+        """Read the graphs of a part, in the order of their numbers."""
+        x, labels, owners = (self._array(folder / f"{part}_{name}.npy") for name in ("feats", "labels", "graph_id"))
+        owners = owners.reshape(-1)
+        if x.ndim != 2 or labels.ndim != 2 or not len(x) == len(labels) == len(owners) or len(x) == 0:
+            raise self._error(
+                f"{part}_feats.npy, {part}_labels.npy and {part}_graph_id.npy have the shapes {x.shape}, {labels.shape}"
+                f" and {owners.shape}, not N x F, N x K and N"
+            )
+        if not np.isfinite(x).all() or not np.isin(labels, (0, 1)).all():
+            raise self._error(
+                f"{part}_feats.npy has infinite numbers or none, or {part}_labels.npy others than 0 and 1"
+            )
+        links = self._links(folder / f"{part}_graph.json", len(x))
+        links = links[:, owners[links[0]] == owners[links[1]]]
+        graphs = []
+        for owner in np.unique(owners):
+            mine = np.flatnonzero(owners == owner)
+            # Nodes of a graph are numbered anew, in their order.
+            edges = np.searchsorted(mine, links[:, owners[links[1]] == owner])
+            graphs.append(
+                Graph(
+                    torch.from_numpy(x[mine].astype(np.float32)),
+                    torch.from_numpy(edges.astype(np.int64)),
+                    torch.from_numpy(labels[mine].astype(np.float32)),
+                )
+            )
+        return graphs
+
+    def _links(self, file: Path, nodes: int) -> np.ndarray:
+        """Return the links, [2, E], each once and none to its own node."""
+        try:
+            content = json.loads(file.read_text())
+            given = content["links"] if "links" in content else content["edges"]  # the name in newer networkx
+            pairs = [(link["source"], link["target"]) for link in given]
+            links = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+            directed = bool(content["directed"])
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+            raise self._error(f"{file.name} has no readable links ({' '.join(str(error).split())})") from error
+        if links.size and not 0 <= links.min() <= links.max() < nodes:
+            raise self._error(f"{file.name} links nodes {links.min()} to {links.max()}, and there are {nodes} features")
+        if not directed:
+            links = np.concatenate([links, links[::-1]], axis=1)
+        return np.unique(links[:, links[0] != links[1]], axis=1)
+
+    def _array(self, file: Path) -> np.ndarray:
+        if not is_file(file):
+            raise self._error(f"no file {file.name}")
+        try:
+            return np.load(file, allow_pickle=False)
+        except UNREADABLE as error:
+            raise self._error(f"{file.name} is not a readable array ({' '.join(str(error).split())})") from error
+
+    def _error(self, problem: Any) -> DataError:
+        return DataError(f"data.path={shown(self.path or 'null')}: {problem}; give another folder with data.path=PATH")
