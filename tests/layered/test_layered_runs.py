@@ -19,7 +19,7 @@ def small(tiny):
 
 @pytest.mark.slow
 def test_two_processes_end_with_equal_parameters_and_weights(small, tmp_path):
-    two_processes_agree(small, "layers", tmp_path)
+    two_processes_agree([*small, "search.batch_size=5"], "layers", tmp_path)
 
 
 @pytest.mark.parametrize("phase", [pytest.param("search", marks=pytest.mark.slow), "evaluation"])
@@ -39,7 +39,14 @@ def finished(images_file, tmp_path_factory):
     """Run folder of a search and a retraining."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     words = ["data=arrays", f"data.path={images_file}", "space=mobilenet_small", "trainer=cpu", *SMALLEST]
-    brief = ["search.epochs=1", "evaluation.epochs=1", "evaluation.cutout=2", "~callbacks.curvature"]
+    brief = [
+        "search.epochs=1",
+        "search.batch_size=10",
+        "evaluation.batch_size=10",
+        "evaluation.epochs=1",
+        "evaluation.cutout=2",
+        "~callbacks.curvature",
+    ]
     run_task(as_dict(nl.compose([*words, *brief])), RunFolder(folder))
     return folder
 

@@ -9,11 +9,14 @@ from nas_lightning.config.compose import as_dict
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.tasks.run import run_task
 
+
 def run_in(method, space, folder):
     run(method, space, CONVOLVED[space], folder / "run")
 
 
-@pytest.mark.parametrize("method", ["gdas", "sgas", pytest.param("darts_pt", marks=pytest.mark.slow), "pc_darts", "fair_darts", "rdarts_dp"])
+@pytest.mark.parametrize(
+    "method", ["gdas", "sgas", pytest.param("darts_pt", marks=pytest.mark.slow), "pc_darts", "fair_darts", "rdarts_dp"]
+)
 def test_methods_of_every_kind(method, tmp_path):
     """All methods are in `make test-all`."""
     run_in(method, "points", tmp_path)

@@ -13,8 +13,8 @@ from nas_lightning.data.keyed import KeyedDataset, order
 from nas_lightning.data.mnist5k import Mnist5k
 from nas_lightning.data.modelnet import ModelNet
 from nas_lightning.data.points import PointClouds, PointData, PointDigits
-from nas_lightning.data.search_subsets import drawn_subsets, listed_subsets
 from nas_lightning.data.ppi import Ppi
+from nas_lightning.data.search_subsets import drawn_subsets, listed_subsets
 from nas_lightning.data.splits import SearchSplit, search_split
 from nas_lightning.data.stereo import StereoData, StereoPairs, StereoScenes
 from nas_lightning.data.stereo_folders import StereoFolder, StereoTorchvision
