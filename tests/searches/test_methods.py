@@ -127,7 +127,6 @@ def test_cutout_reaches_train_and_arch_and_val_where_it_is_augmented(augment_val
         (["method=rs_ws", "perturbation=random"], "use perturbation=none"),
         (["method=rs_ws", "+control=curvature_stopping"], "no architecture is learned, so it has nothing to control"),
         (["method=random_search", "+control=curvature_stopping"], "no supernet is trained"),
-        (["method=random_search", "perturbation=random"], "perturbation: no supernet is trained, so Random"),
         (["method=darts_es", "control.curvature_stopping.rule=paper"], "callbacks.curvature.interval=1"),
     ],
 )

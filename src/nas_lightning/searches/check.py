@@ -26,8 +26,11 @@ def check_search(bench: Workbench) -> None:
         ConfigError: The parts do not fit each other or the images, or a stage does not fit the one before.
     """
     stages = stages_of(bench)
-    if not stages:
-        check_untrained(bench.config)
+    if bench.config.control and not stages:
+        name = next(iter(bench.config.control))
+        raise ConfigError(
+            f"control.{name}: no supernet is trained, so it has nothing to control; remove it, ~control.{name}"
+        )
     processes = number_of_processes(bench.config.trainer)
     previous: SearchModule | None = None
     searched: list[SearchModule] = []
@@ -56,11 +59,11 @@ IDLE = {
     "hypergradient": ("none", "nas_lightning.hypergradients.Nothing"),
     "perturbation": ("none", "nas_lightning.perturbations.Identity"),
 }
-"""What a method without a supernet names for the parts of one: the option and its target."""
+"""What methods that fill a pool name for the parts of a supernet: the option and its target."""
 
 
-def check_untrained(config: RootConfig) -> None:
-    """Refuse parts of a supernet in a run that trains none, where they would have no effect without a word.
+def check_idle(config: RootConfig) -> None:
+    """Refuse parts of a supernet beside a pool, where they would have no effect without a word.
 
     Raises:
         ConfigError: There is such a part.

@@ -29,7 +29,7 @@ from nas_lightning.core.terminal import screen
 from nas_lightning.proposers.nosh import Pyramid, promoted
 from nas_lightning.reports import run_title, save_genotype, save_pool
 from nas_lightning.runs.pool import Event, Journal
-from nas_lightning.searches.check import check_untrained
+from nas_lightning.searches.check import check_idle
 from nas_lightning.searches.outcome import outcome_of_tables
 from nas_lightning.spaces.engines import engine_named
 from nas_lightning.tasks.judges import Judge, TrainMember, Verdict, judge_of, untrained
@@ -77,7 +77,7 @@ def check_pool(bench: Workbench) -> None:
             f" method={bench.config.method} selects from one; use method=evolution without selector=, or"
             " method=random_search candidates.key=null candidates.values=null, or candidates.proposer=null"
         )
-    check_untrained(bench.config)
+    check_idle(bench.config)
     proposer_of(bench).check(bench.space)
     screening = screen_of(bench)
     if screening is not None:
