@@ -47,6 +47,13 @@ def test_search_step(run):
     assert row["time_ratio"] == pytest.approx(np.median(ratios))
 
 
+def test_latencies(run):
+    (row,) = run("latencies", "--spaces", "nasbench201", "--networks", "3", "--milliseconds", "1")["rows"]
+    assert row["measured"] > 0
+    assert row["ratio"] == pytest.approx(row["measured"] / row["predicted"], rel=3)  # of other networks
+    assert -1 <= row["rho"] <= 1
+
+
 @pytest.mark.slow
 def test_method_steps(run):
     """A second-order step takes longer than a first-order one, however small the network."""

@@ -15,7 +15,7 @@ from nas_lightning.sweeps.grammar import sweep_members
 from nas_lightning.training.workbench import Workbench
 
 TABLES = sorted(f"when/{path.name}" for path in (CONF / "when").iterdir())
-PROTOCOLS = "when/paper_data"  # of a paper, a space and data: three options
+COMPOSED = {group for group in TABLES if group != "when/paper_data"}  # which is of three options
 YAMLS = sorted((group, name) for group in [*groups(), *TABLES] for name in options(group))
 
 
@@ -59,13 +59,17 @@ def test_values_for_a_space_on_a_data_set_leave_every_evaluation_possible(name):
 
 @pytest.mark.parametrize(
     ("group", "name"),
-    [(group, name) for group, name in YAMLS if "/" not in name and (group == PROTOCOLS or group not in TABLES)],
-    ids="/".join,
+    [
+        pytest.param(group, name, id=f"{group}/{name}", marks=pytest.mark.slow if group in COMPOSED else [])
+        for group, name in YAMLS
+        if "/" not in name
+    ],
 )
 def test_every_yaml_composes_and_binds(group, name):
     """Composed into the main configuration, validated, and every part but the images is built.
 
-    The papers' experiments: test_experiments. Values for combinations of two options: test_option_contents.
+    The papers' experiments: test_experiments. Values for combinations of two options are composed and checked in
+    test_option_contents, too; their parts are built with the slow tests.
     """
     if group == "protocol":  # chosen by the data, never by itself
         group, override = "data", f"data={name}"
@@ -80,9 +84,21 @@ def test_every_yaml_composes_and_binds(group, name):
         overrides = ["method=evolution", f"proposer@candidates.proposer={name}"]
     elif group == "proxy":  # the analysis lists all
         overrides = ["analysis=proxies"]
-    elif group == PROTOCOLS:
+    elif group == "when/method_data":
+        method, _, data = cut(name)
+        overrides = [f"method={method}", f"data={data}"]
+    elif group == "when/space_data":
+        space, _, data = cut(name)
+        overrides = [f"space={space}", f"data={data}"]
+    elif group == "when/paper_data":
         paper, space, data = name.rsplit("_", 2)
         overrides = [f"paper={paper}", f"space={space}", f"data={data}"]
+    elif group in ("when/paper_hypergradient", "when/paper_perturbation", "when/paper_selector"):
+        paper = next(paper for paper in options("paper") if name.startswith(f"{paper}_"))
+        overrides = [f"paper={paper}", f"{group.rpartition('_')[2]}={name.removeprefix(f'{paper}_')}"]
+    elif group == "when/method_scale":
+        method, _, scale = name.rpartition("_")
+        overrides = [f"method={method}", f"scale={scale}"]
     config = nl.compose(overrides)
     bench = Workbench(as_dict(config), RunFolder("unused"))
     for part in PARTS:

@@ -176,7 +176,6 @@ def test_weight_decay_grows_tenfold_at_each_rollback(whole):
     assert criterion == {**criterion, "values": [1, 1, 1, 1, 5, 9]}  # what was given up is forgotten
 
 
-@pytest.mark.slow
 def test_a_kill_after_a_rollback_resumes_exactly(small, whole, tmp_path):
     folder, result = whole
     crash = ["+callbacks.crash._target_=lightning_parts.CrashOnce", "+callbacks.crash.phase=search",

@@ -214,7 +214,6 @@ def tiny(request):
     return problem, expected
 
 
-@pytest.mark.slow
 def test_exact_unrolled_on_a_supernet(tiny):
     problem, expected = tiny
     gradients, loss = problem.run(Unrolled(exact=True))

@@ -32,6 +32,7 @@ def frame_of(values, column="regret"):
                 "space": "s5",
                 "data": "digits",
                 "judged_on": "digits",
+                "judge": None,
                 "table": "s5_digits",
                 "recipe": "tabular",
                 "metric": "accuracy",
@@ -132,12 +133,15 @@ def test_several_spaces_are_corrected_one_by_one():
 def test_a_table_counts_and_not_the_images_of_the_search():
     darts, pool = frame_of({"darts": DARTS}), frame_of({"evolution": BETTER})
     # The pool reads no images, so it may name any; its regret is of the same table.
-    table = compare(pd.concat([darts, pool.assign(data="synthetic")]), "darts")
+    table = compare(pd.concat([darts, pool.assign(data="synthetic", judge="table")]), "darts")
     assert list(table["pairs"].fillna(0)) == [5, 0]
+    apart = compare(pd.concat([darts, frame_of({"darts": MIXED, "drnas": BETTER}).assign(data="synthetic")]), "darts")
+    assert list(apart["data"]) == ["digits", "synthetic", "synthetic"]
     # Two data sets of one table, or two tables, are two settings.
     for column, other in (("judged_on", "cifar100"), ("table", "mine.csv")):
+        pool["judge"] = "table"
         apart = compare(pd.concat([darts, pool, frame_of({"darts": MIXED}).assign(**{column: other})]), "darts")
-        assert len(apart.groupby(["data", "table"])) == 2, column
+        assert len(apart.groupby(["judged_on", "table"])) == 2, column
 
 
 def test_a_space_without_the_baseline_is_named_and_left_out(caplog):
@@ -145,14 +149,14 @@ def test_a_space_without_the_baseline_is_named_and_left_out(caplog):
     other = frame_of({"x": BETTER}).assign(space="s4")
     table = compare(pd.concat([frame, other]), "darts")
     assert list(table["space"]) == ["s5", "s5"]
-    assert "no runs of it on s4 · digits · s5_digits · tabular: nothing is compared there" in caplog.text
+    assert "no runs of it on s4 · digits · digits · s5_digits · tabular: nothing is compared there" in caplog.text
 
 
 def test_mistakes():
     frame = frame_of({"darts": DARTS, "x": BETTER})
     with pytest.raises(
         ConfigError,
-        match=r"baseline=drnas: there are no runs of it on s5 · digits · s5_digits · tabular; allowed: darts, x",
+        match=r"baseline=drnas: there are no runs of it on s5 · digits · digits · s5_digits · tabular; allow",
     ):
         compare(frame, "drnas")
     with pytest.raises(ConfigError, match=r"baseline=darts: x has two runs of seed 0"):

@@ -59,8 +59,8 @@ TEXTS = {
     "text unrolled": ["hypergradient=unrolled", "hypergradient.clip=0.25", "~callbacks.curvature", *SGD],
 }
 DOUBLES = {f"double {h}": [*DOUBLE, f"hypergradient={h}"] for h in ("first_order", "unrolled", "unrolled_exact")}
-QUICKLY = ("first order", "double first_order")
-"""One with the curvature, one whose steps are those of a single process; the others run with the slow tests."""
+QUICKLY = ("first order", "double first_order", "double unrolled")
+"""One with the curvature, two whose steps are those of a single process; the others run with the slow tests."""
 
 
 def by_two(cases, folder):

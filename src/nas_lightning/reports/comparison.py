@@ -29,8 +29,8 @@ from nas_lightning.runs.files import write_text
 
 log = logging.getLogger(__name__)
 
-_SHARED = ["space", "data", "table", "recipe", "metric", *SIZE]  # what runs must share to be compared
-_SEVERAL = ("space", "data", "table")  # of these, the columns that are shown where there are several
+_SHARED = ["space", "data", "judged_on", "table", "recipe", "metric", *SIZE]  # what runs must share to be compared
+_SEVERAL = ("space", "data", "judged_on", "table")  # of these, the columns that are shown where there are several
 _WORDS = (*_SEVERAL, "of", "method")  # columns that are not numbers
 _EXACT_PAIRS = 12  # pairs up to which the signed-rank test enumerates all signs, 4096 of them
 _COLUMNS = {
@@ -69,8 +69,8 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Compare every method with the baseline on the seeds that both have.
 
     The value compared is the regret where all runs have one (evaluation=tabular), otherwise the test error: smaller is
-    better. Runs that report a metric that is no accuracy are compared by it, in its direction. Where a table judges,
-    its data set counts and not the images of the search, of which a search over a pool reads none.
+    better. Runs that report a metric that is no accuracy are compared by it, in its direction. A search over a
+    pool, which reads no images of its own, counts as one on the data set that judges it.
 
     Args:
         frame: What `collect` returns; runs without a value on the test images are left out.
@@ -90,7 +90,7 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         ConfigError: There is no run of the baseline, or a method has two runs of one seed.
     """
     runs = with_goals(frame[is_tested(frame)])
-    runs["data"] = runs["judged_on"]
+    runs["data"] = runs["data"].where(runs["judge"].isna(), runs["judged_on"])
     runs["test_error"] = 100 - runs["test_accuracy"]
     of_accuracy = "regret" if runs.loc[runs["test_accuracy"].notna(), "regret"].notna().all() else "test_error"
     groups: list[pd.DataFrame] = []
@@ -108,7 +108,7 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         table = same.pivot_table(index="seed", columns="method", values=value)
         methods = [str(method) for method in table.columns]
         if baseline not in methods:
-            without.append(f"there are no runs of it on {' · '.join(name for name in map(_text, labels[:4]) if name)}")
+            without.append(f"there are no runs of it on {' · '.join(name for name in map(_text, labels[:5]) if name)}")
             continue
         smaller = goal.word == "accuracy" or goal.direction == "min"
         rows = pd.DataFrame([_row(method, table[method], table[baseline]) for method in methods])
@@ -254,7 +254,7 @@ def show(comparison: pd.DataFrame, file: IO[str] | None = None) -> None:
 
 
 def _cells(comparison: pd.DataFrame) -> list[list[str]]:
-    """Format the table, header first; space, data and table are columns where there are several."""
+    """Format the table, header first; space, data and what judges are columns where there are several."""
     records = comparison.to_dict("records")
     values = [_value(row) for row in records]
     several = [name for name in _SEVERAL if comparison[name].nunique() > 1]
