@@ -87,7 +87,13 @@ def test_counts_unlike_the_published_ones_are_warned_of(tmp_path, caplog):
     ("changed", "message"),
     [
         ({"train_feats": np.zeros((20, 4))}, r"the shapes \(20, 4\), \(21, 3\) and \(21,\), not N x F, N x K and N"),
-        ({"train_feats": np.full((21, 4), np.nan)}, "train_feats.npy has infinite numbers or none"),
+        ({"train_feats": np.full((21, 4), np.nan)}, "train_feats.npy has numbers that are not finite"),
+        ({"train_feats": np.full((21, 4), 1e300)}, "train_feats.npy has numbers that are not finite in float32"),
+        ({"train_feats": np.zeros((21, 4), complex)}, r"train_feats.npy is no array of real numbers \(complex128\)"),
+        ({"train_feats": np.full((21, 4), "a")}, "train_feats.npy is no array of real numbers"),
+        ({"train_feats": np.zeros((21, 0))}, r"\(21, 0\), .* with at least one node, feature and label"),
+        ({"train_labels": np.zeros((21, 0))}, "with at least one node, feature and label"),
+        ({"train_graph_id": np.full(21, np.nan)}, "train_graph_id.npy has others than whole numbers"),
         ({"valid_labels": np.full((5, 3), 2)}, "valid_labels.npy others than 0 and 1"),
         ({"test_feats": np.zeros((12, 5))}, "parts have different numbers of features or labels"),
     ],
@@ -117,6 +123,14 @@ def test_links_that_do_not_fit_are_refused(content, message, tmp_path):
     with pytest.raises(DataError, match=message) as caught:
         Ppi(str(tmp_path)).prepare()
     assert "\n" not in str(caught.value)
+
+
+def test_an_archive_in_the_place_of_an_array_is_refused(tmp_path):
+    stored(tmp_path)
+    with (tmp_path / "train_feats.npy").open("wb") as file:
+        np.savez(file, np.zeros((21, 4)))
+    with pytest.raises(DataError, match=r"train_feats\.npy is no array of real numbers \(an archive of several\)"):
+        Ppi(str(tmp_path)).prepare()
 
 
 def test_files_that_are_not_there_are_named(tmp_path):

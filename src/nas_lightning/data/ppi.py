@@ -75,15 +75,19 @@ class Ppi(GraphData):
         """Read the graphs of a part, in the order of their numbers."""
         x, labels, owners = (self._array(folder / f"{part}_{name}.npy") for name in ("feats", "labels", "graph_id"))
         owners = owners.reshape(-1)
-        if x.ndim != 2 or labels.ndim != 2 or not len(x) == len(labels) == len(owners) or len(x) == 0:
+        with np.errstate(over="ignore"):  # what float32 does not hold is refused below
+            x = x.astype(np.float32)
+        if x.ndim != 2 or labels.ndim != 2 or not len(x) == len(labels) == len(owners) or 0 in x.shape + labels.shape:
             raise self._error(
                 f"{part}_feats.npy, {part}_labels.npy and {part}_graph_id.npy have the shapes {x.shape}, {labels.shape}"
-                f" and {owners.shape}, not N x F, N x K and N"
+                f" and {owners.shape}, not N x F, N x K and N with at least one node, feature and label"
             )
         if not np.isfinite(x).all() or not np.isin(labels, (0, 1)).all():
             raise self._error(
-                f"{part}_feats.npy has infinite numbers or none, or {part}_labels.npy others than 0 and 1"
+                f"{part}_feats.npy has numbers that are not finite in float32, or {part}_labels.npy others than 0 and 1"
             )
+        if not (np.isfinite(owners).all() and (owners == np.rint(owners)).all()):
+            raise self._error(f"{part}_graph_id.npy has others than whole numbers, one a node")
         links = self._links(folder / f"{part}_graph.json", len(x))
         links = links[:, owners[links[0]] == owners[links[1]]]
         graphs = []
@@ -93,7 +97,7 @@ class Ppi(GraphData):
             edges = np.searchsorted(mine, links[:, owners[links[1]] == owner])
             graphs.append(
                 Graph(
-                    torch.from_numpy(x[mine].astype(np.float32)),
+                    torch.from_numpy(x[mine]),
                     torch.from_numpy(edges.astype(np.int64)),
                     torch.from_numpy(labels[mine].astype(np.float32)),
                 )
@@ -120,9 +124,13 @@ class Ppi(GraphData):
         if not is_file(file):
             raise self._error(f"no file {file.name}")
         try:
-            return np.load(file, allow_pickle=False)
+            found = np.load(file, allow_pickle=False)
         except UNREADABLE as error:
             raise self._error(f"{file.name} is not a readable array ({' '.join(str(error).split())})") from error
+        if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
+            kind = found.dtype if isinstance(found, np.ndarray) else "an archive of several"
+            raise self._error(f"{file.name} is no array of real numbers ({kind})")
+        return found
 
     def _error(self, problem: Any) -> DataError:
         return DataError(f"data.path={shown(self.path or 'null')}: {problem}; give another folder with data.path=PATH")
