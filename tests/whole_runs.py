@@ -73,9 +73,9 @@ def cut_off_and_resumed_equals_whole(overrides, phase, epoch, tmp_path):
 
 
 def two_processes_agree(words, choice, tmp_path):
-    """Search on two processes: equal parameters and weights, of which those of the architecture have moved."""
+    """Search on two processes: equal parameters, weights and metrics; those of the architecture have moved."""
     words = [word for word in words if word != "trainer=cpu"]
-    words += ["task=search", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "method=noisy_darts"]
+    words += ["task=search", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
     words += ["trusted=[rank_parts]", "+callbacks.record._target_=rank_parts.Record"]
     words += [f"+callbacks.record.folder={tmp_path / 'ends'}", f"hydra.run.dir={tmp_path / 'run'}"]
     path = os.pathsep.join([str(ROOT / "tests"), *sys.path])
@@ -94,6 +94,7 @@ def two_processes_agree(words, choice, tmp_path):
     for part in ("arch", "weights"):
         assert first[part].keys() == second[part].keys()
         assert all(torch.equal(first[part][name], second[part][name]) for name in first[part])
+    assert first["metrics"] == second["metrics"]
 
 
 def is_read_by(name, finished, tmp_path, capsys):
