@@ -56,6 +56,47 @@ def test_no_digit_of_a_test_graph_is_in_a_training_graph(data):
     assert rows[0].isdisjoint(rows[1])
 
 
+@pytest.mark.parametrize(
+    ("sizes", "loading"),
+    [
+        ({}, {"split": "stratified"}),
+        ({}, {"split": "stratified", "val_fraction": 0.2}),
+        ({}, {"split": "halves_by_order", "val_fraction": 0.1}),
+        ({"train_graphs": 9, "nodes": 300}, {"split": "stratified", "val_fraction": 0.3}),
+        ({"train_graphs": 11, "nodes": 40, "test_fraction": 0.9}, {"split": "stratified"}),
+        ({"train_graphs": 2, "nodes": 5}, {"split": "stratified"}),
+    ],
+)
+def test_parts_of_a_search_share_no_digit(sizes, loading):
+    made = GraphDigits(test_graphs=1, **sizes)
+    module = search_module(made, 1, 0, loading)
+    module.setup("fit")
+    split, graphs = module.split, made.dataset("train").graphs
+    parts = [split.train, split.arch, *([split.val] if "val_fraction" in loading else [])]
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(graphs)))
+    assert (split.val is split.arch) == (len(parts) == 2)
+    seen = [{row.tobytes() for index in part for row in graphs[index].x.numpy()} for part in parts]
+    for one in range(len(seen)):
+        assert all(seen[one].isdisjoint(other) for other in seen[:one])
+    if not sizes:
+        share = loading.get("val_fraction", 0)
+        assert [len(part) / 160 for part in parts] == pytest.approx(
+            [(1 - share) / 2] * 2 + [share][: share > 0], abs=0.02
+        )
+
+
+def test_training_graphs_share_no_digit_while_these_suffice(data):
+    rows = [row.tobytes() for graph in data.dataset("train").graphs for row in graph.x.numpy()]
+    assert len(set(rows)) == len(rows) == 360
+    assert data.pools.tolist() == list(range(30))
+
+
+def test_a_search_on_everything_reads_all_graphs_twice(data):
+    module = search_module(data, 4, 0, {"split": "whole"})
+    module.setup("fit")
+    assert module.split.train.tolist() == module.split.arch.tolist() == list(range(30))
+
+
 def test_pixels_of_a_node_say_nothing_of_its_labels_and_those_beside_it_do():
     """Least squares on a node's own pixels against least squares on the sum of its neighbours' pixels."""
     made = GraphDigits(train_graphs=80, test_graphs=20)
@@ -72,6 +113,8 @@ def test_pixels_of_a_node_say_nothing_of_its_labels_and_those_beside_it_do():
         said = tested @ weights > 0.5
         return 2 * (said & (true > 0)).sum() / (said.sum() + true.sum())
 
+    every = float(torch.cat([graph.labels for graph in made.dataset("test").graphs]).mean())
+    assert 2 * every / (1 + every) == pytest.approx(0.43, abs=0.02)  # of a model that calls everything true
     assert score(beside=False) < 0.02
     assert score(beside=True) > 0.6
 
@@ -188,5 +231,29 @@ def test_a_recurring_item_is_the_graph_itself(data):
 def test_what_graphs_cannot_be_is_refused(data):
     with pytest.raises(DataError, match="cutout=4: graphs have no pixels to blank; use cutout=0"):
         data.dataset("train", augment=True, cutout=4)
-    with pytest.raises(DataError, match=r"data\.nodes=400: the test graphs are made of 359 digits"):
-        GraphDigits(nodes=400).prepare()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (
+            {"nodes": 360},
+            r"^data\.nodes=360: .* leaves 1438 digits .* and 359 to the test .* at most data\.nodes=359, or",
+        ),
+        ({"nodes": 91, "test_fraction": 0.9}, r"^data\.nodes=91: data\.test_fraction=0\.9 leaves 180 .*data\.nodes=90"),
+        (
+            {"nodes": 4, "degree": 3.5},
+            r"^data\.degree=3\.5: a node of data\.nodes=4 has at most 3 neighbours; use at most",
+        ),
+    ],
+)
+def test_graphs_that_the_digits_cannot_make_are_refused(sizes, message):
+    with pytest.raises(DataError, match=message) as caught:
+        GraphDigits(**sizes).prepare()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_node_may_be_beside_all_others():
+    made = GraphDigits(train_graphs=2, test_graphs=1, nodes=4, degree=3)
+    made.prepare()
+    assert all(graph.edge_index.shape[1] == 12 for graph in made.dataset("train").graphs)

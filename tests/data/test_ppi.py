@@ -105,21 +105,36 @@ def test_arrays_that_do_not_fit_are_refused(changed, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+NODES = [{"id": index} for index in range(21)]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("{", r"train_graph\.json has no readable links"),
-        ('{"links": []}', r"train_graph\.json has no readable links \('directed'\)"),
-        ('{"directed": true, "links": [{"source": 0}]}', "no readable links"),
+        ("[]", r"train_graph\.json has no readable links"),
+        ({"links": []}, r"train_graph\.json has no readable links \('directed'\)"),
+        ({"directed": True, "links": []}, r"train_graph\.json has no readable links \('nodes'\)"),
+        ({"directed": True, "nodes": NODES, "links": [{"source": 0}]}, "no readable links"),
+        ({"directed": "false", "nodes": NODES, "links": []}, "says directed=false, not true or false"),
+        ({"directed": 1, "nodes": NODES, "links": []}, "says directed=1, not true or false"),
         (
-            '{"directed": true, "links": [{"source": 0, "target": 21}]}',
-            "links nodes 0 to 21, and there are 21 features",
+            {"directed": True, "nodes": NODES, "links": [{"source": 0, "target": 21}]},
+            "links node 21, which is not among",
         ),
+        (
+            {"directed": True, "nodes": NODES, "links": [{"source": 0, "target": 1.5}]},
+            r"names a node 1\.5, not by a whole",
+        ),
+        ({"directed": True, "nodes": NODES, "links": [{"source": True, "target": 2}]}, "names a node True, not by"),
+        ({"directed": True, "nodes": [*NODES[1:], {"id": "0"}], "links": []}, "names a node 0, not by"),
+        ({"directed": True, "nodes": NODES[1:], "links": []}, "has 20 nodes of 20 ids, and there are 21 features"),
+        ({"directed": True, "nodes": [*NODES[1:], {"id": 3}], "links": []}, "has 21 nodes of 20 ids, and there are 21"),
     ],
 )
 def test_links_that_do_not_fit_are_refused(content, message, tmp_path):
     stored(tmp_path)
-    (tmp_path / "train_graph.json").write_text(content)
+    (tmp_path / "train_graph.json").write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(DataError, match=message) as caught:
         Ppi(str(tmp_path)).prepare()
     assert "\n" not in str(caught.value)
@@ -131,6 +146,24 @@ def test_an_archive_in_the_place_of_an_array_is_refused(tmp_path):
         np.savez(file, np.zeros((21, 4)))
     with pytest.raises(DataError, match=r"train_feats\.npy is no array of real numbers \(an archive of several\)"):
         Ppi(str(tmp_path)).prepare()
+
+
+def test_links_are_of_nodes_by_their_names(tmp_path):
+    """The same graph with its nodes named otherwise, in the order of their features."""
+    stored(tmp_path / "plain")
+    stored(tmp_path / "named")
+    names = np.random.default_rng(1).permutation(21) + 5
+    file = tmp_path / "named" / "train_graph.json"
+    content = json.loads(file.read_text())
+    for node in content["nodes"]:
+        node["id"] = int(names[node["id"]])
+    for link in content["links"]:
+        link |= {end: int(names[link[end]]) for end in ("source", "target")}
+    file.write_text(json.dumps(content))
+    plain, named = Ppi(str(tmp_path / "plain")), Ppi(str(tmp_path / "named"))
+    plain.prepare()
+    named.prepare()
+    assert named.difference(plain.fingerprint(), named.fingerprint()) == ""
 
 
 def test_files_that_are_not_there_are_named(tmp_path):

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cases import seeded
 from nas_lightning.points.neighbours import EdgeMessages, GivenEdges, to_rows
-from nas_lightning.points.operations import GRAPH_OPERATIONS, GRAPHS, POINT_OPERATIONS, Attention
+from nas_lightning.points.operations import GRAPH_OPERATIONS, GRAPHS, POINT_OPERATIONS, POINTS, Attention
 
 NODES, CHANNELS = 9, 4
 BY_NAME = sorted(GRAPH_OPERATIONS)
@@ -171,6 +172,52 @@ def test_a_node_without_edges_has_zeros_for_mean_maximum_and_sum():
     assert messages.reached(torch.ones(4, 1)).flatten().tolist() == [0, 0, 1, 0]
 
 
+@pytest.mark.parametrize("rows", [[0.0, -1.0], [0.0, 0.0], [-2.0, -3.0]])
+def test_gradients_of_a_maximum_are_those_of_torch_also_at_zero(rows):
+    """Two edges to node 1; the others have none and give finite zeros."""
+    edges = torch.tensor(rows)[:, None].requires_grad_()
+    found = EdgeMessages(torch.tensor([0, 2]), torch.tensor([1, 1]), 4).largest(edges)
+    (gradient,) = torch.autograd.grad(found.sum(), edges)
+    expected = edges.amax(0)
+    assert found.flatten().tolist() == [0, expected.item(), 0, 0]
+    assert torch.equal(gradient, torch.autograd.grad(expected.sum(), edges)[0])
+
+
+class Sums(TorchDispatchMode):
+    """Keeps the types that `index_add` adds in."""
+
+    def __init__(self):
+        super().__init__()
+        self.types = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket is torch.ops.aten.index_add:
+            self.types.add(args[0].dtype)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_sums_of_many_edges_are_not_rounded_one_by_one(dtype):
+    """In bfloat16, 256 + 1 is 256; kernels of torch differ in whether they add in it, so the type is what is asked."""
+    messages = EdgeMessages(torch.arange(1, 701), torch.zeros(700, dtype=torch.int64), 701)
+    edges = torch.rand(700, 3, generator=seeded(4), dtype=torch.float64).to(dtype).requires_grad_()
+    with Sums() as seen:
+        total, mean = messages.total(edges), messages.mean(edges)
+    assert seen.types == {torch.float64 if dtype == torch.float64 else torch.float32}
+    assert total.dtype == mean.dtype == dtype
+    tolerance = {"rtol": torch.finfo(dtype).eps / 2 + 1e-6 * (dtype == torch.float32) + 1e-14, "atol": 0}
+    exact = edges.detach().double()
+    torch.testing.assert_close(total[0].double(), exact.sum(0), **tolerance)
+    torch.testing.assert_close(mean[0].double(), exact.mean(0), **tolerance)
+    (gradient,) = torch.autograd.grad(total.sum(), edges)
+    assert torch.equal(gradient, torch.ones_like(edges))
+    with Sums() as seen:
+        smoothed = messages.smoothed(torch.ones(701, 2, dtype=dtype))
+    assert smoothed.dtype == dtype
+    assert seen.types == {torch.promote_types(dtype, torch.float32)}
+    torch.testing.assert_close(smoothed[0].double(), torch.full((2,), 700**0.5).double(), rtol=8e-3, atol=0)
+
+
 def test_a_maximum_without_neighbours_is_that_of_the_node_and_zeros(x):
     """`mr_conv` of an isolated node reads [x, 0]; with the running statistics, so that no other node counts."""
     operation, graph = made("mr_conv")
@@ -190,6 +237,29 @@ def test_the_weights_of_attention_sum_to_one_over_the_edges_to_a_node(x):
         weights = operation.weights(50 * to_rows(x), messages)  # large scores: their exponentials would overflow
     assert weights.shape == (EDGES.shape[1] + NODES, 1)
     torch.testing.assert_close(messages.total(weights), torch.ones(NODES, 1, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("family", "bound"), [(GRAPHS, (6 / 65) ** 0.5), (POINTS, 3**0.5)])
+def test_attention_begins_within_the_bound_of_its_released_layer(family, bound):
+    """PyTorch Geometric's weights of attention have the shape [1, 1, 2C], a 1x1 kernel other fans."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        largest = max(
+            float(family.build("gat", 32, family.neighbourhood()).attention.detach().abs().max()) for _ in range(20)
+        )
+    assert 0.99 * bound < largest <= bound
+
+
+@pytest.mark.parametrize("name", ["gat", "semi_gcn"])
+def test_maps_of_graph_convolutions_begin_by_glorot_and_those_of_clouds_do_not(name):
+    def largest(family):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            layers = [family.build(name, 32, family.neighbourhood()).layer for _ in range(5)]
+        return max(float(layer.convolution.weight.detach().abs().max()) for layer in layers)
+
+    assert 0.99 * (6 / 64) ** 0.5 < largest(GRAPHS) <= (6 / 64) ** 0.5
+    assert 0.99 * 32**-0.5 < largest(POINTS) <= 32**-0.5
 
 
 def test_four_operations_differ_from_those_of_point_clouds():

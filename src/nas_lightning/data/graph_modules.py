@@ -1,8 +1,9 @@
 """The Lightning data modules of a search and of an evaluation on graphs.
 
 A batch is the union of whole graphs and the labels of all their nodes [n, K]. Splits are `stratified`, at random as
-there is one class of graphs, `halves_by_order` and `whole`; with `published` weights learn from all training graphs,
-and the architecture from those to validate on, in smaller batches where they are few.
+there is one class of graphs, `halves_by_order` and `whole`, and graphs that share nodes stay together; with `published`
+weights learn from all training graphs, and the architecture from those to validate on, in smaller batches where they
+are few.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ from nas_lightning.core.errors import DataError
 from nas_lightning.data.graphs import GraphData
 from nas_lightning.data.item_modules import ItemEvaluationData, ItemSearchData
 from nas_lightning.data.keyed_module import KeyedDataModule
-from nas_lightning.data.splits import SearchSplit
+from nas_lightning.data.splits import SearchSplit, search_split
 
 
 class GraphModule(KeyedDataModule):
@@ -44,6 +45,14 @@ class GraphModule(KeyedDataModule):
             )
         arch = np.arange(train, train + valid)
         return SearchSplit(np.arange(train), arch, arch)
+
+    def _drawn_split(self) -> SearchSplit:
+        """Split the pools of graphs, each of which shares nodes, and return the indices of their graphs."""
+        pools = self.data.pools
+        split = search_split(np.zeros(pools.max() + 1), self.split_method, val_fraction=self.val_fraction)
+        train, arch = (np.flatnonzero(np.isin(pools, part)) for part in (split.train, split.arch))
+        # Val is arch itself where no graphs are set aside, and that is told by identity.
+        return SearchSplit(train, arch, arch if split.val is split.arch else np.flatnonzero(np.isin(pools, split.val)))
 
 
 class GraphSearchData(GraphModule, ItemSearchData):

@@ -92,6 +92,9 @@ class KeyedDataModule(PassModule):
             return drawn_subsets(self.data.train_labels, self.search_fractions, self.val_fraction, self.search_seed)
         if self.split_method == "benchmark":
             return benchmark_split(self.split_file, self.data.train_labels, self.data.test_labels)
+        return self._drawn_split()
+
+    def _drawn_split(self) -> SearchSplit:
         return search_split(self.data.train_labels, self.split_method, val_fraction=self.val_fraction)
 
     def _split_images(self, split: SearchSplit, augment: bool, cutout: int = 0) -> Dataset[Item]:

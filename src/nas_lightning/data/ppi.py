@@ -3,7 +3,8 @@
 Source: Zitnik and Leskovec (Bioinformatics 2017), as prepared for GraphSAGE (Hamilton et al., NeurIPS 2017) and packed
 by DGL, whose archive `ppi.zip` PyTorch Geometric reads, too. Of each part (train, valid, test) a folder has
 
-    PART_graph.json     nodes and links in networkx' format; `directed` says whether a link leads both ways
+    PART_graph.json     links in networkx' format, and nodes, where the i-th has the `id` that links name it by and the
+                        i-th row of the arrays; `directed`, true or false, says whether a link leads one way or both
     PART_feats.npy      features of its N nodes, [N, F]
     PART_labels.npy     their labels, 0 or 1, [N, K]
     PART_graph_id.npy   the graph of each node, [N]
@@ -109,13 +110,22 @@ class Ppi(GraphData):
         try:
             content = json.loads(file.read_text())
             given = content["links"] if "links" in content else content["edges"]  # the name in newer networkx
-            pairs = [(link["source"], link["target"]) for link in given]
-            links = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-            directed = bool(content["directed"])
-        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+            directed, ids = content["directed"], [node["id"] for node in content["nodes"]]
+            ends = [link[end] for end in ("source", "target") for link in given]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._error(f"{file.name} has no readable links ({' '.join(str(error).split())})") from error
-        if links.size and not 0 <= links.min() <= links.max() < nodes:
-            raise self._error(f"{file.name} links nodes {links.min()} to {links.max()}, and there are {nodes} features")
+        if not isinstance(directed, bool):
+            raise self._error(f"{file.name} says directed={shown(directed)}, not true or false")
+        wrong = next((name for name in (*ids, *ends) if type(name) is not int), None)  # of ints, bool is a subclass
+        if wrong is not None:
+            raise self._error(f"{file.name} names a node {shown(wrong)}, not by a whole number")
+        rows = {name: row for row, name in enumerate(ids)}
+        if not len(rows) == len(ids) == nodes:
+            raise self._error(f"{file.name} has {len(ids)} nodes of {len(rows)} ids, and there are {nodes} features")
+        unknown = next((name for name in ends if name not in rows), None)
+        if unknown is not None:
+            raise self._error(f"{file.name} links node {unknown}, which is not among its {nodes} nodes")
+        links = np.array([rows[name] for name in ends], dtype=np.int64).reshape(2, -1)
         if not directed:
             links = np.concatenate([links, links[::-1]], axis=1)
         return np.unique(links[:, links[0] != links[1]], axis=1)

@@ -146,16 +146,20 @@ class EdgeMessages(Messages):
 
     def total(self, edges: Tensor) -> Tensor:
         """Return the sum over the edges to each point."""
-        return edges.new_zeros(self.count, edges.shape[1]).index_add(0, self.targets, edges)
+        return self._sum(edges).to(edges.dtype)
 
     def largest(self, edges: Tensor) -> Tensor:
         """Return the maximum over the edges to each point."""
         targets = self.targets[:, None].expand_as(edges)
-        return edges.new_zeros(self.count, edges.shape[1]).scatter_reduce(0, targets, edges, "amax", include_self=False)
+        # Torch counts what a maximum begins with among those that share its gradient, if equal, even where it is left
+        # out of the maximum: so it is a number that no edge has.
+        least = edges.new_full((self.count, edges.shape[1]), -torch.inf)
+        found = least.scatter_reduce(0, targets, edges, "amax")
+        return torch.where(self.degrees > 0, found, 0.0)
 
     def mean(self, edges: Tensor) -> Tensor:
         """Return the mean over the edges to each point."""
-        return self.total(edges) / self.degrees.clamp(min=1).to(edges.dtype)
+        return (self._sum(edges) / self.degrees.clamp(min=1)).to(edges.dtype)
 
     def softmax(self, edges: Tensor) -> Tensor:
         """Return the softmax over the edges to each point."""
@@ -164,13 +168,22 @@ class EdgeMessages(Messages):
 
     def smoothed(self, rows: Tensor) -> Tensor:
         """Return Σ x_j / √(d_i·d_j) over the edges from j to i, with d the number of edges to a point, [M, C]."""
-        root = self.degrees.clamp(min=1).to(rows.dtype).sqrt()
+        root = self.degrees.clamp(min=1).to(_exact(rows.dtype)).sqrt().to(rows.dtype)
         return self.total(self.others(rows / root)) / root
 
     @cached_property
     def degrees(self) -> Tensor:
         """Number of edges to each point, [M, 1]."""
         return self.targets.bincount(minlength=self.count)[:, None]
+
+    def _sum(self, edges: Tensor) -> Tensor:
+        """Return the sums in float32 at least: torch adds edges one by one, and 256 + 1 is 256 in bfloat16."""
+        edges = edges.to(_exact(edges.dtype))
+        return edges.new_zeros(self.count, edges.shape[1]).index_add(0, self.targets, edges)
+
+
+def _exact(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
 
 
 class Neighbourhood:

@@ -158,13 +158,16 @@ class Aggregation(GraphOperation):
     Args:
         channels: C.
         graph: The neighbours, set while a cell computes.
-        activated_first: Whether ReLU and normalisation of the layer come before the sum, or after it.
+        activated_first: Whether ReLU and normalisation of the layer come before the sum, as on point clouds, or after
+            it, as in the layers of PyTorch Geometric, whose weights begin as theirs, by Glorot's bound.
     """
 
     def __init__(self, channels: int, graph: Neighbourhood, activated_first: bool = True) -> None:
         super().__init__(channels, graph)
         self.activated_first = activated_first
         self.layer = PointLayer(channels, channels)
+        if not activated_first:
+            nn.init.xavier_uniform_(self.layer.convolution.weight)
 
     def of_rows(self, rows: Tensor) -> Tensor:
         """Map rows [M, C] to the same shape."""
@@ -184,7 +187,9 @@ class Attention(Aggregation):
     def __init__(self, channels: int, graph: Neighbourhood, activated_first: bool = True) -> None:
         super().__init__(channels, graph, activated_first)
         self.attention = nn.Parameter(torch.empty(2, channels))
-        nn.init.uniform_(self.attention, -sqrt(3), sqrt(3))  # as released: Glorot's bound for a 1×1 kernel
+        # As released: Glorot's bound for a 1×1 kernel of as many outputs, and for a tensor [1, 1, 2·C].
+        bound = sqrt(3) if activated_first else sqrt(6 / (1 + 2 * channels))
+        nn.init.uniform_(self.attention, -bound, bound)
 
     def aggregated(self, rows: Tensor, messages: Messages) -> Tensor:
         """Return the weighted means."""
