@@ -166,6 +166,15 @@ def test_smoke_keeps_every_method_and_strength():
     assert hydra_settings(words).sweep.dir == "multirun/smoke/robustdarts_figure5"
 
 
+@pytest.mark.parametrize("method", ["pc_darts", "pc_sdarts_rs", "drnas_progressive"])
+@pytest.mark.parametrize("data", ["digits", "image_folder", "imagenet"])
+def test_the_search_on_a_part_of_imagenet_has_a_smoke(method, data):
+    """Its warm-up of 35 epochs is longer than a smoke."""
+    config = nl.compose(["experiment=imagenet_search", f"method={method}", "scale=smoke", f"data={data}"])
+    assert (config.search.epochs, config.data["search_fractions"]) == (10, [0.1, 0.025])
+    assert 0 < config.search.arch.warmup_epochs < 10
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMOKES)
 def test_a_smoke_runs_from_search_to_report(name, tmp_path, monkeypatch, capsys):

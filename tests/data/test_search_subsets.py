@@ -188,6 +188,28 @@ def test_a_plan_needs_no_images_of_a_list(data, tmp_path):
     assert (len(search.split.train), len(search.split.arch)) == (30, 12)
 
 
+def test_a_plan_counts_a_list_that_is_longer_than_the_published_set(data, tmp_path):
+    """A folder named as ImageNet may hold more images than the stand-in of the set."""
+    path = write(tmp_path / "list.csv", rows_of(drawn_subsets(data.train_labels, FRACTIONS), data))
+    search = SearchData(StandIn(ImageNet("nowhere"), Shape(10, 6, 3, 16, 3)), 3, 0, search_split=path)
+    search.setup("fit")
+    assert (len(search.split.train), len(search.split.arch)) == (30, 12)
+    assert sum(len(labels) for _, labels in search.train_dataloader()["train"]) == 30
+
+
+def test_candidates_on_a_list_need_no_images_set_aside(photos, tmp_path):
+    """The parts of a list have no image in common, whatever the split would do without it."""
+    data = ImageFolder(str(photos), image_size=16)
+    data.prepare()
+    path = write(tmp_path / "list.csv", rows_of(drawn_subsets(data.train_labels, FRACTIONS), data))
+    with pytest.raises(DataError, match=r"data\.split=whole: candidates would be compared"):
+        EvaluationData(data, 3, 0, images="search_halves", split="whole").setup("fit")
+    candidates = EvaluationData(data, 3, 0, images="search_halves", split="whole", search_split=path)
+    candidates.setup("fit")
+    assert not np.intersect1d(candidates.train_indices, candidates.held_out_indices).size
+    assert (len(candidates.train_indices), len(candidates.held_out_indices)) == (30, 12)
+
+
 def test_a_list_that_does_not_fit_is_refused(data, tmp_path):
     rows = rows_of(drawn_subsets(data.train_labels, FRACTIONS), data)
 

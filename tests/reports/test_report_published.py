@@ -71,6 +71,24 @@ def test_other_protocols_are_not_compared(tmp_path, more, difference):
     assert difference in line["remark"]
 
 
+@pytest.mark.parametrize(
+    ("words", "remark"),
+    [
+        ("experiment=imagenet_search data.root=photos", ""),
+        ("experiment=imagenet_search data.search_fractions=null", "not compared: data.search_fractions=none"),
+        ("method=pc_darts data=imagenet evaluation=imagenet_mobile", "not compared: data.search_fractions=none"),
+    ],
+)
+def test_the_search_on_a_part_of_imagenet_is_the_published_one(tmp_path, words, remark):
+    """PC-DARTS, section 4.3: 10 % and 2.5 % of the images of each class, 24.2 % error; halves are another search."""
+    summary, sheet = runs(tmp_path, [76.0], words, data="imagenet")
+    line = dict(zip(sheet.header, sheet.lines[0], strict=True))
+    assert line["remark"].startswith(remark)
+    assert bool(line["remark"]) == bool(remark)
+    assert summary["difference"].isna()[0] == bool(remark)
+    assert remark or summary["difference"][0] == pytest.approx(76.0 - 75.8)
+
+
 def test_how_a_run_is_computed_does_not_matter(tmp_path):
     free = (
         "engine=reference trainer.precision=bf16-mixed data.num_workers=2 search.snapshots=10 evaluation.compile=true"

@@ -149,6 +149,16 @@ def test_a_place_that_is_none_and_a_key_that_is_none(project):
         nl.resume(project / "runs/one", ["data.root=."])
 
 
+def test_a_resume_takes_no_list_where_the_run_had_none(project):
+    """It would go on with other images, which no fingerprint of all images notices."""
+    rows = ["part,label,image", *(f"{'train' if i % 8 < 4 else 'arch'},{i % 4},{i}" for i in range(40))]
+    (project / "list.csv").write_text("\n".join(rows))
+    message = r"data\.search_split=\S+: this run has no such list.*; allowed: null; resume without"
+    with pytest.raises(nl.ConfigError, match=message) as caught:
+        nl.resume(project / "runs/one", [f"data.search_split={project / 'list.csv'}"])
+    assert "\n" not in str(caught.value)
+
+
 def test_a_folder_of_before_is_accepted_and_says_so_once(made, project, caplog):
     (project / "runs/one/data.json").unlink()
     with caplog.at_level(logging.INFO):

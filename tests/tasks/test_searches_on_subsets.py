@@ -10,11 +10,15 @@ from PIL import Image
 import nas_lightning as nl
 from nas_lightning.config.compose import as_dict
 from nas_lightning.core.errors import ConfigError
-from nas_lightning.core.split_lists import read_list
+from nas_lightning.core.split_lists import COLUMNS, read_list
 from nas_lightning.data import folders
+from nas_lightning.runs import tables
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.searches.build import search_data
 from nas_lightning.tasks import phases
+from nas_lightning.tasks.identity import comparable_hash
+from nas_lightning.tasks.images import file_hashes
+from nas_lightning.training.places import places_of
 from nas_lightning.training.workbench import Workbench
 from whole_runs import cut_off_and_resumed_equals_whole, outcome, run
 
@@ -119,6 +123,27 @@ def test_a_list_with_a_missing_photo_is_refused_before_anything_is_written(words
         run([*words, f"data.search_split={tmp_path / 'list.csv'}"], tmp_path / "two")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "two").exists()
+
+
+def test_draws_of_each_seed_are_averaged(words, tmp_path):
+    """The documented override: other images for each seed, one group in a report."""
+    for seed in (1, 2):
+        run([*words, "data.search_seed='${seed}'", f"seed={seed}", "task=search"], tmp_path / str(seed))
+    assert read_list(tmp_path / "1/split.csv") != read_list(tmp_path / "2/split.csv")
+    hashes = [json.loads((tmp_path / f"{seed}/summary.json").read_text())["config_hash"] for seed in (1, 2)]
+    assert hashes[0] == hashes[1]
+
+
+def test_lists_are_compared_by_their_content(words, tmp_path):
+    lists = [tmp_path / f"{name}.csv" for name in ("one", "moved", "other")]
+    bench = Workbench(as_dict(nl.compose(words)), RunFolder(tmp_path / "drawn"))
+    rows = search_data(bench).chosen()
+    for path, listed in zip(lists, (rows, rows, rows[1:]), strict=True):
+        tables.write(path, [row._asdict() for row in listed], COLUMNS)
+    configs = [as_dict(nl.compose([*words, f"data.search_split={path}"])) for path in lists]
+    found = [comparable_hash(config, file_hashes(places_of(config, {}))) for config in configs]
+    assert found[0] == found[1] != found[2]
+    assert comparable_hash(as_dict(nl.compose(words))) not in found
 
 
 @pytest.mark.slow

@@ -222,7 +222,7 @@ PLACES_OF_LISTS = {**{name: name for name in PART_LISTS}, "proxy": "analysis.pro
 IGNORED_IN_COMPARISONS = (
     *("seed", "threads", "task", "genotype", "run", "runs", "baseline", "analysis", "landscape"),
     *("sweep", "sweep_limit", "tags", "skip_finished", "trusted", "trainer", "logger", "callbacks", "graph"),
-    *("readings", "methods"),
+    *("readings", "methods", "data.search_seed"),  # a draw of images, which may follow the seed
 )
 """Keys in which runs may differ and still be averaged; callers compare the Trainer's few that decide a result."""
 

@@ -220,7 +220,8 @@ class EvaluationData(KeyedDataModule):
             ConfigError: The images cannot be used or are too few, or `augment_on` does not fit them, or a choice among
                 candidates would be made on the images that they are trained on.
         """
-        if self.images == "search_halves" and self.split_method == "whole" and not self.val_fraction:
+        trains_on_all = self.split_method == "whole" and not self.val_fraction and self.search_split is None
+        if self.images == "search_halves" and trains_on_all:
             raise DataError(
                 "data.split=whole: candidates would be compared on the images that they are trained on; set some aside,"
                 " data.val_fraction=0.1"

@@ -41,7 +41,8 @@ class StandIn(ImageData):
 
     def find_images(self, names: Sequence[str], labels: Sequence[str], given: str) -> np.ndarray:
         """Return as many images, since those of the set are not read: sizes and times are those of any others."""
-        return np.arange(min(len(names), len(self.train_labels)), dtype=np.int64)
+        # A folder may hold more images than the published set: then some stand for two.
+        return np.arange(len(names), dtype=np.int64) % len(self.train_labels)
 
     def _augmentation(self) -> list[Transform]:
         return [step for step in self.source._augmentation() if isinstance(step, BatchTransform)]

@@ -15,13 +15,16 @@ from nas_lightning.runs import layout
 from nas_lightning.runs.folder import RunFolder
 from nas_lightning.runs.versions import git_commit, versions
 from nas_lightning.spaces.published import published_name
+from nas_lightning.tasks.images import file_hashes
 from nas_lightning.tasks.select import is_looked_up
+from nas_lightning.training.places import places_of
 from nas_lightning.training.processes import number_of_processes
 from nas_lightning.training.workbench import Workbench
 
 
 def name_run(bench: Workbench) -> None:
     """Write the identity of the run to its summary."""
+    plain = bench.config.to_dict()
     bench.folder.update_summary(
         task=bench.config.task,
         method=_label(bench),
@@ -31,7 +34,7 @@ def name_run(bench: Workbench) -> None:
         objective=bench.objective.goal.to_dict(),
         versions=versions(),
         git_commit=git_commit(),
-        config_hash=comparable_hash(bench.config.to_dict()),
+        config_hash=comparable_hash(plain, file_hashes(places_of(plain, bench.places))),
         **begun(bench),
     )
 
@@ -108,8 +111,13 @@ def evaluation_identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def comparable_hash(plain: Mapping[str, Any]) -> str:
-    """Hash what runs must share in their configuration to be averaged: all that affects results, without the seed."""
+def comparable_hash(plain: Mapping[str, Any], files: Mapping[str, str] | None = None) -> str:
+    """Hash what runs must share in their configuration to be averaged: all that affects results, without the seed.
+
+    Args:
+        plain: The configuration.
+        files: What `tasks.images.file_hashes` returns: a list of images is compared by its content.
+    """
     shared = {key: value for key, value in plain.items() if key not in IGNORED_IN_COMPARISONS}
     decisive = decisive_trainer(plain["trainer"])
     shared |= {"trainer": decisive} if decisive else {}
@@ -120,5 +128,9 @@ def comparable_hash(plain: Mapping[str, Any]) -> str:
         shared[section] = _decisive(plain[section])
     if shared.get("candidates") and shared["candidates"].get("evaluation"):
         shared["candidates"] = {**plain["candidates"], "evaluation": _decisive(plain["candidates"]["evaluation"])}
-    shared["data"] = decisive_data(plain["data"])
+    shared["data"] = {
+        key: value for key, value in decisive_data(plain["data"]).items() if f"data.{key}" not in IGNORED_IN_COMPARISONS
+    }
+    if files and "data.search_split" in files:
+        shared["data"]["search_split"] = files["data.search_split"]
     return hashlib.blake2b(json.dumps(identity(shared), sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from nas_lightning.training.workbench import Workbench
 
 log = logging.getLogger(__name__)
 
+CHOOSING = "data.search_split"
+"""The place that decides alone which images are read: a run without it would go on with others."""
 TASKS_THAT_SEARCH = ("pipeline", "search", "select")
 """Tasks whose run folder keeps which images the search learnt from."""
 Record = tuple[dict[str, Any], dict[str, Any]]
@@ -34,7 +36,7 @@ def checked_record(bench: Workbench) -> Record:
     """
     kept = recorded(bench.folder, bench.config.run)
     places = places_of(bench.config.to_dict(), bench.places)
-    found = {**bench.data.fingerprint(), "files": _files(places)}
+    found = {**bench.data.fingerprint(), "files": file_hashes(places)}
     if not kept:
         return places, found
     other = bench.data.difference(kept["fingerprint"], found)
@@ -107,6 +109,11 @@ def move(bench: Workbench, words: Sequence[str]) -> None:
         if name not in getattr(bench.config, section):
             have = [k for k in MOVABLE if k.partition(".")[2] in getattr(bench.config, k.partition(".")[0])]
             raise ConfigError(f"{word}: this run has no such key; allowed: {', '.join(have) or 'none'}")
+        if key == CHOOSING and getattr(bench.config, section)[name] is None:
+            raise ConfigError(
+                f"{word}: this run has no such list, so it would read other images; allowed: null; resume without"
+                f" {key}, or start a new run with it"
+            )
         if key in PLACES and not (isinstance(given[key], str) and exists(path_of(given[key]))):
             raise ConfigError(f"{word}: there is no such file or folder; give the present place, {key}=PLACE")
     bench.places = {**bench.places, **{key: absolute(value) for key, value in given.items()}}
@@ -130,8 +137,8 @@ def _say_unknown(bench: Workbench) -> None:
     log.info("%s has no fingerprint of its images (an earlier version made it): they are accepted", bench.folder)
 
 
-def _files(places: dict[str, Any]) -> dict[str, str]:
-    """Return the hash of each file beside the images."""
+def file_hashes(places: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hash of the content of each file beside the images, by its dotted key."""
     names = [
         key
         for key in ("data.split_file", "data.search_split", "evaluation.path")
