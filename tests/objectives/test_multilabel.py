@@ -34,6 +34,26 @@ def test_the_score_is_that_of_scikit_learn_over_all_batches():
     assert float(metric.compute()) == pytest.approx(f1_score(labels, logits > 0, average="micro"), abs=1e-7)
 
 
+def score_of(*batches):
+    metric = MicroF1()
+    for batch in batches:
+        metric.update(*batch)
+    return metric.compute()
+
+
+def test_parts_of_several_processes_add_up_to_the_whole():
+    """Counts are added, as torchmetrics does over processes: a mean of scores would be another number."""
+    parts = [drawn(nodes, seed=nodes) for nodes in (40, 3)]
+    scores = [float(score_of(part)) for part in parts]
+    whole = float(score_of(*parts))
+    first, second = MicroF1(), MicroF1()
+    first.update(*parts[0])
+    second.update(*parts[1])
+    first.merge_state(second)
+    assert float(first.compute()) == whole
+    assert sum(scores) / 2 != pytest.approx(whole, abs=1e-4)
+
+
 def test_logits_between_zero_and_one_are_no_probabilities():
     metric = MicroF1()
     metric.update(torch.tensor([[0.2, 0.3]]), torch.tensor([[1.0, 0.0]]))
