@@ -7,28 +7,26 @@ Shapes: E edges and O options of the choice `cell`: 9 edges, 10 options.
 """
 
 from collections.abc import Collection, Sequence
-from copy import copy
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from torch import nn
 
-from nas_lightning.core.choices import Choice, edge_key
+from nas_lightning.core.choices import Choice
 from nas_lightning.core.errors import ConfigError, GenotypeError
 from nas_lightning.core.genotypes import Genotype
 from nas_lightning.core.space import Kind
 from nas_lightning.points.body import INPUTS, GraphStructure, PointStructure, Structure
 from nas_lightning.points.network import PointNetwork
 from nas_lightning.points.supernet import PointSupernet
-from nas_lightning.spaces.cell_space import edge_choice
-from nas_lightning.spaces.space_of_cells import SpaceOfCells
+from nas_lightning.spaces.cell_space import WeightedEdges
 
 CELL = "cell"
 Positive = Annotated[int, Field(ge=1)]
 
 
-class ConvolutionSpace(SpaceOfCells):
+class ConvolutionSpace(WeightedEdges):
     """Cells of graph convolutions; one subclass a kind of data.
 
     Args:
@@ -51,25 +49,12 @@ class ConvolutionSpace(SpaceOfCells):
     def __init__(self, name: str, operations: Sequence[str], keep: int, structure: Structure) -> None:
         self.name = name
         self.structure = structure
-        self.partial_channels = 1
-        self.edge_weights = False
         nodes = range(INPUTS, INPUTS + structure.nodes)
         pairs = [(source, node) for node in nodes for source in range(node)]
         sources, fed = zip(*pairs, strict=True)
         options = _checked(operations, structure.family.operations)
         self.choices = {CELL: Choice(CELL, "op", (options,) * len(pairs), sources, fed, keep)}
         self.concat = {CELL: tuple(nodes)}
-
-    def variant(self, **changes: Any) -> Self:
-        """Return a copy with another `partial_channels` or `edge_weights`: another supernet, the same genotypes."""
-        other = copy(self)
-        for name, value in changes.items():
-            assert name in ("partial_channels", "edge_weights"), name
-            setattr(other, name, value)
-        other.choices = dict(self._cells)
-        if other.edge_weights:
-            other.choices |= {edge_key(cell): edge_choice(choice) for cell, choice in self._cells.items()}
-        return other
 
     def supernet(  # type: ignore[override] # not of images
         self,

@@ -77,14 +77,14 @@ def compare(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         baseline: The method that the others are compared with.
 
     Returns:
-        One row a method, the best mean first: the columns of space, data, table, recipe, metric and size, `value`
-        (`regret`, `test_error` or `test_metric`; with any of the latter also `unit` and `direction` of the metric),
-        `method`, `n`, `mean`, `std`, `rank` (the mean over the seeds that all methods have, 1 is the best),
-        `friedman_p` (that all methods are alike); against the baseline `pairs`, `difference_mean` and `difference_std`
-        (method minus baseline, in percentage points or the unit of the metric; negative where the method is better,
-        unless larger values of the metric are), `detectable` (see `reports.power`), `wilcoxon_p` and `t_p` (two-sided;
-        nan with fewer than two pairs or no difference at all), and `wilcoxon_holm`, `t_holm`, adjusted for the number
-        of methods. Standard deviations are those of a sample.
+        One row a method, the best mean first: the columns of space, data, what judges (`judged_on`, `table`), recipe,
+        metric and size, `value` (`regret`, `test_error` or `test_metric`; with any of the latter also `unit` and
+        `direction` of the metric), `method`, `n`, `mean`, `std`, `rank` (the mean over the seeds that all methods have,
+        1 is the best), `friedman_p` (that all methods are alike); against the baseline `pairs`, `difference_mean` and
+        `difference_std` (method minus baseline, in percentage points or the unit of the metric; negative where the
+        method is better, unless larger values of the metric are), `detectable` (see `reports.power`), `wilcoxon_p` and
+        `t_p` (two-sided; nan with fewer than two pairs or no difference at all), and `wilcoxon_holm`, `t_holm`,
+        adjusted for the number of methods. Standard deviations are those of a sample.
 
     Raises:
         ConfigError: There is no run of the baseline, or a method has two runs of one seed.

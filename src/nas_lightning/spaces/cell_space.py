@@ -27,7 +27,30 @@ CELL_TYPES = ("normal", "reduce")
 Operations = Sequence[str] | Mapping[str, Sequence[Sequence[str]]]
 
 
-class CellSpace(SpaceOfCells):
+class WeightedEdges(SpaceOfCells):
+    """Cells whose supernet may pass a part of the channels by, and weigh the edges into a node against each other.
+
+    Attributes:
+        partial_channels: Divisor K of the channels that go through the operations of the supernet.
+        edge_weights: Whether the edges into a node are weighted; each choice then has another one of its edges.
+    """
+
+    partial_channels: int = 1
+    edge_weights: bool = False
+
+    def variant(self, **changes: Any) -> Self:
+        """Return a copy with another `partial_channels` or `edge_weights`: another supernet, the same genotypes."""
+        other = copy(self)
+        for name, value in changes.items():
+            assert name in ("partial_channels", "edge_weights"), name
+            setattr(other, name, value)
+        other.choices = dict(self._cells)
+        if other.edge_weights:
+            other.choices |= {edge_key(cell): edge_choice(choice) for cell, choice in self._cells.items()}
+        return other
+
+
+class CellSpace(WeightedEdges):
     """Normal and reduction cells with two inputs and `num_nodes` intermediate nodes, every earlier node linked.
 
     Edges are numbered node by node and, within a node, by their source: 2 + 3 + 4 + 5 = 14 with four nodes.
@@ -58,8 +81,6 @@ class CellSpace(SpaceOfCells):
     ) -> None:
         self.name = name
         self.num_nodes = num_nodes
-        self.partial_channels = 1
-        self.edge_weights = False
         pairs = [(source, node) for node in range(2, 2 + num_nodes) for source in range(node)]
         self.concat = {cell: tuple(range(2, 2 + num_nodes)) for cell in CELL_TYPES}
         self.choices: dict[str, Choice] = {}
@@ -96,17 +117,6 @@ class CellSpace(SpaceOfCells):
                     f" allowed: {', '.join(OPERATIONS)}"
                 )
         return tuple(tuple(row) for row in lists)
-
-    def variant(self, **changes: Any) -> Self:
-        """Return a copy with another `partial_channels` or `edge_weights`: another supernet, the same genotypes."""
-        other = copy(self)
-        for name, value in changes.items():
-            assert name in ("partial_channels", "edge_weights"), name
-            setattr(other, name, value)
-        other.choices = dict(self._cells)
-        if other.edge_weights:
-            other.choices |= {edge_key(cell): edge_choice(choice) for cell, choice in self._cells.items()}
-        return other
 
     def check_image_size(self, image_size: int, layers: int, stem: str) -> None:
         """Refuse image sizes that the strides cannot halve evenly; see `macro.check_image_size`.
